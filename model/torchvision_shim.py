@@ -1,7 +1,7 @@
 """Import torchvision's data sets although its compiled operators do not fit the torch beside them.
 
-A registry's torchvision is built for CUDA. Beside a CPU build of torch its operators do not load, and the import
-fails where it describes the operator `nms`, which the data sets never use.
+A registry's torchvision is built for CUDA. Beside a CPU build of torch its operators do not load, and the
+import fails where it describes the operator `nms`, which the data sets never use.
 """
 
 from types import ModuleType

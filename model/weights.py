@@ -1,0 +1,258 @@
+"""Weights as bytes that describe themselves: safetensors with a model card in the header.
+
+Half precision on disk, float32 in memory. The header carries, beside safetensors' own table, `format`, `card`
+(JSON) and `sha256`: the digest of the card's text followed by the tensors' bytes in the order of their names,
+so that a flipped bit anywhere is found. Reading runs no code from the file. Only what makes tensors imports
+torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from model.files import write_beside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.network import MLP
+
+FORMAT = "inkling-mlp-1"
+_HEADER_LIMIT = 1_000_000
+"""No card comes near it; a foreign file's first eight bytes, read as a length, are usually far above it."""
+
+
+class WeightsError(ValueError):
+    """The bytes are not weights that this program may use; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, how it was made (`command` makes it again) and how well it reads.
+
+    `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation
+    and the test part of the data that `data_sha256` names.
+    """
+
+    preset: str
+    hidden: tuple[int, ...]
+    epochs: int
+    seed: int
+    data_sha256: str
+    command: str
+    created: str
+    libraries: dict[str, str]
+    validation_accuracy: float
+    test_accuracy: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> ModelCard:
+        """Return the card in a parsed JSON object; fields that this version does not know are left out.
+
+        Raises WeightsError that names the first field that is missing or has no possible value.
+        """
+        if not isinstance(values, Mapping):
+            raise WeightsError("the model card is unreadable: it is not a JSON object")
+        for name, is_possible in _POSSIBLE.items():
+            if name not in values:
+                raise WeightsError(f"the model card is unreadable: {name} is missing")
+            if not is_possible(values[name]):
+                value = repr(values[name])[:40]
+                raise WeightsError(f"the model card is unreadable: {name} cannot be {value}")
+        known = {name: values[name] for name in _POSSIBLE}
+        return cls(**known | {"hidden": tuple(values["hidden"])})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+def _is_widths(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(_is_count(w) and w > 0 for w in value)
+
+
+def _is_text_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_text, value.values()))
+
+
+_POSSIBLE = {
+    "preset": _is_text,
+    "hidden": _is_widths,
+    "epochs": _is_count,
+    "seed": _is_count,
+    "data_sha256": _is_text,
+    "command": _is_text,
+    "created": _is_text,
+    "libraries": _is_text_table,
+    "validation_accuracy": _is_share,
+    "test_accuracy": lambda value: value is None or _is_share(value),
+}
+
+
+def to_bytes(network: MLP, card: ModelCard) -> bytes:
+    """Return the network as a safetensors file; the same network and card give the same bytes.
+
+    Raises WeightsError when a weight is NaN, infinite or beyond half precision, or the card does not fit.
+    """
+    from safetensors.torch import save
+
+    state = network.state_dict()
+    _check_shapes({name: list(tensor.shape) for name, tensor in state.items()}, card)
+    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}
+    _check_finite(tensors)
+    text = json.dumps(card.as_dict(), sort_keys=True, allow_nan=False)
+    metadata = {"format": FORMAT, "card": text, "sha256": _seal(text, tensors)}
+    return _with_sorted_header(save(tensors, metadata))
+
+
+def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
+    """Return the MLP, in eval mode and float32, with its card; raises WeightsError for any other bytes."""
+    from safetensors.torch import load
+
+    header = _header(data)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise WeightsError(f"these are not Inkling's weights: the header does not say {FORMAT}")
+    card = _card(metadata)
+    _check_table(header, card)
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise WeightsError(f"the weights are damaged or cut short ({error})") from error
+    if _seal(metadata["card"], tensors) != metadata.get("sha256"):
+        raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
+    _check_finite(tensors)
+    return _network(card, tensors), card
+
+
+def save(path: Path | str, network: MLP, card: ModelCard) -> None:
+    """Write the weights to a file, at once or not at all; raises OSError or what `to_bytes` raises."""
+    write_beside(Path(path), to_bytes(network, card))
+
+
+def load(path: Path | str) -> tuple[MLP, ModelCard]:
+    """Return what `from_bytes` returns for a file; raises WeightsError that begins with the path."""
+    try:
+        return from_bytes(Path(path).read_bytes())
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of a whole file of weights, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    if length > _HEADER_LIMIT or data[8:9] not in (b"{", b""):
+        raise WeightsError("this is not a safetensors file")
+    if len(data) < 8 + length or length < 2:
+        raise WeightsError("the weights are cut short: the header is not complete")
+    try:
+        header = json.loads(data[8 : 8 + length].decode())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError("this is not a safetensors file: its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise WeightsError("this is not a safetensors file: its header is not a JSON object")
+    return header
+
+
+def _card(metadata: dict[str, Any]) -> ModelCard:
+    try:
+        return ModelCard.from_dict(json.loads(metadata["card"]))
+    except KeyError as error:
+        raise WeightsError("the weights carry no model card") from error
+    except WeightsError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WeightsError("the model card is unreadable: it is not JSON") from error
+
+
+def _check_table(table: dict[str, Any], card: ModelCard) -> None:
+    """Check names, shapes and types before memory is taken for them: a card may promise any size."""
+    shapes = {}
+    for name, entry in table.items():
+        if not isinstance(entry, dict) or entry.get("dtype") != "F16":
+            raise WeightsError(f"{name} is not stored in half precision")
+        shapes[name] = entry.get("shape")
+    _check_shapes(shapes, card)
+
+
+def _check_shapes(shapes: dict[str, Any], card: ModelCard) -> None:
+    expected = _expected_shapes(card)
+    faults = [f"{name} is missing" for name in expected if name not in shapes]
+    faults += [f"{name} is unexpected" for name in shapes if name not in expected]
+    faults += [
+        f"{name} has shape {shapes[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 6} more" if len(faults) > 6 else ""
+        hidden = str(list(card.hidden))[:60]
+        raise WeightsError(f"the weights do not fit an MLP {hidden}: {', '.join(faults[:6])}{more}")
+
+
+def _expected_shapes(card: ModelCard) -> dict[str, list[int]]:
+    from model.network import DIGITS, PIXELS
+
+    widths = (PIXELS, *card.hidden, DIGITS)
+    shapes = {}
+    for i in range(len(widths) - 1):
+        shapes[f"layers.{i}.weight"] = [widths[i + 1], widths[i]]
+        shapes[f"layers.{i}.bias"] = [widths[i + 1]]
+    return shapes
+
+
+def _check_finite(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{name} holds a value that is NaN, infinite or beyond half precision")
+
+
+def _seal(card_text: str, tensors: dict[str, Tensor]) -> str:
+    seal = hashlib.sha256(card_text.encode())
+    for name in sorted(tensors):
+        seal.update(tensors[name].numpy().tobytes())
+    return seal.hexdigest()
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """Return the file with its header's names in order: safetensors writes the metadata in a random one."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    text = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
+
+
+def _network(card: ModelCard, tensors: dict[str, Tensor]) -> MLP:
+    import torch
+
+    from model.network import MLP
+
+    with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
+        network = MLP(card.hidden)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    return network.eval()
