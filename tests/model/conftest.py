@@ -1,0 +1,60 @@
+"""What the tests of the model share: the real MNIST, and a small network trained on some of it."""
+
+import pytest
+
+from model import mnist as mnist_module
+from model import weights
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """All of MNIST, read once; `make data` (or `python -m model data`) puts it where it is looked for."""
+    return mnist_module.load()
+
+
+@pytest.fixture(scope="session")
+def small_mnist(mnist):
+    return mnist.subset(3_000)
+
+
+@pytest.fixture
+def card():
+    return weights.ModelCard(
+        preset="seed",
+        hidden=(16, 12),
+        epochs=2,
+        seed=7,
+        data_sha256=mnist_module.DATA_SHA256,
+        command="python -m model train --preset seed --epochs 2 --seed 7",
+        created="2025-01-31T12:00:00+00:00",
+        libraries={"python": "3.11.0", "torch": "2.13.0"},
+        validation_accuracy=0.9712,
+        test_accuracy=None,
+    )
+
+
+@pytest.fixture
+def network():
+    import torch
+
+    from model.network import MLP
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return MLP((16, 12)).eval()
+
+
+@pytest.fixture(scope="session")
+def trained(small_mnist):
+    """A network of the seed's shape after one epoch on 3,000 digits: it reads most of them."""
+    from model.train import Config, train
+
+    return train(Config("seed", 1), small_mnist).network
+
+
+@pytest.fixture(scope="session")
+def trained_file(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
+    card = weights.ModelCard("seed", trained.hidden, 1, 0, "", "", "", {}, 0.8, None)
+    weights.save(path, trained, card)
+    return path
