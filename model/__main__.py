@@ -1,0 +1,340 @@
+"""The command line: `python -m model data | train | evaluate | predict`.
+
+Whatever a user gets wrong ends in one line, "inkling: ...", on the error output and exit code 2. torch is
+imported inside the commands that need it, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from model import evaluate, mnist, picture, weights
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from model.network import MLP
+    from model.recognizer import Reading, Recognizer
+    from model.train import Config, Epoch, Progress, Result
+
+SHIPPED = Path(__file__).parent / "shipped" / "standard.safetensors"
+MOST_SAMPLES = 1_000
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be; the message is the line they are shown."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with one line."""
+
+    def error(self, message: str) -> None:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for bad input, 130 when interrupted."""
+    try:
+        args = _parser().parse_args(argv)
+        code = args.run(args)
+        sys.stdout.flush()  # so that a closed pipe is met here and not at exit
+        return code
+    except (UsageError, mnist.MnistMissing, weights.WeightsError) as error:
+        _complain(error)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:  # argparse ends so after --help
+        return int(end.code or 0)
+
+
+def _complain(message: object) -> None:
+    tqdm.write(f"inkling: {message}", file=sys.stderr)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m model", description="Teach a small network to read handwritten digits.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], does: str, example: str) -> Callable:
+        text = {"help": does, "description": f"{does[0].upper()}{does[1:]}."}
+        made = commands.add_parser(name, **text, epilog=f"Example: python -m model {name} {example}")
+        made.set_defaults(run=run)
+        return made.add_argument
+
+    command("data", _data, "fetch the MNIST digits and verify them", "")
+
+    add = command(
+        "train", _train, "train a network and write its weights", "--preset seed --out s.safetensors"
+    )
+    add("--preset", default="standard", help="which network and training: standard (default) or seed")
+    add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
+    add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
+    add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
+
+    shipped = "default: the shipped weights"
+    arrays = "images uint8 (N, 28, 28), bright on black, and labels uint8 (N,); default: MNIST's test set"
+
+    add = command("evaluate", _evaluate, "measure how well weights read", "--samples 40 --out sheet.png")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--data", type=Path, metavar="FILE.npz", help=arrays)
+    add("--json", action="store_true", help="print JSON, with the table of confused digits")
+    add("--samples", type=_count, metavar="N", help="draw the first N digits with what was read")
+    add("--out", type=Path, metavar="PICTURE.png", help="where to draw the samples")
+
+    add = command("predict", _predict, "read pictures of one handwritten digit each", "seven.png four.jpg")
+    add("pictures", nargs="+", metavar="PICTURE", help="a PNG, JPEG, WebP or BMP file")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--json", action="store_true", help="print JSON, with all ten probabilities")
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return value
+
+
+def _data(args: argparse.Namespace) -> int:
+    mnist.fetch(None, print)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from model.train import Config
+
+    try:
+        config = Config(args.preset, args.epochs or 0, args.seed)
+    except ValueError as error:
+        raise UsageError(error) from error
+    out = args.out or Path(f"{config.preset}.safetensors")
+    _check_writable(out)
+    data = mnist.load()
+    result = _train_visibly(config, data)
+    _write(out, config, result, data)
+    return 0
+
+
+def _train_visibly(config: Config, data: mnist.Mnist) -> Result:
+    from model.train import TrainingError, train
+
+    with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+
+        def on_progress(progress: Progress) -> None:
+            bar.update(100 * progress.fraction - bar.n)
+
+        def on_epoch(epoch: Epoch, network: MLP) -> None:
+            line = _epoch_line(epoch, config.epochs)
+            if config.preset == "seed":  # the script measured the test set here; this only prints it
+                line += f"   test accuracy {_accuracy(network, data.test):.2%}"
+            tqdm.write(line)
+
+        try:
+            return train(config, data, on_progress, on_epoch=on_epoch)
+        except TrainingError as error:
+            raise UsageError(error) from error
+
+
+def _epoch_line(epoch: Epoch, epochs: int) -> str:
+    name = f"epoch {epoch.epoch} of {epochs}" if epoch.epoch else "before training"
+    figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
+    return f"{name:<16}  validation {figures}"
+
+
+def _accuracy(network: MLP, split: mnist.Split) -> float:
+    return evaluate.report(evaluate.probabilities(network, split.images), split.labels.numpy()).accuracy
+
+
+def _write(out: Path, config: Config, result: Result, data: mnist.Mnist) -> None:
+    preset = config.preset
+    card = weights.ModelCard(
+        preset=preset,
+        hidden=result.network.hidden,
+        epochs=config.epochs,
+        seed=config.seed,
+        data_sha256=mnist.DATA_SHA256,
+        command=f"python -m model train --preset {preset} --epochs {config.epochs} --seed {config.seed}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
+        validation_accuracy=result.validation_accuracy,
+        test_accuracy=None,
+    )
+    # what is measured is what is kept: the network in half precision
+    kept, card = weights.from_bytes(weights.to_bytes(result.network, card))
+    card = replace(card, test_accuracy=_accuracy(kept, data.test))
+    try:
+        weights.save(out, kept, card)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    print(f"epoch {result.best_epoch} read the validation digits best: {card.validation_accuracy:.2%}")
+    print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({out.stat().st_size:,} bytes)")
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse now rather than after minutes of work."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if (args.samples is None) != (args.out is None):
+        raise UsageError("--samples and --out go together: how many digits to draw, and into which file")
+    if args.out:
+        _check_samples(args.samples, args.out)
+    images, labels = _read_npz(args.data) if args.data else mnist.read_test()
+    network, _ = weights.load(args.weights)
+    likely = _probabilities(network, images)
+    if args.out:
+        _draw(args.out, images[: args.samples], labels[: args.samples], likely[: args.samples])
+    report = evaluate.report(likely, labels)
+    print(json.dumps({"weights": str(args.weights)} | report.as_dict()) if args.json else _table(report))
+    return 0
+
+
+def _probabilities(network: MLP, images: np.ndarray) -> np.ndarray:
+    with tqdm(total=len(images), unit=" digits", disable=None) as bar:
+
+        def on_progress(done: float) -> None:
+            bar.update(round(done * len(images)) - bar.n)
+
+        return evaluate.probabilities(network, images, on_progress)
+
+
+def _check_samples(samples: int, out: Path) -> None:
+    if samples > MOST_SAMPLES:
+        raise UsageError(f"--samples draws at most {MOST_SAMPLES} digits")
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out writes a PNG picture, so its name must end in .png, not {out.name!r}")
+    _check_writable(out)
+
+
+def _draw(out: Path, images: np.ndarray, labels: np.ndarray, likely: np.ndarray) -> None:
+    try:
+        evaluate.contact_sheet(images, labels, likely).save(out, "PNG")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+
+
+def _table(report: evaluate.Report) -> str:
+    occurring = report.confusion.sum(1)
+    lines = [
+        f"digits          {report.count:>8,}",
+        f"accuracy        {report.accuracy:>8.2%}",
+        f"in the top 3    {report.top3_accuracy:>8.2%}",
+        "",
+        "digit   count   accuracy",
+    ]
+    for digit, (count, share) in enumerate(zip(occurring, report.per_digit, strict=True)):
+        lines.append(f"{digit:>5} {count:>7,}   {'-' if share is None else f'{share:.2%}':>8}")
+    return "\n".join(lines)
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return images uint8 (N, 28, 28) and labels uint8 (N,), N at least 1; raises UsageError."""
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "labels") if name in file}
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # NumPy raises a dozen kinds on damaged files, a SyntaxError among them
+        raise UsageError(f"{path} is not a whole .npz file of plain arrays") from error
+    missing = [name for name in ("images", "labels") if name not in arrays]
+    if missing:
+        raise UsageError(f"{path} holds no array named {' and none named '.join(missing)}")
+    images, labels = arrays["images"], arrays["labels"]
+    _check_digits(path, images, labels)
+    return images, labels
+
+
+def _check_digits(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+        raise UsageError(f"{path}: images must be uint8 (N, 28, 28), not {images.dtype} {images.shape}")
+    if labels.dtype != np.uint8 or labels.shape != (len(images),):
+        raise UsageError(f"{path}: labels must be uint8 ({len(images)},), not {labels.dtype} {labels.shape}")
+    if len(labels) == 0:
+        raise UsageError(f"{path} holds no digits")
+    if labels.max() > 9:
+        raise UsageError(f"{path}: labels must be from 0 to 9, not {labels.max()}")
+
+
+def _predict(args: argparse.Namespace) -> int:
+    recognizer = _recognizer(args.weights)
+    answers, faults = [], 0
+    for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
+        try:
+            reading = recognizer.recognize(_open(name))
+        except UsageError as error:
+            _complain(error)
+            faults += 1
+            answers.append({"picture": name, "error": str(error)})
+        else:
+            answers.append(_answer(name, reading))
+    if args.json:
+        print(json.dumps(answers))
+    else:
+        _print_answers([answer for answer in answers if "error" not in answer])
+    return BAD_INPUT if faults else 0
+
+
+def _recognizer(path: Path) -> Recognizer:
+    weights.load(path)  # says what is wrong with the weights before the first picture is opened
+    from model.recognizer import Recognizer
+
+    return Recognizer(path.read_bytes, path.stem)
+
+
+def _open(name: str) -> Image.Image:
+    try:
+        return picture.open_picture(Path(name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+    except picture.PictureError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _answer(name: str, reading: Reading) -> dict[str, Any]:
+    return {
+        "picture": name,
+        "verdict": reading.verdict,
+        "top": [{"digit": int(digit), "probability": float(share)} for digit, share in reading.top],
+        "probabilities": [float(share) for share in reading.probabilities],
+    }
+
+
+def _print_answers(answers: list[dict[str, Any]]) -> None:
+    width = max((len(answer["picture"]) for answer in answers), default=0)
+    for answer in answers:
+        top = "   ".join(f"{guess['digit']} {guess['probability']:>7.2%}" for guess in answer["top"])
+        print(f"{answer['picture']:<{width}}   {'blank' if answer['verdict'] == 'blank' else top}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

