@@ -1,0 +1,113 @@
+/*
+ * The drawing page: which element is which, and who listens to whom.
+ */
+
+import { Announcer } from "./announcer.js";
+import { Answer, spoken } from "./answer.js";
+import { Pad } from "./pad.js";
+import { toPicture } from "./picture.js";
+import { Reader } from "./reader.js";
+import { BRUSH } from "./strokes.js";
+
+const BRUSH_STEP = 2;
+const WORDS = { blank: "Draw a digit from 0 to 9", reading: "Reading while you draw" };
+
+const byId = (id) => document.getElementById(id);
+const page = document.querySelector("main");
+const buttons = { undo: byId("undo"), redo: byId("redo"), clear: byId("clear") };
+const brush = byId("brush");
+
+const pad = new Pad(byId("canvas"));
+const answer = new Answer({ top: byId("top"), bars: byId("bars"), seen: byId("seen"), version: byId("version") });
+const announcer = new Announcer(byId("spoken"));
+const reader = new Reader({
+  url: page.dataset.predictUrl,
+  fetch: window.fetch.bind(window),
+  clock: {
+    now: () => performance.now(),
+    setTimeout: window.setTimeout.bind(window),
+    clearTimeout: window.clearTimeout.bind(window),
+  },
+  onReading: show,
+  onTrouble: ({ kind, message }) => setState(kind, message),
+});
+
+function setState(state, message = WORDS[state]) {
+  page.dataset.state = state;
+  const status = byId("status");
+  // A live region speaks at every write, also of the same words.
+  if (status.textContent !== message) status.textContent = message;
+}
+
+function show(reading) {
+  if (reading.verdict === "blank") {
+    showBlank();
+    return;
+  }
+  setState("reading");
+  answer.show(reading);
+  announcer.sayWhenSettled(spoken(reading.top[0]));
+}
+
+function showBlank() {
+  setState("blank");
+  answer.clear();
+  announcer.sayNow("");
+}
+
+function enable(button, usable) {
+  // A disabled button loses the focus to nowhere; whoever works by keyboard goes on at the sheet.
+  if (!usable && button.matches(":focus-visible")) byId("canvas").focus();
+  button.disabled = !usable;
+}
+
+function drawingChanged({ detail: { grown } }) {
+  enable(buttons.undo, pad.canUndo);
+  enable(buttons.redo, pad.canRedo);
+  enable(buttons.clear, !pad.isBlank);
+  byId("sheet").classList.toggle("is-empty", pad.isBlank);
+  if (pad.isBlank) {
+    reader.forget();
+    showBlank();
+    return;
+  }
+  if (page.dataset.state === "blank") setState("reading");
+  reader.look(() => toPicture(pad.strokes()), { grown });
+}
+
+function setBrush(width) {
+  pad.brush = width;
+  brush.value = pad.brush;
+  byId("brush-dot").style.transform = `scale(${pad.brush / BRUSH.widest})`;
+}
+
+/** What a key does, or undefined. Undo and redo follow each platform's habit. */
+function shortcut(event) {
+  const command = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase();
+  if (command && !event.altKey) {
+    if (key === "z") return () => (event.shiftKey ? pad.redo() : pad.undo());
+    return key === "y" ? () => pad.redo() : undefined;
+  }
+  return {
+    delete: () => pad.clear(),
+    backspace: () => pad.clear(),
+    "[": () => setBrush(pad.brush - BRUSH_STEP),
+    "]": () => setBrush(pad.brush + BRUSH_STEP),
+  }[key];
+}
+
+pad.addEventListener("change", drawingChanged);
+pad.addEventListener("pen", ({ detail: { down } }) => announcer.sayNow(down ? "Pen down" : "Pen up"));
+for (const [name, button] of Object.entries(buttons)) button.addEventListener("click", () => pad[name]());
+brush.addEventListener("input", () => setBrush(Number(brush.value)));
+document.addEventListener("keydown", (event) => {
+  const action = shortcut(event);
+  if (!action) return;
+  event.preventDefault();
+  action();
+});
+window.addEventListener("online", () => reader.retryNow());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pad.redraw());
+
+setBrush(Number(brush.value));
