@@ -1,0 +1,235 @@
+"""The one road from a picture to the 28 x 28 digit image that the network sees.
+
+A picture becomes ink (how much pen is at each place, whatever the colours), and ink becomes a digit image as MNIST's were
+made (LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III-A): scaled with its aspect
+kept into a 20 x 20 box with anti-aliasing, then placed so that its centre of mass is the centre of the 28 x 28 field.
+
+Torch is imported only by `to_tensor`, so that a web page can use this module without waiting for it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps, PngImagePlugin
+
+MAX_BYTES = 1 << 20
+MAX_PIXELS = 4_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+SIDE = 28
+BOX = 20
+
+# Working size of the ink's longer side: four pixels to one of the box are enough to thicken a line smoothly.
+FINE = 4 * BOX
+# Ink is found on a picture of at most this side; a larger one is reduced first.
+WORKING_SIDE = 640
+# Less difference from the paper than this, of the full range, is paper: grain, shadow, compression.
+MIN_CONTRAST = 0.1
+NOISE_FLOOR = 0.08
+# MNIST's lines are about two to three pixels wide in the 20-pixel box; a finer pen is widened to the lower end.
+MIN_LINE = 1.7
+# A progressive JPEG may repeat scans of the whole picture without end; real ones have about ten.
+MAX_JPEG_SCANS = 64
+
+# Text chunks are of no use here and must not be unpacked by the megabyte.
+PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
+
+
+class PictureError(ValueError):
+    """The bytes are not a picture that can be read; the message says why in one sentence."""
+
+
+class PictureTooLarge(PictureError):
+    """More bytes or more pixels than are read."""
+
+
+def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Decodes a picture of at most 1 MB and 4 million pixels in one of `formats` (Pillow's names).
+
+    Only the parsers of these formats run, and the size is checked before any pixel is unpacked. Of an animation the
+    first frame is taken, and a photo is turned the way it was held. Raises PictureError, or PictureTooLarge.
+    """
+    if len(data) > MAX_BYTES:
+        raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+        raise PictureError("The JPEG repeats its scans too often to be a real picture.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+        if image.width * image.height > MAX_PIXELS:
+            raise PictureTooLarge(
+                f"The picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read."
+            )
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(f"The picture has too many pixels; at most {MAX_PIXELS:,} are read.") from error
+    except Exception as error:
+        # Whatever a decoder raises on damaged or hostile bytes means the same here.
+        raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
+
+
+def digit_image(picture: Image.Image) -> np.ndarray | None:
+    """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None where there is no ink."""
+    inked = ink(picture)
+    return None if inked is None else from_ink(inked)
+
+
+def ink(picture: Image.Image) -> np.ndarray | None:
+    """How much ink is at each place: float32 (H, W), 0 to 1; None for a blank picture.
+
+    The paper is what the border shows (or what is transparent), the ink what differs from it, in whatever colour and
+    whichever of the two is darker. A picture is blank when nothing differs enough: few dark pixels, as in a thin 1, are
+    ink all the same.
+    """
+    longer = max(picture.size)
+    if longer > WORKING_SIDE:
+        picture = _plain_mode(picture).reduce(math.ceil(longer / WORKING_SIDE))
+    else:
+        picture = _plain_mode(picture)
+    if picture.mode == "RGBA":
+        difference = _difference_from_nothing(np.asarray(picture, dtype=np.float32) / 255)
+    else:
+        difference = _difference_from_paper(np.asarray(picture, dtype=np.float32) / 255)
+    return _stretch(difference)
+
+
+def from_ink(inked: np.ndarray) -> np.ndarray:
+    """Ink, float32 (H, W), 0 to 1 and not all of it 0, to a digit image, uint8 (28, 28)."""
+    return _centred(_boxed(_lined(_cropped(inked))))
+
+
+def to_tensor(images):
+    """Digit images, uint8 ndarray or tensor (N, 28, 28), to the network's input: float32 tensor (N, 784), 0 to 1."""
+    import torch
+
+    return torch.as_tensor(images).flatten(1).to(torch.float32).div_(255)
+
+
+def _plain_mode(picture: Image.Image) -> Image.Image:
+    """The picture as L, RGB or RGBA."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture, dtype=np.float32)
+        return Image.fromarray((values * (255 / max(float(values.max()), 1.0))).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return picture if picture.getextrema()[3][0] < 255 else picture.convert("RGB")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
+    """Ink of an RGBA picture (H, W, 4): what is opaque is ink, unless it is a sheet with something drawn on it."""
+    alpha = pixels[..., 3]
+    opaque = alpha > 0.5
+    if opaque.any():
+        rows, columns = np.flatnonzero(opaque.any(1)), np.flatnonzero(opaque.any(0))
+        sheet = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        colours = pixels[..., :3][opaque]
+        if opaque[sheet].mean() > 0.8 and np.ptp(colours, axis=0).max() > MIN_CONTRAST:
+            # pixels that the sheet's own corners leave open count as paper
+            paper = np.median(_border(pixels[sheet][..., :3]), axis=0)
+            shown = pixels[sheet][..., :3] * alpha[sheet][..., None] + paper * (1 - alpha[sheet][..., None])
+            return _difference_from_paper(shown)
+    return alpha
+
+
+def _difference_from_paper(pixels: np.ndarray) -> np.ndarray:
+    """How far each pixel is from the paper's colour, (H, W) or (H, W, 3) to (H, W).
+
+    The paper's colour may change evenly across the picture, as light does across a sheet: it is a plane fitted to the
+    border, a second time without what lies far from it, since ink may reach the border.
+    """
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    border = _border(pixels)
+    paper = np.median(border, axis=0)
+    if np.ptp(border, axis=0).max() > NOISE_FLOOR / 4 and min(pixels.shape[:2]) > 2:
+        paper = _paper_plane(pixels.shape[:2], border, paper)
+    difference = np.abs(pixels - paper).max(axis=2)
+    noise = 3 * np.median(np.abs(_border(difference[..., None])))
+    return np.where(difference > noise, difference, 0)
+
+
+def _border(pixels: np.ndarray) -> np.ndarray:
+    """The outermost pixels (M, C) of (H, W, C)."""
+    return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+
+
+def _paper_plane(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """The plane through the paper's colour on the border: (H, W, C)."""
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
+    places = np.stack((np.ones_like(x), x, y), axis=2)
+    terms = _border(places)
+    near = np.abs(border - paper).max(axis=1) <= 2 * MIN_CONTRAST
+    plane = np.linalg.lstsq(terms[near], border[near], rcond=None)[0]
+    return places @ plane
+
+
+def _stretch(difference: np.ndarray) -> np.ndarray | None:
+    """Differences to ink between 0 and 1, the strongest being 1; None where even that is too faint to be ink."""
+    # The fourth strongest, so that a speck or two do not decide what full ink is.
+    strongest = float(np.partition(difference, -4, axis=None)[-4]) if difference.size > 4 else float(difference.max())
+    if strongest < MIN_CONTRAST:
+        return None
+    relative = np.minimum(difference / strongest, 1)
+    return np.where(relative > NOISE_FLOOR, relative, 0).astype(np.float32)
+
+
+def _cropped(inked: np.ndarray) -> Image.Image:
+    """The part that has ink, as an L picture; its longer side at most FINE."""
+    marked = inked > 0.25
+    rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
+    part = inked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    picture = Image.fromarray((part * 255).round().astype(np.uint8))
+    return _fitted(picture, FINE) if max(picture.size) > FINE else picture
+
+
+def _lined(part: Image.Image) -> Image.Image:
+    """The same ink with its line widened where the pen was so fine that it would fade in the box."""
+    if _line_width(part) * BOX / max(part.size) >= MIN_LINE:
+        return part
+    fine = _fitted(part, FINE)
+    missing = MIN_LINE * FINE / BOX - _line_width(fine)
+    steps = max(1, round(missing / 2))
+    fine = ImageOps.expand(fine, steps)
+    fine = fine.point(lambda value: min(255, value * 2))
+    for _ in range(steps):
+        fine = fine.filter(ImageFilter.MaxFilter(3))
+    return fine
+
+
+def _line_width(part: Image.Image) -> float:
+    """Mean width of the line in pixels: twice its area over its outline."""
+    marked = np.pad(np.asarray(part) > 96, 1)
+    area = np.count_nonzero(marked)
+    edges = np.count_nonzero(marked[1:] != marked[:-1]) + np.count_nonzero(marked[:, 1:] != marked[:, :-1])
+    # The steps of a pixel outline are longer than the outline, by 4 / pi on average over all directions.
+    return 2 * area / max(edges * math.pi / 4, 1)
+
+
+def _fitted(part: Image.Image, side: int) -> Image.Image:
+    """Scaled, aspect kept, so that the longer side is `side` pixels; anti-aliased."""
+    scale = side / max(part.size)
+    size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
+    return part if size == part.size else part.resize(size, Image.Resampling.BILINEAR)
+
+
+def _boxed(part: Image.Image) -> np.ndarray:
+    """Into the 20-pixel box: uint8 (h, w), the larger of the two 20."""
+    return np.asarray(_fitted(part, BOX))
+
+
+def _centred(box: np.ndarray) -> np.ndarray:
+    """On the 28 x 28 field with the centre of mass at its centre, as far as the box stays inside."""
+    field = np.zeros((SIDE, SIDE), np.uint8)
+    mass = box.astype(np.float32)
+    total = mass.sum()
+    corner = []
+    for axis, length in enumerate(box.shape):
+        centre = float(mass.sum(1 - axis) @ np.arange(length)) / total
+        corner.append(min(max(round((SIDE - 1) / 2 - centre), 0), SIDE - length))
+    field[corner[0] : corner[0] + box.shape[0], corner[1] : corner[1] + box.shape[1]] = box
+    return field
