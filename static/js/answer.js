@@ -5,7 +5,7 @@
 
 /** "98 %"; the ends say "<1 %" and ">99 %", since a rounded 0 or 100 would claim certainty. */
 export function percent(probability) {
-  if (probability > 0.995) return ">99\u00a0%";
+  if (probability >= 0.995) return ">99\u00a0%";
   if (probability < 0.005) return "<1\u00a0%";
   return `${Math.round(probability * 100)}\u00a0%`;
 }

@@ -13,6 +13,7 @@ const DEFAULTS = Object.freeze({
   timeout: 5000, // ms until an unanswered question counts as unreachable
   firstRetry: 1000, // ms, doubled at each failure
   lastRetry: 8000,
+  longestWait: 30000, // ms, however much longer a Retry-After asks for
   freshFor: 400, // ms within which an answer about an earlier stage still counts
 });
 
@@ -171,8 +172,8 @@ export class Reader {
 
   #takeTrouble({ trouble, again, wait = 0 }, number) {
     if (again) {
-      const { firstRetry, lastRetry } = this.#options;
-      const pause = Math.max(wait, Math.min(lastRetry, firstRetry * 2 ** this.#failures));
+      const { firstRetry, lastRetry, longestWait } = this.#options;
+      const pause = Math.max(Math.min(longestWait, wait), Math.min(lastRetry, firstRetry * 2 ** this.#failures));
       this.#failures += 1;
       this.#notBefore = this.#clock.now() + pause;
       this.#waiting = true;

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { pageModule } from "./page_modules.js";
+
+const { paintInk } = await pageModule("ink");
+const { PICTURE_SIDE, toPicture } = await pageModule("picture");
+
+function recordingContext() {
+  const calls = [];
+  const note = (name) => (...values) => calls.push([name, ...values]);
+  const names = ["beginPath", "moveTo", "quadraticCurveTo", "stroke", "scale"];
+  return Object.assign(Object.fromEntries(names.map((name) => [name, note(name)])), { calls });
+}
+
+const stroke = { width: 18, points: [{ x: 10, y: 10, pressure: 0.5 }, { x: 60, y: 10, pressure: 0.5 }] };
+
+test("a stroke of one width is painted as one path, from its first point to its last", () => {
+  const context = recordingContext();
+  paintInk(context, [stroke], "#123");
+  const names = context.calls.map(([name]) => name);
+  assert.equal(names.filter((name) => name === "stroke").length, 1);
+  assert.deepEqual(context.calls.find(([name]) => name === "moveTo"), ["moveTo", 10, 10]);
+  assert.deepEqual(context.calls.at(-2).slice(-2), [60, 10]);
+  assert.deepEqual([context.strokeStyle, context.lineCap, context.lineWidth], ["#123", "round", 18]);
+});
+
+test("every stroke is painted, also one under a pen's changing pressure", () => {
+  const context = recordingContext();
+  const pressed = { width: 18, points: stroke.points.map((point, i) => ({ ...point, pressure: i })) };
+  paintInk(context, [stroke, pressed], "#000");
+  assert.ok(context.calls.filter(([name]) => name === "stroke").length >= 2);
+  assert.equal(context.calls.at(-1)[0], "stroke");
+});
+
+test("the picture has one size, black ink and no background, whatever the screen", () => {
+  const context = recordingContext();
+  const canvas = { getContext: () => context, toDataURL: (type) => `data:${type};base64,` };
+  assert.equal(toPicture([stroke], canvas), "data:image/png;base64,");
+  assert.deepEqual([canvas.width, canvas.height], [PICTURE_SIDE, PICTURE_SIDE]);
+  assert.deepEqual(context.calls[0], ["scale", 0.5, 0.5]);
+  assert.equal(context.strokeStyle, "#000");
+});
