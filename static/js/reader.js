@@ -17,8 +17,8 @@ const DEFAULTS = Object.freeze({
   freshFor: 400, // ms within which an answer about an earlier stage still counts
 });
 
-const UNREACHABLE = "The server cannot be reached. Trying again by itself.";
-const UNREADABLE = "The server gave no readable answer. Trying again by itself.";
+const UNREACHABLE = "The server cannot be reached. Trying again…";
+const UNREADABLE = "The server gave no readable answer. Trying again…";
 
 function offline() {
   return { trouble: { kind: "offline", message: UNREACHABLE }, again: true };
