@@ -9,13 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +19,18 @@ import numpy as np
 from tqdm import tqdm
 
 from model import evaluate, mnist, picture, weights
+from model.files import write_beside
+from model.presets import Config
+from model.recognizer import SHIPPED, Recognizer
+from model.seal import seal
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from model.network import MLP
-    from model.recognizer import Reading, Recognizer
-    from model.train import Config, Epoch, Progress, Result
+    from model.recognizer import Reading
+    from model.train import Epoch, Progress, Result
 
-SHIPPED = Path(__file__).parent / "shipped" / "standard.safetensors"
 MOST_SAMPLES = 1_000
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -124,8 +123,6 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from model.train import Config
-
     try:
         config = Config(args.preset, args.epochs or 0, args.seed)
     except ValueError as error:
@@ -169,28 +166,14 @@ def _accuracy(network: MLP, split: mnist.Split) -> float:
 
 
 def _write(out: Path, config: Config, result: Result, data: mnist.Mnist) -> None:
-    preset = config.preset
-    card = weights.ModelCard(
-        preset=preset,
-        hidden=result.network.hidden,
-        epochs=config.epochs,
-        seed=config.seed,
-        data_sha256=mnist.DATA_SHA256,
-        command=f"python -m model train --preset {preset} --epochs {config.epochs} --seed {config.seed}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
-        validation_accuracy=result.validation_accuracy,
-        test_accuracy=None,
-    )
-    # what is measured is what is kept: the network in half precision
-    kept, card = weights.from_bytes(weights.to_bytes(result.network, card))
-    card = replace(card, test_accuracy=_accuracy(kept, data.test))
+    sealed = seal(config, result, data)
     try:
-        weights.save(out, kept, card)
+        write_beside(out, sealed.data)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    card = sealed.card
     print(f"epoch {result.best_epoch} read the validation digits best: {card.validation_accuracy:.2%}")
-    print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({out.stat().st_size:,} bytes)")
+    print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
 
 
 def _check_writable(path: Path) -> None:
@@ -306,8 +289,6 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _recognizer(path: Path) -> Recognizer:
     weights.load(path)  # says what is wrong with the weights before the first picture is opened
-    from model.recognizer import Recognizer
-
     return Recognizer(path.read_bytes, path.stem)
 
 

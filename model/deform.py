@@ -1,9 +1,9 @@
 """Random deformations of digit images during training: the same digit as other hands would have written it.
 
-Every deformed digit is again what MNIST's own making would have produced: its ink fills a 20-pixel box and its centre of
-mass stays at the centre of the field. So the network never sees in training what `picture.py` would not hand it in
-service. Affine maps and elastic fields follow Simard, Steinkraus and Platt, "Best practices for convolutional neural
-networks applied to visual document analysis" (2003).
+Every deformed digit is again what MNIST's own making would have produced: its ink fills a 20-pixel box and its
+centre of mass stays at the centre of the field. So the network never sees in training what `picture.py` would not
+hand it in service. Affine maps and elastic fields follow Simard, Steinkraus and Platt, "Best practices for
+convolutional neural networks applied to visual document analysis" (2003).
 """
 
 from __future__ import annotations

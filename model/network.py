@@ -1,61 +1,14 @@
-"""The multilayer perceptron (MLP) and its named presets."""
+"""The multilayer perceptron (MLP)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from model.presets import Preset
+
 PIXELS = 28 * 28
 DIGITS = 10
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named way to make a network: its hidden layers and how it is trained."""
-
-    name: str
-    summary: str
-    hidden: tuple[int, ...]
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    batch_norm: bool = False
-    one_cycle: bool = False
-    deformed: bool = False
-    averaged: bool = False
-
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="seed",
-            summary="784-64-64-64-10, Adam, two epochs on MNIST as it is: the script Inkling grew from",
-            hidden=(64, 64, 64),
-            epochs=2,
-            batch_size=15,
-            learning_rate=0.001,
-        ),
-        Preset(
-            name="standard",
-            summary="784-800-800-10 on deformed digits, one-cycle AdamW, averaged weights",
-            hidden=(800, 800),
-            epochs=20,
-            batch_size=128,
-            learning_rate=0.003,
-            weight_decay=0.02,
-            label_smoothing=0.02,
-            batch_norm=True,
-            one_cycle=True,
-            deformed=True,
-            averaged=True,
-        ),
-    )
-}
 
 
 class MLP(nn.Module):

@@ -1,8 +1,9 @@
 """The one road from a picture to the 28 x 28 digit image that the network sees.
 
-A picture becomes ink (how much pen is at each place, whatever the colours), and ink becomes a digit image as MNIST's were
-made (LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III-A): scaled with its aspect
-kept into a 20 x 20 box with anti-aliasing, then placed so that its centre of mass is the centre of the 28 x 28 field.
+A picture becomes ink (how much pen is at each place, whatever the colours), and ink becomes a digit image as MNIST's
+were made (LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III-A): scaled with
+its aspect kept into a 20 x 20 box with anti-aliasing, then placed so that its centre of mass is the centre of the
+28 x 28 field.
 
 Torch is imported only by `to_tensor`, so that a web page can use this module without waiting for it.
 """
@@ -74,7 +75,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image
 
 
 def digit_image(picture: Image.Image) -> np.ndarray | None:
-    """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None where there is no ink."""
+    """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None without ink."""
     inked = ink(picture)
     return None if inked is None else from_ink(inked)
 

@@ -37,8 +37,8 @@ BLANK = Reading("blank", [], [], None)
 class Recognizer:
     """Reads pictures with the weights that `load` returns as safetensors bytes.
 
-    They are loaded at the first reading, or by `warm`, once, however many threads ask at the same time. `version` is the
-    name that answers carry. Raises what `load` raises, and WeightsError where its bytes cannot be used.
+    They are loaded at the first reading, or by `warm`, once, however many threads ask at the same time. `version` is
+    the name that answers carry. Raises what `load` raises, and WeightsError where its bytes cannot be used.
     """
 
     def __init__(self, load: Callable[[], bytes], version: str):

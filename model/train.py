@@ -13,8 +13,9 @@ import torch.nn.functional as F
 
 from model.deform import Deformer
 from model.mnist import Mnist, Split
-from model.network import MLP, PRESETS, Preset, fold, for_training
+from model.network import MLP, fold, for_training
 from model.picture import to_tensor
+from model.presets import PRESETS, Config, Preset
 
 REPORT_SECONDS = 0.25
 AVERAGE_DECAY = 0.999
@@ -22,28 +23,6 @@ AVERAGE_DECAY = 0.999
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """What to train: a preset's name, for how many epochs, from which seed.
-
-    Raises ValueError where a value is out of its range.
-    """
-
-    preset: str = "standard"
-    epochs: int = 0
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.preset not in PRESETS:
-            raise ValueError(f"there is no preset {self.preset!r}; the presets are {', '.join(PRESETS)}")
-        if self.epochs == 0:
-            object.__setattr__(self, "epochs", PRESETS[self.preset].epochs)
-        if not 1 <= self.epochs <= 1000:
-            raise ValueError(f"epochs must be from 1 to 1000, not {self.epochs}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"the seed must be from 0 to {2**32 - 1}, not {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -183,7 +162,7 @@ class _Run:
 
 
 class Average:
-    """An exponential moving average of a network's weights (Polyak and Juditsky 1992), which reads better than the last step's."""
+    """An exponential moving average of a network's weights (Polyak and Juditsky 1992)."""
 
     def __init__(self, network: MLP):
         self.network = copy.deepcopy(network)

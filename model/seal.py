@@ -1,0 +1,47 @@
+"""From a finished training to a version: the weights' bytes with their card, measured as they are kept."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model import evaluate, mnist, weights
+from model.presets import Config
+
+if TYPE_CHECKING:
+    from model.train import Result
+
+
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """A version ready to be stored: safetensors bytes, the card in them, and float32 (N, 10) for the N test digits."""
+
+    data: bytes
+    card: weights.ModelCard
+    test_probabilities: np.ndarray
+
+
+def seal(config: Config, result: Result, data: mnist.Mnist) -> Sealed:
+    """Measures the network once on the test set, in the half precision in which it is kept, and writes its card."""
+    card = weights.ModelCard(
+        preset=config.preset,
+        hidden=result.network.hidden,
+        epochs=config.epochs,
+        seed=config.seed,
+        data_sha256=mnist.DATA_SHA256,
+        command=f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
+        validation_accuracy=result.validation_accuracy,
+        test_accuracy=None,
+    )
+    kept, card = weights.from_bytes(weights.to_bytes(result.network, card))
+    probabilities = evaluate.probabilities(kept, data.test.images)
+    report = evaluate.report(probabilities, data.test.labels.numpy())
+    card = replace(card, test_accuracy=report.accuracy)
+    return Sealed(weights.to_bytes(kept, card), card, probabilities)
