@@ -129,9 +129,7 @@ def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
     from safetensors.torch import load
 
     header = _header(data)
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise WeightsError(f"these are not Inkling's weights: the header does not say {FORMAT}")
+    metadata = _metadata(header)
     card = _card(metadata)
     _check_table(header, card)
     try:
@@ -142,6 +140,11 @@ def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
         raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
     _check_finite(tensors)
     return _network(card, tensors), card
+
+
+def read_card(data: bytes) -> ModelCard:
+    """Return the card alone, without torch and without looking at the weights; raises WeightsError."""
+    return _card(_metadata(_header(data)))
 
 
 def save(path: Path | str, network: MLP, card: ModelCard) -> None:
@@ -177,6 +180,14 @@ def _header(data: bytes) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise WeightsError("this is not a safetensors file: its header is not a JSON object")
     return header
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, Any]:
+    """Take the metadata out of a header, what remains being the table of tensors."""
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise WeightsError(f"these are not Inkling's weights: the header does not say {FORMAT}")
+    return metadata
 
 
 def _card(metadata: dict[str, Any]) -> ModelCard:

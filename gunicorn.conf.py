@@ -1,0 +1,31 @@
+"""How gunicorn serves the web: sync workers, since the network keeps a core busy anyway."""
+
+import os
+
+from webapp.services import services
+from webapp.settings import Settings
+
+# The matrix products of one digit gain nothing from threads, which would only fight the other workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_settings = Settings.read()
+
+wsgi_app = "wsgi:app"
+bind = f"{_settings.host}:{_settings.port}"
+workers = _settings.web_concurrency
+worker_class = "sync"
+# No preloading: torch's threads do not survive a fork.
+preload_app = False
+timeout = 15
+graceful_timeout = 15
+accesslog = None
+loglevel = "warning"
+# Its default socket is one per user, and a second installation would take it over.
+control_socket_disable = True
+
+# The first page is served before torch, whose import takes a second or two, gets to hold the interpreter.
+WARM_UP_DELAY_SECONDS = 1.0
+
+
+def post_worker_init(worker):
+    services(worker.wsgi).live.follow(WARM_UP_DELAY_SECONDS)

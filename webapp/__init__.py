@@ -1,0 +1,70 @@
+"""The web side of Inkling: HTTP and the database. It knows no tensors; those are the package `model`'s."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+from whitenoise import WhiteNoise
+
+from webapp import admin, draw, errors, gallery, headers, health
+from webapp.door import SESSION_SECONDS
+from webapp.draw import MAX_BODY_BYTES
+from webapp.logs import set_up_logging
+from webapp.services import Services
+from webapp.settings import ROOT, Settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The web application with `settings` (default: the environment's). Loads no model and starts no thread."""
+    set_up_logging()
+    settings = settings or Settings.read()
+    app = Flask(__name__, static_folder=None, template_folder=ROOT / "templates")
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        SESSION_COOKIE_NAME=_cookie_name(settings),
+        SESSION_COOKIE_SECURE=settings.https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_SECONDS),
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.extensions["inkling"] = Services.open(settings)
+    errors.register(app)
+    headers.register(app)
+    for part in (draw, gallery, admin, health):
+        app.register_blueprint(part.blueprint)
+    admin.csrf.init_app(app)
+    _serve_static(app, ROOT / "static")
+    if settings.https:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
+    return app
+
+
+def _cookie_name(settings: Settings) -> str:
+    """One name per installation: browsers keep cookies by host, not by port, and two may run side by side."""
+    name = "inkling-" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
+    return f"__Host-{name}" if settings.https else name
+
+
+def _serve_static(app: Flask, folder: Path) -> None:
+    """Serves `folder` below /static/HASH/, where HASH is that of all its files.
+
+    So the files can be kept for ever by browsers, and modules that import each other by relative path stay of one age.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    prefix = f"static/{digest.hexdigest()[:12]}"
+    app.wsgi_app = WhiteNoise(
+        app.wsgi_app,
+        root=folder,
+        prefix=prefix,
+        immutable_file_test=lambda path, url: True,
+        add_headers_function=lambda sent, path, url: [sent.add_header(*header) for header in headers.ALWAYS.items()],
+    )
+    app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"

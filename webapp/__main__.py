@@ -1,0 +1,93 @@
+"""The commands behind the Makefile: `python -m webapp setup | run | worker | password`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import getpass
+import os
+import pwd
+import socket
+import sys
+from pathlib import Path
+
+from model.weights import WeightsError
+from webapp.database import Database
+from webapp.door import Door, PasswordRefused
+from webapp.settings import ROOT, Settings, SettingsError
+from webapp.setup import set_up
+
+
+class Refused(Exception):
+    """What was asked for cannot be done; the message is the line to print."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 2 with one clear line where it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve Inkling.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, does, function in (
+        ("setup", "bring the installation up to date, without starting it", set_up),
+        ("run", "set up, then serve web and worker together", serve),
+        ("worker", "run the worker alone", work),
+        ("password", "set the administrator's password, asked for or from standard input", set_password),
+    ):
+        commands.add_parser(name, help=does, description=does).set_defaults(function=function)
+    args = parser.parse_args(arguments)
+    try:
+        args.function(Settings.read())
+    except (SettingsError, PasswordRefused, WeightsError, Refused) as error:
+        print(f"inkling: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def serve(settings: Settings) -> None:
+    """Sets up and becomes the supervisor of web and worker."""
+    _check_port(settings)
+    set_up(settings)
+    print(f"Inkling: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)", flush=True)
+    os.environ.update(
+        DATA_DIR=str(settings.data_dir),
+        INKLING_BIN=str(Path(sys.executable).parent),
+        INKLING_ROOT=str(ROOT),
+    )
+    os.chdir(ROOT)
+    # The supervisor opens the output again for each process; in a file they would write over each other.
+    fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
+    # Replaced by the supervisor, so that a signal to this process ends everything in order. Naming the user says that
+    # running as root, where one is root, is meant.
+    user = pwd.getpwuid(os.getuid()).pw_name
+    supervisor = str(Path(sys.executable).with_name("supervisord"))
+    os.execv(supervisor, [supervisor, "--configuration", str(ROOT / "supervisord.conf"), "--user", user])
+
+
+def work(settings: Settings) -> None:
+    from webapp import worker
+
+    worker.main(settings)
+
+
+def set_password(settings: Settings) -> None:
+    database = Database(settings.database_url)
+    database.upgrade()
+    password = getpass.getpass("New password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if sys.stdin.isatty() and getpass.getpass("Once more: ") != password:
+        raise Refused("the two are not the same; nothing was changed")
+    Door(database).set_password(password)
+    print("The administrator's password is set; everybody is signed out.")
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise Refused(f"{settings.host}:{settings.port} cannot be used ({error.strerror}); set PORT") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

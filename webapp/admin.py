@@ -1,0 +1,198 @@
+"""The administrator's page: sign in, start and watch runs, choose the version that answers."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
+from flask_wtf.csrf import CSRFProtect
+from sqlalchemy import select
+
+from model.presets import PRESETS, Config
+from webapp.database import Promotion, Run, Version, champion_id
+from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
+from webapp.draw import json_object
+from webapp.errors import BadRequest, wants_page
+from webapp.services import services
+
+LISTED_RUNS = 50
+BIGGEST_ROW_ID = 2**31 - 1
+
+csrf = CSRFProtect()
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+def requester() -> str:
+    """Who asks: "script" with the token, or "administrator" signed in and, to change anything, with a CSRF token.
+
+    Raises NotSignedIn, or CSRFError for a foreign or missing CSRF token.
+    """
+    if (authorization := request.headers.get("Authorization")) is not None:
+        token = services().settings.admin_token
+        expected = f"Bearer {token}".encode()
+        if token and hmac.compare_digest(authorization.encode(errors="replace"), expected):
+            return "script"
+        raise NotSignedIn("The token is wrong." if token else "Scripts are not admitted: ADMIN_TOKEN is not set.")
+    if not services().door.is_open(session.get("administrator")):
+        raise NotSignedIn
+    csrf.protect()
+    return "administrator"
+
+
+@blueprint.get("")
+def dashboard() -> Response | str:
+    """The champion, the run under way, the form to start one, and what has been."""
+    if not services().door.is_open(session.get("administrator")):
+        return redirect(url_for("admin.sign_in"), 303)
+    with services().database.reading() as db:
+        runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED_RUNS)).all()
+        versions = db.scalars(select(Version).order_by(Version.id.desc())).all()
+        promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED_RUNS)).all()
+        champion = champion_id(db)
+    active = next((run for run in runs if run.ended_at is None), None)
+    return render_template(
+        "admin.html",
+        page="admin",
+        runs=runs,
+        active=active,
+        versions=versions,
+        promotions=promotions,
+        champion=champion,
+        presets=PRESETS.values(),
+    )
+
+
+@blueprint.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> Response | str | tuple[str, int]:
+    if request.method == "GET":
+        return render_template("sign_in.html", page="admin", error=None)
+    try:
+        token = services().door.sign_in(request.form.get("password", ""), request.remote_addr or "")
+    except WrongPassword:
+        return render_template("sign_in.html", page="admin", error="That is not the password."), 403
+    except TooManyAttempts as error:
+        response = Response(render_template("sign_in.html", page="admin", error=str(error)), 429)
+        response.headers["Retry-After"] = str(error.retry_after)
+        return response
+    session.clear()
+    session.permanent = True
+    session["administrator"] = token
+    return redirect(url_for("admin.dashboard"), 303)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> Response:
+    if token := session.get("administrator"):
+        services().door.sign_out(token)
+    session.clear()
+    return redirect(url_for("draw.page"), 303)
+
+
+@blueprint.post("/retrain")
+@csrf.exempt
+def retrain() -> Response | tuple[Response, int]:
+    """Starts a run with the `preset`, `epochs` and `seed` of a form or a JSON object."""
+    by = requester()
+    run = services().jobs.start(_config(_fields()), by)
+    if wants_page():
+        return redirect(url_for("admin.run", run_id=run.id), 303)
+    response = jsonify(run_as_json(run))
+    response.headers["Location"] = url_for("admin.run", run_id=run.id)
+    return response, 202
+
+
+@blueprint.get("/runs/<int:run_id>")
+def run(run_id: int) -> Response | str:
+    """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
+    requester()
+    found, version = _run(run_id)
+    if request.args.get("part"):
+        return render_template("_run.html", run=found, version=version)
+    if wants_page():
+        return render_template("run.html", page="admin", run=found, version=version)
+    return jsonify(run_as_json(found))
+
+
+@blueprint.post("/runs/<int:run_id>/cancel")
+@csrf.exempt
+def cancel(run_id: int) -> Response | tuple[Response, int]:
+    by = requester()
+    _run(run_id)
+    services().jobs.cancel(run_id, by)
+    found, _ = _run(run_id)
+    if wants_page():
+        return redirect(url_for("admin.run", run_id=run_id), 303)
+    return jsonify(run_as_json(found)), 202
+
+
+@blueprint.post("/versions/<int:version_id>/promote")
+@csrf.exempt
+def promote(version_id: int) -> Response:
+    """Puts a version into service, whatever its figures: the administrator's own decision."""
+    by = requester()
+    with services().database.writing() as db:
+        version = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
+        if version is None:
+            abort(404)
+        if champion_id(db) != version_id:
+            db.add(Promotion(version_id=version_id, by=by, why="chosen by hand"))
+    services().live.refresh()
+    if wants_page():
+        return redirect(url_for("admin.dashboard"), 303)
+    return jsonify({"version": version.name})
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "state": run.state,
+        "preset": run.preset,
+        "epochs": run.epochs,
+        "seed": run.seed,
+        "requested_by": run.requested_by,
+        "attempt": run.attempt,
+        "cancel_requested": run.cancel_requested,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "progress": run.progress,
+        "history": run.history,
+        "version": f"v{run.version_id}" if run.version_id else None,
+        "error": run.error,
+        "url": url_for("admin.run", run_id=run.id),
+    }
+
+
+def _run(run_id: int) -> tuple[Run, Version | None]:
+    services().jobs.reap()
+    with services().database.reading() as db:
+        found = db.get(Run, run_id) if run_id <= BIGGEST_ROW_ID else None
+        if found is None:
+            abort(404)
+        return found, db.get(Version, found.version_id) if found.version_id else None
+
+
+def _fields() -> dict[str, Any]:
+    return json_object() if request.is_json else request.form.to_dict()
+
+
+def _config(fields: dict[str, Any]) -> Config:
+    numbers = {name: _number(fields, name) for name in ("epochs", "seed")}
+    preset = fields.get("preset", Config.preset)
+    try:
+        return Config(preset if isinstance(preset, str) else repr(preset), **numbers)
+    except ValueError as error:
+        raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def _number(fields: dict[str, Any], name: str) -> int:
+    """A whole number from a form's text or from JSON; 0, which stands for the default, where it is missing."""
+    value = fields.get(name, 0)
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 12:
+        return int(value)
+    if type(value) is not int:
+        if value == "":
+            return 0
+        raise BadRequest(400, "bad_settings", f"{name.capitalize()} must be a whole number.")
+    return value

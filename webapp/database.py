@@ -1,0 +1,191 @@
+"""The database: engine, sessions and tables. SQLite by default, PostgreSQL by DATABASE_URL."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, create_engine, event, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
+
+BUSY_SECONDS = 5
+ACTIVE = ("queued", "running")
+ENDED = ("finished", "failed", "cancelled")
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {float: Double, dict: JSON, list: JSON, bytes: LargeBinary}
+
+
+class Version(Base):
+    """One trained model: its weights as safetensors bytes and its card. Never changed once written."""
+
+    __tablename__ = "version"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    source: Mapped[str]  # "shipped" or "run"
+    run_id: Mapped[int | None]
+    preset: Mapped[str]
+    sha256: Mapped[str]
+    weights: Mapped[bytes] = deferred(mapped_column())
+    card: Mapped[dict]
+    validation_accuracy: Mapped[float]
+    test_accuracy: Mapped[float | None]
+
+    @property
+    def name(self) -> str:
+        return f"v{self.id}"
+
+
+class Promotion(Base):
+    """Which version has answered since when, who or what put it there and why. The last row names the champion."""
+
+    __tablename__ = "promotion"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    at: Mapped[float] = mapped_column(default=time.time)
+    by: Mapped[str]
+    why: Mapped[str]
+
+
+class Run(Base):
+    """One training. Its row is the truth about it; a worker holds it by `attempt` and a lease that it renews."""
+
+    __tablename__ = "run"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(default="retrain")
+    state: Mapped[str]  # of ACTIVE or ENDED
+    preset: Mapped[str]
+    epochs: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    requested_by: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    progress: Mapped[dict] = mapped_column(default=dict)
+    history: Mapped[list] = mapped_column(default=list)
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        # At most one active run: the database refuses a second start, whichever process asks.
+        Index(
+            "one_active_run",
+            "kind",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
+
+
+class Predictions(Base):
+    """A version's probabilities for the 10,000 test digits, float16 (10000, 10); empty until they are computed."""
+
+    __tablename__ = "predictions"
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
+    updated_at: Mapped[float] = mapped_column(default=time.time)
+    fraction: Mapped[float] = mapped_column(default=0.0)
+    probabilities: Mapped[bytes | None] = deferred(mapped_column())
+    error: Mapped[str | None]
+
+
+class Administrator(Base):
+    """The administrator's password, hashed; one row."""
+
+    __tablename__ = "administrator"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+
+
+class AdminSession(Base):
+    """A signed-in browser, by the digest of its cookie's secret. Gone at sign-out: a copied cookie is worthless."""
+
+    __tablename__ = "admin_session"
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[float]
+    seen_at: Mapped[float]
+
+
+class SignInAttempt(Base):
+    """A failed or undecided sign-in, counted across all processes."""
+
+    __tablename__ = "sign_in_attempt"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(index=True)
+    at: Mapped[float]
+
+
+class Database:
+    """One engine per process. `reading()` and `writing()` give a session whose transaction ends with the block."""
+
+    def __init__(self, url: str):
+        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._writing_engine = self.engine.execution_options(writing=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def upgrade(self) -> None:
+        """Brings the schema up to date; to be run by one process, before the others start."""
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+    def describe(self) -> str:
+        """Which database this is, with what its users should know of it."""
+        if self.engine.dialect.name != "sqlite":
+            return self.engine.dialect.name
+        return f"sqlite, {'write-ahead log' if _wal_is_safe() else 'rollback journal'}"
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def champion_id(session: Session) -> int | None:
+    """The version that answers now: the one promoted last."""
+    return session.scalar(select(Promotion.version_id).order_by(Promotion.id.desc()).limit(1))
+
+
+def _wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite is free of the race in resetting the write-ahead log (3.7.0 to 3.51.2, fixed also in
+    3.44.6 and 3.50.7), which can corrupt a database with several writers."""
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+    for pragma in (
+        f"busy_timeout = {BUSY_SECONDS * 1000}",
+        f"journal_mode = {'WAL' if _wal_is_safe() else 'DELETE'}",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection) -> None:
+    # A reader that turns writer fails at once when another wrote meanwhile, whatever the time-out: writers queue up
+    # from the start instead.
+    writing = connection.get_execution_options().get("writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

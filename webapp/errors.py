@@ -1,0 +1,122 @@
+"""What an error looks like, decided in one place: named exceptions to a status, one JSON shape, one page."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from flask import Flask, Response, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from model.mnist import MnistMissing
+from model.picture import PictureError, PictureTooLarge
+from model.weights import WeightsError
+from webapp.door import NotSignedIn, TooManyAttempts
+from webapp.jobs import RunActive
+from webapp.live import NoChampion
+
+log = logging.getLogger(__name__)
+
+# A refused body is read this far, so that its sender gets to the answer instead of a broken connection.
+DRAINED_BYTES = 4 << 20
+
+
+class BadRequest(Exception):
+    """A request that cannot be answered: an HTTP status in the 400s, a code for programs, a sentence for people."""
+
+    def __init__(self, status: int, code: str, message: str):
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+# The most specific class first: the first that fits decides.
+STATUS = (
+    (PictureTooLarge, 413, "picture_too_large"),
+    (PictureError, 400, "not_a_picture"),
+    (NotSignedIn, 401, "not_signed_in"),
+    (TooManyAttempts, 429, "too_many_attempts"),
+    (RunActive, 409, "run_active"),
+    (NoChampion, 503, "no_version"),
+    (WeightsError, 503, "no_version"),
+    (MnistMissing, 503, "no_mnist"),
+    (CSRFError, 400, "csrf"),
+)
+
+
+def register(app: Flask) -> None:
+    for kind, status, code in STATUS:
+        app.register_error_handler(kind, _handler(status, code))
+    app.register_error_handler(BadRequest, lambda error: answer(error.status, error.code, str(error)))
+    app.register_error_handler(OperationalError, _database_failed)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def answer(status: int, code: str, message: str, **more) -> Response:
+    """The one shape of an error: JSON for programs, a page for people."""
+    if wants_page():
+        response = Response(
+            render_template("error.html", code=status, title=HTTPStatus(status).phrase, message=message), status
+        )
+    else:
+        response = jsonify({"error": {"code": code, "message": message, **more}})
+        response.status_code = status
+    response.cache_control.no_store = True
+    return response
+
+
+def wants_page() -> bool:
+    """Whether a person's browser asks, rather than a script."""
+    accepted = request.accept_mimetypes
+    return not request.is_json and accepted["text/html"] > accepted["application/json"]
+
+
+def drain() -> None:
+    """Reads and drops what is left of a refused body, within bounds."""
+    stream, left = request.environ["wsgi.input"], DRAINED_BYTES
+    if not request.environ.get("wsgi.input_terminated"):
+        left = min(left, request.content_length or 0)
+    try:
+        while left > 0 and (chunk := stream.read(min(left, 1 << 16))):
+            left -= len(chunk)
+    except (OSError, ValueError) as error:
+        log.info("the sender of a refused body went away: %s", error)
+
+
+def _handler(status: int, code: str):
+    def handle(error: Exception) -> Response:
+        if status >= 500:
+            log.error("%s: %s", type(error).__name__, error)
+        message = getattr(error, "description", None) or str(error)
+        response = answer(status, code, message, **getattr(error, "details", {}))
+        if retry_after := getattr(error, "retry_after", None):
+            response.headers["Retry-After"] = str(retry_after)
+        return response
+
+    return handle
+
+
+def _database_failed(error: OperationalError) -> Response:
+    log.error("the database does not answer: %s", error.orig)
+    return answer(503, "database", "The database does not answer. Please try again in a moment.")
+
+
+def _http(error: HTTPException) -> Response:
+    if error.code is None or error.code < 400:
+        return error.get_response()
+    if error.code == 413:
+        drain()
+        return answer(413, "body_too_large", "The request is too large.")
+    name = HTTPStatus(error.code).phrase
+    messages = {404: "There is nothing at this address.", 405: "This address does not answer that method."}
+    response = answer(error.code, name.lower().replace(" ", "_"), messages.get(error.code, f"{name}."))
+    if error.code == 405 and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("unexpected error at %s %s", request.method, request.path)
+    return answer(500, "internal", "Something went wrong on the server. It has been logged.")

@@ -1,0 +1,96 @@
+"""Which version answers in this process, and how it changes over to another one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from model.recognizer import Recognizer
+from model.weights import WeightsError
+from webapp.database import Database, Version, champion_id
+
+log = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 1.0
+
+
+class NoChampion(Exception):
+    """No version has been promoted yet."""
+
+
+class Live:
+    """Holds the champion's recognizer and follows promotions.
+
+    A promotion is a row in the database. Each process looks for a newer one every second, loads the new version beside
+    the old one, and changes over by one assignment: no request waits, and one that is under way keeps the recognizer
+    that it took. A version that cannot be loaded is logged and the old one goes on.
+    """
+
+    def __init__(self, database: Database, housekeeping: Callable[[], object] = lambda: None):
+        self._database = database
+        self._housekeeping = housekeeping
+        self._recognizer: Recognizer | None = None
+        self._refused: int | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def recognizer(self) -> Recognizer:
+        """The recognizer to answer with; the first call finds it. Raises NoChampion or a database error."""
+        if self._recognizer is None:
+            self.refresh()
+        return self._recognizer
+
+    def refresh(self) -> None:
+        """Changes over to the champion, if that is not the version that answers already."""
+        with self._lock:
+            with self._database.reading() as session:
+                champion = champion_id(session)
+            if champion is None:
+                raise NoChampion("No version of the model is in service yet; `make setup` installs the shipped one.")
+            if self._recognizer is None or (
+                self._recognizer.version != f"v{champion}" and champion != self._refused
+            ):
+                self._change_to(champion)
+
+    def follow(self, delay: float = 0.0) -> None:
+        """Starts a thread that, after `delay` seconds, warms the model up and then follows promotions."""
+        self._thread = threading.Thread(target=self._follow, args=(delay,), name="live", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def _change_to(self, champion: int) -> None:
+        recognizer = Recognizer(lambda: self._weights(champion), f"v{champion}")
+        if self._recognizer is not None:
+            # Only the first one is loaded lazily: while there is an old version to answer, nobody waits for a new one.
+            try:
+                recognizer.warm()
+            except WeightsError as error:
+                self._refused = champion
+                log.error("v%s cannot be loaded and %s goes on: %s", champion, self._recognizer.version, error)
+                return
+            log.info("changed over from %s to v%s", self._recognizer.version, champion)
+        self._recognizer, self._refused = recognizer, None
+
+    def _weights(self, version_id: int) -> bytes:
+        with self._database.reading() as session:
+            return session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+
+    def _follow(self, delay: float) -> None:
+        wait = delay
+        while not self._stop.wait(wait):
+            wait = FOLLOW_SECONDS
+            try:
+                self.refresh()
+                self.recognizer().warm()
+                self._housekeeping()
+            except (NoChampion, WeightsError, SQLAlchemyError) as error:
+                log.warning("cannot look for a newer version: %s", str(error).splitlines()[0])

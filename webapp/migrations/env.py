@@ -1,0 +1,11 @@
+"""Alembic's entry: migrates over the connection that `Database.upgrade` hands in."""
+
+from alembic import context
+
+from webapp.database import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()
+connection.commit()

@@ -1,0 +1,33 @@
+"""What a process needs besides the request: settings, database, the live version and the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from webapp.database import Database
+from webapp.door import Door
+from webapp.jobs import Jobs
+from webapp.live import Live
+from webapp.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    database: Database
+    live: Live
+    jobs: Jobs
+    door: Door
+
+    @classmethod
+    def open(cls, settings: Settings) -> Services:
+        database = Database(settings.database_url)
+        jobs = Jobs(database, settings)
+        return cls(settings, database, Live(database, jobs.reap), jobs, Door(database))
+
+
+def services(app: Flask | None = None) -> Services:
+    """The services of this app (default: the one that handles the request)."""
+    return (app or current_app).extensions["inkling"]

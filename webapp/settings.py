@@ -1,0 +1,108 @@
+"""Every setting once: its environment variable, its default and what it means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names both."""
+
+
+def _setting(variable: str, default: str, meaning: str):
+    return field(metadata={"variable": variable, "default": default, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process runs with. `Settings.read()` takes it from the environment."""
+
+    data_dir: Path = _setting(
+        "DATA_DIR", "instance", "folder of everything made at run time: database, secret key, queue, data set"
+    )
+    mnist_dir: Path = _setting(
+        "MNIST_DIR", "`DATA_DIR`", "folder of the data set alone (its files are in `MNIST/raw/` below it)"
+    )
+    host: str = _setting("HOST", "127.0.0.1", "address that the web server listens on")
+    port: int = _setting("PORT", "8000", "port that the web server listens on")
+    web_concurrency: int = _setting("WEB_CONCURRENCY", "number of cores, at most 4", "number of web workers")
+    database_url: str = _setting(
+        "DATABASE_URL", "SQLite in `DATA_DIR`", "the database, as an SQLAlchemy address"
+    )
+    admin_password: str = _setting(
+        "ADMIN_PASSWORD", "generated, shown once", "sets the administrator's password at the next start"
+    )
+    admin_token: str = _setting(
+        "ADMIN_TOKEN", "none: scripts are refused", "secret that scripts send as `Authorization: Bearer ...`"
+    )
+    secret_key: str = _setting("SECRET_KEY", "generated in `DATA_DIR`", "signs the session cookie")
+    https: bool = _setting(
+        "HTTPS", "0", "1 behind a TLS proxy: secure cookies, HSTS, one `X-Forwarded-*` hop is trusted"
+    )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """The settings in `environ`; raises SettingsError."""
+        data_dir = Path(environ.get("DATA_DIR") or ROOT / "instance").absolute()
+        return cls(
+            data_dir=data_dir,
+            mnist_dir=Path(environ.get("MNIST_DIR") or data_dir).absolute(),
+            host=environ.get("HOST") or "127.0.0.1",
+            port=_whole(environ, "PORT", 8000, 1, 65535),
+            web_concurrency=_whole(environ, "WEB_CONCURRENCY", min(os.cpu_count() or 1, 4), 1, 256),
+            database_url=environ.get("DATABASE_URL") or f"sqlite:///{data_dir / 'inkling.db'}",
+            admin_password=environ.get("ADMIN_PASSWORD", ""),
+            admin_token=_token(environ),
+            secret_key=environ.get("SECRET_KEY") or _kept_secret(data_dir),
+            https=bool(_whole(environ, "HTTPS", 0, 0, 1)),
+        )
+
+    @classmethod
+    def table(cls) -> list[tuple[str, str, str]]:
+        """Variable, default and meaning of every setting."""
+        return [tuple(f.metadata[key] for key in ("variable", "default", "meaning")) for f in fields(cls)]
+
+
+def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:
+    text = environ.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise SettingsError(f"{variable} must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    token = environ.get("ADMIN_TOKEN", "")
+    if token and len(token) < 16:
+        raise SettingsError("ADMIN_TOKEN must have at least 16 characters")
+    return token
+
+
+def _kept_secret(folder: Path) -> str:
+    """The installation's secret key, made at the first start and readable by its owner alone."""
+    path = folder / "secret_key"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _make_secret(path)
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR cannot be used: {error}") from error
+
+
+def _make_secret(path: Path) -> None:
+    own = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    own.touch(mode=0o600)
+    try:
+        own.write_text(secrets.token_hex(32))
+        # Linked into place whole: of several processes that start together all read the first one's key.
+        with contextlib.suppress(FileExistsError):
+            os.link(own, path)
+    finally:
+        own.unlink()

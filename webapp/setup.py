@@ -1,0 +1,68 @@
+"""What has to be there before the processes start: schema, shipped version, administrator, data set."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import select
+
+from model import mnist, weights
+from model.recognizer import SHIPPED
+from webapp.database import Database, Version
+from webapp.door import Door
+from webapp.jobs import promote_if_better
+from webapp.settings import Settings
+
+
+def set_up(settings: Settings, say=print) -> None:
+    """Brings an installation up to date, however old or new it is; `say` gets one line for each thing worth knowing.
+
+    Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where the shipped weights are damaged.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    database.upgrade()
+    install_shipped(database)
+    set_up_password(settings, Door(database), say)
+    try:
+        mnist.read_test(settings.mnist_dir)
+    except mnist.MnistMissing:
+        try:
+            mnist.fetch(settings.mnist_dir, say)
+        except mnist.MnistMissing as error:
+            say(f"{error}.\nDrawing works without it; the gallery and retraining wait for `make data` to fetch it.")
+    database.close()
+
+
+def install_shipped(database: Database) -> None:
+    """Makes the shipped weights a version, once, and puts it into service if it is at least as good as the champion."""
+    data = SHIPPED.read_bytes()
+    digest = weights.digest(data)
+    with database.writing() as session:
+        if session.scalar(select(Version.id).where(Version.sha256 == digest)):
+            return
+        card = weights.read_card(data)
+        version = Version(
+            source="shipped",
+            preset=card.preset,
+            sha256=digest,
+            weights=data,
+            card=card.as_dict(),
+            validation_accuracy=card.validation_accuracy,
+            test_accuracy=card.test_accuracy,
+        )
+        session.add(version)
+        session.flush()
+        promote_if_better(session, version, by="set-up")
+
+
+def set_up_password(settings: Settings, door: Door, say) -> None:
+    if settings.admin_password:
+        door.set_password(settings.admin_password)
+        say("Administrator: sign in with the password in ADMIN_PASSWORD")
+    elif door.has_password():
+        say("Administrator: sign in with your password; `make password` sets another")
+    else:
+        password = secrets.token_urlsafe(12)
+        door.set_password(password)
+        say(f"Administrator: sign in with the password {password}\n(shown this once; `make password` sets another)")

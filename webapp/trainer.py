@@ -1,0 +1,184 @@
+"""The worker's child process: trains a run, or computes a version's predictions for the gallery.
+
+    python -m webapp.trainer run ID ATTEMPT
+    python -m webapp.trainer predictions VERSION
+
+It reads nothing from its standard input but the end of it, which says that the worker has gone: then it puts its row in
+order and ends. So a training never outlives its worker, and dies with it in order even when the worker is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+from sqlalchemy import select, update
+
+from model import weights
+from model.presets import Config
+from webapp.database import Database, Predictions, Run, Version
+from webapp.jobs import LOST, RENEW_SECONDS, Hold, LeaseLost
+from webapp.logs import set_up_logging
+from webapp.settings import Settings
+
+log = logging.getLogger("webapp.trainer")
+
+# A training gives way to the web workers, whose answers somebody waits for.
+NICENESS = 10
+
+
+class Watch(threading.Thread):
+    """Renews the lease, passes the progress on, and notices a wish to cancel or the worker's end."""
+
+    def __init__(self, hold: Hold, worker_gone: threading.Event):
+        super().__init__(name="watch", daemon=True)
+        self.hold, self.worker_gone = hold, worker_gone
+        self.stop, self.cancelled, self.lost = threading.Event(), threading.Event(), threading.Event()
+        self.news: dict = {}
+
+    def should_stop(self) -> bool:
+        return self.worker_gone.is_set() or self.cancelled.is_set() or self.lost.is_set()
+
+    def run(self) -> None:
+        while not self.stop.wait(RENEW_SECONDS):
+            try:
+                if self.hold.renew(**self.news):
+                    self.cancelled.set()
+            except LeaseLost:
+                self.lost.set()
+                return
+            except Exception:
+                # The database may be away for a while; the lease decides for how long that is bearable.
+                log.exception("the lease could not be renewed")
+
+    def tell(self, progress) -> None:
+        """Takes the news from the training; the next renewal writes them."""
+        self.news = {
+            "history": [epoch.as_dict() for epoch in progress.history],
+            "progress": {
+                "epoch": progress.epoch,
+                "fraction": progress.fraction,
+                "train_loss": progress.train_loss,
+                "seconds_left": progress.seconds_left,
+            },
+        }
+
+    def end(self) -> None:
+        self.stop.set()
+        self.join()
+
+
+class WorkerGone(Exception):
+    """The worker that asked for this has ended."""
+
+
+def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
+    """Trains the run that is held and ends it, one way or another."""
+    watch = Watch(hold, worker_gone)
+    watch.start()
+    try:
+        sealed = _train(settings, watch)
+    except Exception as error:
+        log.exception("run %s failed", hold.run_id)
+        watch.end()
+        hold.end("failed", error=str(error) or type(error).__name__, **watch.news)
+        return
+    watch.end()
+    if sealed is not None:
+        _finish(hold, sealed, watch.news)
+    elif watch.cancelled.is_set():
+        hold.end("cancelled", **watch.news)
+    elif worker_gone.is_set():
+        hold.end("failed", error=LOST, **watch.news)
+
+
+def _train(settings: Settings, watch: Watch):
+    """The sealed version, or None where the training was stopped."""
+    from model import mnist
+    from model.seal import seal
+    from model.train import train
+
+    with watch.hold.database.reading() as session:
+        row = session.get(Run, watch.hold.run_id)
+        config = Config(row.preset, row.epochs, row.seed)
+    data = mnist.load(settings.mnist_dir)
+    result = train(config, data, watch.tell, watch.should_stop)
+    return None if result.stopped else seal(config, result, data)
+
+
+def _finish(hold: Hold, sealed, news: dict) -> None:
+    card = sealed.card
+    version = Version(
+        source="run",
+        run_id=hold.run_id,
+        preset=card.preset,
+        sha256=weights.digest(sealed.data),
+        weights=sealed.data,
+        card=card.as_dict(),
+        validation_accuracy=card.validation_accuracy,
+        test_accuracy=card.test_accuracy,
+    )
+    promoted = hold.finish(version, packed(sealed.test_probabilities), **news)
+    log.info("run %s made %s, %s", hold.run_id, version.name, "promoted" if promoted else "which waits")
+
+
+def predict_test_set(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
+    """Computes a version's probabilities for the test digits and stores them, telling the progress on the way."""
+
+    def write(**values) -> None:
+        if worker_gone.is_set():
+            raise WorkerGone
+        with database.writing() as session:
+            row = Predictions.version_id == version_id
+            session.execute(update(Predictions).where(row).values(updated_at=time.time(), **values))
+
+    try:
+        from model import evaluate, mnist
+
+        images, _ = mnist.read_test(settings.mnist_dir)
+        with database.reading() as session:
+            data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+        network, _ = weights.from_bytes(data)
+        found = evaluate.probabilities(network, images, lambda done: write(fraction=0.99 * done))
+        write(fraction=1.0, probabilities=packed(found), error=None)
+    except WorkerGone:
+        log.info("the predictions of v%s were left unfinished: the worker has gone", version_id)
+    except (mnist.MnistMissing, weights.WeightsError) as error:
+        log.error("the predictions of v%s cannot be computed: %s", version_id, error)
+        write(error=str(error))
+
+
+def packed(probabilities: np.ndarray) -> bytes:
+    """Probabilities (N, 10) as they are stored: float16, row by row."""
+    return probabilities.astype(np.float16).tobytes()
+
+
+def main(arguments: list[str]) -> None:
+    set_up_logging()
+    os.nice(NICENESS)
+    settings = Settings.read()
+    database = Database(settings.database_url)
+    worker_gone = threading.Event()
+    threading.Thread(target=_await_worker, args=(worker_gone,), daemon=True).start()
+    what, number, *attempt = arguments
+    if what == "run":
+        try:
+            train_run(settings, Hold(database, int(number), int(attempt[0])), worker_gone)
+        except LeaseLost as error:
+            log.warning("%s; its result is dropped", error)
+    else:
+        predict_test_set(settings, database, int(number), worker_gone)
+
+
+def _await_worker(gone: threading.Event) -> None:
+    while sys.stdin.buffer.read1(1):
+        pass
+    gone.set()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
