@@ -23,10 +23,19 @@ from webapp.settings import ROOT
 START_SECONDS = 30
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-QUIET = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
-).split()
+ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--window-size=1280,800",
+]
 
 
 @dataclass(frozen=True)
@@ -48,10 +57,10 @@ def pytest_collection_modifyitems(items):
     """Without a browser the tests are skipped, and say so; where CI is set, that is a failure."""
     if (CHROMIUM and DRIVER) or os.environ.get("CI"):
         return
-    here = Path(__file__).parent
+    skip = pytest.mark.skip(reason="Chromium or its driver is not installed; make test installs them")
     for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="Chromium or its driver is not installed (make test installs them)"))
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(skip)
 
 
 def free_port() -> int:
@@ -108,7 +117,7 @@ def browser(tmp_path):
     """A fresh Chromium at 1280 x 800; whatever it complains of in its console fails the test."""
     options = Options()
     options.binary_location = CHROMIUM
-    for argument in (*QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,800"):
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service(DRIVER))
