@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hmac
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from model import mnist
 from model.presets import PRESETS, Config
-from webapp.database import Promotion, Run, Version, champion_id
+from webapp import curves
+from webapp.database import ACTIVE, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.draw import json_object
 from webapp.errors import BadRequest, wants_page
@@ -21,6 +27,13 @@ BIGGEST_ROW_ID = 2**31 - 1
 
 csrf = CSRFProtect()
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+blueprint.add_app_template_filter(curves.sparkline)
+
+
+@blueprint.app_template_filter()
+def utc(seconds: float) -> str:
+    """Unix seconds as a <time> element has them; the page's script turns them into local words."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def requester() -> str:
@@ -49,8 +62,8 @@ def dashboard() -> Response | str:
         runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED_RUNS)).all()
         versions = db.scalars(select(Version).order_by(Version.id.desc())).all()
         promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED_RUNS)).all()
-        champion = champion_id(db)
-    active = next((run for run in runs if run.ended_at is None), None)
+        champion = _champion(db)
+    active = next((run for run in runs if run.state in ACTIVE), None)
     return render_template(
         "admin.html",
         page="admin",
@@ -58,8 +71,10 @@ def dashboard() -> Response | str:
         active=active,
         versions=versions,
         promotions=promotions,
-        champion=champion,
         presets=PRESETS.values(),
+        default_preset=Config.preset,
+        mnist_missing=_missing_files(services().settings.mnist_dir),
+        **_part(active, None, champion),
     )
 
 
@@ -105,13 +120,20 @@ def retrain() -> Response | tuple[Response, int]:
 @blueprint.get("/runs/<int:run_id>")
 def run(run_id: int) -> Response | str:
     """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
-    requester()
+    try:
+        requester()
+    except NotSignedIn:
+        if not wants_page():
+            raise
+        return redirect(url_for("admin.sign_in"), 303)
     found, version = _run(run_id)
+    if not request.args.get("part") and not wants_page():
+        return jsonify(run_as_json(found))
+    with services().database.reading() as db:
+        part = _part(found, version, _champion(db))
     if request.args.get("part"):
-        return render_template("_run.html", run=found, version=version)
-    if wants_page():
-        return render_template("run.html", page="admin", run=found, version=version)
-    return jsonify(run_as_json(found))
+        return render_template("_run.html", **part)
+    return render_template("run.html", page="admin", **part)
 
 
 @blueprint.post("/runs/<int:run_id>/cancel")
@@ -171,6 +193,31 @@ def _run(run_id: int) -> tuple[Run, Version | None]:
         if found is None:
             abort(404)
         return found, db.get(Version, found.version_id) if found.version_id else None
+
+
+def _champion(db: Session) -> Version | None:
+    return db.get(Version, champion_id(db) or 0)
+
+
+def _part(run: Run | None, version: Version | None, champion: Version | None) -> dict[str, Any]:
+    """What `_run.html` shows of a run; only the champion where there is no run."""
+    if run is None:
+        return {"champion": champion}
+    goal = champion.validation_accuracy if champion and run.state in ACTIVE else None
+    return {
+        "run": run,
+        "version": version,
+        "champion": champion,
+        "now": time.time(),
+        "loss": curves.loss_chart(run.history, run.epochs),
+        "accuracy": curves.accuracy_chart(run.history, run.epochs, goal),
+    }
+
+
+def _missing_files(folder: Path) -> list[str]:
+    """The files of MNIST that are in none of its places. Only looks for them: the run itself verifies them."""
+    places = (folder / "MNIST" / "raw", folder / "raw", folder)
+    return [name for name in mnist.SHA256 if not any((place / name).is_file() for place in places)]
 
 
 def _fields() -> dict[str, Any]:

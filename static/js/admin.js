@@ -1,0 +1,125 @@
+/*
+ * The administrator's pages: moments in local words, and a run that is watched while it trains. The server renders
+ * all there is to see; this only fetches it again and changes what differs, so that focus and open details stay.
+ */
+
+const LOOK_EVERY = 1000; // ms
+const LOOK_WAITS = 10_000; // ms until the server counts as silent
+const ACTIVE = new Set(["queued", "running"]);
+
+const byId = (id) => document.getElementById(id);
+const MOMENT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
+const thisYear = new Intl.DateTimeFormat(undefined, MOMENT);
+const otherYear = new Intl.DateTimeFormat(undefined, { ...MOMENT, year: "numeric" });
+
+function localise(root) {
+  for (const time of root.querySelectorAll("time")) {
+    time.title = time.textContent;
+    const date = new Date(time.dateTime);
+    time.textContent = (date.getFullYear() === new Date().getFullYear() ? thisYear : otherYear).format(date);
+  }
+}
+
+/** Makes `old` equal to `next`, keeping every node that can stay. Whether a <details> is open is the reader's matter. */
+function become(old, next) {
+  for (const { name } of [...old.attributes]) {
+    if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of next.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const nodes = [...old.childNodes];
+  const wanted = [...next.childNodes];
+  wanted.forEach((node, place) => becomeNode(old, nodes[place], node));
+  nodes.slice(wanted.length).forEach((node) => node.remove());
+}
+
+function becomeNode(parent, node, wanted) {
+  if (!node) parent.append(wanted);
+  else if (node.nodeName !== wanted.nodeName || node.id !== wanted.id) node.replaceWith(wanted);
+  else if (node.nodeType === Node.ELEMENT_NODE) become(node, wanted);
+  else if (node.data !== wanted.data) node.data = wanted.data;
+}
+
+/** The page at an address, once the server answers, however long that takes; null when nobody is signed in any more. */
+async function fetchPage(url) {
+  for (;;) {
+    const response = await ask(url);
+    if (response?.ok) {
+      say("");
+      const page = new DOMParser().parseFromString(response.text, "text/html");
+      localise(page);
+      return page;
+    }
+    if (response?.status === 401) {
+      say("You have been signed out. Reload the page to sign in again.");
+      return null;
+    }
+    say("The server cannot be reached; trying again. The run goes on without this page.");
+    await pause(LOOK_EVERY);
+    await inSight();
+  }
+}
+
+/** The answer's status and text; undefined where the server is silent or breaks off. */
+async function ask(url) {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(LOOK_WAITS) });
+    return { ok: response.ok, status: response.status, text: await response.text() };
+  } catch {
+    return undefined;
+  }
+}
+
+const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
+
+function inSight() {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resume) => document.addEventListener("visibilitychange", resume, { once: true }));
+}
+
+function say(text) {
+  if (byId("connection").textContent !== text) byId("connection").textContent = text;
+}
+
+async function watch(run) {
+  while (ACTIVE.has(run.dataset.state)) {
+    await pause(LOOK_EVERY);
+    await inSight();
+    const before = run.dataset.state;
+    const page = await fetchPage(run.dataset.part);
+    if (!page) return;
+    show(run, page.getElementById("run"));
+    if (run.dataset.state !== before) await refreshSurroundings();
+  }
+}
+
+function show(run, next) {
+  const hadFocus = run.contains(document.activeElement);
+  become(run, next);
+  // The button that had the focus may be gone with the run's end.
+  if (hadFocus && !run.contains(document.activeElement)) run.focus({ preventScroll: true });
+}
+
+/** What stands around a run on the dashboard: the version that answers, the form for the next run, the lists. */
+async function refreshSurroundings() {
+  const parts = document.querySelectorAll("[data-refresh]");
+  if (!parts.length) return;
+  const page = await fetchPage(location.href);
+  for (const old of parts) {
+    const next = page?.getElementById(old.id);
+    if (next) become(old, next);
+  }
+  suggestEpochs();
+}
+
+/** The chosen preset's own number of epochs, shown where none is typed. */
+function suggestEpochs() {
+  const chosen = document.querySelector("#start-run [name=preset]:checked");
+  if (chosen) byId("epochs").placeholder = chosen.dataset.epochs;
+}
+
+localise(document);
+suggestEpochs();
+document.addEventListener("change", suggestEpochs);
+if (byId("run")) watch(byId("run"));

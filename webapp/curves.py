@@ -1,0 +1,143 @@
+"""Lays out a run's curves: places in per cent, which an SVG draws at any size without scaling its text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MOST_EPOCH_TICKS = 6
+MOST_DOTS = 25
+CLOSEST_TICKS = 9.0  # per cent of the height
+LOSS_FLOOR = 1e-4
+ACCURACY_TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis: its place from the left or the top in per cent, and what it says."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points (x, y) in per cent from the top left corner."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def polyline(self) -> str:
+        """The points as an SVG polyline has them, in a field of 100 by 100."""
+        return " ".join(f"{x:.2f},{y:.2f}" for x, y in self.points)
+
+    @property
+    def dots(self) -> tuple[tuple[float, float], ...]:
+        """The points worth a dot: all of a few, the last of many."""
+        return self.points if len(self.points) <= MOST_DOTS else self.points[-1:]
+
+
+@dataclass(frozen=True)
+class Chart:
+    curves: tuple[Curve, ...]
+    epochs: tuple[Tick, ...]
+    values: tuple[Tick, ...]
+    reference: Tick | None = None
+
+
+def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
+    """The losses by epoch on a logarithmic scale; None before there are any.
+
+    `history` holds dicts as `model.train.Epoch.as_dict()` makes them; `epochs` is how many the run will have.
+    """
+    found = {
+        name: [(point["epoch"], point[key]) for point in history if _is_number(point[key])]
+        for name, key in (("train", "train_loss"), ("validation", "validation_loss"))
+    }
+    losses = [max(loss, LOSS_FLOOR) for points in found.values() for _, loss in points]
+    if not losses:
+        return None
+    ticks = _round_values(min(losses), max(losses))
+
+    def height(loss: float) -> float:
+        return _from_top(math.log10(max(loss, LOSS_FLOOR)), math.log10(ticks[0]), math.log10(ticks[-1]))
+
+    return Chart(
+        tuple(_curve(name, points, epochs, height) for name, points in found.items() if points),
+        _epoch_ticks(epochs),
+        _apart(Tick(height(tick), f"{tick:g}") for tick in ticks),
+    )
+
+
+def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None = None) -> Chart | None:
+    """The validation accuracy by epoch, and `reference` (another version's) as a level; None before there is any.
+
+    The scale is that of the errors' logarithm: 90 %, 99 % and 99.9 % are equally far apart, since that is how far
+    apart they are in effort.
+    """
+    points = [(point["epoch"], point["validation_accuracy"]) for point in history]
+    if not points:
+        return None
+    best = max([accuracy for _, accuracy in points] + ([reference] if reference is not None else []))
+    top = next((tick for tick in ACCURACY_TICKS[1:] if tick >= best), 1.0)
+
+    def height(accuracy: float) -> float:
+        return _from_top(_nines(accuracy), 0, _nines(top))
+
+    ticks = [tick for tick in ACCURACY_TICKS if tick <= top]
+    return Chart(
+        (_curve("validation", points, epochs, height),),
+        _epoch_ticks(epochs),
+        _apart(Tick(height(tick), f"{100 * tick:g}") for tick in ticks),
+        None if reference is None else Tick(height(reference), f"{100 * reference:.2f}"),
+    )
+
+
+def sparkline(history: Sequence[dict], epochs: int) -> str:
+    """The validation accuracy as the points of a polyline in a field of 100 by 100; empty with less than two epochs."""
+    chart = accuracy_chart(history, epochs)
+    return chart.curves[0].polyline if chart and len(history) > 1 else ""
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _nines(accuracy: float) -> float:
+    return -math.log10(max(1 - accuracy, 1e-4))
+
+
+def _from_top(value: float, lowest: float, highest: float) -> float:
+    return 100 * (highest - value) / (highest - lowest)
+
+
+def _curve(name: str, points: list, epochs: int, height) -> Curve:
+    return Curve(name, tuple((round(100 * epoch / epochs, 2), round(height(value), 2)) for epoch, value in points))
+
+
+def _round_values(lowest: float, highest: float) -> list[float]:
+    """The values 1, 2 and 5 times a power of ten from the last one below `lowest` to the first one above `highest`."""
+    decades = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 2)
+    values = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+    first = max(value for value in values if value <= lowest)
+    last = min(value for value in values if value > max(highest, first))
+    return [value for value in values if first <= value <= last]
+
+
+def _epoch_ticks(epochs: int) -> tuple[Tick, ...]:
+    """Round epochs from 0, and the last one."""
+    steps = (digit * 10**decade for decade in range(9) for digit in (1, 2, 5))
+    step = next(step for step in steps if step * MOST_EPOCH_TICKS >= epochs)
+    ticks = [epoch for epoch in range(0, epochs, step) if epochs - epoch >= step / 2]
+    return tuple(Tick(round(100 * epoch / epochs, 2), str(epoch)) for epoch in [*ticks, epochs])
+
+
+def _apart(ticks: Iterable[Tick]) -> tuple[Tick, ...]:
+    """The ticks without those that would stand too close to a higher one."""
+    kept: list[Tick] = []
+    for tick in sorted(ticks, key=lambda tick: tick.at):
+        if not kept or tick.at - kept[-1].at >= CLOSEST_TICKS:
+            kept.append(Tick(round(tick.at, 2), tick.label))
+    return tuple(kept)
