@@ -175,7 +175,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _await_worker(gone: threading.Event) -> None:
-    while sys.stdin.buffer.read1(1):
+    # Not through sys.stdin: the interpreter dies on its way out while another thread holds that one's lock.
+    while os.read(sys.stdin.fileno(), 1):
         pass
     gone.set()
 
