@@ -1,12 +1,362 @@
-"""The test set with the champion's predictions."""
+"""The gallery: the 10,000 test digits with what a version reads in them, to look at, filter and sort."""
 
 from __future__ import annotations
 
-from flask import Blueprint
+import base64
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, abort, current_app, jsonify, redirect, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
+from PIL import Image
+from werkzeug.datastructures import MultiDict
+
+from model.evaluate import DIGITS
+from model.mnist import MnistMissing
+from webapp.database import Version, champion_id
+from webapp.errors import BadRequest, answer, wants_page
+from webapp.live import NoChampion
+from webapp.predictions import ORDERS, OUTCOMES, TEST_DIGITS, Library, NotComputed, Readings
+from webapp.services import services
+
+PER_ROW = 10
+PER_PAGE = PER_ROW * PER_ROW
+SIDE = 28
+FOR_EVER = 365 * 24 * 3600
+LEVELS = 5
+POLL_SECONDS = 1
+BIGGEST_NUMBER = 2**31 - 1
 
 blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
 
 
+@blueprint.record
+def _open_library(state: BlueprintSetupState) -> None:
+    found = services(state.app)
+    state.app.extensions["inkling.library"] = Library(found.settings, found.database, found.jobs)
+
+
+def library() -> Library:
+    return current_app.extensions["inkling.library"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which pictures are looked at, as an address tells it; what is None, or page 1, does not occur in the address."""
+
+    true: int | None = None
+    predicted: int | None = None
+    outcome: str | None = None
+    order: str | None = None
+    version: int | None = None
+    page: int = 1
+
+    @classmethod
+    def read(cls, args: MultiDict[str, str]) -> View:
+        """From an address's parameters, of which empty and unknown ones do not count; raises BadRequest."""
+        digits = [str(digit) for digit in range(DIGITS)]
+        true, predicted = _choice(args, "true", digits), _choice(args, "predicted", digits)
+        return cls(
+            true=None if true is None else int(true),
+            predicted=None if predicted is None else int(predicted),
+            outcome=_choice(args, "outcome", OUTCOMES),
+            order=_choice(args, "order", ORDERS),
+            version=_number(args, "version"),
+            page=_number(args, "page") or 1,
+        )
+
+    def query(self, **changes: Any) -> dict[str, int | str]:
+        """The parameters of this view with `changes`; any change but of the page itself leads to its first page."""
+        view = replace(self, **({"page": 1} | changes if changes else {}))
+        values = {field.name: getattr(view, field.name) for field in fields(view)}
+        return {name: value for name, value in values.items() if value is not None and (name, value) != ("page", 1)}
+
+    def select(self, readings: Readings) -> np.ndarray:
+        return readings.select(self.true, self.predicted, self.outcome, self.order)
+
+    @property
+    def is_filtered(self) -> bool:
+        return (self.true, self.predicted, self.outcome) != (None, None, None)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One test digit as the pages show it; `place` is its number in the sprite."""
+
+    index: int
+    true: int
+    predicted: int
+    confidence: float
+    place: int
+
+    @property
+    def is_right(self) -> bool:
+        return self.true == self.predicted
+
+    @property
+    def view_box(self) -> str:
+        row, column = divmod(self.place, PER_ROW)
+        return f"{column * SIDE} {row * SIDE} {SIDE} {SIDE}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the pictures that a view selects."""
+
+    number: int
+    count: int
+    total: int
+    indexes: np.ndarray
+
+    @classmethod
+    def of(cls, selected: np.ndarray, number: int) -> Page:
+        """Page `number` of the pictures with these indexes; 404 beyond the last. None at all make one empty page."""
+        count = max(1, math.ceil(len(selected) / PER_PAGE))
+        if number > count:
+            abort(404)
+        return cls(number, count, len(selected), selected[(number - 1) * PER_PAGE : number * PER_PAGE])
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * PER_PAGE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.indexes) - 1
+
+    @property
+    def neighbours(self) -> list[int | None]:
+        """The page numbers worth a link: the ends and those around this one, None where some are left out."""
+        near = range(self.number - 1, self.number + 2)
+        shown = sorted({1, self.count, *(number for number in near if 1 <= number <= self.count)})
+        linked: list[int | None] = []
+        for before, number in zip([0, *shown], shown, strict=False):
+            if number > before + 1:
+                # A gap of one page is no gap worth showing.
+                linked.append(number - 1 if number == before + 2 else None)
+            linked.append(number)
+        return linked
+
+
 @blueprint.get("")
-def index() -> str:
-    return "gallery"
+def index() -> Response | str:
+    """A page of pictures with the figures of the version that read them."""
+    view = View.read(request.args)
+    if request.args.to_dict() != {name: str(value) for name, value in view.query().items()}:
+        return redirect(url_for(".index", **view.query()), 302)
+    version, champion = _version(view)
+    readings = library().readings(version.id)
+    page = Page.of(view.select(readings), view.page)
+    return render_template(
+        "gallery.html",
+        page="gallery",
+        view=view,
+        version=version,
+        champion=champion,
+        report=readings.report,
+        shown=page,
+        pictures=_pictures(readings, page),
+        sprite_url=_sprite_url(view, version, readings),
+        levels=confusion_levels(readings.report.confusion),
+    )
+
+
+@blueprint.get("/<int:number>")
+def picture(number: int) -> Response | str:
+    """One picture with its ten probabilities, and the way to its neighbours in the view."""
+    view = replace(View.read(request.args), page=1)
+    if number >= TEST_DIGITS:
+        abort(404)
+    version, champion = _version(view)
+    readings = library().readings(version.id)
+    selected = view.select(readings)
+    place = np.flatnonzero(selected == number)
+    if len(place) == 0:
+        # The picture is not among those of the view, for instance since another version took over: shown among all.
+        return redirect(url_for(".picture", number=number, version=view.version), 302)
+    at = int(place[0])
+    return render_template(
+        "gallery_picture.html",
+        page="gallery",
+        view=view,
+        version=version,
+        champion=champion,
+        picture=_picture(readings, number),
+        image_url=_data_url(ink_png(library().images()[number])),
+        probabilities=readings.probabilities[number].tolist(),
+        place=at + 1,
+        total=len(selected),
+        previous=int(selected[at - 1]) if at > 0 else None,
+        following=int(selected[at + 1]) if at + 1 < len(selected) else None,
+        list_page=at // PER_PAGE + 1,
+    )
+
+
+@blueprint.get(f"/sprite/<int(max={BIGGEST_NUMBER}):version_id>-<string(length=12):digest>.png")
+def sprite(version_id: int, digest: str) -> Response:
+    """A page's pictures in one file: ten a row, 28 pixels each, ink of which the transparency tells the amount.
+
+    The address names the predictions themselves, so that its answer never changes.
+    """
+    view = View.read(request.args)
+    try:
+        readings = library().readings(_version(replace(view, version=version_id))[0].id)
+    except NotComputed:
+        abort(404)
+    if digest != readings.digest:
+        abort(404)
+    page = Page.of(view.select(readings), view.page)
+    response = Response(ink_png(sheet(library().images()[page.indexes])), mimetype="image/png")
+    response.cache_control.public = True
+    response.cache_control.immutable = True
+    response.cache_control.max_age = FOR_EVER
+    return response
+
+
+@blueprint.get("/progress")
+def progress() -> Response:
+    """How far the predictions are, for the page that waits for them."""
+    version, _ = _version(View.read(request.args))
+    fraction, error = 1.0, None
+    try:
+        library().readings(version.id)
+    except NotComputed as missing:
+        fraction, error = missing.fraction, missing.error
+    response = jsonify({"version": version.name, "fraction": fraction, "ready": fraction == 1, "error": error})
+    response.cache_control.no_store = True
+    return response
+
+
+@blueprint.errorhandler(NotComputed)
+def _computing(missing: NotComputed) -> Response:
+    """What stands in place of a page as long as the predictions are missing."""
+    view = View.read(request.args)
+    version, _ = _version(view)
+    response = Response(
+        render_template(
+            "gallery_computing.html",
+            page="gallery",
+            view=view,
+            version=version,
+            missing=missing,
+            total=TEST_DIGITS,
+            poll_seconds=POLL_SECONDS,
+        )
+    )
+    response.cache_control.no_store = True
+    return response
+
+
+@blueprint.errorhandler(MnistMissing)
+def _no_mnist(missing: MnistMissing) -> Response:
+    if not wants_page():
+        return answer(503, "no_mnist", str(missing))
+    response = Response(render_template("gallery_empty.html", page="gallery", reason=str(missing)), 503)
+    response.cache_control.no_store = True
+    return response
+
+
+@blueprint.app_template_filter("share")
+def share(fraction: float) -> str:
+    """A share of many with two decimals, "99.46 %"."""
+    return f"{100 * fraction:.2f}\u00a0%"
+
+
+@blueprint.app_template_filter("confidence")
+def confidence(probability: float) -> str:
+    """A probability, "98 %"; the ends say "<1 %" and ">99 %", as on the drawing page."""
+    if probability >= 0.995:
+        return ">99\u00a0%"
+    if probability < 0.005:
+        return "<1\u00a0%"
+    return f"{round(100 * probability)}\u00a0%"
+
+
+def confusion_levels(confusion: np.ndarray) -> list[list[int]]:
+    """How strongly each cell of a confusion matrix (10, 10) is shaded, 0 (nothing there) to LEVELS (most).
+
+    Logarithmic and relative to the worst confusion: a single picture shows, and hundreds do not drown tens. The
+    diagonal, which is no confusion, has 0.
+    """
+    errors = np.where(np.eye(len(confusion), dtype=bool), 0, confusion)
+    strength = np.log(np.maximum(errors, 1)) / max(np.log(errors.max(initial=1)), 1.0e-9)
+    return np.where(errors > 0, 1 + np.rint((LEVELS - 1) * strength), 0).astype(int).tolist()
+
+
+def sheet(images: np.ndarray) -> np.ndarray:
+    """Up to 100 images, uint8 (n, 28, 28), side by side: uint8 (280, 280), ten a row, the rest 0."""
+    full = np.zeros((PER_PAGE, SIDE, SIDE), np.uint8)
+    full[: len(images)] = images
+    return full.reshape(PER_ROW, PER_ROW, SIDE, SIDE).swapaxes(1, 2).reshape(PER_ROW * SIDE, PER_ROW * SIDE)
+
+
+def ink_png(ink: np.ndarray) -> bytes:
+    """A PNG of ink, uint8 (H, W): black throughout, and as opaque as there is ink, so that it lies on any paper."""
+    image = Image.fromarray(ink).convert("P")
+    image.putpalette(bytes(3 * 256))
+    out = io.BytesIO()
+    image.save(out, "PNG", transparency=bytes(range(256)))
+    return out.getvalue()
+
+
+def _data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _sprite_url(view: View, version: Version, readings: Readings) -> str:
+    query = replace(view, version=None).query()
+    return url_for(".sprite", version_id=version.id, digest=readings.digest, **query)
+
+
+def _pictures(readings: Readings, page: Page) -> list[Picture]:
+    return [_picture(readings, int(number), place) for place, number in enumerate(page.indexes)]
+
+
+def _picture(readings: Readings, number: int, place: int = 0) -> Picture:
+    return Picture(
+        index=number,
+        true=int(readings.labels[number]),
+        predicted=int(readings.predicted[number]),
+        confidence=float(readings.confidence[number]),
+        place=place,
+    )
+
+
+def _version(view: View) -> tuple[Version, int]:
+    """The version that a view asks for, else the champion, and the champion's id; raises NoChampion or 404."""
+    with services().database.reading() as session:
+        champion = champion_id(session)
+        if champion is None:
+            raise NoChampion("No version of the model is in service yet; `make setup` installs the shipped one.")
+        version = session.get(Version, view.version or champion)
+    if version is None:
+        abort(404)
+    return version, champion
+
+
+def _one(args: MultiDict[str, str], name: str) -> str | None:
+    values = args.getlist(name)
+    if len(values) > 1:
+        raise BadRequest(400, "bad_view", f"{name!r} is given more than once.")
+    return values[0] if values and values[0] else None
+
+
+def _choice(args: MultiDict[str, str], name: str, choices: Iterable[str]) -> str | None:
+    value = _one(args, name)
+    if value is not None and value not in choices:
+        raise BadRequest(400, "bad_view", f"{name!r} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _number(args: MultiDict[str, str], name: str) -> int | None:
+    """A whole number from 1 on."""
+    value = _one(args, name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 11 and 1 <= int(value) <= BIGGEST_NUMBER):
+        raise BadRequest(400, "bad_view", f"{name!r} must be a whole number from 1 on, not {value[:40]!r}.")
+    return int(value)
