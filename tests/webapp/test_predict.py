@@ -1,0 +1,351 @@
+"""POST /predict: the answer's form, and a clear refusal of whatever is no picture."""
+
+import base64
+import io
+import json
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sqlalchemy import delete
+
+from tests.webapp.asking import INTERNALS, ONE, assert_error, blank, data_url, drawn, encoded
+from webapp.database import Promotion
+from webapp.draw import MAX_BODY_BYTES
+from webapp.live import Live
+from webapp.services import services
+
+REFUSAL_SECONDS = 0.1
+PNG = encoded(drawn())
+
+
+def png_of_size(width, height, data=b""):
+    """A PNG whose header promises a size, whatever follows."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def grey_bytes(width, height):
+    return bytes((width + 1) * height)
+
+
+def post(client, body, content_type="application/json"):
+    return client.post("/predict", data=body, content_type=content_type)
+
+
+def assert_quick_refusal(client, body, content_type, status, code):
+    """Refused in time; a machine that is busy with something else gets two more tries."""
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        response = post(client, body, content_type)
+        took.append(time.perf_counter() - began)
+        message = assert_error(response, status, code)
+        if took[-1] < REFUSAL_SECONDS:
+            return message
+    raise AssertionError(f"refusals took {took} seconds")
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+def test_a_drawing_is_read(reader, image_format):
+    image = data_url(encoded(drawn(), image_format), image_format.lower())
+    response = reader.post("/predict", json={"image": image})
+    assert response.status_code == 200 and response.mimetype == "application/json"
+    answer = response.get_json()
+    assert set(answer) == {"top", "probabilities", "verdict", "digit_image", "version"}
+    assert answer["verdict"] == "digit" and answer["version"] == "v1"
+    probabilities = answer["probabilities"]
+    assert len(probabilities) == 10 and all(0 <= p <= 1 for p in probabilities)
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert answer["top"][0]["digit"] == 1
+    best = sorted(enumerate(probabilities), key=lambda pair: -pair[1])[:3]
+    assert [(entry["digit"], entry["probability"]) for entry in answer["top"]] == best
+
+
+def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):
+    url = reader.post("/predict", json=ONE).get_json()["digit_image"]
+    prefix, _, text = url.partition(",")
+    assert prefix == "data:image/png;base64"
+    image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+    assert (image.format, image.mode, image.size) == ("PNG", "L", (28, 28))
+    pixels = np.asarray(image)
+    assert pixels[0].max() == 0 and pixels.max() > 200
+    assert pixels[4:24, 10:18].sum() > 0.9 * pixels.sum()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [blank(), blank(1), Image.new("RGBA", (50, 50)), Image.new("1", (28, 28)), Image.new("RGB", (9, 300), "navy")],
+    ids=["white", "one pixel", "transparent", "black", "blue"],
+)
+def test_a_blank_picture_is_an_answer_and_no_error(reader, picture):
+    response = reader.post("/predict", json={"image": data_url(encoded(picture))})
+    assert response.status_code == 200
+    nothing = {"verdict": "blank", "top": [], "probabilities": [], "digit_image": None, "version": "v1"}
+    assert response.get_json() == nothing
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_kind_of_png_is_read(reader, mode):
+    picture = drawn("I;16", paper=65535) if mode == "I;16" else drawn().convert(mode)
+    response = reader.post("/predict", json={"image": data_url(encoded(picture))})
+    assert response.get_json()["top"][0]["digit"] == 1
+
+
+def test_unknown_fields_and_a_charset_do_no_harm(reader):
+    response = post(reader, json.dumps(ONE | {"more": [1]}), "application/json; charset=utf-8")
+    assert response.status_code == 200
+
+
+def test_the_answer_is_not_kept_by_caches(reader):
+    assert reader.post("/predict", json=ONE).headers["Cache-Control"] in ("no-cache", "no-store")
+
+
+def image_body(text):
+    return json.dumps({"image": text})
+
+
+NOT_JSON = {
+    "nothing": b"",
+    "text": b"hello",
+    "cut short": b'{"image": "data:',
+    "two values": b"{} {}",
+    "bad UTF-8": b'{"image": "\xff\xfe\x80"}',
+    "NaN": b'{"image": NaN}',
+    "infinity": b'{"image": "x", "more": -Infinity}',
+    "an integer of 50,000 digits": b'{"image": ' + b"9" * 50_000 + b"}",
+    "nested 2,000 deep": b'{"image": ' + b"[" * 2_000 + b"]" * 2_000 + b"}",
+    "nested 50,000 deep": b'{"image": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    "50,000 objects deep": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "never closed": b"[" * 1_000_000,
+    "the image twice": b'{"image": "a", "image": "b"}',
+    "a name twice further in": b'{"image": {"a": 1, "a": 2}}',
+    "single quotes": b"{'image': 'x'}",
+    "a NUL": b'{"image": "\0"}',
+}
+NOT_AN_OBJECT = {"null": b"null", "list": b"[]", "text": b'"data:image/png;base64,"', "number": b"7", "true": b"true"}
+NO_IMAGE = {
+    "empty object": b"{}",
+    "other name": b'{"Image": "data:image/png;base64,"}',
+    "null": b'{"image": null}',
+    "integer": b'{"image": 7}',
+    "huge float": b'{"image": 1e999}',
+    "true": b'{"image": true}',
+    "list": b'{"image": ["data:image/png;base64,"]}',
+    "object": b'{"image": {"data": "x"}}',
+}
+NOT_A_DATA_URL = {
+    "empty": "",
+    "bare base64": base64.b64encode(PNG).decode(),
+    "another type": data_url(PNG, "gif"),
+    "SVG": data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml"),
+    "an address": "https://example.org/7.png",
+    "a path": "file:///etc/passwd",
+    "upper case": data_url(PNG).replace("data:image", "DATA:IMAGE"),
+    "a parameter": data_url(PNG).replace(";base64", ";charset=utf-8;base64"),
+    "percent encoding": "data:image/png,%89PNG",
+    "space before": " " + data_url(PNG),
+    "a lone surrogate": "\ud800",
+}
+NOT_BASE64 = {
+    "only signs": "####",
+    "padding inside": "aGk=aGk=",
+    "padding missing": "aGk",
+    "too much padding": "aGk==",
+    "one letter": "a",
+    "a newline inside": "aGVs\nbG8=",
+    "a newline at the end": base64.b64encode(PNG).decode() + "\n",
+    "a space": "aGVs bG8=",
+    "URL-safe letters": "_-_-",
+    "not ASCII": "aGk\u00e9",
+    "digits of another script": "\u0661\u0662\u0663\u0664",
+    "a lone surrogate": "aGk=\udfff",
+    "a NUL": "aGk=\0",
+}
+NOT_A_PICTURE = {
+    "nothing": b"",
+    "text": b"hi",
+    "cut in the header": PNG[:20],
+    "cut in the middle": PNG[: len(PNG) // 2],
+    "cut before the last chunk": png_of_size(28, 28),
+    "no width": png_of_size(0, 28),
+    "GIF": encoded(drawn(), "GIF"),
+    "JPEG": encoded(drawn(), "JPEG"),
+    "WebP": encoded(drawn(), "WEBP"),
+    "BMP": encoded(drawn(), "BMP"),
+    "TIFF": encoded(drawn(), "TIFF"),
+    "ICO": encoded(drawn(), "ICO"),
+    "PDF": encoded(drawn(), "PDF"),
+    "EPS": encoded(drawn(), "EPS"),
+    "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' width='28' height='28'/>",
+    "HTML": b"<!doctype html><script>alert(1)</script>",
+    "pickle": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
+    "flipped bit": PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:],
+}
+TOO_LARGE = {
+    "over 1 MB": PNG + bytes((1 << 20) - len(PNG) + 1),
+    "over 4 million pixels": encoded(Image.new("L", (2000, 2001))),
+    "a bomb of 144 million pixels": png_of_size(12_000, 12_000, grey_bytes(12_000, 12_000)),
+    "a promise of 400 million pixels": png_of_size(20_000, 20_000),
+    "a line of two milliard pixels": png_of_size(2**31 - 1, 1),
+}
+
+
+def table(cases):
+    return pytest.mark.parametrize("case", cases.values(), ids=cases.keys())
+
+
+@table(NOT_JSON)
+def test_what_is_no_json_is_refused(reader, case):
+    assert_quick_refusal(reader, case, "application/json", 400, "not_json")
+
+
+@table(NOT_AN_OBJECT)
+def test_json_that_is_no_object_is_refused(reader, case):
+    assert_quick_refusal(reader, case, "application/json", 400, "not_an_object")
+
+
+@table(NO_IMAGE)
+def test_a_missing_image_is_refused(reader, case):
+    assert_quick_refusal(reader, case, "application/json", 400, "no_image")
+
+
+@table(NOT_A_DATA_URL)
+def test_what_is_no_data_url_is_refused(reader, case):
+    assert_quick_refusal(reader, image_body(case), "application/json", 400, "not_a_data_url")
+
+
+@table(NOT_BASE64)
+def test_what_is_no_base64_is_refused(reader, case):
+    body = image_body("data:image/png;base64," + case)
+    assert_quick_refusal(reader, body, "application/json", 400, "not_base64")
+
+
+@table(NOT_A_PICTURE)
+def test_what_is_no_png_is_refused(reader, case):
+    message = assert_quick_refusal(reader, image_body(data_url(case)), "application/json", 400, "not_a_picture")
+    assert "PNG" in message
+
+
+@pytest.mark.parametrize("image_type", ["jpeg", "webp"])
+def test_a_png_under_another_name_is_refused(reader, image_type):
+    body = image_body(data_url(PNG, image_type))
+    assert_quick_refusal(reader, body, "application/json", 400, "not_a_picture")
+
+
+# Pillow warns of the bomb, where the server's log shows it, and the size is refused all the same.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@table(TOO_LARGE)
+def test_a_picture_that_is_too_large_is_refused(reader, case):
+    assert_quick_refusal(reader, image_body(data_url(case)), "application/json", 413, "picture_too_large")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data"],
+)
+def test_another_content_type_is_refused(reader, content_type):
+    assert_quick_refusal(reader, json.dumps(ONE), content_type, 415, "not_json")
+
+
+def test_a_form_is_refused(reader):
+    assert_error(reader.post("/predict", data=ONE), 415, "not_json")
+    upload = {"image": (io.BytesIO(PNG), "7.png")}
+    assert_error(reader.post("/predict", data=upload, content_type="multipart/form-data"), 415, "not_json")
+
+
+def test_the_body_may_be_as_large_as_the_limit_and_no_larger(reader):
+    body = json.dumps(ONE).encode()
+    assert post(reader, body.ljust(MAX_BODY_BYTES)).status_code == 200
+    assert_quick_refusal(reader, body.ljust(MAX_BODY_BYTES + 1), "application/json", 413, "body_too_large")
+
+
+def test_a_picture_of_exactly_one_megabyte_passes_the_body_limit(reader):
+    data = PNG + bytes((1 << 20) - len(PNG))
+    assert post(reader, image_body(data_url(data))).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
+def test_only_post_is_answered(reader, method):
+    response = getattr(reader, method)("/predict")
+    assert_error(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "OPTIONS, POST"
+
+
+def test_no_cookie_and_no_token_are_needed_or_given(shared_app):
+    client = shared_app.test_client(use_cookies=False)
+    response = client.post("/predict", json=ONE, headers={"Origin": "https://elsewhere.example"})
+    assert response.status_code == 200
+    assert "Set-Cookie" not in response.headers
+    assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+
+
+def assert_answered(response):
+    """Read or refused, never failed."""
+    if response.status_code == 200:
+        assert response.get_json()["verdict"] in ("digit", "blank")
+    else:
+        assert 400 <= response.status_code < 500, response.get_data(as_text=True)
+        assert set(response.get_json()) == {"error"}
+        assert not INTERNALS.search(response.get_data(as_text=True))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.just("image") | st.text(max_size=8), inner),
+    max_leaves=12,
+)
+
+
+@given(body=st.binary(max_size=300) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=200, deadline=None)
+def test_no_body_makes_the_server_fail(reader, body):
+    assert_answered(post(reader, body))
+
+
+@given(data=st.binary(max_size=200), image_type=st.sampled_from(["png", "jpeg", "webp"]))
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_make_the_server_fail(reader, data, image_type):
+    assert_error(reader.post("/predict", json={"image": data_url(data, image_type)}), 400, "not_a_picture")
+
+
+@given(
+    image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
+    places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
+    kept=st.floats(0.1, 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_damage_to_a_picture_makes_the_server_fail(reader, image_format, places, kept):
+    data = bytearray(encoded(drawn(), image_format))
+    for place, value in places:
+        data[int(place * len(data))] = value
+    damaged = bytes(data[: int(kept * len(data))])
+    assert_answered(reader.post("/predict", json={"image": data_url(damaged, image_format.lower())}))
+
+
+def test_no_cut_of_a_png_makes_the_server_fail(reader):
+    for length in range(0, len(PNG), 3):
+        response = reader.post("/predict", json={"image": data_url(PNG[:length])})
+        assert_answered(response)
+
+
+def test_without_a_promoted_version_the_answer_is_503(app, client):
+    with services(app).database.writing() as session:
+        session.execute(delete(Promotion))
+    message = assert_error(client.post("/predict", json=ONE), 503, "no_version")
+    assert "make setup" in message
+
+
+def test_a_blank_picture_waits_for_no_model(app, client, monkeypatch):
+    """Nothing is to be read, so the answer comes before the network is loaded."""
+    monkeypatch.setattr(Live, "_weights", lambda *_: pytest.fail("the weights were loaded"))
+    assert client.post("/predict", json={"image": data_url(encoded(blank()))}).status_code == 200
