@@ -1,0 +1,131 @@
+"""The administrator's work, done with the mouse: sign in, train, watch, promote, cancel, sign out."""
+
+import urllib.request
+
+import pytest
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+TRAINING_SECONDS = 60
+CANCEL_SECONDS = 5
+
+
+def wait_for(driver, condition, seconds=10):
+    return WebDriverWait(driver, seconds, 0.05, [StaleElementReferenceException]).until(condition)
+
+
+def find(driver, selector):
+    return driver.find_element(By.CSS_SELECTOR, selector)
+
+
+def run_state(driver):
+    return find(driver, "#run").get_attribute("data-state")
+
+
+def sign_in(driver, server, password):
+    driver.get(f"{server.url}/admin")
+    assert driver.switch_to.active_element.get_attribute("id") == "password"
+    find(driver, "#password").send_keys(password)
+    find(driver, "main button").click()
+
+
+def start_run(driver, preset, epochs=""):
+    find(driver, f"#start-run [value={preset}]").click()
+    find(driver, "#start-run [name=epochs]").send_keys(epochs)
+    find(driver, "#start-run button").click()
+    wait_for(driver, lambda d: "/admin/runs/" in d.current_url and find(d, "#run"))
+
+
+def promote(driver, version):
+    find(driver, f'.version[data-version="{version}"] button').click()
+    wait_for(driver, lambda d: find(d, "#champion").get_attribute("data-version") == version)
+
+
+def sideways(driver):
+    """How far the page reaches beyond a phone's screen, for two phones."""
+    beyond = []
+    for width in (375, 320):
+        screen = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        beyond.append(driver.execute_script("return document.documentElement.scrollWidth") - width)
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    return beyond
+
+
+@pytest.fixture
+def admin(browser, server):
+    """A signed-in browser on the dashboard."""
+    sign_in(browser, server, server.password)
+    wait_for(browser, lambda d: find(d, "#champion"))
+    return browser
+
+
+def test_a_wrong_password_is_refused(browser, server):
+    browser.expected_complaint = "403"
+    sign_in(browser, server, "not the password")
+    assert "not the password" in wait_for(browser, lambda d: find(d, "[role=alert]")).text
+    assert find(browser, "#password").get_attribute("aria-invalid") == "true"
+    browser.get(f"{server.url}/admin")
+    assert browser.current_url.endswith("/admin/sign-in")
+
+
+def test_a_version_is_trained_watched_and_promoted(admin, server):
+    shipped = find(admin, "#champion").get_attribute("data-version")
+    start_run(admin, "seed", "1")
+    address = admin.current_url
+    admin.execute_script("window.sameDocument = true; document.getElementById('cancel').focus()")
+
+    wait_for(admin, lambda d: "epoch 1 of 1" in find(d, ".run-state").text, TRAINING_SECONDS)
+    wait_for(admin, lambda d: float(find(d, "#run progress").get_attribute("value")) > 0)
+    assert admin.switch_to.active_element.get_attribute("id") == "cancel"  # the page changed around it
+    wait_for(admin, lambda d: run_state(d) == "finished", TRAINING_SECONDS)
+    assert admin.execute_script("return window.sameDocument")
+    accuracy, loss = admin.find_elements(By.CSS_SELECTOR, ".chart")
+    assert len(accuracy.find_elements(By.TAG_NAME, "circle")) == 2
+    assert len(loss.find_elements(By.TAG_NAME, "circle")) == 3  # there is no training loss before training
+
+    run = server.get(address.removeprefix(server.url))
+    version = run["version"].removeprefix("v")
+    assert "It waits" in find(admin, "#run").text
+    assert sideways(admin) == [0, 0]
+    admin.get(f"{server.url}/admin")
+    assert find(admin, f'.version[data-version="{version}"]').get_attribute("data-champion") == "false"
+    promote(admin, version)
+    assert "answers now" in find(admin, f'.version[data-version="{version}"]').text
+    assert "chosen by hand" in find(admin, "#champion").text
+    assert sideways(admin) == [0, 0]
+    promote(admin, shipped)
+
+
+def test_a_run_is_cancelled(admin, server):
+    start_run(admin, "standard")
+    wait_for(admin, lambda d: "epoch 1 of 20" in find(d, ".run-state").text, TRAINING_SECONDS)
+    admin.get(f"{server.url}/admin")
+    assert not find(admin, "#start").is_displayed()
+    assert run_state(admin) == "running"
+    find(admin, "#cancel").click()
+    wait_for(admin, lambda d: run_state(d) == "cancelled", CANCEL_SECONDS)
+    assert not admin.find_elements(By.ID, "cancel")
+    assert "made no version" in find(admin, "#run").text
+
+
+def test_the_dashboard_takes_in_the_end_of_a_run(admin, server):
+    start_run(admin, "seed", "1000")
+    admin.get(f"{server.url}/admin")
+    run = find(admin, "#run").get_attribute("data-run")
+    request = urllib.request.Request(
+        f"{server.url}/admin/runs/{run}/cancel", method="POST", headers={"Authorization": f"Bearer {server.token}"}
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    wait_for(admin, lambda d: find(d, "#start-run").is_displayed(), TRAINING_SECONDS)
+    assert find(admin, f'#runs [data-run="{run}"]').get_attribute("data-state") == "cancelled"
+
+
+def test_a_copied_cookie_is_worthless_after_signing_out(admin, server):
+    (cookie,) = admin.get_cookies()
+    find(admin, "#sign-out").click()
+    wait_for(admin, lambda d: d.current_url == f"{server.url}/")
+    admin.add_cookie({"name": cookie["name"], "value": cookie["value"]})
+    admin.get(f"{server.url}/admin")
+    assert admin.current_url.endswith("/admin/sign-in")
