@@ -19,6 +19,7 @@ from model.evaluate import DIGITS
 from model.mnist import MnistMissing
 from webapp.database import Version, champion_id
 from webapp.errors import BadRequest, answer, wants_page
+from webapp.jobs import PREDICTIONS_STALE_SECONDS
 from webapp.live import NoChampion
 from webapp.predictions import ORDERS, OUTCOMES, TEST_DIGITS, Library, NotComputed, Readings
 from webapp.services import services
@@ -245,6 +246,7 @@ def _computing(missing: NotComputed) -> Response:
             missing=missing,
             total=TEST_DIGITS,
             poll_seconds=POLL_SECONDS,
+            again_seconds=round(PREDICTIONS_STALE_SECONDS),
         )
     )
     response.cache_control.no_store = True
@@ -273,7 +275,7 @@ def confidence(probability: float) -> str:
         return ">99\u00a0%"
     if probability < 0.005:
         return "<1\u00a0%"
-    return f"{round(100 * probability)}\u00a0%"
+    return f"{math.floor(100 * probability + 0.5)}\u00a0%"
 
 
 def confusion_levels(confusion: np.ndarray) -> list[list[int]]:
@@ -348,7 +350,7 @@ def _one(args: MultiDict[str, str], name: str) -> str | None:
 def _choice(args: MultiDict[str, str], name: str, choices: Iterable[str]) -> str | None:
     value = _one(args, name)
     if value is not None and value not in choices:
-        raise BadRequest(400, "bad_view", f"{name!r} must be one of {', '.join(choices)}, not {value!r}.")
+        raise BadRequest(400, "bad_view", f"{name!r} must be one of {', '.join(choices)}, not {value[:40]!r}.")
     return value
 
 

@@ -1,0 +1,149 @@
+"""The gallery in a real browser, with the predictions that the real worker computes."""
+
+import json
+import urllib.request
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+COMPUTED_WITHIN = 60
+
+
+@pytest.fixture
+def gallery(server, browser):
+    """The gallery's address, opened, once the predictions are there: the page that waits for them turns by itself."""
+    browser.get(f"{server.url}/gallery")
+    WebDriverWait(browser, COMPUTED_WITHIN).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".pictures"))
+    return f"{server.url}/gallery"
+
+
+def text(browser, selector):
+    return browser.find_element(By.CSS_SELECTOR, selector).text
+
+
+def captions(browser):
+    return [element.get_attribute("textContent") for element in browser.find_elements(By.CSS_SELECTOR, ".caption")]
+
+
+def total(browser):
+    return int(text(browser, "#shown").split()[0].replace(",", ""))
+
+
+def path(browser):
+    return browser.execute_script("return location.pathname + location.search + location.hash")
+
+
+def show(browser, **choices):
+    for name, value in choices.items():
+        Select(browser.find_element(By.NAME, name)).select_by_value(value)
+    browser.find_element(By.CSS_SELECTOR, ".filters button").click()
+
+
+def follow(browser, selector):
+    link = browser.find_element(By.CSS_SELECTOR, selector)
+    address = link.get_attribute("href")
+    link.click()
+    WebDriverWait(browser, 10).until(lambda page: page.current_url == address)
+
+
+def set_width(browser, width):
+    metrics = {"width": width, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def test_a_page_shows_a_hundred_real_pictures_from_one_file(browser, gallery):
+    assert len(captions(browser)) == 100
+    assert captions(browser)[:4] == ["7", "2", "1", "0"], "the first test digits are known"
+    images = browser.execute_script(
+        "return performance.getEntriesByType('resource').filter(entry => entry.name.includes('/sprite/'))"
+    )
+    assert len(images) == 1 and images[0]["decodedBodySize"] > 5_000
+    size = browser.execute_script(
+        "const box = document.querySelector('.pictures .ink').getBoundingClientRect(); return [box.width, box.height]"
+    )
+    assert size == [56, 56]
+
+
+def test_filters_lead_to_an_address_that_shows_the_same_again(browser, gallery):
+    show(browser, true="4", predicted="9")
+    assert path(browser) == "/gallery?true=4&predicted=9"
+    found = captions(browser)
+    assert len(found) == total(browser) > 0
+    assert set(found) == {"4→ read as 9"}
+    browser.get(browser.current_url)
+    assert captions(browser) == found
+    assert Select(browser.find_element(By.NAME, "predicted")).first_selected_option.text == "9"
+
+
+def test_the_most_confident_wrong_ones_are_one_click_away(browser, gallery):
+    browser.find_element(By.LINK_TEXT, "Most confident wrong").click()
+    assert path(browser) == "/gallery?outcome=wrong&order=sure"
+    assert all("→" in caption for caption in captions(browser))
+    shares = [element.text for element in browser.find_elements(By.CSS_SELECTOR, ".sureness")]
+    numbers = [int(share.strip("<>%\u00a0 ")) for share in shares]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_a_cell_of_the_matrix_leads_to_its_pictures(browser, gallery):
+    cell = browser.find_element(By.CSS_SELECTOR, ".confusion td[class^=level] a")
+    count, name = int(cell.text), cell.get_attribute("title")
+    cell.click()
+    assert total(browser) == len(captions(browser)) == count
+    current = browser.find_element(By.CSS_SELECTOR, ".confusion tbody [aria-current]")
+    assert current.get_attribute("title") == name
+
+
+def test_pictures_are_turned_by_links_and_by_arrow_keys(browser, gallery):
+    browser.get(f"{gallery}?outcome=wrong&order=unsure")
+    addresses = [link.get_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, ".picture")][:3]
+    follow(browser, ".picture")
+    assert browser.current_url == addresses[0]
+    assert (
+        text(browser, ".verdict h1").startswith("A ")
+        and len(browser.find_elements(By.CSS_SELECTOR, ".chances li")) == 10
+    )
+    follow(browser, "[rel=next]")
+    assert browser.current_url == addresses[1]
+    for key, address in ((Keys.ARROW_RIGHT, addresses[2]), (Keys.ARROW_LEFT, addresses[1])):
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+        WebDriverWait(browser, 10).until(lambda page, address=address: page.current_url == address)
+    browser.find_element(By.CSS_SELECTOR, ".back").click()
+    assert path(browser).startswith("/gallery?outcome=wrong&order=unsure#p")
+    target = browser.find_element(By.CSS_SELECTOR, "li:target .picture")
+    assert target.get_attribute("href") == addresses[1]
+
+
+def test_the_bars_are_as_long_as_the_probabilities(browser, gallery):
+    browser.get(f"{gallery}?order=unsure")
+    follow(browser, ".picture")
+    bars = browser.execute_script("""
+        const width = (element) => element.getBoundingClientRect().width;
+        return [...document.querySelectorAll(".chances li")].map((row) => [
+          row.querySelector(".chance-value").textContent,
+          width(row.querySelector("rect")) / width(row.querySelector("svg")),
+        ]);""")
+    for share, width in bars:
+        assert abs(int(share.strip("<>%\u00a0 ")) - 100 * width) <= 1.01
+    assert sum(width for _, width in bars) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("width", [320, 375, 768])
+def test_no_page_scrolls_sideways(browser, gallery, width):
+    set_width(browser, width)
+    for address in ("?outcome=wrong&order=sure", "?page=50", "/8?outcome=right", "?true=0&predicted=1"):
+        browser.get(gallery + address)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == width, address
+
+
+def test_it_works_without_javascript(server, browser, gallery):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(gallery)
+    show(browser, outcome="wrong", true="9")
+    assert browser.current_url == f"{gallery}?true=9&outcome=wrong"
+    follow(browser, ".picture")
+    follow(browser, "[rel=next]")
+    assert text(browser, ".place").startswith("2 of ")
+    with urllib.request.urlopen(f"{server.url}/gallery/progress") as answer:
+        assert json.load(answer)["ready"] is True
