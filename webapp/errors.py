@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
@@ -19,8 +22,9 @@ from webapp.live import NoChampion
 
 log = logging.getLogger(__name__)
 
-# A refused body is read this far, so that its sender gets to the answer instead of a broken connection.
-DRAINED_BYTES = 4 << 20
+# A refused body is read this far and this long, so that its sender gets to the answer instead of a broken connection.
+DRAINED_BYTES = 64 << 20
+DRAIN_SECONDS = 3.0
 
 
 class BadRequest(Exception):
@@ -64,6 +68,7 @@ def answer(status: int, code: str, message: str, **more) -> Response:
         response = jsonify({"error": {"code": code, "message": message, **more}})
         response.status_code = status
     response.cache_control.no_store = True
+    response.call_on_close(partial(_drain, request.environ))
     return response
 
 
@@ -71,18 +76,6 @@ def wants_page() -> bool:
     """Whether a person's browser asks, rather than a script."""
     accepted = request.accept_mimetypes
     return not request.is_json and accepted["text/html"] > accepted["application/json"]
-
-
-def drain() -> None:
-    """Reads and drops what is left of a refused body, within bounds."""
-    stream, left = request.environ["wsgi.input"], DRAINED_BYTES
-    if not request.environ.get("wsgi.input_terminated"):
-        left = min(left, request.content_length or 0)
-    try:
-        while left > 0 and (chunk := stream.read(min(left, 1 << 16))):
-            left -= len(chunk)
-    except (OSError, ValueError) as error:
-        log.info("the sender of a refused body went away: %s", error)
 
 
 def _handler(status: int, code: str):
@@ -107,7 +100,6 @@ def _http(error: HTTPException) -> Response:
     if error.code is None or error.code < 400:
         return error.get_response()
     if error.code == 413:
-        drain()
         return answer(413, "body_too_large", "The request is too large.")
     name = HTTPStatus(error.code).phrase
     messages = {404: "There is nothing at this address.", 405: "This address does not answer that method."}
@@ -115,6 +107,22 @@ def _http(error: HTTPException) -> Response:
     if error.code == 405 and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
+
+
+def _drain(environ: dict[str, Any]) -> None:
+    """Reads and drops what is left of a refused body, within bounds; the answer has been sent by then."""
+    stream, left = environ["wsgi.input"], DRAINED_BYTES
+    if not environ.get("wsgi.input_terminated"):
+        left = min(left, int(environ.get("CONTENT_LENGTH") or 0))
+    if connection := environ.get("gunicorn.socket"):
+        connection.settimeout(DRAIN_SECONDS)
+    end = time.monotonic() + DRAIN_SECONDS
+    try:
+        while left > 0 and time.monotonic() < end and (chunk := stream.read(min(left, 1 << 16))):
+            left -= len(chunk)
+    except Exception as error:
+        # Besides the socket's errors the server's own, of chunks that are none; the sender has its answer either way.
+        log.info("a refused body could not be read to its end: %s", error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, current_app, request
 
-from webapp.errors import BadRequest, drain
+from webapp.errors import BadRequest
 from webapp.services import services
 
 POLICY = (
@@ -28,7 +28,6 @@ def register(app: Flask) -> None:
 def _refuse_unmeasured() -> None:
     """A body whose length is not told is cut at the limit without a word, and its rest taken for nothing: refused."""
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-        drain()
         raise BadRequest(411, "length_required", "The request must tell its length (Content-Length).")
 
 

@@ -1,0 +1,103 @@
+"""A real gunicorn, started as an installation starts it, and plain sockets to talk to it."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from model import mnist
+from webapp.database import Database
+from webapp.settings import ROOT
+
+START_SECONDS = 30
+ANSWER_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    data_dir: Path
+    process: subprocess.Popen
+    log: Path
+
+    def request(self, method: str, path: str, body: bytes | None = None, headers=()) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request(method, path, body, dict(headers))
+            return _read(connection.getresponse())
+        finally:
+            connection.close()
+
+    def raw(self, *pieces: bytes) -> Answer:
+        """The answer to exactly these bytes, sent one after the other."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_SECONDS) as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return _read(response)
+
+    def workers(self) -> set[int]:
+        """The process numbers of the web workers."""
+        pid = self.process.pid
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    def database(self) -> Database:
+        return Database(f"sqlite:///{self.data_dir / 'inkling.db'}")
+
+
+def _read(response: http.client.HTTPResponse) -> Answer:
+    return Answer(response.status, response.headers, response.read())
+
+
+@contextmanager
+def serve(data_dir: Path, workers=2, **environment: str):
+    """A server with this DATA_DIR on a free port, ready to read."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = {
+        **os.environ,
+        "DATA_DIR": str(data_dir),
+        "MNIST_DIR": str(mnist.default_folder()),
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(workers),
+        **environment,
+    }
+    path = data_dir.parent / "gunicorn.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn"], cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT
+        )
+    server = Server(port, data_dir, process, path)
+    try:
+        _wait_until_ready(server)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_SECONDS)
+
+
+def _wait_until_ready(server: Server) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.process.poll() is None:
+        try:
+            if server.request("GET", "/readyz").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"gunicorn did not start: {server.log.read_text()[-2000:]}")

@@ -1,0 +1,272 @@
+"""Two real workers under gunicorn: what only shows on the wire, or between processes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from sqlalchemy import delete
+
+from model.recognizer import SHIPPED
+from tests.conftest import PASSWORD
+from tests.webapp.asking import ONE, drawn, encoded
+from tests.webapp.serving import serve
+from tests.webapp.versions import add_version, damaged, promote, read_by, turned
+from webapp.database import SignInAttempt
+from webapp.door import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
+from webapp.draw import MAX_BODY_BYTES
+
+JSON = {"Content-Type": "application/json"}
+BODY = json.dumps(ONE).encode()
+PREDICT = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CHANGE_SECONDS = 5
+PNG = encoded(drawn())
+
+
+@pytest.fixture(scope="module")
+def server(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "data"
+    shutil.copytree(prepared, folder)
+    with serve(folder) as server:
+        yield server
+    log = server.log.read_text()
+    assert "Traceback" not in log and "TIMEOUT" not in log, log
+
+
+@pytest.fixture
+def database(server):
+    database = server.database()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def post(server):
+    return lambda body=BODY: server.request("POST", "/predict", body, JSON)
+
+
+@pytest.fixture(autouse=True)
+def still_answers(post):
+    """Whatever a test did to the server, afterwards both workers answer as if nothing had been."""
+    yield
+    assert {post().status for _ in range(6)} == {200}
+
+
+def chunks(body, size=50_000):
+    parts = (body[start : start + size] for start in range(0, len(body), size))
+    return [b"%x\r\n%s\r\n" % (len(part), part) for part in parts] + [b"0\r\n\r\n"]
+
+
+def assert_json_error(answer, status, code):
+    assert answer.status == status, answer
+    assert answer.headers.get_content_type() == "application/json"
+    assert json.loads(answer.body)["error"]["code"] == code
+
+
+CHUNKED = PREDICT + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [BODY, BODY.ljust(MAX_BODY_BYTES + 1), BODY.ljust(2 * MAX_BODY_BYTES), BODY.ljust(12_000_000), b""],
+    ids=["under the limit", "just over", "twice the limit", "12 MB", "empty"],
+)
+def test_a_chunked_body_is_refused_whatever_its_size(server, body):
+    """One over the limit would be cut there without a word, and what is left could be taken for the whole."""
+    assert_json_error(server.raw(CHUNKED, *chunks(body)), 411, "length_required")
+
+
+def test_a_chunked_form_is_refused(server):
+    head = b"POST /admin/sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    answer = server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n", *chunks(b"password=" + b"x" * 3_000_000))
+    assert_json_error(answer, 411, "length_required")
+
+
+def test_broken_chunks_are_refused(server):
+    assert_json_error(server.raw(CHUNKED, b"zz\r\nabc\r\n0\r\n\r\n"), 411, "length_required")
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "status", "code"),
+    [
+        ("/predict", "application/json", 413, "body_too_large"),
+        ("/admin/sign-in", "application/x-www-form-urlencoded", 413, "body_too_large"),
+        ("/predict", "text/plain", 415, "not_json"),
+        ("/nowhere", "application/json", 404, "not_found"),
+        ("/healthz", "application/json", 405, "method_not_allowed"),
+        ("/admin/retrain", "application/json", 401, "not_signed_in"),
+    ],
+)
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 20_000_000], ids=["just over", "20 MB"])
+def test_a_sender_of_too_much_gets_to_the_answer(server, path, content_type, status, code, size):
+    """An answer given without reading the body closes the connection under its sender, who then sees no answer."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
+    assert_json_error(server.raw(head.encode(), b" " * size), status, code)
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
+    began = time.monotonic()
+    assert_json_error(server.raw(PREDICT + b"Content-Length: 100000000\r\n\r\n"), 413, "body_too_large")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("head", "statuses"),
+    [
+        (PREDICT + b"Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n", {400}),
+        (PREDICT + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", {400}),
+        (PREDICT + b"Content-Length: -5\r\n\r\n", {400}),
+        (PREDICT + b"Content-Length: 0x10\r\n\r\n", {400}),
+        (PREDICT + b"Transfer-Encoding: gzip\r\n\r\n", {400, 501}),
+        (PREDICT + b"Host: elsewhere.example\r\nContent-Length: 2\r\n\r\n{}", {400}),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 9_000 + b"\r\n\r\n", {400, 431}),
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 414}),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX bad: 1\r\n\r\n", {400}),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", {400}),
+    ],
+    ids=[
+        "length and chunks", "two lengths", "negative length", "hexadecimal length", "unknown encoding", "two hosts",
+        "9 kB header", "9 kB address", "space in a header's name", "TLS",
+    ],
+)  # fmt: skip
+def test_what_two_readers_might_read_differently_is_refused(server, head, statuses):
+    answer = server.raw(head)
+    assert answer.status in statuses
+    assert answer.headers["Connection"] == "close"
+    assert b"Traceback" not in answer.body
+
+
+@pytest.mark.parametrize("sent", [b"", b"{", BODY[:1000]])
+def test_a_sender_who_goes_away_harms_nobody(server, sent):
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(PREDICT + b"Content-Length: 5000\r\n\r\n" + sent)
+
+
+class Browser:
+    """A cookie and a CSRF token, as one gets them from the sign-in page."""
+
+    def __init__(self, server):
+        self.server = server
+        page = server.request("GET", "/admin/sign-in")
+        self.cookie = page.headers["Set-Cookie"].split(";")[0]
+        self.token = re.search(rb'name="csrf_token" value="([^"]+)"', page.body)[1].decode()
+
+    def sign_in(self, password, **headers):
+        headers |= {"Cookie": self.cookie, "Content-Type": "application/x-www-form-urlencoded"}
+        form = urlencode({"csrf_token": self.token, "password": password})
+        return self.server.request("POST", "/admin/sign-in", form.encode(), headers)
+
+
+@pytest.fixture
+def browser(server, database):
+    yield Browser(server)
+    with database.writing() as session:
+        session.execute(delete(SignInAttempt))
+
+
+def test_wrong_passwords_are_counted_across_workers(browser):
+    wrong = [browser.sign_in("wrong").status for _ in range(ATTEMPTS_PER_ADDRESS - 1)]
+    assert set(wrong) == {403}
+    assert browser.sign_in(PASSWORD).status == 303  # one is left, and success takes them all back
+    statuses = [browser.sign_in(f"wrong {number}").status for number in range(ATTEMPTS_PER_ADDRESS)]
+    assert set(statuses) == {403}
+    for number in range(6):
+        spoofed = {"X-Forwarded-For": f"10.0.0.{number}", "X-Real-IP": f"10.0.1.{number}", "Forwarded": "for=10.0.2.1"}
+        answer = browser.sign_in("wrong", **spoofed)
+        assert answer.status == 429
+        assert 0 < int(answer.headers["Retry-After"]) <= ATTEMPT_WINDOW_SECONDS
+    assert browser.sign_in(PASSWORD).status == 429
+
+
+def test_wrong_passwords_at_the_same_time_are_counted_too(browser):
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(lambda number: browser.sign_in(f"wrong {number}").status, range(16)))
+    assert statuses == {403: ATTEMPTS_PER_ADDRESS, 429: 16 - ATTEMPTS_PER_ADDRESS}
+
+
+class Asking:
+    """Somebody who asks for readings all the time."""
+
+    def __init__(self, post):
+        self._post, self._stop = post, threading.Event()
+        self.answers: list[tuple[float, int, dict]] = []
+
+    def __enter__(self):
+        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self):
+        while not self._stop.wait(0.01):
+            began = time.monotonic()
+            answer = self._post()
+            self.answers.append((began, answer.status, json.loads(answer.body)))
+
+    def wait_for(self, what, seconds):
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, self.answers[-3:]
+            time.sleep(0.02)
+
+    def only(self, version, count=40):
+        """Whether the last `count` answers, from both workers, are all this version's."""
+        return len(self.answers) >= count and {answer["version"] for *_, answer in self.answers[-count:]} == {version}
+
+
+def test_a_promotion_reaches_both_workers_and_no_request_fails(post, database):
+    with Asking(post) as asking:
+        for by in (1, 2):
+            name = f"v{add_version(database, turned(by))}"
+            promoted_at = time.monotonic()
+            promote(database, int(name[1:]))
+            asking.wait_for(lambda name=name: asking.only(name), CHANGE_SECONDS + 5)
+            late = [began for began, _, answer in asking.answers if answer["version"] != name]
+            assert max(late, default=0) < promoted_at + CHANGE_SECONDS
+    assert {status for _, status, _ in asking.answers} == {200}
+    expected = {"v1": read_by(SHIPPED.read_bytes(), PNG), "v2": read_by(turned(1), PNG), "v3": read_by(turned(2), PNG)}
+    assert {answer["version"] for *_, answer in asking.answers} == set(expected)
+    for *_, answer in asking.answers:
+        np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
+
+
+def test_a_damaged_version_is_refused_and_the_old_one_goes_on(server, post, database):
+    before = json.loads(post().body)
+    with Asking(post) as asking:
+        number = add_version(database, damaged(turned(3)))
+        promote(database, number)
+        refusals = f"v{number} cannot be loaded and {before['version']} goes on"
+        asking.wait_for(lambda: server.log.read_text().count(refusals) == 2, CHANGE_SECONDS + 5)
+        seen = len(asking.answers)
+        asking.wait_for(lambda: len(asking.answers) > seen + 20, CHANGE_SECONDS)
+    assert {status for _, status, _ in asking.answers} == {200}
+    assert {answer["version"] for *_, answer in asking.answers} == {before["version"]}
+    promote(database, 1)
+    end = time.monotonic() + CHANGE_SECONDS
+    while {json.loads(post().body)["version"] for _ in range(10)} != {"v1"}:
+        assert time.monotonic() < end
+
+
+def test_a_worker_that_is_killed_is_replaced(server, post):
+    before = server.workers()
+    os.kill(min(before), signal.SIGKILL)
+    end = time.monotonic() + CHANGE_SECONDS
+    while len(server.workers() | before) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert {post().status for _ in range(10)} == {200}
