@@ -11,7 +11,7 @@ from pathlib import Path
 import alembic.command
 import alembic.config
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, create_engine, event, select, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 BUSY_SECONDS = 5
 ACTIVE = ("queued", "running")
@@ -32,7 +32,7 @@ class Version(Base):
     run_id: Mapped[int | None]
     preset: Mapped[str]
     sha256: Mapped[str]
-    weights: Mapped[bytes] = deferred(mapped_column())
+    weights: Mapped[bytes] = mapped_column(deferred=True)
     card: Mapped[dict]
     validation_accuracy: Mapped[float]
     test_accuracy: Mapped[float | None]
@@ -94,7 +94,7 @@ class Predictions(Base):
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
     updated_at: Mapped[float] = mapped_column(default=time.time)
     fraction: Mapped[float] = mapped_column(default=0.0)
-    probabilities: Mapped[bytes | None] = deferred(mapped_column())
+    probabilities: Mapped[bytes | None] = mapped_column(deferred=True)
     error: Mapped[str | None]
 
 
@@ -145,10 +145,10 @@ class Database:
             yield session
 
     def upgrade(self) -> None:
-        """Brings the schema up to date; to be run by one process, before the others start."""
+        """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once."""
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.engine.connect() as connection:
+        with self._writing_engine.connect() as connection:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 

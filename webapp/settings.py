@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,14 +54,14 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """The settings in `environ`; raises SettingsError."""
-        data_dir = Path(environ.get("DATA_DIR") or ROOT / "instance").absolute()
+        data_dir = _writable(Path(environ.get("DATA_DIR") or ROOT / "instance").absolute())
         return cls(
             data_dir=data_dir,
             mnist_dir=Path(environ.get("MNIST_DIR") or data_dir).absolute(),
             host=environ.get("HOST") or "127.0.0.1",
             port=_whole(environ, "PORT", 8000, 1, 65535),
             web_concurrency=_whole(environ, "WEB_CONCURRENCY", min(os.cpu_count() or 1, 4), 1, 256),
-            database_url=environ.get("DATABASE_URL") or f"sqlite:///{data_dir / 'inkling.db'}",
+            database_url=_database_url(environ, data_dir),
             admin_password=environ.get("ADMIN_PASSWORD", ""),
             admin_token=_token(environ),
             secret_key=environ.get("SECRET_KEY") or _kept_secret(data_dir),
@@ -77,32 +81,62 @@ def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, 
     return int(text)
 
 
+def _database_url(environ: Mapping[str, str], data_dir: Path) -> str:
+    """The address of a database that SQLAlchemy and an installed driver know; whether it answers is seen later."""
+    url = environ.get("DATABASE_URL")
+    if not url:
+        return URL.create("sqlite", database=str(data_dir / "inkling.db")).render_as_string()
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except (SQLAlchemyError, ValueError) as error:
+        raise SettingsError(f"DATABASE_URL is no address of a database: {error}") from error
+    except ImportError as error:
+        raise SettingsError(f"DATABASE_URL needs a driver that is not installed: {error}") from error
+    return url
+
+
 def _token(environ: Mapping[str, str]) -> str:
     token = environ.get("ADMIN_TOKEN", "")
-    if token and len(token) < 16:
-        raise SettingsError("ADMIN_TOKEN must have at least 16 characters")
+    # What else a header might carry comes out of it changed.
+    if token and not re.fullmatch("[!-~]{16,}", token):
+        raise SettingsError("ADMIN_TOKEN must have at least 16 characters, all of them ASCII and none of them a space")
     return token
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR cannot be used: {error}") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise SettingsError(f"DATA_DIR cannot be used: {folder} is not readable and writable")
+    return folder
 
 
 def _kept_secret(folder: Path) -> str:
     """The installation's secret key, made at the first start and readable by its owner alone."""
     path = folder / "secret_key"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _make_secret(path)
-        return path.read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"DATA_DIR cannot be used: {error}") from error
+        secret = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"SECRET_KEY is not set, and that in {path} cannot be read: {error}") from error
+    if not secret:
+        raise SettingsError(f"SECRET_KEY is not set, and {path} is empty: remove it to get another one")
+    return secret
 
 
 def _make_secret(path: Path) -> None:
     own = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    own.touch(mode=0o600)
     try:
-        own.write_text(secrets.token_hex(32))
+        with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
         # Linked into place whole: of several processes that start together all read the first one's key.
         with contextlib.suppress(FileExistsError):
             os.link(own, path)
     finally:
-        own.unlink()
+        own.unlink(missing_ok=True)

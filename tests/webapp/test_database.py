@@ -1,0 +1,163 @@
+"""The schema and its migration, and sessions that queue up instead of failing."""
+
+import sqlite3
+
+import alembic.command
+import alembic.config
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+
+from tests.webapp import together
+from webapp import database as database_module
+from webapp.database import ACTIVE, ENDED, Base, Database, Promotion, Run, Version
+from webapp.settings import ROOT
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/inkling.db")
+    database.upgrade()
+    yield database
+    database.close()
+
+
+def run(state="queued", **values):
+    return Run(**{"state": state, "preset": "seed", "epochs": 2, "seed": 0, "requested_by": "a test"} | values)
+
+
+def migrate(database, how, revision):
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(ROOT / "webapp" / "migrations"))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        how(config, revision)
+
+
+def schema(database):
+    """The statements that would make the database as it is."""
+    with database.reading() as session:
+        statements = session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        return dict(statements.all())
+
+
+def test_the_migrations_make_what_the_models_say(database):
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_second_upgrade_changes_nothing(database):
+    with database.writing() as session:
+        session.add(run())
+    before = schema(database)
+    database.upgrade()
+    assert schema(database) == before
+    with database.reading() as session:
+        assert session.scalars(select(Run.state)).all() == ["queued"]
+
+
+def test_the_way_down_and_up_again(database):
+    before = schema(database)
+    migrate(database, alembic.command.downgrade, "base")
+    assert set(schema(database)) == {"alembic_version"}
+    migrate(database, alembic.command.upgrade, "head")
+    assert schema(database) == before
+
+
+def test_installations_that_start_together_set_up_once(tmp_path):
+    """Two replicas may be started at the same moment on one new database."""
+    together.in_processes(together.install, 4, tmp_path)
+    database = Database(f"sqlite:///{tmp_path}/inkling.db")
+    with database.reading() as session:
+        assert session.scalars(select(Version.source)).all() == ["shipped"]
+        assert session.scalars(select(Promotion.version_id)).all() == [1]
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 6, 23), False),  # no write-ahead log at all
+        ((3, 7, 0), False),
+        ((3, 40, 1), False),  # Debian 12
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 44, 9), True),
+        ((3, 45, 0), False),
+        ((3, 46, 1), False),  # Debian 13
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 0), False),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+        ((4, 0, 0), True),
+    ],
+)
+def test_the_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, version, safe):
+    assert database_module._wal_is_safe(version) is safe
+    monkeypatch.setattr(database_module, "_wal_is_safe", lambda: safe)
+    database = Database(f"sqlite:///{tmp_path}/inkling.db")
+    with database.reading() as session:
+        mode = session.execute(text("PRAGMA journal_mode")).scalar_one()
+    assert mode == ("wal" if safe else "delete")
+    assert database.describe() == f"sqlite, {'write-ahead log' if safe else 'rollback journal'}"
+    database.close()
+
+
+def test_the_sqlite_at_hand_is_judged():
+    assert database_module._wal_is_safe() is database_module._wal_is_safe(sqlite3.sqlite_version_info)
+
+
+def test_connections_wait_for_a_lock_and_keep_what_is_committed(database):
+    with database.reading() as session:
+        values = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
+    assert values == PRAGMAS
+
+
+PRAGMAS = {"busy_timeout": 5000, "synchronous": 2, "foreign_keys": 1}
+
+
+def test_processes_that_read_and_write_lose_nothing(database, tmp_path):
+    """With a plain BEGIN, who reads and then writes fails at once when another wrote in between."""
+    with database.writing() as session:
+        session.add(run())
+    assert together.in_processes(together.count_up, 4, tmp_path) == [250] * 4
+    with database.reading() as session:
+        assert session.scalars(select(Run.seed)).one() == 1000
+
+
+def test_a_block_that_fails_writes_nothing(database):
+    with pytest.raises(ZeroDivisionError), database.writing() as session:
+        session.add(run())
+        session.flush()
+        raise ZeroDivisionError
+    with database.reading() as session:
+        assert session.scalars(select(Run)).all() == []
+
+
+@pytest.mark.parametrize("first", ACTIVE)
+@pytest.mark.parametrize("second", ACTIVE)
+def test_a_second_active_run_is_refused_by_the_database(database, first, second):
+    with database.writing() as session:
+        session.add(run(first))
+    with pytest.raises(IntegrityError), database.writing() as session:
+        session.add(run(second))
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_ended_runs_are_in_nobodys_way(database, state):
+    with database.writing() as session:
+        session.add_all([run(state), run(state), run("queued")])
+    with database.writing() as session:
+        session.scalars(select(Run).where(Run.state == "queued")).one().state = state
+        session.flush()
+        session.add(run("queued"))
+
+
+def test_a_promotion_names_a_version_that_is_there(database):
+    with pytest.raises(IntegrityError), database.writing() as session:
+        session.add(Promotion(version_id=7, by="a test", why=""))

@@ -1,0 +1,169 @@
+"""Every setting: its default, its bad values, and the secret key that an installation keeps."""
+
+import os
+import stat
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from tests.webapp import together
+from webapp.database import Database
+from webapp.settings import ROOT, Settings, SettingsError
+
+
+def read(folder, **environ):
+    return Settings.read({"DATA_DIR": str(folder), **environ})
+
+
+def test_defaults(tmp_path):
+    settings = read(tmp_path)
+    assert settings.data_dir == settings.mnist_dir == tmp_path
+    assert (settings.host, settings.port, settings.https) == ("127.0.0.1", 8000, False)
+    assert 1 <= settings.web_concurrency <= 4
+    assert settings.database_url == f"sqlite:///{tmp_path}/inkling.db"
+    assert (settings.admin_password, settings.admin_token) == ("", "")
+
+
+def test_an_empty_variable_is_as_good_as_none(tmp_path):
+    empty = dict.fromkeys(variable for variable, _, _ in Settings.table() if variable != "DATA_DIR")
+    assert read(tmp_path, **dict.fromkeys(empty, "")) == read(tmp_path)
+
+
+def test_all_variables_are_taken(tmp_path):
+    settings = read(
+        tmp_path,
+        MNIST_DIR=str(tmp_path / "digits"),
+        HOST="0.0.0.0",
+        PORT="80",
+        WEB_CONCURRENCY="3",
+        DATABASE_URL="sqlite:////elsewhere/x.db",
+        ADMIN_PASSWORD="pass word",
+        ADMIN_TOKEN="0123456789abcdef",
+        SECRET_KEY="a secret",
+        HTTPS="1",
+    )
+    assert (settings.mnist_dir, settings.host, settings.port) == (tmp_path / "digits", "0.0.0.0", 80)
+    assert (settings.web_concurrency, settings.database_url) == (3, "sqlite:////elsewhere/x.db")
+    assert (settings.admin_password, settings.admin_token) == ("pass word", "0123456789abcdef")
+    assert (settings.secret_key, settings.https) == ("a secret", True)
+    assert not (tmp_path / "secret_key").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("PORT", "80.0"),
+        ("PORT", " 80"),
+        ("PORT", "http"),
+        ("PORT", "0x50"),
+        ("PORT", "\u0668\u0660"),  # 80 in Arabic digits
+        ("PORT", "9" * 5000),
+        ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "two"),
+        ("WEB_CONCURRENCY", "257"),
+        ("HTTPS", "2"),
+        ("HTTPS", "true"),
+        ("HTTPS", "yes"),
+        ("ADMIN_TOKEN", "short"),
+        ("ADMIN_TOKEN", "fifteen letters"),
+        ("ADMIN_TOKEN", "a token with many spaces"),
+        ("ADMIN_TOKEN", "a-token-from-a-file-with-its-line-end\n"),
+        ("ADMIN_TOKEN", "sch\u00f6ne-gr\u00fc\u00dfe-aus-k\u00f6ln"),
+        ("DATABASE_URL", "inkling.db"),
+        ("DATABASE_URL", "/var/lib/inkling.db"),
+        ("DATABASE_URL", "nosuchdatabase://localhost/inkling"),
+        ("DATABASE_URL", "sqlite+nosuchdriver:///inkling.db"),
+        ("DATABASE_URL", "postgresql://localhost:port/inkling"),
+        ("DATABASE_URL", "mssql+pyodbc://a-driver-that-is-not-installed/inkling"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(tmp_path, variable, value):
+    with pytest.raises(SettingsError, match=f"^{variable} "):
+        read(tmp_path, **{variable: value})
+
+
+def test_a_refusal_does_not_show_the_databases_password(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, DATABASE_URL="nosuchdatabase://me:hunter2@localhost/inkling")
+    assert "hunter2" not in str(caught.value)
+
+
+@given(text=st.text(string.printable, max_size=8))
+@examples(max_examples=200, deadline=None)
+def test_a_port_is_a_whole_number_in_range_or_refused(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp()
+    try:
+        assert 1 <= read(folder, PORT=text, SECRET_KEY="x").port <= 65535
+    except SettingsError as error:
+        assert "PORT" in str(error)
+    else:
+        assert text == "" or text.isdecimal()
+
+
+def test_the_secret_key_is_kept_and_readable_by_its_owner_alone(tmp_path):
+    first = read(tmp_path / "new" / "folder").secret_key
+    path = tmp_path / "new" / "folder" / "secret_key"
+    assert len(first) == 64 and first == read(tmp_path / "new" / "folder").secret_key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in path.parent.iterdir()] == ["secret_key"]
+    assert first != read(tmp_path / "other").secret_key
+
+
+def test_processes_that_start_together_agree_on_one_secret_key(tmp_path):
+    keys = set(together.in_processes(together.secret_key, 8, tmp_path / "data"))
+    assert len(keys) == 1
+    assert [file.name for file in (tmp_path / "data").iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
+def test_a_damaged_secret_key_is_said(tmp_path, content):
+    (tmp_path / "secret_key").write_bytes(content)
+    with pytest.raises(SettingsError, match="SECRET_KEY .*secret_key"):
+        read(tmp_path)
+
+
+def test_a_relative_data_dir_is_taken_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = read("data")
+    assert settings.data_dir == Path(tmp_path, "data")
+    assert settings.database_url == f"sqlite:///{tmp_path}/data/inkling.db"
+
+
+@pytest.mark.parametrize("name", ["with space", "what?now=1", "100%25", "a#b", "\u00fcber"])
+def test_any_folder_name_will_do(tmp_path, name):
+    database = Database(read(tmp_path / name).database_url)
+    database.upgrade()
+    database.close()
+    assert (tmp_path / name / "inkling.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize("key", ["", "given"])
+@pytest.mark.parametrize("below", ["", "further/down"])
+def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below, key):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="^DATA_DIR "):
+        read(tmp_path / "file" / below, SECRET_KEY=key)
+
+
+def test_a_data_dir_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    # The superuser may write anywhere, so the question is answered for it.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(SettingsError, match="^DATA_DIR "):
+        read(tmp_path, SECRET_KEY="given")
+
+
+def test_the_command_says_it_in_one_line(tmp_path):
+    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": "none"}
+    command = [sys.executable, "-m", "webapp", "setup"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("inkling: PORT ")

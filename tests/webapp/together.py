@@ -1,0 +1,77 @@
+"""Runs a function in several processes that begin at the same moment: python -m tests.webapp.together FUNCTION COUNT.
+
+The processes are forked from this one, which has imported everything and started no thread.
+"""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import traceback
+
+from sqlalchemy import event, select
+
+from model import mnist
+from webapp.database import Database, Run
+from webapp.settings import ROOT, Settings
+from webapp.setup import set_up
+
+
+def in_processes(function, count: int, data_dir) -> list:
+    """What `function`, one of this module's, returned in each of `count` processes with this DATA_DIR."""
+    command = [sys.executable, "-m", "tests.webapp.together", function.__name__, str(count)]
+    own = {"DATA_DIR": str(data_dir), "MNIST_DIR": str(mnist.default_folder()), "SECRET_KEY": "", "ADMIN_PASSWORD": ""}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def secret_key() -> str:
+    return Settings.read().secret_key
+
+
+def install() -> list[str]:
+    lines = []
+    set_up(Settings.read(), lines.append)
+    return lines
+
+
+def count_up(times=250) -> int:
+    """Reads the seed of the only run and writes it back plus one, again and again."""
+    database = Database(Settings.read().database_url)
+    # The locks are what this is about; waiting for the disk a thousand times would only take long.
+    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    for _ in range(times):
+        with database.writing() as session:
+            run = session.scalars(select(Run)).one()
+            run.seed += 1
+    database.close()
+    return times
+
+
+def _main(name: str, count: int) -> None:
+    fork = multiprocessing.get_context("fork")
+    gate, answers = fork.Barrier(count), fork.Queue()
+
+    def work():
+        gate.wait()
+        try:
+            answers.put((globals()[name](), None))
+        except Exception:
+            answers.put((None, traceback.format_exc()))
+
+    processes = [fork.Process(target=work) for _ in range(count)]
+    for process in processes:
+        process.start()
+    found = [answers.get() for _ in processes]
+    for process in processes:
+        process.join()
+    failures = [failure for _, failure in found if failure]
+    if failures:
+        sys.exit("\n".join(failures))
+    print(json.dumps([answer for answer, _ in found]))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))
