@@ -73,6 +73,7 @@ def dashboard() -> Response | str:
         promotions=promotions,
         presets=PRESETS.values(),
         default_preset=Config.preset,
+        mnist_folder=services().settings.mnist_dir,
         mnist_missing=_missing_files(services().settings.mnist_dir),
         **_part(active, None, champion),
     )

@@ -20,7 +20,10 @@ function localise(root) {
   }
 }
 
-/** Makes `old` equal to `next`, keeping every node that can stay. Whether a <details> is open is the reader's matter. */
+/**
+ * Makes `old` equal to `next`, keeping every node that can stay: what has an id stays the thing it is, so that the button
+ * under a finger never becomes another row's. Whether a <details> is open is the reader's matter.
+ */
 function become(old, next) {
   for (const { name } of [...old.attributes]) {
     if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
@@ -28,17 +31,32 @@ function become(old, next) {
   for (const { name, value } of next.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const nodes = [...old.childNodes];
-  const wanted = [...next.childNodes];
-  wanted.forEach((node, place) => becomeNode(old, nodes[place], node));
-  nodes.slice(wanted.length).forEach((node) => node.remove());
+  let at = old.firstChild;
+  for (const node of [...next.childNodes]) {
+    if (node.id && ahead(at, node.id)) at = removeUpTo(at, ahead(at, node.id));
+    if (at && at.nodeName === node.nodeName && at.id === node.id) {
+      if (at.nodeType === Node.ELEMENT_NODE) become(at, node);
+      else if (at.data !== node.data) at.data = node.data;
+      at = at.nextSibling;
+    } else {
+      old.insertBefore(node, at);
+    }
+  }
+  removeUpTo(at, null);
 }
 
-function becomeNode(parent, node, wanted) {
-  if (!node) parent.append(wanted);
-  else if (node.nodeName !== wanted.nodeName || node.id !== wanted.id) node.replaceWith(wanted);
-  else if (node.nodeType === Node.ELEMENT_NODE) become(node, wanted);
-  else if (node.data !== wanted.data) node.data = wanted.data;
+function ahead(node, id) {
+  while (node && node.id !== id) node = node.nextSibling;
+  return node;
+}
+
+function removeUpTo(node, end) {
+  while (node !== end) {
+    const gone = node;
+    node = node.nextSibling;
+    gone.remove();
+  }
+  return end;
 }
 
 /** The page at an address, once the server answers, however long that takes; null when nobody is signed in any more. */
