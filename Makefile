@@ -30,6 +30,8 @@ password: .venv/ready
 train: .venv/ready
 	@python -m model train --preset standard
 
+# Training threads that spin while they wait slow down whatever runs beside them.
+test: export OMP_WAIT_POLICY = passive
 test: .venv/ready-dev
 	@python -m model data
 	@scripts/browser.sh

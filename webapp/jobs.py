@@ -8,6 +8,7 @@ whoever lost either can write no more.
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -32,6 +33,9 @@ RENEW_SECONDS = 1.0
 PREDICTIONS_STALE_SECONDS = 30.0
 REDELIVER_SECONDS = 5.0
 STOP_SECONDS = 10.0
+# Training threads that wait for each other must sleep, not spin: while the web workers want the cores too, spinning
+# made a training up to seven times slower.
+CHILD_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 
 LOST = "The worker stopped during the run."
 
@@ -180,6 +184,7 @@ class Jobs:
         child = subprocess.Popen(
             [sys.executable, "-m", "webapp.trainer", *arguments],
             cwd=ROOT,
+            env=os.environ | CHILD_ENVIRONMENT,
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

@@ -1,0 +1,204 @@
+"""Runs as rows: one at a time, held by attempt and lease, written by nobody else."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select
+
+from model.presets import Config
+from webapp.database import Predictions, Promotion, Run, Version, champion_id
+from webapp.jobs import LOST, PREDICTIONS_STALE_SECONDS, Hold, LeaseLost, RunActive, promote_if_better
+from webapp.services import Services
+
+CONFIG = Config("seed", 1)
+
+
+@pytest.fixture
+def services(settings):
+    services = Services.open(settings)
+    yield services
+    services.database.close()
+
+
+@pytest.fixture
+def jobs(services):
+    return services.jobs
+
+
+@pytest.fixture
+def database(services):
+    return services.database
+
+
+def get(database, run_id):
+    with database.reading() as session:
+        return session.get(Run, run_id)
+
+
+def claimed(jobs, database):
+    """A run in the hands of a trainer."""
+    run = jobs.start(CONFIG, "test")
+    return Hold(database, run.id, jobs._claim(run.id))
+
+
+def change(database, run_id, **values):
+    with database.writing() as session:
+        row = session.get(Run, run_id)
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+def version(accuracy, **more):
+    return Version(
+        source="run",
+        preset="seed",
+        sha256="0" * 64,
+        weights=b"weights",
+        card={},
+        validation_accuracy=accuracy,
+        test_accuracy=accuracy,
+        **more,
+    )
+
+
+def test_start_queues_a_row_and_rings_once(jobs, database):
+    run = jobs.start(CONFIG, "somebody")
+    row = get(database, run.id)
+    assert (row.state, row.preset, row.epochs, row.requested_by) == ("queued", "seed", 1, "somebody")
+    assert jobs.huey.pending_count() == 1
+
+
+def test_a_second_start_names_the_first(jobs, database):
+    first = jobs.start(CONFIG, "one")
+    with pytest.raises(RunActive, match=f"Run {first.id} is under way"):
+        jobs.start(CONFIG, "two")
+    change(database, first.id, state="running", lease_until=time.time() + 60)
+    with pytest.raises(RunActive):
+        jobs.start(CONFIG, "three")
+    change(database, first.id, state="finished", ended_at=time.time())
+    assert jobs.start(CONFIG, "four").id != first.id
+
+
+def test_many_starts_at_once_make_one_run(settings):
+    def start(number):
+        services = Services.open(settings)
+        try:
+            return services.jobs.start(CONFIG, f"caller {number}").id
+        except RunActive as error:
+            return error
+        finally:
+            services.database.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(start, range(24)))
+    started = [result for result in results if isinstance(result, int)]
+    assert len(started) == 1
+    assert all(error.run_id == started[0] for error in results if not isinstance(error, int))
+
+
+def test_a_run_is_claimed_once(jobs):
+    run = jobs.start(CONFIG, "test")
+    assert jobs._claim(run.id) == 1
+    assert jobs._claim(run.id) is None
+
+
+def test_the_holder_alone_may_write(jobs, database):
+    hold = claimed(jobs, database)
+    assert hold.renew(progress={"epoch": 1}) is False
+    stranger = Hold(database, hold.run_id, hold.attempt + 1)
+    for write in (
+        lambda: stranger.renew(progress={"epoch": 9}),
+        lambda: stranger.end("failed", error="no"),
+        lambda: stranger.finish(version(1.0), b""),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert get(database, hold.run_id).progress == {"epoch": 1}
+
+
+def test_a_lost_run_takes_no_version(jobs, database):
+    hold = claimed(jobs, database)
+    change(database, hold.run_id, lease_until=time.time() - 1)
+    jobs.reap()
+    with pytest.raises(LeaseLost):
+        hold.finish(version(1.0), b"")
+    row = get(database, hold.run_id)
+    assert (row.state, row.error, row.version_id) == ("failed", LOST, None)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Version)) == 1
+        assert session.scalar(select(func.count()).select_from(Predictions)) == 0
+
+
+def test_reaping_spares_runs_with_a_lease(jobs, database):
+    hold = claimed(jobs, database)
+    jobs.reap()
+    assert get(database, hold.run_id).state == "running"
+
+
+def test_start_after_a_lost_run_is_accepted(jobs, database):
+    hold = claimed(jobs, database)
+    change(database, hold.run_id, lease_until=time.time() - 1)
+    assert jobs.start(CONFIG, "next").id > hold.run_id
+
+
+def test_cancelling_in_each_state(jobs, database):
+    queued = jobs.start(CONFIG, "test")
+    jobs.cancel(queued.id, "test")
+    assert get(database, queued.id).state == "cancelled"
+    assert jobs._claim(queued.id) is None
+
+    hold = claimed(jobs, database)
+    jobs.cancel(hold.run_id, "test")
+    assert hold.renew() is True
+    hold.end("cancelled")
+    jobs.cancel(hold.run_id, "test")
+    assert get(database, hold.run_id).state == "cancelled"
+
+
+@pytest.mark.parametrize(("better_by", "promoted"), [(-0.0002, False), (0.0, True), (0.0002, True)])
+def test_a_version_is_promoted_when_at_least_as_good(jobs, database, better_by, promoted):
+    with database.reading() as session:
+        champion = session.get(Version, champion_id(session))
+    hold = claimed(jobs, database)
+    challenger = version(champion.validation_accuracy + better_by)
+    assert hold.finish(challenger, b"") is promoted
+    with database.reading() as session:
+        assert champion_id(session) == (challenger.id if promoted else champion.id)
+        row = session.get(Run, hold.run_id)
+        assert (row.state, row.version_id) == ("finished", challenger.id)
+        if promoted:
+            last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
+            assert last.by == f"run {hold.run_id}" and champion.name in last.why
+
+
+def test_the_first_version_is_promoted_whatever_it_reads(database):
+    with database.writing() as session:
+        for row in session.scalars(select(Promotion)):
+            session.delete(row)
+        session.flush()
+        only = version(0.1)
+        session.add(only)
+        session.flush()
+        assert promote_if_better(session, only, by="test")
+
+
+def test_predictions_are_asked_for_once_until_they_are_stuck(jobs, database, monkeypatch):
+    assert jobs.predict_test_set(1).fraction == 0
+    assert jobs.predict_test_set(1).fraction == 0
+    assert jobs.huey.pending_count() == 1
+    later = time.time() + PREDICTIONS_STALE_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    jobs.predict_test_set(1)
+    assert jobs.huey.pending_count() == 2
+
+
+def test_a_lost_message_is_sent_again(jobs, database):
+    run = jobs.start(CONFIG, "test")
+    jobs.huey.flush()
+    jobs.redeliver()
+    assert jobs.huey.pending_count() == 0  # it may still be on its way
+    change(database, run.id, created_at=time.time() - 60)
+    jobs.redeliver()
+    jobs.redeliver()
+    assert jobs.huey.pending_count() == 1
