@@ -12,6 +12,7 @@ import alembic.command
 import alembic.config
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, create_engine, event, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS = 5
 ACTIVE = ("queued", "running")
@@ -128,10 +129,14 @@ class Database:
     """One engine per process. `reading()` and `writing()` give a session whose transaction ends with the block."""
 
     def __init__(self, url: str):
-        self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if self.engine.dialect.name == "sqlite":
+        if url.startswith("sqlite"):
+            # Opened anew each time: a connection that is kept goes on with a file that was moved away or replaced.
+            self.engine = create_engine(url, poolclass=NullPool)
+            event.listen(self.engine, "do_connect", _find_sqlite)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(url, pool_pre_ping=True)
         self._writing_engine = self.engine.execution_options(writing=True)
 
     @contextmanager
@@ -146,6 +151,8 @@ class Database:
 
     def upgrade(self) -> None:
         """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once."""
+        if self.engine.dialect.name == "sqlite":
+            Path(self.engine.url.database).touch()
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._writing_engine.connect() as connection:
@@ -171,6 +178,12 @@ def _wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool
     """Whether this SQLite is free of the race in resetting the write-ahead log (3.7.0 to 3.51.2, fixed also in
     3.44.6 and 3.50.7), which can corrupt a database with several writers."""
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+def _find_sqlite(_dialect, _record, arguments: list, _parameters) -> None:
+    if not Path(arguments[0]).exists():
+        # SQLite would make a new one, and hide that the installation's own is gone.
+        raise sqlite3.OperationalError(f"{arguments[0]} is missing")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record) -> None:

@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tests.webapp import together
 from webapp import database as database_module
@@ -101,6 +101,7 @@ def test_the_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, ver
     assert database_module._wal_is_safe(version) is safe
     monkeypatch.setattr(database_module, "_wal_is_safe", lambda: safe)
     database = Database(f"sqlite:///{tmp_path}/inkling.db")
+    database.upgrade()
     with database.reading() as session:
         mode = session.execute(text("PRAGMA journal_mode")).scalar_one()
     assert mode == ("wal" if safe else "delete")
@@ -156,6 +157,13 @@ def test_ended_runs_are_in_nobodys_way(database, state):
         session.scalars(select(Run).where(Run.state == "queued")).one().state = state
         session.flush()
         session.add(run("queued"))
+
+
+def test_a_database_that_is_gone_is_not_made_anew(database, tmp_path):
+    (tmp_path / "inkling.db").unlink()
+    with pytest.raises(OperationalError, match="is missing"), database.writing() as session:
+        session.add(run())
+    assert not (tmp_path / "inkling.db").exists()
 
 
 def test_a_promotion_names_a_version_that_is_there(database):
