@@ -63,9 +63,12 @@ class Door:
         """Sets the password and ends every session, unless it is the present one. Raises PasswordRefused."""
         if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
             raise PasswordRefused(f"The password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
-        if self._is_right(password):
-            return
-        hashed = HASHER.hash(password)
+        try:
+            if self._is_right(password):
+                return
+            hashed = HASHER.hash(password)
+        except UnicodeEncodeError as error:
+            raise PasswordRefused("The password must be text in UTF-8.") from error
         with self._database.writing() as session:
             session.merge(Administrator(id=1, password_hash=hashed))
             session.execute(delete(AdminSession))
