@@ -86,6 +86,8 @@ def _handler(status: int, code: str):
         response = answer(status, code, message, **getattr(error, "details", {}))
         if retry_after := getattr(error, "retry_after", None):
             response.headers["Retry-After"] = str(retry_after)
+        if status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
     return handle
