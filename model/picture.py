@@ -3,7 +3,7 @@
 A picture becomes ink (how much pen is at each place, whatever the colours), and ink becomes a digit image as MNIST's
 were made (LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III-A): scaled with
 its aspect kept into a 20 x 20 box with anti-aliasing, then placed so that its centre of mass is the centre of the
-28 x 28 field.
+28 x 28 field, which in MNIST's own files is pixel 14 of each axis, counted from 0.
 
 Torch is imported only by `to_tensor`, so that a web page can use this module without waiting for it.
 """
@@ -12,13 +12,37 @@ from __future__ import annotations
 
 import io
 import math
+import threading
+import warnings
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, PngImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageChops,
+    ImageFile,
+    ImageFilter,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 MAX_BYTES = 1 << 20
 MAX_PIXELS = 4_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+MAX_SIDE = 1 << 14
+# How a file of each format begins, and what reads it. Image.open would import every plugin of Pillow, for a fifth of a
+# second, at the first file that it does not know.
+PARSERS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    "JPEG": (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    "WEBP": (b"RIFF", WebPImagePlugin.WebPImageFile),
+    "BMP": (b"BM", BmpImagePlugin.BmpImageFile),
+}
+FORMATS = tuple(PARSERS)
+# Parts that cost time each and may be repeated without end: scans of the whole JPEG (real ones have about ten),
+# compressed colour profiles in a PNG (real ones have one at most).
+MOST_PARTS = {"JPEG": (b"\xff\xda", 32), "PNG": (b"iCCP", 4)}
 
 SIDE = 28
 BOX = 20
@@ -30,13 +54,17 @@ WORKING_SIDE = 640
 # Less difference from the paper than this, of the full range, is paper: grain, shadow, compression.
 MIN_CONTRAST = 0.1
 NOISE_FLOOR = 0.08
+# So many times the border's median difference from the paper is still grain: five standard deviations of grey noise.
+GRAIN = 7.5
+# Ink that counts when the ink's box is measured.
+EDGE = 0.25
 # MNIST's lines are about two to three pixels wide in the 20-pixel box; a finer pen is widened to the lower end.
 MIN_LINE = 1.7
-# A progressive JPEG may repeat scans of the whole picture without end; real ones have about ten.
-MAX_JPEG_SCANS = 64
 
 # Text chunks are of no use here and must not be unpacked by the megabyte.
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
+
+_catching_warnings = threading.Lock()
 
 
 class PictureError(ValueError):
@@ -55,16 +83,15 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image
     """
     if len(data) > MAX_BYTES:
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise PictureError("The JPEG repeats its scans too often to be a real picture.")
+    name = next((name for name in formats if data.startswith(PARSERS[name][0])), None)
+    part, most = MOST_PARTS.get(name, (b"", len(data) + 1))
     try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-        if image.width * image.height > MAX_PIXELS:
-            raise PictureTooLarge(
-                f"The picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read."
-            )
-        image.load()
-        return ImageOps.exif_transpose(image)
+        if name is None or data.count(part) > most:
+            raise ValueError("no real picture")
+        # Pillow warns of harmless oddities, in the metadata for instance; the lock is there because catching warnings
+        # changes the state of the process.
+        with _catching_warnings, warnings.catch_warnings(action="ignore"):
+            return _parsed(data, PARSERS[name][1])
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -72,6 +99,15 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image
     except Exception as error:
         # Whatever a decoder raises on damaged or hostile bytes means the same here.
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
+
+
+def _parsed(data: bytes, parser: type[ImageFile.ImageFile]) -> Image.Image:
+    image = parser(io.BytesIO(data))
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+        size = f"{image.width} x {image.height} pixels"
+        raise PictureTooLarge(f"The picture has {size}; at most {MAX_PIXELS:,} and {MAX_SIDE:,} a side are read.")
+    image.load()
+    return ImageOps.exif_transpose(image)
 
 
 def digit_image(picture: Image.Image) -> np.ndarray | None:
@@ -87,15 +123,9 @@ def ink(picture: Image.Image) -> np.ndarray | None:
     whichever of the two is darker. A picture is blank when nothing differs enough: few dark pixels, as in a thin 1, are
     ink all the same.
     """
-    longer = max(picture.size)
-    if longer > WORKING_SIDE:
-        picture = _plain_mode(picture).reduce(math.ceil(longer / WORKING_SIDE))
-    else:
-        picture = _plain_mode(picture)
-    if picture.mode == "RGBA":
-        difference = _difference_from_nothing(np.asarray(picture, dtype=np.float32) / 255)
-    else:
-        difference = _difference_from_paper(np.asarray(picture, dtype=np.float32) / 255)
+    picture = _working_part(_plain_mode(picture))
+    pixels = np.asarray(picture, dtype=np.float32) / 255
+    difference = _difference_from_nothing(pixels) if picture.mode == "RGBA" else _difference_from_paper(pixels)
     return _stretch(difference)
 
 
@@ -113,13 +143,42 @@ def to_tensor(images):
 
 def _plain_mode(picture: Image.Image) -> Image.Image:
     """The picture as L, RGB or RGBA."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture, dtype=np.float32)
-        return Image.fromarray((values * (255 / max(float(values.max()), 1.0))).clip(0, 255).astype(np.uint8))
+    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
+        return Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return picture if picture.getextrema()[3][0] < 255 else picture.convert("RGB")
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def _working_part(picture: Image.Image) -> Image.Image:
+    """The part of the picture that may have ink, reduced where it is still larger than WORKING_SIDE.
+
+    The paper goes first, so that a small digit on a large sheet does not fade when the sheet is reduced.
+    """
+    if picture.mode == "RGBA":
+        picture = picture.crop(picture.getchannel("A").getbbox() or (0, 0, 1, 1))
+    elif max(picture.size) > WORKING_SIDE:
+        picture = _without_margins(picture)
+    longer = max(picture.size)
+    return picture.reduce(math.ceil(longer / WORKING_SIDE)) if longer > WORKING_SIDE else picture
+
+
+def _without_margins(picture: Image.Image) -> Image.Image:
+    """An L or RGB picture cropped to what differs from the paper, with enough paper left to know it by."""
+    paper = np.median(_border(np.atleast_3d(np.asarray(picture))), axis=0)
+    plain = Image.new(picture.mode, picture.size, tuple(int(value) for value in paper))
+    differing = ImageChops.difference(picture, plain).point(lambda value: 255 * (value > MIN_CONTRAST * 255))
+    left, top, right, bottom = differing.getbbox() or (0, 0, 1, 1)
+    margin = 8 + (right - left + bottom - top) // 8
+    return picture.crop(
+        (
+            max(left - margin, 0),
+            max(top - margin, 0),
+            min(right + margin, picture.width),
+            min(bottom + margin, picture.height),
+        )
+    )
 
 
 def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
@@ -141,17 +200,27 @@ def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
 def _difference_from_paper(pixels: np.ndarray) -> np.ndarray:
     """How far each pixel is from the paper's colour, (H, W) or (H, W, 3) to (H, W).
 
-    The paper's colour may change evenly across the picture, as light does across a sheet: it is a plane fitted to the
-    border, a second time without what lies far from it, since ink may reach the border.
+    The paper's colour may change evenly across the picture, as light does across a sheet: it is a curved surface fitted
+    to the border, without what lies far from the border's median, since ink may reach it. What differs no more than
+    the border's own grain does is paper.
     """
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     border = _border(pixels)
     paper = np.median(border, axis=0)
     if np.ptp(border, axis=0).max() > NOISE_FLOOR / 4 and min(pixels.shape[:2]) > 2:
-        paper = _paper_plane(pixels.shape[:2], border, paper)
+        paper = _paper_surface(pixels.shape[:2], border, paper)
     difference = np.abs(pixels - paper).max(axis=2)
-    noise = 3 * np.median(np.abs(_border(difference[..., None])))
-    return np.where(difference > noise, difference, 0)
+    grain = GRAIN * np.median(_border(difference[..., None]))
+    marked = difference > grain
+    if grain > NOISE_FLOOR / 4:
+        marked = _without_specks(marked)
+    return np.where(marked, difference, 0)
+
+
+def _without_specks(marked: np.ndarray) -> np.ndarray:
+    """What is at least three pixels together: of so many pixels of paper a few are always above the grain."""
+    in_company = Image.fromarray(marked.astype(np.uint8)).filter(ImageFilter.RankFilter(3, 6))
+    return marked & np.asarray(in_company, dtype=bool)
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:
@@ -159,14 +228,17 @@ def _border(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
-def _paper_plane(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """The plane through the paper's colour on the border: (H, W, C)."""
+def _paper_surface(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """The surface of second degree through the paper's colour on the border: (H, W, C)."""
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
-    places = np.stack((np.ones_like(x), x, y), axis=2)
+    places = np.stack((np.ones_like(x), x, y, x * x, y * y), axis=2)
     terms = _border(places)
-    near = np.abs(border - paper).max(axis=1) <= 2 * MIN_CONTRAST
-    plane = np.linalg.lstsq(terms[near], border[near], rcond=None)[0]
-    return places @ plane
+    # A plane first: what lies near the median may be too little of the border to tell a curve from it.
+    for degree in (3, 5):
+        near = np.abs(border - paper).max(axis=1) <= 2 * MIN_CONTRAST
+        surface = np.linalg.lstsq(terms[near, :degree], border[near], rcond=None)[0]
+        paper = terms[:, :degree] @ surface
+    return places @ surface
 
 
 def _stretch(difference: np.ndarray) -> np.ndarray | None:
@@ -181,7 +253,7 @@ def _stretch(difference: np.ndarray) -> np.ndarray | None:
 
 def _cropped(inked: np.ndarray) -> Image.Image:
     """The part that has ink, as an L picture; its longer side at most FINE."""
-    marked = inked > 0.25
+    marked = inked > EDGE
     rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
     part = inked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     picture = Image.fromarray((part * 255).round().astype(np.uint8))
@@ -231,6 +303,6 @@ def _centred(box: np.ndarray) -> np.ndarray:
     corner = []
     for axis, length in enumerate(box.shape):
         centre = float(mass.sum(1 - axis) @ np.arange(length)) / total
-        corner.append(min(max(round((SIDE - 1) / 2 - centre), 0), SIDE - length))
+        corner.append(min(max(round(SIDE / 2 - centre), 0), SIDE - length))
     field[corner[0] : corner[0] + box.shape[0], corner[1] : corner[1] + box.shape[1]] = box
     return field
