@@ -125,6 +125,11 @@ def load(folder: Path | str | None = None) -> Mnist:
     )
 
 
+def missing(folder: Path | str) -> list[str]:
+    """Return the names of the files that are in none of the folder's places, without verifying the others."""
+    return [name for name in SHA256 if not any((place / name).is_file() for place in _places(Path(folder)))]
+
+
 def read_test(folder: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the test set without torch: images uint8 (10000, 28, 28), labels uint8 (10000,).
 
@@ -175,6 +180,11 @@ def _read_part(folder: Path | str | None, part: str) -> tuple[np.ndarray, np.nda
     return images, labels
 
 
+def _places(folder: Path) -> tuple[Path, ...]:
+    """Where files are looked for: torchvision's layout, and the plainer ones of people who brought their own."""
+    return folder / "MNIST" / "raw", folder / "raw", folder
+
+
 def _verify(folder: Path) -> None:
     for name in SHA256:
         _read(folder, name)
@@ -182,7 +192,7 @@ def _verify(folder: Path) -> None:
 
 def _read(folder: Path, name: str) -> bytes:
     damaged = None
-    for place in (folder / "MNIST" / "raw", folder / "raw", folder):
+    for place in _places(folder):
         path = place / name
         try:
             data = path.read_bytes()

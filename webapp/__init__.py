@@ -66,6 +66,7 @@ def _serve_static(app: Flask, folder: Path) -> None:
         app.wsgi_app,
         root=folder,
         prefix=prefix,
+        allow_all_origins=False,
         immutable_file_test=lambda path, url: True,
         add_headers_function=lambda sent, path, url: [sent.add_header(*header) for header in headers.ALWAYS.items()],
     )

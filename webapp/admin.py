@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
@@ -74,7 +73,7 @@ def dashboard() -> Response | str:
         presets=PRESETS.values(),
         default_preset=Config.preset,
         mnist_folder=services().settings.mnist_dir,
-        mnist_missing=_missing_files(services().settings.mnist_dir),
+        mnist_missing=mnist.missing(services().settings.mnist_dir),
         **_part(active, None, champion),
     )
 
@@ -213,12 +212,6 @@ def _part(run: Run | None, version: Version | None, champion: Version | None) ->
         "loss": curves.loss_chart(run.history, run.epochs),
         "accuracy": curves.accuracy_chart(run.history, run.epochs, goal),
     }
-
-
-def _missing_files(folder: Path) -> list[str]:
-    """The files of MNIST that are in none of its places. Only looks for them: the run itself verifies them."""
-    places = (folder / "MNIST" / "raw", folder / "raw", folder)
-    return [name for name in mnist.SHA256 if not any((place / name).is_file() for place in places)]
 
 
 def _fields() -> dict[str, Any]:

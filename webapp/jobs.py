@@ -106,6 +106,10 @@ class Jobs:
 
     def predict_test_set(self, version_id: int) -> Predictions:
         """The row of a version's predictions; where they are missing, or stuck, a worker is asked to compute them."""
+        with self._database.reading() as session:
+            row = session.get(Predictions, version_id)
+            if row is not None and row.fraction == 1:
+                return row
         now = time.time()
         with self._database.writing() as session:
             row = session.get(Predictions, version_id)
@@ -149,8 +153,11 @@ class Jobs:
             return
         code = self._child("run", str(run_id), str(attempt))
         if code and not self.stopping.is_set():
-            reason = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            Hold(self._database, run_id, attempt).end("failed", error=f"The training process was {reason}.")
+            reason = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            try:
+                Hold(self._database, run_id, attempt).end("failed", error=f"The training process {reason}.")
+            except LeaseLost:
+                log.info("run %s had ended before its process %s", run_id, reason)
 
     def do_predictions(self, version_id: int) -> None:
         if self._child("predictions", str(version_id)):

@@ -32,28 +32,35 @@ NICENESS = 10
 
 
 class Watch(threading.Thread):
-    """Renews the lease, passes the progress on, and notices a wish to cancel or the worker's end."""
+    """Renews the lease, passes the progress on, and ends the run when it is cancelled or the worker has gone.
+
+    It does not wait for the training to notice: that may be reading its data still, and asks `over` only before each
+    step.
+    """
 
     def __init__(self, hold: Hold, worker_gone: threading.Event):
         super().__init__(name="watch", daemon=True)
         self.hold, self.worker_gone = hold, worker_gone
-        self.stop, self.cancelled, self.lost = threading.Event(), threading.Event(), threading.Event()
+        self.stop, self.over = threading.Event(), threading.Event()
         self.news: dict = {}
 
-    def should_stop(self) -> bool:
-        return self.worker_gone.is_set() or self.cancelled.is_set() or self.lost.is_set()
-
     def run(self) -> None:
-        while not self.stop.wait(RENEW_SECONDS):
+        while not self.over.is_set() and not self.stop.wait(RENEW_SECONDS):
             try:
-                if self.hold.renew(**self.news):
-                    self.cancelled.set()
+                self._look()
             except LeaseLost:
-                self.lost.set()
-                return
+                self.over.set()
             except Exception:
                 # The database may be away for a while; the lease decides for how long that is bearable.
                 log.exception("the lease could not be renewed")
+
+    def _look(self) -> None:
+        if self.worker_gone.is_set():
+            self.hold.end("failed", error=LOST, **self.news)
+            self.over.set()
+        elif self.hold.renew(**self.news):
+            self.hold.end("cancelled", **self.news)
+            self.over.set()
 
     def tell(self, progress) -> None:
         """Takes the news from the training; the next renewal writes them."""
@@ -90,10 +97,6 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
     watch.end()
     if sealed is not None:
         _finish(hold, sealed, watch.news)
-    elif watch.cancelled.is_set():
-        hold.end("cancelled", **watch.news)
-    elif worker_gone.is_set():
-        hold.end("failed", error=LOST, **watch.news)
 
 
 def _train(settings: Settings, watch: Watch):
@@ -106,7 +109,7 @@ def _train(settings: Settings, watch: Watch):
         row = session.get(Run, watch.hold.run_id)
         config = Config(row.preset, row.epochs, row.seed)
     data = mnist.load(settings.mnist_dir)
-    result = train(config, data, watch.tell, watch.should_stop)
+    result = train(config, data, watch.tell, watch.over.is_set)
     return None if result.stopped else seal(config, result, data)
 
 

@@ -105,6 +105,16 @@ def stop(server: Server) -> None:
     server.process.wait(30)
 
 
+def chromium(profile) -> webdriver.Chrome:
+    """A headless Chromium with a fresh profile in the folder named."""
+    options = Options()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options, Service(DRIVER))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     server = start(tmp_path_factory.mktemp("served"))
@@ -115,12 +125,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def browser(tmp_path):
     """A fresh Chromium at 1280 x 800; whatever it complains of in its console fails the test."""
-    options = Options()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(DRIVER))
+    driver = chromium(tmp_path / "profile")
     driver.set_page_load_timeout(20)
     yield driver
     complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]

@@ -125,6 +125,15 @@ def test_cancelling_takes_less_than_five_seconds_and_the_next_run_starts(install
     installation.jobs.cancel(run.id, "test")
 
 
+def test_cancelling_does_not_wait_until_the_training_has_begun(installation):
+    started = installation.jobs.start(Config("standard", 50), "test")
+    wait_until(lambda: installation.run(started.id).state == "running")
+    installation.jobs.cancel(started.id, "test")
+    asked = time.monotonic()
+    assert installation.ended(started.id).state == "cancelled"
+    assert time.monotonic() - asked < 5
+
+
 def test_a_killed_worker_leaves_a_failed_run_and_no_child(installation):
     run, child = installation.running()
     installation.worker.kill()
