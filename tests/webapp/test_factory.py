@@ -1,0 +1,62 @@
+"""What making the app does, and above all what it does not."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from model import mnist
+from tests.webapp.asking import assert_error
+from webapp import create_app
+from webapp.settings import ROOT, Settings
+
+
+def printed(code, data_dir):
+    own = {"DATA_DIR": str(data_dir), "MNIST_DIR": str(mnist.default_folder())}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+HEAVY = '[name for name in ("torch", "torchvision", "safetensors.torch") if name in sys.modules]'
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/sign-in", "/gallery", "/healthz"])
+def test_pages_do_not_wait_for_torch(settings, path):
+    """Torch takes a second or two to import; the first page is there long before."""
+    code = f"""
+import sys
+import wsgi
+assert not {HEAVY}, {HEAVY}
+print(wsgi.app.test_client().get({path!r}).status_code)
+print(*{HEAVY})
+"""
+    assert printed(code, settings.data_dir) == ["200"]
+
+
+def test_making_an_app_starts_no_thread_and_opens_no_database(tmp_path):
+    before = threading.active_count()
+    app = create_app(Settings.read({"DATA_DIR": str(tmp_path)}))
+    assert threading.active_count() == before
+    assert not (tmp_path / "inkling.db").exists()
+    assert app.test_client().get("/").status_code == 200
+
+
+def test_an_installation_that_is_not_set_up_says_so_and_lives(tmp_path):
+    client = create_app(Settings.read({"DATA_DIR": str(tmp_path)})).test_client()
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+    assert_error(client.get("/gallery"), 503, "database")
+    assert_error(client.get("/admin/runs/1", headers={"Authorization": "Bearer x"}), 401, "not_signed_in")
+
+
+def test_two_apps_in_one_process_do_not_mix(settings, tmp_path):
+    first = create_app(settings).test_client()
+    second = create_app(Settings.read({"DATA_DIR": str(tmp_path / "other")})).test_client()
+    assert [client.get("/readyz").status_code for client in (first, second)] == [200, 503]
+
+
+def test_debugging_is_off(app):
+    assert not app.debug and not app.testing and app.config["PROPAGATE_EXCEPTIONS"] is None
