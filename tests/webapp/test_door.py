@@ -83,7 +83,7 @@ def test_passwords_that_are_taken(door, password):
 
 
 @given(password=st.text(max_size=40))
-@examples(max_examples=25, deadline=None)
+@examples(max_examples=10, deadline=None)
 def test_no_other_password_opens(shared_door, password):
     if password != PASSWORD:
         with pytest.raises(WrongPassword):
