@@ -1,0 +1,91 @@
+"""The network: shapes and names of every preset, and folding against the network that was trained."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.network import MLP, NormalizedMLP, fold, for_training
+from model.presets import PRESETS
+
+
+@pytest.fixture(autouse=True)
+def own_chance():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_make_networks(name):
+    preset = PRESETS[name]
+    assert preset.name == name and preset.summary
+    network = for_training(preset).eval()
+    assert network.hidden == preset.hidden
+    assert network(torch.rand(5, 784)).shape == (5, 10)
+    assert hasattr(network, "norms") == preset.batch_norm
+
+
+def test_the_seed_preset_is_the_script_inkling_grew_from():
+    seed = PRESETS["seed"]
+    assert (seed.hidden, seed.epochs, seed.batch_size, seed.learning_rate) == ((64, 64, 64), 2, 15, 0.001)
+    assert not (seed.deformed or seed.averaged or seed.batch_norm or seed.one_cycle or seed.label_smoothing)
+
+
+def test_the_state_is_named_by_layer():
+    shapes = {name: tuple(value.shape) for name, value in MLP((30, 20)).state_dict().items()}
+    assert shapes == {
+        "layers.0.weight": (30, 784),
+        "layers.0.bias": (30,),
+        "layers.1.weight": (20, 30),
+        "layers.1.bias": (20,),
+        "layers.2.weight": (10, 20),
+        "layers.2.bias": (10,),
+    }
+
+
+def test_forward_against_the_sums_written_out():
+    network, x = MLP((6, 5)), torch.rand(3, 784)
+    first, second, last = ((layer.weight, layer.bias) for layer in network.layers)
+    y = (x @ first[0].T + first[1]).clamp(min=0)
+    y = (y @ second[0].T + second[1]).clamp(min=0)
+    assert torch.allclose(network(x), y @ last[0].T + last[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(), (0,), (64, 0), (-5,), (64, -1, 3)])
+def test_impossible_sizes_are_refused(hidden):
+    with pytest.raises(ValueError, match="hidden layers"):
+        MLP(hidden)
+    with pytest.raises(ValueError, match="hidden layers"):
+        for_training(replace(PRESETS["standard"], hidden=hidden))
+
+
+@pytest.mark.parametrize("hidden", [(7,), (30, 20), (64, 64, 64)])
+def test_fold_gives_what_the_normalised_network_gives(hidden):
+    network = NormalizedMLP(hidden)
+    for norm in network.norms:  # as training would leave them: nothing at its start
+        torch.nn.init.uniform_(norm.weight, -1, 2)
+        torch.nn.init.normal_(norm.bias)
+    for _ in range(20):
+        network.train()(torch.rand(64, 784))
+    network.eval()
+    plain, x = fold(network), torch.rand(100, 784)
+    assert type(plain) is MLP and not plain.training
+    assert torch.allclose(plain(x), network(x), atol=1e-4)
+
+
+def test_fold_copies_a_plain_network():
+    network = MLP((9,))
+    plain, x = fold(network), torch.rand(4, 784)
+    assert torch.equal(plain(x), network(x))
+    with torch.no_grad():
+        network.layers[0].weight.zero_()
+    assert plain.layers[0].weight.abs().sum() > 0
+
+
+def test_fold_leaves_the_trained_network_as_it_was():
+    network = NormalizedMLP((8,)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    fold(network)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,0 +1,204 @@
+"""The recognizer: lazy, loaded once, and honest about weights that cannot be used."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from model import weights
+from model.recognizer import SHIPPED, Recognizer
+
+ROOT = Path(__file__).parents[2]
+
+
+def seven():
+    picture = Image.new("RGBA", (140, 140), (0, 0, 0, 0))
+    ImageDraw.Draw(picture).line([(40, 30), (100, 32), (62, 112)], fill=(0, 0, 0, 255), width=9, joint="curve")
+    return picture
+
+
+def blank():
+    return Image.new("RGBA", (140, 140), (0, 0, 0, 0))
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Recognizer(SHIPPED.read_bytes, "v1")
+
+
+def run(code):
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_neither_importing_nor_constructing_nor_a_blank_needs_torch():
+    run(
+        "import sys\n"
+        "import model.picture, model.mnist, model.evaluate, model.weights\n"
+        "from PIL import Image\n"
+        "from model.recognizer import SHIPPED, Recognizer\n"
+        "recognizer = Recognizer(SHIPPED.read_bytes, 'v1')\n"
+        "assert recognizer.recognize(Image.new('RGBA', (9, 9))).verdict == 'blank'\n"
+        "assert not {'torch', 'torchvision'} & set(sys.modules), 'torch was imported'\n"
+    )
+
+
+def test_reading_needs_no_torchvision():
+    run(
+        "import sys\n"
+        "from PIL import Image\n"
+        "from model.recognizer import SHIPPED, Recognizer\n"
+        "sheet = Image.new('L', (99, 99), 255)\n"
+        "sheet.paste(0, (40, 20, 46, 80))\n"
+        "assert Recognizer(SHIPPED.read_bytes, 'v1').recognize(sheet).top[0][0] == 1\n"
+        "assert 'torch' in sys.modules and 'torchvision' not in sys.modules\n"
+    )
+
+
+def test_a_reading_is_consistent(shipped):
+    reading = shipped.recognize(seven())
+    assert reading.verdict == "digit"
+    assert len(reading.probabilities) == 10 and sum(reading.probabilities) == pytest.approx(1, abs=1e-5)
+    assert all(type(p) is float and 0 <= p <= 1 for p in reading.probabilities)
+    assert len(reading.top) == 3 and reading.top[0][0] == 7
+    assert [p for _, p in reading.top] == sorted(reading.probabilities, reverse=True)[:3]
+    assert all(reading.probabilities[digit] == p for digit, p in reading.top)
+    assert len({digit for digit, _ in reading.top}) == 3
+    assert reading.digit_image.shape == (28, 28) and reading.digit_image.dtype == np.uint8
+
+
+def test_a_reading_repeats_itself_and_leaves_the_picture_alone(shipped):
+    picture = seven()
+    first, again = shipped.recognize(picture), shipped.recognize(picture)
+    assert first.probabilities == again.probabilities
+    assert picture.tobytes() == seven().tobytes()
+
+
+def test_a_blank_picture_is_blank(shipped):
+    reading = shipped.recognize(blank())
+    assert (reading.verdict, reading.top, reading.probabilities, reading.digit_image) == ("blank", [], [], None)
+
+
+def test_mnist_digits_are_read(shipped, mnist):
+    images, labels = mnist.test.images[:200].numpy(), mnist.test.labels[:200].tolist()
+    read = [shipped.recognize(Image.fromarray(255 - image)).top[0][0] for image in images]
+    assert sum(a == b for a, b in zip(read, labels, strict=True)) >= 196
+
+
+def test_the_version_is_carried(shipped):
+    assert shipped.version == "v1"
+    assert Recognizer(SHIPPED.read_bytes, "v27").version == "v27"
+
+
+class Counted:
+    """A source of weights that counts how often it is asked, and answers in turn."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+
+    def __call__(self):
+        answer = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_weights_are_loaded_at_the_first_reading_and_once():
+    load = Counted(SHIPPED.read_bytes())
+    recognizer = Recognizer(load, "v1")
+    recognizer.recognize(blank())
+    assert load.asked == 0
+    readings = [recognizer.recognize(seven()) for _ in range(3)]
+    recognizer.warm()
+    assert load.asked == 1 and len(readings) == 3
+
+
+def test_warm_loads_before_the_first_reading():
+    load = Counted(SHIPPED.read_bytes())
+    recognizer = Recognizer(load, "v1")
+    recognizer.warm()
+    assert load.asked == 1
+    recognizer.recognize(seven())
+    assert load.asked == 1
+
+
+def test_sixteen_threads_first_readings_load_once():
+    load, together = Counted(SHIPPED.read_bytes()), threading.Barrier(16)
+    recognizer = Recognizer(load, "v1")
+
+    def first(_):
+        together.wait(timeout=30)
+        return recognizer.recognize(seven())
+
+    with ThreadPoolExecutor(16) as pool:
+        readings = list(pool.map(first, range(16)))
+    assert load.asked == 1
+    assert {reading.top[0][0] for reading in readings} == {7}
+    assert len({tuple(reading.probabilities) for reading in readings}) == 1
+
+
+def flipped(data):
+    data = bytearray(data)
+    data[-1000] ^= 4
+    return bytes(data)
+
+
+DAMAGED = {
+    "nothing": lambda data: b"",
+    "text": lambda data: b"these are no weights" * 99,
+    "cut short": lambda data: data[: len(data) // 2],
+    "a flipped bit": flipped,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_weights_are_said_so_and_good_ones_work_later(name):
+    good = SHIPPED.read_bytes()
+    load = Counted(DAMAGED[name](good), good)
+    recognizer = Recognizer(load, "v1")
+    with pytest.raises(weights.WeightsError):
+        recognizer.recognize(seven())
+    assert recognizer.recognize(seven()).top[0][0] == 7
+    assert load.asked == 2
+
+
+def test_what_load_raises_comes_out_and_is_not_kept():
+    load = Counted(OSError("the disk is away"), SHIPPED.read_bytes())
+    recognizer = Recognizer(load, "v1")
+    with pytest.raises(OSError, match="the disk is away"):
+        recognizer.warm()
+    recognizer.warm()
+    assert load.asked == 2
+
+
+def test_weights_that_overflow_are_refused(card):
+    """Each weight is finite and within half precision, but the sums in float32 are not."""
+    import torch
+
+    from model.network import MLP
+
+    network = MLP((16,) * 8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(60_000)
+    data = weights.to_bytes(network, replace(card, hidden=network.hidden))
+    with pytest.raises(weights.WeightsError, match="no finite probabilities"):
+        Recognizer(lambda: data, "v1").warm()
+
+
+def test_reading_does_not_touch_torchs_chance(shipped):
+    import torch
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    Recognizer(SHIPPED.read_bytes, "v1").recognize(seven())
+    assert torch.equal(torch.get_rng_state(), state)
