@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from model import picture as road
@@ -123,6 +124,15 @@ def draw(strokes, size=0.6, pen=16, at=(0.5, 0.5), side=SIDE):
         for x, y in points:
             tool.ellipse((x - radius, y - radius, x + radius, y + radius), fill=0)
     return sheet.reduce(fine) if fine > 1 else sheet
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Several test processes on few cores: torch's threads would fight each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -484,8 +494,6 @@ def test_a_digit_image_fills_its_box_keeps_its_aspect_and_is_centred_by_mass(ran
 
 
 def test_to_tensor_scales_and_flattens():
-    import torch
-
     images = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
     for given in (images, torch.from_numpy(images)):
         tensor = road.to_tensor(given)
