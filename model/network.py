@@ -57,7 +57,8 @@ def fold(network: MLP) -> MLP:
 
     A normalised layer is g * (Wx + b - mean) / deviation + shift: still linear in x, so its factors go into W and b.
     """
-    plain = MLP(network.hidden)
+    with torch.random.fork_rng(devices=[]):  # its random start is overwritten below and must cost nobody's chance
+        plain = MLP(network.hidden)
     norms = getattr(network, "norms", [])
     for i, (target, source) in enumerate(zip(plain.layers, network.layers, strict=True)):
         weight, bias = source.weight, source.bias

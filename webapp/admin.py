@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from model import mnist
 from model.presets import PRESETS, Config
+from model.weights import WeightsError
 from webapp import curves
 from webapp.database import ACTIVE, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
@@ -40,7 +41,8 @@ def requester() -> str:
 
     Raises NotSignedIn, or CSRFError for a foreign or missing CSRF token.
     """
-    if (authorization := request.headers.get("Authorization")) is not None:
+    authorization = request.headers.get("Authorization", "")
+    if authorization.split(" ")[0] == "Bearer":  # another scheme is that of a proxy in front, and not for us
         token = services().settings.admin_token
         expected = f"Bearer {token}".encode()
         if token and hmac.compare_digest(authorization.encode(errors="replace"), expected):
@@ -151,12 +153,18 @@ def cancel(run_id: int) -> Response | tuple[Response, int]:
 @blueprint.post("/versions/<int:version_id>/promote")
 @csrf.exempt
 def promote(version_id: int) -> Response:
-    """Puts a version into service, whatever its figures: the administrator's own decision."""
+    """Puts a version into service, whatever its figures: the administrator's own decision. Damaged weights stay out."""
     by = requester()
-    with services().database.writing() as db:
+    with services().database.reading() as db:
         version = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
-        if version is None:
-            abort(404)
+    if version is None:
+        abort(404)
+    try:
+        services().live.try_out(version_id)
+    except WeightsError as error:
+        reason = f"{version.name} cannot be put into service: {error}."
+        raise BadRequest(409, "unusable_version", reason) from error
+    with services().database.writing() as db:
         if champion_id(db) != version_id:
             db.add(Promotion(version_id=version_id, by=by, why="chosen by hand"))
     services().live.refresh()

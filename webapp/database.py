@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import alembic.command
-import alembic.config
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, create_engine, event, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
@@ -151,6 +149,9 @@ class Database:
 
     def upgrade(self) -> None:
         """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once."""
+        import alembic.command  # only here: the web processes need not wait for it
+        import alembic.config
+
         if self.engine.dialect.name == "sqlite":
             Path(self.engine.url.database).touch()
         config = alembic.config.Config()

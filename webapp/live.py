@@ -57,6 +57,10 @@ class Live:
             ):
                 self._change_to(champion)
 
+    def try_out(self, version_id: int) -> None:
+        """Loads a version beside the one that answers; raises WeightsError where it cannot be used."""
+        Recognizer(lambda: self._weights(version_id), f"v{version_id}").warm()
+
     def follow(self, delay: float = 0.0) -> None:
         """Starts a thread that, after `delay` seconds, warms the model up and then follows promotions."""
         self._thread = threading.Thread(target=self._follow, args=(delay,), name="live", daemon=True)

@@ -100,7 +100,6 @@ def test_chance_elsewhere_does_not_change_a_training(few):
     assert same_weights(first, train(Config("tiny", 1), few).network)
 
 
-@pytest.mark.xfail(strict=True, reason="fold() draws the random start of the network that it then overwrites")
 def test_torchs_own_chance_is_left_alone(few):
     torch.manual_seed(11)
     state = torch.get_rng_state()

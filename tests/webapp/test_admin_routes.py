@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from model.presets import PRESETS
+from model.recognizer import SHIPPED
 from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.asking import INTERNALS, assert_error
-from tests.webapp.versions import add_version, promotions, turned
+from tests.webapp.versions import add_version, damaged, promotions, turned
 from webapp import create_app
 from webapp.database import Run
 from webapp.door import ATTEMPTS_PER_ADDRESS
@@ -333,3 +334,16 @@ def test_a_persons_errors_are_pages_without_internals(client, path):
     page = client.get(path, headers=BROWSER)
     assert page.mimetype == "text/html"
     assert not INTERNALS.search(page.text)
+
+
+def test_a_damaged_version_is_not_promoted(app, client):
+    database = services(app).database
+    version_id = add_version(database, damaged(SHIPPED.read_bytes()))
+    refused = client.post(f"/admin/versions/{version_id}/promote", headers=SCRIPT)
+    assert "damaged" in assert_error(refused, 409, "unusable_version")
+    assert client.get("/readyz").get_json()["checks"]["model"] == "ok, v1"
+
+
+def test_a_proxys_own_authorization_does_not_stand_in_the_way(client):
+    refused = client.post("/admin/retrain", headers={"Authorization": "Basic eDp5"})
+    assert "sign in" in assert_error(refused, 401, "not_signed_in")
