@@ -36,7 +36,7 @@ test: .venv/ready-dev
 	@python -m model data
 	@scripts/browser.sh
 	ruff check
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready-dev
 	ruff check

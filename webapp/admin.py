@@ -162,7 +162,7 @@ def promote(version_id: int) -> Response:
     try:
         services().live.try_out(version_id)
     except WeightsError as error:
-        reason = f"{version.name} cannot be put into service: {error}."
+        reason = f"Version {version.name} cannot be put into service: {error}."
         raise BadRequest(409, "unusable_version", reason) from error
     with services().database.writing() as db:
         if champion_id(db) != version_id:

@@ -6,6 +6,7 @@ import urllib.request
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 COMPUTED_WITHIN = 60
@@ -35,10 +36,18 @@ def path(browser):
     return browser.execute_script("return location.pathname + location.search + location.hash")
 
 
+def turn_the_page(browser, element):
+    """Clicks and waits until another page has come."""
+    before = browser.find_element(By.TAG_NAME, "html")
+    element.click()
+    WebDriverWait(browser, 10).until(staleness_of(before))
+    WebDriverWait(browser, 10).until(lambda page: page.execute_script("return document.readyState") == "complete")
+
+
 def show(browser, **choices):
     for name, value in choices.items():
         Select(browser.find_element(By.NAME, name)).select_by_value(value)
-    browser.find_element(By.CSS_SELECTOR, ".filters button").click()
+    turn_the_page(browser, browser.find_element(By.CSS_SELECTOR, ".filters button"))
 
 
 def follow(browser, selector):
@@ -78,7 +87,7 @@ def test_filters_lead_to_an_address_that_shows_the_same_again(browser, gallery):
 
 
 def test_the_most_confident_wrong_ones_are_one_click_away(browser, gallery):
-    browser.find_element(By.LINK_TEXT, "Most confident wrong").click()
+    turn_the_page(browser, browser.find_element(By.LINK_TEXT, "Most confident wrong"))
     assert path(browser) == "/gallery?outcome=wrong&order=sure"
     assert all("→" in caption for caption in captions(browser))
     shares = [element.text for element in browser.find_elements(By.CSS_SELECTOR, ".sureness")]
@@ -89,7 +98,7 @@ def test_the_most_confident_wrong_ones_are_one_click_away(browser, gallery):
 def test_a_cell_of_the_matrix_leads_to_its_pictures(browser, gallery):
     cell = browser.find_element(By.CSS_SELECTOR, ".confusion td[class^=level] a")
     count, name = int(cell.text), cell.get_attribute("title")
-    cell.click()
+    turn_the_page(browser, cell)
     assert total(browser) == len(captions(browser)) == count
     current = browser.find_element(By.CSS_SELECTOR, ".confusion tbody [aria-current]")
     assert current.get_attribute("title") == name
@@ -109,7 +118,7 @@ def test_pictures_are_turned_by_links_and_by_arrow_keys(browser, gallery):
     for key, address in ((Keys.ARROW_RIGHT, addresses[2]), (Keys.ARROW_LEFT, addresses[1])):
         browser.find_element(By.TAG_NAME, "body").send_keys(key)
         WebDriverWait(browser, 10).until(lambda page, address=address: page.current_url == address)
-    browser.find_element(By.CSS_SELECTOR, ".back").click()
+    turn_the_page(browser, browser.find_element(By.CSS_SELECTOR, ".back"))
     assert path(browser).startswith("/gallery?outcome=wrong&order=unsure#p")
     target = browser.find_element(By.CSS_SELECTOR, "li:target .picture")
     assert target.get_attribute("href") == addresses[1]
