@@ -6,9 +6,13 @@ import re
 
 from PIL import Image, ImageDraw
 
+from webapp.settings import ROOT
+
 CODE = re.compile(r"[a-z][a-z0-9_]*")
 # What a traceback, a path or an object's repr would show.
-INTERNALS = re.compile(r'Traceback|File "|\.py\b|/work|/home|/usr|site-packages| object at 0x|sqlalchemy', re.I)
+INTERNALS = re.compile(
+    rf'Traceback|File "|\.py\b|{re.escape(str(ROOT))}|/home|/usr|site-packages| object at 0x|sqlalchemy', re.I
+)
 
 
 def assert_error(response, status, code):

@@ -65,7 +65,7 @@ def test_a_reading_and_a_body_that_is_too_large_are_secured(reader):
         assert_secured(response)
 
 
-SECRET = "hunter2 in /work/secret.py"
+SECRET = f"hunter2 in {ROOT}/secret.py"
 
 
 @pytest.fixture
