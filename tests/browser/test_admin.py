@@ -6,9 +6,11 @@ import pytest
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from strokes import DIGITS, draw
 
 TRAINING_SECONDS = 90
 CANCEL_SECONDS = 5
+CHANGE_OVER_SECONDS = 5
 
 
 def wait_for(driver, condition, seconds=10):
@@ -107,6 +109,10 @@ def test_a_version_is_trained_watched_and_promoted(admin, server):
     assert "answers now" in find(admin, f'.version[data-version="{version}"]').text
     assert "chosen by hand" in find(admin, "#champion").text
     assert sideways(admin) == [0, 0]
+    admin.get(server.url)
+    draw(admin, DIGITS[7])
+    wait_for(admin, lambda d: find(d, "#version").text == f"Read by v{version}", CHANGE_OVER_SECONDS)
+    admin.get(f"{server.url}/admin")
     promote(admin, shipped)
 
 
