@@ -3,6 +3,7 @@
 import os
 
 from webapp.services import services
+from webapp.serving import prefer_spoken
 from webapp.settings import Settings
 
 # The matrix products of one digit gain nothing from threads, which would only fight the other workers.
@@ -13,7 +14,7 @@ _settings = Settings.read()
 wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
-worker_class = "sync"
+worker_class = "webapp.serving.Worker"
 # No preloading: torch's threads do not survive a fork.
 preload_app = False
 timeout = 15
@@ -25,6 +26,10 @@ control_socket_disable = True
 
 # The first page is served before torch, whose import takes a second or two, gets to hold the interpreter.
 WARM_UP_DELAY_SECONDS = 1.0
+
+
+def when_ready(server):
+    prefer_spoken(server.LISTENERS)
 
 
 def post_worker_init(worker):

@@ -11,6 +11,8 @@ import socket
 import sys
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from model.weights import WeightsError
 from webapp.database import Database
 from webapp.door import Door, PasswordRefused
@@ -38,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         args.function(Settings.read())
     except (SettingsError, PasswordRefused, WeightsError, Refused) as error:
         print(f"inkling: {error}", file=sys.stderr)
+        return 2
+    except SQLAlchemyError as error:
+        print(f"inkling: the database cannot be used: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

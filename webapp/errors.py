@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from werkzeug.exceptions import HTTPException
 
 from model.mnist import MnistMissing
@@ -53,7 +53,8 @@ def register(app: Flask) -> None:
     for kind, status, code in STATUS:
         app.register_error_handler(kind, _handler(status, code))
     app.register_error_handler(BadRequest, lambda error: answer(error.status, error.code, str(error)))
-    app.register_error_handler(OperationalError, _database_failed)
+    app.register_error_handler(DatabaseError, _database_failed)
+    app.register_error_handler(IntegrityError, _unexpected)  # a fault of ours, and not the database's
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
@@ -93,7 +94,7 @@ def _handler(status: int, code: str):
     return handle
 
 
-def _database_failed(error: OperationalError) -> Response:
+def _database_failed(error: DatabaseError) -> Response:
     log.error("the database does not answer: %s", error.orig)
     return answer(503, "database", "The database does not answer. Please try again in a moment.")
 

@@ -333,7 +333,7 @@ def _version(view: View) -> tuple[Version, int]:
     with services().database.reading() as session:
         champion = champion_id(session)
         if champion is None:
-            raise NoChampion("No version of the model is in service yet; `make setup` installs the shipped one.")
+            raise NoChampion
         version = session.get(Version, view.version or champion)
     if version is None:
         abort(404)

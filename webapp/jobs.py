@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from huey import SqliteHuey
@@ -87,7 +89,7 @@ class Jobs:
             if active is None:  # it ended in between
                 return self.start(config, by)
             raise RunActive(active) from None
-        self._deliver_run(run.id)
+        self._ring(self._deliver_run, run.id)
         log.info("run %s started by %s: %s", run.id, by, config)
         return run
 
@@ -120,7 +122,7 @@ class Jobs:
             if not asked:
                 row.updated_at, row.error = now, None
         if not asked:
-            self._deliver_predictions(version_id)
+            self._ring(self._deliver_predictions, version_id)
         return row
 
     def reap(self) -> None:
@@ -134,6 +136,13 @@ class Jobs:
             session.execute(update(Run).where(*lost).values(state="failed", error=LOST, ended_at=now))
         log.warning("a run was given up: its lease ran out")
 
+    def _ring(self, deliver: Callable[[int], object], number: int) -> None:
+        """Sends a message. One that cannot be sent is as good as lost, and delivered again later like any other."""
+        try:
+            deliver(number)
+        except sqlite3.Error as error:
+            log.error("the queue does not take a message: %s", error)
+
     # What a worker does
 
     def redeliver(self) -> None:
@@ -143,7 +152,7 @@ class Jobs:
                 select(Run.id).where(Run.state == "queued", Run.created_at < time.time() - REDELIVER_SECONDS)
             )
         if waiting is not None and self.huey.pending_count() == 0:
-            self._deliver_run(waiting)
+            self._ring(self._deliver_run, waiting)
 
     def do_run(self, run_id: int) -> None:
         """Claims the run and trains it in a child process, which stays the only one to write to it."""
@@ -160,6 +169,11 @@ class Jobs:
                 log.info("run %s had ended before its process %s", run_id, reason)
 
     def do_predictions(self, version_id: int) -> None:
+        """Computes a version's predictions in a child process, unless an earlier message has had that done."""
+        with self._database.reading() as session:
+            row = session.get(Predictions, version_id)
+        if row is None or row.fraction == 1:
+            return
         if self._child("predictions", str(version_id)):
             log.error("the predictions of v%s were not computed", version_id)
 

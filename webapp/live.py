@@ -21,6 +21,9 @@ FOLLOW_SECONDS = 1.0
 class NoChampion(Exception):
     """No version has been promoted yet."""
 
+    def __init__(self):
+        super().__init__("No version of the model is in service yet; `make setup` installs the shipped one.")
+
 
 class Live:
     """Holds the champion's recognizer and follows promotions.
@@ -51,7 +54,7 @@ class Live:
             with self._database.reading() as session:
                 champion = champion_id(session)
             if champion is None:
-                raise NoChampion("No version of the model is in service yet; `make setup` installs the shipped one.")
+                raise NoChampion
             if self._recognizer is None or (
                 self._recognizer.version != f"v{champion}" and champion != self._refused
             ):

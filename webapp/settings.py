@@ -34,7 +34,7 @@ class Settings:
     mnist_dir: Path = _setting(
         "MNIST_DIR", "`DATA_DIR`", "folder of the data set alone (its files are in `MNIST/raw/` below it)"
     )
-    host: str = _setting("HOST", "127.0.0.1", "address that the web server listens on")
+    host: str = _setting("HOST", "127.0.0.1", "IPv4 address that the web server listens on")
     port: int = _setting("PORT", "8000", "port that the web server listens on")
     web_concurrency: int = _setting("WEB_CONCURRENCY", "number of cores, at most 4", "number of web workers")
     database_url: str = _setting(
@@ -92,6 +92,8 @@ def _database_url(environ: Mapping[str, str], data_dir: Path) -> str:
         raise SettingsError(f"DATABASE_URL is no address of a database: {error}") from error
     except ImportError as error:
         raise SettingsError(f"DATABASE_URL needs a driver that is not installed: {error}") from error
+    if make_url(url).get_backend_name() == "sqlite" and make_url(url).database in (None, "", ":memory:"):
+        raise SettingsError("DATABASE_URL must name a file, since several processes share the database")
     return url
 
 

@@ -1,4 +1,4 @@
-"""What has to be there before the processes start: schema, shipped version, administrator, data set."""
+"""What is put in order before the processes start: schema, shipped version, administrator and, if possible, MNIST."""
 
 from __future__ import annotations
 
@@ -25,12 +25,9 @@ def set_up(settings: Settings, say=print) -> None:
     install_shipped(database)
     set_up_password(settings, Door(database), say)
     try:
-        mnist.read_test(settings.mnist_dir)
-    except mnist.MnistMissing:
-        try:
-            mnist.fetch(settings.mnist_dir, say)
-        except mnist.MnistMissing as error:
-            say(f"{error}.\nDrawing works without it; the gallery and retraining wait for `make data` to fetch it.")
+        mnist.fetch(settings.mnist_dir, say)
+    except mnist.MnistMissing as error:
+        say(f"{error}.\nDrawing works without it; the gallery and retraining wait for `make data` to fetch it.")
     database.close()
 
 

@@ -9,6 +9,7 @@ order and ends. So a training never outlives its worker, and dies with it in ord
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -132,27 +133,30 @@ def _finish(hold: Hold, sealed, news: dict) -> None:
 def predict_test_set(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
     """Computes a version's probabilities for the test digits and stores them, telling the progress on the way."""
 
+    from model import evaluate, mnist
+
     def write(**values) -> None:
         if worker_gone.is_set():
             raise WorkerGone
         with database.writing() as session:
-            row = Predictions.version_id == version_id
-            session.execute(update(Predictions).where(row).values(updated_at=time.time(), **values))
+            unfinished = Predictions.version_id == version_id, Predictions.fraction < 1
+            session.execute(update(Predictions).where(*unfinished).values(updated_at=time.time(), **values))
 
     try:
-        from model import evaluate, mnist
-
         images, _ = mnist.read_test(settings.mnist_dir)
         with database.reading() as session:
             data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
         network, _ = weights.from_bytes(data)
         found = evaluate.probabilities(network, images, lambda done: write(fraction=0.99 * done))
         write(fraction=1.0, probabilities=packed(found), error=None)
-    except WorkerGone:
-        log.info("the predictions of v%s were left unfinished: the worker has gone", version_id)
+    except WorkerGone:  # nothing may be written any more
+        raise
     except (mnist.MnistMissing, weights.WeightsError) as error:
         log.error("the predictions of v%s cannot be computed: %s", version_id, error)
         write(error=str(error))
+    except Exception:
+        log.exception("the predictions of v%s failed", version_id)
+        write(error="The computation failed; the server's log says why.")
 
 
 def packed(probabilities: np.ndarray) -> bytes:
@@ -174,7 +178,8 @@ def main(arguments: list[str]) -> None:
         except LeaseLost as error:
             log.warning("%s; its result is dropped", error)
     else:
-        predict_test_set(settings, database, int(number), worker_gone)
+        with contextlib.suppress(WorkerGone):
+            predict_test_set(settings, database, int(number), worker_gone)
 
 
 def _await_worker(gone: threading.Event) -> None:

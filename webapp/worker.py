@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 
 from huey.consumer import Consumer
@@ -37,5 +38,5 @@ def _keep_house(jobs: Jobs) -> None:
         try:
             jobs.reap()
             jobs.redeliver()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             log.warning("the database does not answer: %s", str(error).splitlines()[0])

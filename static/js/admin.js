@@ -73,6 +73,10 @@ async function fetchPage(url) {
       say("You have been signed out. Reload the page to sign in again.");
       return null;
     }
+    if (response?.status === 404) {
+      say("There is no such run any more.");
+      return null;
+    }
     say("The server cannot be reached; trying again. The run goes on without this page.");
     await pause(LOOK_EVERY);
     await inSight();

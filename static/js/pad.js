@@ -32,6 +32,7 @@ export class Pad extends EventTarget {
     this.#listenToPointers();
     this.#listenToKeys();
     new ResizeObserver(() => this.#fit()).observe(canvas);
+    window.addEventListener("resize", () => this.#fit()); // also when only the screen's density has changed
     this.#fit();
   }
 

@@ -1,5 +1,6 @@
 """Runs as rows: one at a time, held by attempt and lease, written by nobody else."""
 
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -200,5 +201,28 @@ def test_a_lost_message_is_sent_again(jobs, database):
     assert jobs.huey.pending_count() == 0  # it may still be on its way
     change(database, run.id, created_at=time.time() - 60)
     jobs.redeliver()
+    jobs.redeliver()
+    assert jobs.huey.pending_count() == 1
+
+
+def test_a_late_message_leaves_finished_predictions_alone(jobs, database):
+    jobs.predict_test_set(1)
+    with database.writing() as session:
+        row = session.get(Predictions, 1)
+        row.fraction, row.probabilities = 1.0, b"done"
+    jobs.do_predictions(1)
+    with database.reading() as session:
+        row = session.get(Predictions, 1)
+        assert (row.fraction, row.probabilities) == (1.0, b"done")
+
+
+def test_a_queue_that_takes_no_message_loses_no_run(jobs, database, monkeypatch):
+    def fail(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(jobs, "_deliver_run", fail)
+    run = jobs.start(CONFIG, "test")
+    monkeypatch.undo()
+    change(database, run.id, created_at=time.time() - 60)
     jobs.redeliver()
     assert jobs.huey.pending_count() == 1

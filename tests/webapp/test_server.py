@@ -270,3 +270,16 @@ def test_a_worker_that_is_killed_is_replaced(server, post):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert {post().status for _ in range(10)} == {200}
+
+
+def test_silent_connections_hold_nobody_up(server):
+    """Browsers open connections ahead of need; each used to hold a worker until it was killed for it."""
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
+    try:
+        for _ in range(4):
+            started = time.monotonic()
+            assert server.request("GET", "/healthz").status == 200
+            assert time.monotonic() - started < 2
+    finally:
+        for connection in silent:
+            connection.close()

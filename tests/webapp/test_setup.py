@@ -1,6 +1,7 @@
 """Set-up brings an installation up to date, as often as it runs."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -121,13 +122,19 @@ def test_a_damaged_shipped_version_is_refused(settings, monkeypatch, tmp_path, d
         said(settings)
 
 
-def test_mnist_is_fetched_where_it_is_missing(settings, monkeypatch, tmp_path):
+def test_mnist_is_fetched_where_a_file_is_missing_or_damaged(settings, monkeypatch, tmp_path):
     fetched = []
-    monkeypatch.setattr(mnist, "fetch", lambda folder, say: fetched.append(folder))
-    said(settings)
+    monkeypatch.setattr(mnist, "_download", lambda folder, say: fetched.append(folder))
+    assert "verified" in said(settings)
     assert fetched == []
+    raw = tmp_path / "MNIST" / "raw"
+    shutil.copytree(settings.mnist_dir / "MNIST" / "raw", raw)
+    part = raw / "train-labels-idx1-ubyte"
+    part.write_bytes(part.read_bytes()[:-1] + b"!")
     said(replace(settings, mnist_dir=tmp_path))
-    assert fetched == [tmp_path]
+    part.unlink()
+    said(replace(settings, mnist_dir=tmp_path))
+    assert fetched == [tmp_path, tmp_path]
 
 
 def test_without_mnist_the_installation_works_and_says_so(settings, monkeypatch, tmp_path):
