@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -364,6 +365,6 @@ def test_as_a_program_it_answers_help_without_torch_and_mistakes_with_one_line(t
 
 @pytest.mark.skipif(not os.path.exists("/bin/sh") or not shutil.which("head"), reason="needs a shell")
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = f"{sys.executable} -m model data | head -c 0"
+    command = f"{shlex.quote(sys.executable)} -m model data | head -c 0"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
