@@ -1,20 +1,14 @@
-"""Makes the README's pictures from a running Inkling: `python scripts/screenshot.py URL`.
-
-Needs Chromium and its driver, which `make test` installs.
-"""
+"""Makes the README's pictures from a running Inkling: `PYTHONPATH=. python tests/browser/screenshot.py URL`."""
 
 import sys
 import tempfile
-from pathlib import Path
 
+from conftest import chromium
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from strokes import DIGITS, draw
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
-
-from conftest import chromium  # noqa: E402
-from strokes import DIGITS, draw  # noqa: E402
+from webapp.settings import ROOT
 
 SIZES = {"draw": (1280, 900), "gallery": (1280, 900)}
 
