@@ -7,6 +7,7 @@ import pytest
 
 from model import mnist
 from webapp import create_app
+from webapp.database import Database
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup import set_up
@@ -28,6 +29,13 @@ def settings(prepared, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(prepared, folder)
     return settings_in(folder)
+
+
+@pytest.fixture
+def database(settings):
+    database = Database(settings.database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -83,7 +83,11 @@ def png_url(image) -> str:
     """A grey image, uint8 (H, W), as a data URL."""
     out = io.BytesIO()
     Image.fromarray(image).save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return data_url(out.getvalue())
+
+
+def data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from werkzeug.datastructures import MultiDict
 from model.evaluate import DIGITS
 from model.mnist import MnistMissing
 from webapp.database import Version, champion_id
+from webapp.draw import data_url
 from webapp.errors import BadRequest, answer, wants_page
 from webapp.jobs import PREDICTIONS_STALE_SECONDS
 from webapp.live import NoChampion
@@ -187,7 +187,7 @@ def picture(number: int) -> Response | str:
         version=version,
         champion=champion,
         picture=_picture(readings, number),
-        image_url=_data_url(ink_png(library().images()[number])),
+        image_url=data_url(ink_png(library().images()[number])),
         probabilities=readings.probabilities[number].tolist(),
         place=at + 1,
         total=len(selected),
@@ -303,10 +303,6 @@ def ink_png(ink: np.ndarray) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", transparency=bytes(range(256)))
     return out.getvalue()
-
-
-def _data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _sprite_url(view: View, version: Version, readings: Readings) -> str:

@@ -1,9 +1,19 @@
 """What the tests of the model share: the real MNIST, and a small network trained on some of it."""
 
 import pytest
+import torch
 
 from model import mnist as mnist_module
 from model import weights
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Several test processes on few cores: torch's threads would fight each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,6 @@ NOTHING = Strength(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, t
 SOME = torch.arange(300)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several test processes on few cores: torch's threads would fight each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def images(mnist):
     return mnist.train.images[:300]

@@ -126,15 +126,6 @@ def draw(strokes, size=0.6, pen=16, at=(0.5, 0.5), side=SIDE):
     return sheet.reduce(fine) if fine > 1 else sheet
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several test processes on few cores: torch's threads would fight each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def read():
     """What the shipped network reads in a picture: a digit, or None for a blank one."""

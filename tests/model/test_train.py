@@ -12,15 +12,6 @@ from model.presets import PRESETS, Config
 from model.train import TrainingError, train
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several test processes on few cores: torch's threads would fight each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
 def tiny_presets(monkeypatch):
     """Presets with all that the real ones have, and small enough for many trainings."""

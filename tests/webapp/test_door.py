@@ -26,13 +26,6 @@ from webapp.services import services
 
 
 @pytest.fixture
-def database(settings):
-    database = Database(settings.database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def door(database):
     return Door(database)
 

@@ -10,15 +10,8 @@ from model.recognizer import SHIPPED
 from model.weights import WeightsError
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.database import Database, Promotion
+from webapp.database import Promotion
 from webapp.live import Live, NoChampion
-
-
-@pytest.fixture
-def database(settings):
-    database = Database(settings.database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture
