@@ -23,13 +23,31 @@ def best(driver):
 
 
 def ink(driver):
-    """How many pixels of the canvas carry ink, from the bitmap itself."""
+    """How many pixels of the canvas carry ink, from the bitmap itself, once what was drawn has been painted."""
+    return driver.execute_async_script(
+        "const done = arguments[0];"
+        "requestAnimationFrame(() => requestAnimationFrame(() => {"
+        "  const c = document.getElementById('canvas');"
+        "  const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', {willReadFrequently: true});"
+        "  copy.drawImage(c, 0, 0);"
+        "  const data = copy.getImageData(0, 0, c.width, c.height).data;"
+        "  let n = 0; for (let i = 3; i < data.length; i += 4) n += data[i] > 128; done(n)"
+        "}))"
+    )
+
+
+def answer(driver):
+    """All that the page says at one moment: read piece by piece, it could change in between."""
     return driver.execute_script(
-        "const c = document.getElementById('canvas');"
-        "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', {willReadFrequently: true});"
-        "copy.drawImage(c, 0, 0);"
-        "const data = copy.getImageData(0, 0, c.width, c.height).data;"
-        "let n = 0; for (let i = 3; i < data.length; i += 4) n += data[i] > 128; return n"
+        "const all = (selector) => [...document.querySelectorAll(selector)];"
+        "return {"
+        "  digits: all('#top li').map((place) => place.dataset.digit),"
+        "  shares: all('#top li').map((place) => Number(place.dataset.probability)),"
+        "  best: document.getElementById('best').textContent,"
+        "  bars: all('#bars [data-digit]').length,"
+        "  seen: document.getElementById('seen').naturalWidth,"
+        "  version: document.getElementById('version').textContent,"
+        "}"
     )
 
 
@@ -42,14 +60,11 @@ def page(browser, server):
 @pytest.mark.parametrize("digit", DIGITS)
 def test_each_digit_comes_first(page, digit):
     draw(page, DIGITS[digit])
-    wait_for(page, lambda d: best(d) == str(digit))
-    top = page.find_elements(By.CSS_SELECTOR, "#top li")
-    shares = [float(item.get_attribute("data-probability")) for item in top]
-    assert len(top) == 3 and shares == sorted(shares, reverse=True) and shares[0] > 0.5
-    assert page.find_element(By.ID, "best").text == str(digit)
-    assert len(page.find_elements(By.CSS_SELECTOR, "#bars [data-digit]")) == 10
-    assert page.find_element(By.ID, "seen").get_attribute("naturalWidth") == "28"
-    assert "v1" in page.find_element(By.ID, "version").text
+    said = wait_for(page, lambda d: (a := answer(d))["best"] == str(digit) and a["shares"][0] > 0.5 and a["seen"] and a)
+    assert said["digits"][0] == str(digit) and len(set(said["digits"])) == 3
+    assert said["shares"] == sorted(said["shares"], reverse=True)
+    assert (said["bars"], said["seen"]) == (10, 28)
+    assert "v1" in said["version"]
 
 
 def test_blank_sheet_asks_nothing(page):
