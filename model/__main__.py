@@ -305,8 +305,11 @@ def _answer(name: str, reading: Reading) -> dict[str, Any]:
     return {
         "picture": name,
         "verdict": reading.verdict,
-        "top": [{"digit": int(digit), "probability": float(share)} for digit, share in reading.top],
-        "probabilities": [float(share) for share in reading.probabilities],
+        "digits": reading.digits,
+        "reason": reading.reason,
+        "top": [{"digit": digit, "probability": share} for digit, share in reading.top],
+        "probabilities": reading.probabilities,
+        "not_a_digit": reading.not_a_digit,
     }
 
 

@@ -32,7 +32,7 @@ def probabilities(
     images: np.ndarray | Tensor,
     on_progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """Return float32 (N, 10), the softmax of the network's logits for digit images uint8 (N, 28, 28).
+    """Return float32 (N, 10), the softmax of the network's ten digit logits for digit images uint8 (N, 28, 28).
 
     The network is left in eval mode; `on_progress` is told the fraction done, 0 to 1, after each batch.
     """
@@ -45,7 +45,7 @@ def probabilities(
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
             logits = network(to_tensor(images[start : start + BATCH]))
-            found[start : start + BATCH] = logits.softmax(1).numpy()
+            found[start : start + BATCH] = logits[:, :DIGITS].softmax(1).numpy()
             if on_progress:
                 on_progress(min(start + BATCH, len(images)) / len(images))
     return found

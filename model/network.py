@@ -6,28 +6,31 @@ import torch
 from torch import nn
 
 from model.presets import Preset
+from model.verdict import DIGITS, REASONS
 
 PIXELS = 28 * 28
-DIGITS = 10
+OUTPUTS = (DIGITS, DIGITS + len(REASONS))
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them, from 784 pixels to ten logits.
+    """Linear layers with ReLU between them, from 784 pixels to ten logits, or to fourteen where it also refuses.
 
     The state is ``layers.0.weight``, ``layers.0.bias``, ``layers.1.weight`` and so on, whatever the training
     added meanwhile: batch normalisation is folded into the linear layers afterwards (`fold`).
     """
 
-    def __init__(self, hidden: tuple[int, ...]):
+    def __init__(self, hidden: tuple[int, ...], outputs: int = DIGITS):
         super().__init__()
+        if outputs not in OUTPUTS:
+            raise ValueError(f"an MLP has {' or '.join(map(str, OUTPUTS))} outputs, not {outputs}")
         if not hidden or any(width < 1 for width in hidden):
             raise ValueError(f"hidden layers must be one or more positive widths, not {hidden}")
-        self.hidden = tuple(hidden)
-        widths = (PIXELS, *hidden, DIGITS)
+        self.hidden, self.outputs = tuple(hidden), outputs
+        widths = (PIXELS, *hidden, outputs)
         self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in zip(widths, widths[1:], strict=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Float32 ink (N, 784), 0 to 1, to logits (N, 10)."""
+        """Float32 ink (N, 784), 0 to 1, to logits (N, outputs)."""
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
         return self.layers[-1](x)
@@ -36,8 +39,8 @@ class MLP(nn.Module):
 class NormalizedMLP(MLP):
     """The same network with batch normalisation before each ReLU (Ioffe and Szegedy 2015): trains faster and better."""
 
-    def __init__(self, hidden: tuple[int, ...]):
-        super().__init__(hidden)
+    def __init__(self, hidden: tuple[int, ...], outputs: int = DIGITS):
+        super().__init__(hidden, outputs)
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -48,7 +51,8 @@ class NormalizedMLP(MLP):
 
 def for_training(preset: Preset) -> MLP:
     """A freshly initialised network of this preset, batch normalisation included where the preset has it."""
-    return NormalizedMLP(preset.hidden) if preset.batch_norm else MLP(preset.hidden)
+    outputs = OUTPUTS[preset.refuses]
+    return NormalizedMLP(preset.hidden, outputs) if preset.batch_norm else MLP(preset.hidden, outputs)
 
 
 @torch.no_grad()
@@ -58,7 +62,7 @@ def fold(network: MLP) -> MLP:
     A normalised layer is g * (Wx + b - mean) / deviation + shift: still linear in x, so its factors go into W and b.
     """
     with torch.random.fork_rng(devices=[]):  # its random start is overwritten below and must cost nobody's chance
-        plain = MLP(network.hidden)
+        plain = MLP(network.hidden, network.outputs)
     norms = getattr(network, "norms", [])
     for i, (target, source) in enumerate(zip(plain.layers, network.layers, strict=True)):
         weight, bias = source.weight, source.bias

@@ -21,6 +21,7 @@ class Preset:
     one_cycle: bool = False
     deformed: bool = False
     averaged: bool = False
+    refuses: bool = False
 
 
 PRESETS = {
@@ -47,6 +48,7 @@ PRESETS = {
             one_cycle=True,
             deformed=True,
             averaged=True,
+            refuses=True,
         ),
     )
 }

@@ -6,15 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from model import picture as road
+from model.verdict import DIGITS, TOP, Reason, Verdict, decide, ranked
 
 SHIPPED = Path(__file__).parent / "shipped" / "standard.safetensors"
-TOP = 3
 
 
 @dataclass(frozen=True)
@@ -22,16 +21,21 @@ class Reading:
     """What a picture was read as.
 
     `top` holds the three likeliest digits with their probabilities, best first, `probabilities` all ten (index =
-    digit); both are empty for a blank picture. `digit_image` is what the network saw, uint8 (28, 28).
+    digit), given that it is a digit at all; both are empty for a blank picture. `digits` are those that the verdict
+    names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability that
+    it is none, 0 to 1; `reason` says what it is then. `digit_image` is what the network saw, uint8 (28, 28).
     """
 
-    verdict: Literal["digit", "blank"]
-    top: list[tuple[int, float]]
-    probabilities: list[float]
-    digit_image: np.ndarray | None
+    verdict: Verdict
+    digits: tuple[int, ...] = ()
+    reason: Reason | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    probabilities: tuple[float, ...] = ()
+    not_a_digit: float = 0.0
+    digit_image: np.ndarray | None = None
 
 
-BLANK = Reading("blank", [], [], None)
+BLANK = Reading("blank")
 
 
 class Recognizer:
@@ -45,42 +49,46 @@ class Recognizer:
         self.version = version
         self._load = load
         self._lock = threading.Lock()
-        self._network = None
+        self._network = self._calibration = None
 
     def warm(self) -> None:
         """Loads the weights and tries them on a few inputs, unless that has been done."""
         if self._network is None:
             with self._lock:
                 if self._network is None:
-                    self._network = _checked_network(self._load())
+                    self._network, self._calibration = _checked(self._load())
 
     def recognize(self, picture: Image.Image) -> Reading:
         """The reading of a picture of one digit."""
         image = road.digit_image(picture)
         if image is None:
             return BLANK
-        probabilities = self._probabilities(image)
-        best = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:TOP]
-        return Reading("digit", [(digit, probabilities[digit]) for digit in best], probabilities, image)
+        probabilities, outliers = self._probabilities(image)
+        verdict, digits, reason = decide(probabilities, outliers, self._calibration)
+        top = tuple((digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP])
+        return Reading(verdict, digits, reason, top, probabilities, sum(outliers), image)
 
-    def _probabilities(self, image: np.ndarray) -> list[float]:
+    def _probabilities(self, image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The ten digits' probabilities, and those of each reason why it is no digit."""
         import torch
 
         self.warm()
         with torch.inference_mode():
-            return self._network(road.to_tensor(image[None])).softmax(1)[0].tolist()
+            logits = self._network(road.to_tensor(image[None]))[0]
+            digits, everything = logits[:DIGITS].softmax(0), logits.softmax(0)
+        return tuple(digits.tolist()), tuple(everything[DIGITS:].tolist())
 
 
-def _checked_network(data: bytes):
-    """The network in `data`, after it has given probabilities for a few inputs: finite, of the right shape."""
+def _checked(data: bytes):
+    """The network in `data` and its calibration, after it has given finite logits for a few inputs."""
     import torch
 
     from model import weights
 
-    network, _ = weights.from_bytes(data)
+    network, card = weights.from_bytes(data)
     inputs = torch.rand(8, 28 * 28, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        probabilities = network(inputs).softmax(1)
-    if probabilities.shape != (8, 10) or not torch.isfinite(probabilities).all():
+        logits = network(inputs)
+    if logits.shape != (8, card.outputs) or not torch.isfinite(logits).all():
         raise weights.WeightsError("the network gives no finite probabilities")
-    return network
+    return network, card.calibration

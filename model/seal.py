@@ -39,6 +39,7 @@ def seal(config: Config, result: Result, data: mnist.Mnist) -> Sealed:
         libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
+        outputs=result.network.outputs,
     )
     kept, card = weights.from_bytes(weights.to_bytes(result.network, card))
     probabilities = evaluate.probabilities(kept, data.test.images)

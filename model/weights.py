@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from model.files import write_beside
+from model.verdict import DIGITS, REASONS, UNCALIBRATED, Calibration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,8 @@ class ModelCard:
     """What a model is, how it was made (`command` makes it again) and how well it reads.
 
     `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation
-    and the test part of the data that `data_sha256` names.
+    and the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
+    `calibration` holds the thresholds of its verdicts. Cards older than these two fields are read all the same.
     """
 
     preset: str
@@ -52,6 +54,8 @@ class ModelCard:
     libraries: dict[str, str]
     validation_accuracy: float
     test_accuracy: float | None
+    outputs: int = DIGITS
+    calibration: Calibration = UNCALIBRATED
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"hidden": list(self.hidden)}
@@ -64,6 +68,7 @@ class ModelCard:
         """
         if not isinstance(values, Mapping):
             raise WeightsError("the model card is unreadable: it is not a JSON object")
+        values = _DEFAULTS | dict(values)
         for name, is_possible in _POSSIBLE.items():
             if name not in values:
                 raise WeightsError(f"the model card is unreadable: {name} is missing")
@@ -71,7 +76,8 @@ class ModelCard:
                 value = repr(values[name])[:40]
                 raise WeightsError(f"the model card is unreadable: {name} cannot be {value}")
         known = {name: values[name] for name in _POSSIBLE}
-        return cls(**known | {"hidden": tuple(values["hidden"])})
+        calibration = Calibration.from_dict(values["calibration"])
+        return cls(**known | {"hidden": tuple(values["hidden"]), "calibration": calibration})
 
 
 def _is_text(value: Any) -> bool:
@@ -94,6 +100,15 @@ def _is_text_table(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_text, value.values()))
 
 
+def _is_calibration(value: Any) -> bool:
+    try:
+        Calibration.from_dict(value)
+    except ValueError:
+        return False
+    return True
+
+
+_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict()}
 _POSSIBLE = {
     "preset": _is_text,
     "hidden": _is_widths,
@@ -105,6 +120,8 @@ _POSSIBLE = {
     "libraries": _is_text_table,
     "validation_accuracy": _is_share,
     "test_accuracy": lambda value: value is None or _is_share(value),
+    "outputs": lambda value: type(value) is int and value in (DIGITS, DIGITS + len(REASONS)),
+    "calibration": _is_calibration,
 }
 
 
@@ -227,9 +244,9 @@ def _check_shapes(shapes: dict[str, Any], card: ModelCard) -> None:
 
 
 def _expected_shapes(card: ModelCard) -> dict[str, list[int]]:
-    from model.network import DIGITS, PIXELS
+    from model.network import PIXELS
 
-    widths = (PIXELS, *card.hidden, DIGITS)
+    widths = (PIXELS, *card.hidden, card.outputs)
     shapes = {}
     for i in range(len(widths) - 1):
         shapes[f"layers.{i}.weight"] = [widths[i + 1], widths[i]]
@@ -264,6 +281,6 @@ def _network(card: ModelCard, tensors: dict[str, Tensor]) -> MLP:
     from model.network import MLP
 
     with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
-        network = MLP(card.hidden)
+        network = MLP(card.hidden, card.outputs)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     return network.eval()

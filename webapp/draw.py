@@ -72,8 +72,11 @@ def picture_bytes(image: Any) -> tuple[str, bytes]:
 def as_json(reading: Reading, version: str) -> dict[str, Any]:
     return {
         "verdict": reading.verdict,
+        "digits": reading.digits,
+        "reason": reading.reason,
         "top": [{"digit": digit, "probability": probability} for digit, probability in reading.top],
         "probabilities": reading.probabilities,
+        "not_a_digit": reading.not_a_digit,
         "digit_image": None if reading.digit_image is None else png_url(reading.digit_image),
         "version": version,
     }

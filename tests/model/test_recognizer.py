@@ -83,7 +83,7 @@ def test_a_reading_repeats_itself_and_leaves_the_picture_alone(shipped):
 
 def test_a_blank_picture_is_blank(shipped):
     reading = shipped.recognize(blank())
-    assert (reading.verdict, reading.top, reading.probabilities, reading.digit_image) == ("blank", [], [], None)
+    assert (reading.verdict, reading.top, reading.probabilities, reading.digit_image) == ("blank", (), (), None)
 
 
 def test_mnist_digits_are_read(shipped, mnist):

@@ -6,6 +6,7 @@ import json
 import struct
 import time
 import zlib
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import delete
 
+from model.verdict import Verdict
 from tests.webapp.asking import INTERNALS, ONE, assert_error, blank, data_url, drawn, encoded
 from webapp.database import Promotion
 from webapp.draw import MAX_BODY_BYTES
@@ -61,7 +63,10 @@ def test_a_drawing_is_read(reader, image_format):
     response = reader.post("/predict", json={"image": image})
     assert response.status_code == 200 and response.mimetype == "application/json"
     answer = response.get_json()
-    assert set(answer) == {"top", "probabilities", "verdict", "digit_image", "version"}
+    assert set(answer) == {
+        "verdict", "digits", "reason", "top", "probabilities", "not_a_digit", "digit_image", "version",
+    }  # fmt: skip
+    assert answer["digits"] == [answer["top"][0]["digit"]] and answer["reason"] is None
     assert answer["verdict"] == "digit" and answer["version"] == "v1"
     probabilities = answer["probabilities"]
     assert len(probabilities) == 10 and all(0 <= p <= 1 for p in probabilities)
@@ -90,7 +95,8 @@ def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):
 def test_a_blank_picture_is_an_answer_and_no_error(reader, picture):
     response = reader.post("/predict", json={"image": data_url(encoded(picture))})
     assert response.status_code == 200
-    nothing = {"verdict": "blank", "top": [], "probabilities": [], "digit_image": None, "version": "v1"}
+    nothing = {"top": [], "probabilities": [], "digits": [], "reason": None, "not_a_digit": 0.0, "digit_image": None}
+    nothing |= {"verdict": "blank", "version": "v1"}
     assert response.get_json() == nothing
 
 
@@ -292,7 +298,7 @@ def test_no_cookie_and_no_token_are_needed_or_given(shared_app):
 def assert_answered(response):
     """Read or refused, never failed."""
     if response.status_code == 200:
-        assert response.get_json()["verdict"] in ("digit", "blank")
+        assert response.get_json()["verdict"] in get_args(Verdict)
     else:
         assert 400 <= response.status_code < 500, response.get_data(as_text=True)
         assert set(response.get_json()) == {"error"}
