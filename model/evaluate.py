@@ -1,6 +1,7 @@
-"""How well a network reads: probabilities, accuracy, per digit and confused pairs, and a sheet to look at.
+"""How well a network reads: probabilities, accuracy, per digit and confused pairs, calibration, telling digits from
+others, and a sheet to look at.
 
-Only `probabilities` imports torch; a report needs numpy alone.
+Only `readings` imports torch; all that judges them needs numpy alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DIGITS = 10
 BATCH = 1_000
+BINS = 15
 
 _SCALE = 3
 _CAPTION = 20
@@ -36,19 +38,34 @@ def probabilities(
 
     The network is left in eval mode; `on_progress` is told the fraction done, 0 to 1, after each batch.
     """
+    return readings(network, images, on_progress)[0]
+
+
+def readings(
+    network: MLP,
+    images: np.ndarray | Tensor,
+    on_progress: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `probabilities` returns, and float32 (N, 4): the probability of each reason why it is no digit.
+
+    The second array is (N, 0) for a network that refuses nothing.
+    """
     import torch
 
     from model.picture import to_tensor
 
     network.eval()
     found = np.empty((len(images), DIGITS), np.float32)
+    outliers = np.empty((len(images), network.outputs - DIGITS), np.float32)
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
-            logits = network(to_tensor(images[start : start + BATCH]))
-            found[start : start + BATCH] = logits[:, :DIGITS].softmax(1).numpy()
+            batch = slice(start, start + BATCH)
+            logits = network(to_tensor(images[batch]))
+            found[batch] = logits[:, :DIGITS].softmax(1).numpy()
+            outliers[batch] = logits.softmax(1)[:, DIGITS:].numpy()
             if on_progress:
                 on_progress(min(start + BATCH, len(images)) / len(images))
-    return found
+    return found, outliers
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +113,67 @@ def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
         per_digit=[float(confusion[d, d] / n) if n else None for d, n in enumerate(occurring)],
         confusion=confusion,
     )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Readings of about the same confidence: how many, their mean confidence, and how many are right, 0 to 1."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Whether confidence can be believed: `error` is the expected calibration error, 0 to 1; no bin is empty."""
+
+    error: float
+    bins: list[Bin]
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
+    """Compare how sure the likeliest digit is with how often it is right: probabilities (N, 10), labels (N,) of 0..9.
+
+    The bins divide 0 to 1 evenly; the error is their gap between confidence and accuracy, weighted by their count
+    (Guo et al., "On Calibration of Modern Neural Networks", 2017). Raises ValueError when N is 0 or differs.
+    """
+    labels = np.asarray(labels)
+    if len(labels) == 0 or probabilities.shape != (len(labels), DIGITS):
+        raise ValueError(f"{len(labels)} labels do not match probabilities of shape {probabilities.shape}")
+    confidence, right = probabilities.max(1).astype(float), probabilities.argmax(1) == labels
+    # a bin has its upper edge, so that 1 belongs to the last
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    found = [
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in (place == number for number in range(bins))
+        if inside.any()
+    ]
+    gaps = sum(one.count * abs(one.confidence - one.accuracy) for one in found)
+    return Reliability(gaps / len(labels), found)
+
+
+def roc_area(inside: np.ndarray, outside: np.ndarray) -> float | None:
+    """Return the probability that one of `outside` has a higher score than one of `inside`, equal ones counting half.
+
+    That is the area under the ROC curve of the scores (N,) and (M,); None where either is empty.
+    """
+    if len(inside) == 0 or len(outside) == 0:
+        return None
+    ordered = np.sort(inside)
+    below, upto = (np.searchsorted(ordered, outside, side) for side in ("left", "right"))
+    return float((below + upto).sum() / (2 * len(inside) * len(outside)))
+
+
+def refused_beside(inside: np.ndarray, outside: np.ndarray, share: float = 0.02) -> float | None:
+    """Return how much of `outside`, 0 to 1, the lowest threshold refuses that refuses at most `share` of `inside`.
+
+    Refused is a score above the threshold; scores (N,) and (M,). None where either is empty.
+    """
+    if len(inside) == 0 or len(outside) == 0:
+        return None
+    threshold = np.sort(inside)[len(inside) - 1 - int(share * len(inside))]
+    return float((outside > threshold).mean())
 
 
 def contact_sheet(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Image.Image:

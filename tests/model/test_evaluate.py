@@ -139,3 +139,105 @@ def test_a_contact_sheet_marks_what_was_read_wrong(mnist):
 
     assert reddest(right) == 0 and reddest(wrong) > 100
     assert right.min() < 60, "the caption is there"
+
+
+# Refusals
+
+
+def test_readings_are_the_digits_among_themselves_and_the_reasons_among_all(mnist):
+    from model.network import MLP
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = MLP((12,), 14)
+    images = mnist.test.images[:1_200]
+    likely, outliers = evaluate.readings(network, images)
+    assert likely.shape == (1_200, 10) and outliers.shape == (1_200, 4)
+    assert likely.dtype == outliers.dtype == np.float32
+    with torch.no_grad():
+        everything = network(images.reshape(-1, 784) / 255).softmax(1).numpy()
+    assert np.allclose(outliers, everything[:, 10:], atol=1e-5)
+    digits = everything[:, :10] / everything[:, :10].sum(1, keepdims=True)
+    assert np.allclose(likely, digits, atol=1e-5)
+
+
+def test_a_network_of_ten_outputs_has_no_reasons(trained, mnist):
+    likely, outliers = evaluate.readings(trained, mnist.test.images[:5])
+    assert np.array_equal(likely, evaluate.probabilities(trained, mnist.test.images[:5]))
+    assert outliers.shape == (5, 0)
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order():
+    chance = np.random.default_rng(2)
+    inside, outside = chance.integers(0, 20, 60) / 20, chance.integers(5, 25, 40) / 20  # many ties
+    pairs = [(b > a) + (b == a) / 2 for a in inside for b in outside]
+    assert evaluate.roc_area(inside, outside) == pytest.approx(np.mean(pairs))
+    assert evaluate.roc_area(np.array([0.1, 0.2]), np.array([0.3])) == 1
+    assert evaluate.roc_area(np.zeros(3), np.zeros(4)) == 0.5
+    assert evaluate.roc_area(np.zeros(0), np.zeros(4)) is evaluate.roc_area(np.zeros(4), np.zeros(0)) is None
+
+
+def test_refused_beside_two_in_a_hundred():
+    inside = np.arange(100) / 100
+    assert evaluate.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2])) == 0.5  # 0.98 and 0.99 are refused
+    assert evaluate.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2]), 0) == 0
+    assert evaluate.refused_beside(np.zeros(50), np.zeros(50)) == 0
+    assert evaluate.refused_beside(np.zeros(0), np.ones(3)) is None
+
+
+def test_refused_beside_never_refuses_more_digits_than_allowed():
+    chance = np.random.default_rng(4)
+    for count in (1, 7, 49, 50, 51, 999):
+        inside = chance.integers(0, 30, count) / 30
+        for share in (0, 0.02, 0.3):
+            outside = np.linspace(0, 1, 2_001)
+            threshold = 1 - evaluate.refused_beside(inside, outside, share)
+            assert (inside > threshold + 1e-3).mean() <= share
+
+
+# Calibration
+
+
+def slow_error(likely, labels):
+    """The expected calibration error as its definition reads, bin by bin."""
+    error = 0.0
+    for number in range(15):
+        rows = [
+            (max(row), max(row) == row[label])
+            for row, label in zip(likely.tolist(), labels.tolist(), strict=True)
+            if number / 15 < max(row) <= (number + 1) / 15
+        ]
+        if rows:
+            confidence, right = np.mean([c for c, _ in rows]), np.mean([r for _, r in rows])
+            error += len(rows) / len(labels) * abs(confidence - right)
+    return error
+
+
+def test_the_calibration_error_agrees_with_counting_one_by_one():
+    chance = np.random.default_rng(6)
+    likely = chance.dirichlet(np.full(10, 0.3), 500)
+    labels = chance.integers(0, 10, 500)
+    found = evaluate.reliability(likely, labels)
+    assert found.error == pytest.approx(slow_error(likely, labels))
+    assert sum(one.count for one in found.bins) == 500
+    assert [one.confidence for one in found.bins] == sorted(one.confidence for one in found.bins)
+
+
+def test_who_is_as_sure_as_right_has_no_calibration_error():
+    likely = np.zeros((10, 10))
+    likely[:, 3], likely[:, 5] = 0.7, 0.3
+    labels = np.array([3] * 7 + [5] * 3)
+    found = evaluate.reliability(likely, labels)
+    assert found.error == pytest.approx(0)
+    assert found.bins == [evaluate.Bin(10, pytest.approx(0.7), pytest.approx(0.7))]
+
+
+def test_certainty_belongs_to_the_last_bin():
+    found = evaluate.reliability(np.eye(10), np.zeros(10, int))
+    assert found.error == pytest.approx(0.9) and len(found.bins) == 1
+
+
+def test_calibration_needs_matching_digits():
+    for likely, labels in ((np.zeros((0, 10)), np.zeros(0, int)), (np.zeros((3, 10)), np.zeros(2, int))):
+        with pytest.raises(ValueError, match="do not match"):
+            evaluate.reliability(likely, labels)
