@@ -48,14 +48,14 @@ class Deformer:
         self.strength = strength or Strength()
         self.random = torch.Generator().manual_seed(seed)
         self.support = support_function(images)
-        self.smooth = _smoothing()
+        self.basis = _grid_basis()
 
     def batch(self, index: torch.Tensor) -> torch.Tensor:
         """The digits at `index` (int64, B), deformed: float32 (B, 784), 0 to 1."""
-        ink = self.images[index].unsqueeze(1).to(torch.float32) / 255
+        ink = self.images[index].unsqueeze(1).to(torch.float32).div_(255)
         grid = self._sampling_grid(self._linear_maps(index))
         ink = F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return self._pen(ink).flatten(1)
+        return self._pen(ink.squeeze(1)).flatten(1)
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.random) * 2 - 1
@@ -85,24 +85,34 @@ class Deformer:
         """Where each output pixel takes its ink from, in grid_sample's coordinates: (B, 28, 28, 2)."""
         n = len(maps)
         a, b, c, d = maps.flatten(1).unbind(1)
-        inverse = torch.stack((d, -b, -c, a), 1).view(n, 2, 2) / (a * d - b * c)[:, None, None]
+        inverse = torch.stack((d, -b, -c, a), 1) / (a * d - b * c)[:, None]
         shift = self._uniform(n, 2) * (self.strength.shift * 2 / SIDE)
-        grid = F.affine_grid(torch.cat((inverse, shift[:, :, None]), 2), [n, 1, SIDE, SIDE], align_corners=False)
-        noise = torch.randn((n, 2, CONTROL_POINTS, CONTROL_POINTS), generator=self.random)
-        amount = torch.rand((n, 1, 1, 1), generator=self.random) * (self.strength.elastic * 2 / SIDE)
-        field = self.smooth @ (noise * amount) @ self.smooth.T
-        return grid + field.permute(0, 2, 3, 1)
+        noise = torch.randn((n, 2 * CONTROL_POINTS**2), generator=self.random)
+        amount = torch.rand((n, 1), generator=self.random) * (self.strength.elastic * 2 / SIDE)
+        # The grid is linear in all that is random: one matrix product makes it.
+        return (torch.cat((inverse, shift, noise * amount), 1) @ self.basis).view(n, SIDE, SIDE, 2)
 
     def _pen(self, ink: torch.Tensor) -> torch.Tensor:
         """Another pen: a wider or a thinner line, more or less ink."""
         n = len(ink)
-        amount = self._uniform(n, 1, 1, 1) * self.strength.thickness
-        wider = F.max_pool2d(ink, 3, 1, 1)
-        thinner = -F.max_pool2d(-ink, 3, 1, 1)
-        ink = torch.lerp(ink, torch.where(amount > 0, wider, thinner), amount.abs())
+        amount = self._uniform(n, 1, 1) * self.strength.thickness
+        # thinner ink is wider paper: turned over, widened and turned back
+        side = torch.sign(amount)
+        ink = torch.lerp(ink, _widened(ink * side) * side, amount.abs())
         s = self.strength
-        gain = torch.exp(torch.rand((n, 1, 1, 1), generator=self.random) * (s.gain + s.fade) - s.fade)
+        gain = torch.exp(torch.rand((n, 1, 1), generator=self.random) * (s.gain + s.fade) - s.fade)
         return (ink * gain).clamp_(0, 1)
+
+
+def _widened(ink: torch.Tensor) -> torch.Tensor:
+    """The greatest value among each pixel and its eight neighbours: (B, 28, 28)."""
+    rows = ink.clone()
+    torch.maximum(rows[:, 1:], ink[:, :-1], out=rows[:, 1:])
+    torch.maximum(rows[:, :-1], ink[:, 1:], out=rows[:, :-1])
+    both = rows.clone()
+    torch.maximum(both[:, :, 1:], rows[:, :, :-1], out=both[:, :, 1:])
+    torch.maximum(both[:, :, :-1], rows[:, :, 1:], out=both[:, :, :-1])
+    return both
 
 
 def support_function(images: torch.Tensor) -> torch.Tensor:
@@ -119,6 +129,19 @@ def support_function(images: torch.Tensor) -> torch.Tensor:
             farthest = torch.where(inked, reach[k], -torch.inf).amax(1) + 0.5
             support[start : start + 1024, k] = farthest.clamp(min=0.5)
     return support
+
+
+def _grid_basis() -> torch.Tensor:
+    """What each coefficient of a sampling grid adds to it, (4 + 2 + 98, 28 * 28 * 2): those of the linear map row by
+    row, the shift in x and y, the control points' displacements in x, then in y."""
+    along = (torch.arange(SIDE) * 2 + 1) / SIDE - 1
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    smooth = _smoothing()
+    bumps = torch.einsum("ia,jb->abij", smooth, smooth).flatten(0, 1)
+    one_axis = torch.cat((torch.stack((x, y, torch.ones_like(x))), bumps))
+    nothing = torch.zeros_like(one_axis)
+    in_x, in_y = torch.stack((one_axis, nothing), 3), torch.stack((nothing, one_axis), 3)
+    return torch.cat((in_x[:2], in_y[:2], in_x[2:3], in_y[2:3], in_x[3:], in_y[3:])).flatten(1)
 
 
 def _smoothing() -> torch.Tensor:

@@ -1,0 +1,208 @@
+"""Pictures that the project draws itself: digits in the styles that MNIST hardly has, and what is no digit.
+
+Every picture is a skeleton whose controls are moved at random, bent, slanted, and drawn with a pen of random width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from model import pen, skeletons
+from model.skeletons import Skeleton
+from model.verdict import DIGITS, REASONS
+
+PENS = ((1.5, 3.2), (3.2, 6.0))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
+WIDE_SHARE = 0.35
+MOST_SEVERAL = 5
+
+
+def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Drawn digits: images uint8 (count, 28, 28), labels int64 (count,), as many of each as can be; in random order."""
+    return _shuffled(*_Artist(seed).digits(count), seed)
+
+
+def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Drawn pictures of no digit: images uint8 (count, 28, 28), labels int64 (count,), 10 + the index in REASONS.
+
+    Half are unlike any digit (letters, symbols, dashes), a sixth each of the other reasons; in random order.
+    """
+    artist = _Artist(seed)
+    third = count // 3
+    parts = {"dot": third // 2, "scribble": third // 2, "several": third // 2}
+    parts["unlike_any_digit"] = count - sum(parts.values())
+    images = [getattr(artist, reason)(parts[reason]) for reason in REASONS]
+    labels = [np.full(parts[reason], DIGITS + i) for i, reason in enumerate(REASONS)]
+    return _shuffled(np.concatenate(images), np.concatenate(labels), seed)
+
+
+def _shuffled(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return images[order], labels[order].astype(np.int64)
+
+
+class _Artist:
+    """Draws batches of one kind after the other; everything random comes from `seed`."""
+
+    def __init__(self, seed: int):
+        self.random = torch.Generator().manual_seed(seed)
+
+    def digits(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % DIGITS
+        images = [self._drawn(skeletons.digits()[digit], int((labels == digit).sum())) for digit in range(DIGITS)]
+        return np.concatenate(images), np.sort(labels)
+
+    def unlike_any_digit(self, count: int) -> np.ndarray:
+        dashes = count // 20
+        return np.concatenate((self._drawn(skeletons.letters(), count - dashes), self._dashes(dashes)))
+
+    def dot(self, count: int) -> np.ndarray:
+        """Filled discs, more or less round."""
+        around = torch.linspace(0, 2 * math.pi, 33)
+        ring = torch.stack((torch.cos(around), torch.sin(around)), 1)
+        filled = torch.cat([ring * radius for radius in (0, 0.2, 0.4, 0.6, 0.8, 1)])
+        stretch = torch.exp(self._uniform(count, 1, 2) * 0.2)
+        points = self._bent(filled * stretch * 50 + 50, 3.0)
+        return self._penned(points, self._between(3.0, 12.0, count))
+
+    def scribble(self, count: int) -> np.ndarray:
+        """Much ink without form: random walks, hatching, spirals, bundles of lines, filled boxes."""
+        ways = (self._walks, self._hatchings, self._spirals, self._bundles, self._boxes)
+        shares = np.diff(np.linspace(0, count, len(ways) + 1).round().astype(int))
+        return np.concatenate([way(int(share)) for way, share in zip(ways, shares, strict=True)])
+
+    def several(self, count: int) -> np.ndarray:
+        """Two to five digits side by side, seldom one below the other."""
+        forms = [_thinned(form) for shapes in skeletons.digits().values() for form in shapes[:14]]
+        images = []
+        for number, share in zip(range(2, MOST_SEVERAL + 1), (0.5, 0.25, 0.15, 0.1), strict=True):
+            n = round(count * share) if number > 2 else count - sum(round(count * s) for s in (0.25, 0.15, 0.1))
+            if n <= 0:
+                continue
+            lines = [self._lines(forms, n) for _ in range(number)]
+            images.append(self._penned(self._beside(lines), self._width(n) * (1.0 if number < 3 else 0.7)))
+        return np.concatenate(images) if images else np.zeros((0, 28, 28), np.uint8)
+
+    def _beside(self, lines: list[torch.Tensor]) -> torch.Tensor:
+        """One line of points each (N, P, 2) to one line of all of them, in a row or (one in ten) in a column."""
+        n = len(lines[0])
+        axis = (torch.rand(n, generator=self.random) < 0.1).long()
+        along = torch.nn.functional.one_hot(axis, 2).to(torch.float32)
+        placed, end = [], torch.zeros(n)
+        for points in lines:
+            points = points * torch.exp(self._uniform(n, 1, 1) * 0.15)
+            low, high = points.amin(1), points.amax(1)
+            gap = 8 + 30 * torch.rand(n, generator=self.random)
+            shift = (end + gap - (low * along).sum(1))[:, None] * along
+            across = (1 - along) * (self._uniform(n, 2) * 12 - (low + high) / 2)
+            placed.append(points + (shift + across)[:, None])
+            end = (placed[-1].amax(1) * along).sum(1)
+        return torch.cat(placed, 1)
+
+    def _dashes(self, count: int) -> np.ndarray:
+        angle = self._uniform(count) * math.radians(35)
+        along = torch.linspace(-50, 50, 60)
+        points = torch.stack((torch.cos(angle)[:, None] * along, torch.sin(angle)[:, None] * along), 2)
+        return self._penned(self._bent(points, 3.0), self._width(count))
+
+    def _walks(self, count: int) -> np.ndarray:
+        images = []
+        for corners in (9, 14, 20):
+            n = (count + 2) // 3 if corners < 20 else count - 2 * ((count + 2) // 3)
+            form = skeletons.skeleton(" ".join(f"{50 + 50 * (-1) ** i},{i * 5}" for i in range(corners)))
+            curve = torch.from_numpy(form.curve)
+            points = torch.einsum("pc,ncd->npd", curve, 100 * torch.rand((max(n, 0), corners, 2), generator=self.random))
+            images.append(self._penned(points, self._width(max(n, 0))))
+        return np.concatenate(images)
+
+    def _hatchings(self, count: int) -> np.ndarray:
+        turns = self._between(4, 10, count)
+        t = torch.linspace(0, 1, 400)
+        phase = turns[:, None] * t * 2
+        zigzag = (phase % 2 - 1).abs() * 100
+        points = torch.stack((zigzag, (t * 100).expand(count, -1)), 2)
+        points = points + self._uniform(count, 400, 2) * 1.5
+        return self._penned(self._bent(self._turned(points, math.pi), 8.0), self._width(count))
+
+    def _spirals(self, count: int) -> np.ndarray:
+        """Growing ones, and the loops of a telephone's cord."""
+        turns = self._between(2.2, 6, count)
+        t = torch.linspace(0, 1, 400)
+        angle = turns[:, None] * t * 2 * math.pi + self._uniform(count, 1) * math.pi
+        growing = (torch.rand((count, 1), generator=self.random) < 0.5).to(torch.float32)
+        radius = 10 + 40 * torch.lerp(torch.ones(1, 400), t[None], growing)
+        away = (1 - growing) * self._between(30, 90, count)[:, None] * t * turns[:, None] / 2
+        points = torch.stack((radius * torch.cos(angle) + away, radius * torch.sin(angle)), 2)
+        return self._penned(self._bent(self._turned(points, math.pi), 8.0), self._width(count))
+
+    def _bundles(self, count: int) -> np.ndarray:
+        ends = 100 * torch.rand((count, 7, 2, 2), generator=self.random)
+        lines = 5 + (torch.rand((count, 1), generator=self.random) * 3).long()
+        index = torch.minimum(torch.arange(7).expand(count, -1), lines - 1)
+        ends = torch.gather(ends, 1, index[:, :, None, None].expand(-1, -1, 2, 2))
+        t = torch.linspace(0, 1, 50)[:, None]
+        points = ends[:, :, None, 0] * (1 - t) + ends[:, :, None, 1] * t
+        return self._penned(self._bent(points.flatten(1, 2), 8.0), self._width(count))
+
+    def _boxes(self, count: int) -> np.ndarray:
+        grid = torch.linspace(0, 100, 17)
+        filled = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), 2).view(-1, 2)
+        stretch = torch.exp(self._uniform(count, 1, 2) * 0.6)
+        return self._penned(self._bent(filled * stretch, 4.0), self._between(2.5, 5.0, count))
+
+    def _drawn(self, forms: list[Skeleton], count: int) -> np.ndarray:
+        return self._penned(self._lines(forms, count), self._width(count))
+
+    def _lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
+        """`count` lines after forms chosen at random, as other hands would have written them: (count, P, 2)."""
+        chosen = torch.randint(len(forms), (count,), generator=self.random)
+        longest = max(len(form.curve) for form in forms)
+        points = torch.empty(count, longest, 2)
+        for i in chosen.unique().tolist():
+            curve, controls = torch.from_numpy(forms[i].curve), torch.from_numpy(forms[i].controls)
+            of_this = (chosen == i).nonzero().flatten()
+            # where controls are dense, as in a font's letters, each may move less
+            loose = torch.rand((len(of_this), 1, 1), generator=self.random) * 7 * min(1, 8 / len(controls))
+            moved = controls + loose * torch.randn((len(of_this), *controls.shape), generator=self.random)
+            line = torch.einsum("pc,ncd->npd", curve, moved)
+            points[of_this, : len(curve)] = line
+            points[of_this, len(curve) :] = line[:, -1:]
+        return self._bent(self._turned(points, math.radians(10)), 5.0)
+
+    def _turned(self, points: torch.Tensor, angle: float) -> torch.Tensor:
+        """Stretched, slanted and turned, by up to `angle` either way."""
+        n = len(points)
+        ratio, slant, turn = self._uniform(n) * 0.3, self._uniform(n) * 0.3, self._uniform(n) * angle
+        cos, sin, wide, high = torch.cos(turn), torch.sin(turn), torch.exp(ratio), torch.exp(-ratio)
+        maps = torch.stack((cos * wide, -sin * high - slant * cos, sin * wide, cos * high - slant * sin), 1)
+        return points @ maps.view(n, 2, 2).mT
+
+    def _bent(self, points: torch.Tensor, amount: float) -> torch.Tensor:
+        """Waves as long as the picture or half of it, `amount` high on the field of 100."""
+        n = len(points)
+        for _ in range(2):
+            wave = self._uniform(n, 2, 2) * (2 * math.pi / 80)
+            phase, height = self._uniform(n, 1, 2) * math.pi, self._uniform(n, 1, 2) * amount
+            points = points + height * torch.sin(points @ wave + phase)
+        return points
+
+    def _width(self, count: int) -> torch.Tensor:
+        usual, wide = (self._between(*pen, count) for pen in PENS)
+        return torch.where(torch.rand(count, generator=self.random) < WIDE_SHARE, wide, usual)
+
+    def _penned(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
+        edge = self._between(0.8, 1.6, len(points))
+        return pen.draw(points, width, edge).numpy() if len(points) else np.zeros((0, 28, 28), np.uint8)
+
+    def _uniform(self, *shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=self.random) * 2 - 1
+
+    def _between(self, low: float, high: float, count: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand(count, generator=self.random)
+
+
+def _thinned(form: Skeleton) -> Skeleton:
+    """The same form with half the points: enough where a digit is drawn at half its size."""
+    return Skeleton(form.controls, form.curve[::2])
