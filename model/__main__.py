@@ -1,4 +1,4 @@
-"""The command line: `python -m model data | train | evaluate | predict`.
+"""The command line: `python -m model data | train | evaluate | strength | predict`.
 
 Whatever a user gets wrong ends in one line, "inkling: ...", on the error output and exit code 2. torch is
 imported inside the commands that need it, so that --help answers at once.
@@ -7,6 +7,7 @@ imported inside the commands that need it, so that --help answers at once.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -18,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from model import evaluate, mnist, picture, weights
+from model import evaluate, mnist, picture, strokes, weights
 from model.files import write_beside
 from model.presets import Config
 from model.recognizer import SHIPPED, Recognizer
-from model.seal import seal
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from model.network import MLP
     from model.recognizer import Reading
+    from model.strength import Refusals, Sets, Strength, Strokes
     from model.train import Epoch, Progress, Result
 
 MOST_SAMPLES = 1_000
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         code = args.run(args)
         sys.stdout.flush()  # so that a closed pipe is met here and not at exit
         return code
-    except (UsageError, mnist.MnistMissing, weights.WeightsError) as error:
+    except (UsageError, mnist.MnistMissing, strokes.StrokesError, weights.WeightsError) as error:
         _complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -100,6 +101,12 @@ def _parser() -> Parser:
     add("--samples", type=_count, metavar="N", help="draw the first N digits with what was read")
     add("--out", type=Path, metavar="PICTURE.png", help="where to draw the samples")
 
+    add = command("strength", _strength, "measure how far weights can be trusted", "--strokes drawings --seed 1")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--strokes", type=Path, metavar="FOLDER", help="real handwriting too: *.jsonl.gz files of strokes")
+    add("--seed", type=_seed, default=0, metavar="N", help="where chance starts (default: 0)")
+    add("--json", action="store_true", help="print JSON, with the bins of the calibration")
+
     add = command("predict", _predict, "read pictures of one handwritten digit each", "seven.png four.jpg")
     add("pictures", nargs="+", metavar="PICTURE", help="a PNG, JPEG, WebP or BMP file")
     add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
@@ -115,6 +122,12 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return value
+
+
+def _seed(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**32:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
 
 
 def _data(args: argparse.Namespace) -> int:
@@ -166,6 +179,8 @@ def _accuracy(network: MLP, split: mnist.Split) -> float:
 
 
 def _write(out: Path, config: Config, result: Result, data: mnist.Mnist) -> None:
+    from model.seal import seal
+
     sealed = seal(config, result, data)
     try:
         write_beside(out, sealed.data)
@@ -238,6 +253,81 @@ def _table(report: evaluate.Report) -> str:
     for digit, (count, share) in enumerate(zip(occurring, report.per_digit, strict=True)):
         lines.append(f"{digit:>5} {count:>7,}   {'-' if share is None else f'{share:.2%}':>8}")
     return "\n".join(lines)
+
+
+def _strength(args: argparse.Namespace) -> int:
+    from model.strength import strength
+
+    drawings = strokes.read_folder(args.strokes) if args.strokes else []
+    if args.strokes and all(drawing.digit is None for drawing in drawings):
+        raise UsageError(f"{args.strokes} holds no drawing of a digit")
+    images, labels = mnist.read_test()
+    network, card = weights.load(args.weights)
+    read = functools.partial(evaluate.readings, network)
+    with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+        on_progress = functools.partial(_move, bar)
+        found = strength(read, card.calibration, images, labels, drawings, args.seed, on_progress)
+    print(json.dumps({"weights": str(args.weights)} | found.as_dict()) if args.json else _strength_table(found))
+    return 0
+
+
+def _move(bar: tqdm, done: float) -> None:
+    bar.update(100 * done - bar.n)
+
+
+def _strength_table(found: Strength) -> str:
+    lines = [
+        f"MNIST test set, {found.digits:,} digits",
+        *_rows({"read right": found.accuracy, "calibration error": found.reliability.error}),
+        *_set_rows(found.sets),
+        "",
+        *_refusal_rows(found.refusals),
+        "",
+        f"read right when changed, {found.curve_digits:,} of the digits (seed {found.seed})",
+    ]
+    for curve in found.curves:
+        lines.append(f"  {f'{curve.name}, {curve.unit}':<34}" + "".join(f"{level:>8g}" for level in curve.levels))
+        lines.append(f"  {'':<34}" + "".join(f"{share:>8.1%}" for share in curve.accuracy))
+    return "\n".join([*lines, *_stroke_rows(found.strokes)])
+
+
+def _rows(shares: dict[str, float | None]) -> list[str]:
+    return [f"  {name:<34}{'-' if share is None else f'{share:.2%}':>8}" for name, share in shares.items()]
+
+
+def _set_rows(sets: Sets) -> list[str]:
+    lines = _rows({f"true digit named (promised {sets.promised:.0%})": sets.kept, "unsure": sets.unsure})
+    if sets.unsure_size is None:
+        return lines
+    return lines + _rows({"true digit named where unsure": sets.unsure_kept}) + [
+        f"  {'digits named where unsure':<34}{sets.unsure_size:>8.2f}"
+    ]
+
+
+def _refusal_rows(refusals: Refusals) -> list[str]:
+    if refusals.area is None:
+        return ["refusals", "  none: a network of ten outputs takes everything for a digit"]
+    lines = ["refusals at the thresholds of the model card", *_rows({"digits": refusals.digits})]
+    lines += _rows({f"drawn: {reason.replace('_', ' ')}": share for reason, share in refusals.others.items()})
+    return lines + _separation(refusals.beside, refusals.area)
+
+
+def _separation(beside: float | None, area: float | None) -> list[str]:
+    lines = _rows({"refused when 2 % of digits are": beside})
+    return lines + [f"  {'area under the ROC curve':<34}{'-' if area is None else f'{area:.4f}':>8}"]
+
+
+def _stroke_rows(found: Strokes | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        "",
+        f"strokes, {found.digits:,} digits and {found.others:,} others",
+        *_rows({"read right": found.accuracy, "in the top 3": found.top3_accuracy}),
+        *_rows({"calibration error": found.reliability.error}),
+        *_separation(found.refused_beside, found.area),
+        *_rows({f"same answer: {name}": share for name, share in found.same.items()}),
+    ]
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -68,3 +68,19 @@ def trained_file(trained, tmp_path_factory):
     card = weights.ModelCard("seed", trained.hidden, 1, 0, "", "", "", {}, 0.8, None)
     weights.save(path, trained, card)
     return path
+
+
+@pytest.fixture(scope="session")
+def refusing_file(tmp_path_factory):
+    """An untrained network of fourteen outputs that is unsure of most digits and refuses some."""
+    from model.network import MLP
+    from model.verdict import Calibration
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = MLP((16, 12), 14).eval()
+    path = tmp_path_factory.mktemp("weights") / "refusing.safetensors"
+    calibration = Calibration(0.9, refuse_above=0.3, hesitant_mass=0.3)
+    card = weights.ModelCard("seed", network.hidden, 1, 0, "", "", "", {}, 0.1, None, outputs=14, calibration=calibration)
+    weights.save(path, network, card)
+    return path

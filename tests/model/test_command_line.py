@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import shlex
@@ -80,7 +81,7 @@ def pictures(tmp_path, mnist):
 # Help and mistakes in the words themselves
 
 
-@pytest.mark.parametrize("command", ["data", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["data", "train", "evaluate", "strength", "predict"])
 def test_every_command_has_help_with_an_example(run, command):
     code, printed, _ = run(command, "--help")
     assert code == 0 and f"Example: python -m model {command}" in printed
@@ -105,11 +106,72 @@ def test_every_command_has_help_with_an_example(run, command):
         (["evaluate", "--samples", "100000", "--out", "x.png"], "at most 1000"),
         (["evaluate", "--samples", "4", "--out", "x.txt"], ".png"),
         (["evaluate", "--samples", "4", "--out", "absent/x.png"], "absent/x.png cannot be written"),
+        (["strength", "--seed", "-1"], "'-1' is not a whole number from 0"),
+        (["strength", "--seed", "4294967296"], "'4294967296' is not"),
+        (["strength", "--strokes", "absent"], "absent is not a folder"),
+        (["strength", "--weights", "absent.safetensors"], "absent.safetensors cannot be read"),
         (["predict"], "required: PICTURE"),
     ],
 )
 def test_a_mistake_in_the_words_is_one_line(refused, argv, told):
     assert told in refused(*argv)
+
+
+# strength
+
+
+@pytest.fixture
+def quick_strength(monkeypatch):
+    from model import strength
+
+    for name, count in {"CURVE_DIGITS": 10, "OTHERS": 60, "PAIRS": 2}.items():
+        monkeypatch.setattr(strength, name, count)
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    lines = [{"label": "1", "strokes": [[0, 0, 10, 900]]}] * 3 + [{"label": "x", "strokes": [[0, 0, 900, 900]]}]
+    (folder / "all.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    return folder
+
+
+def test_strength_prints_every_figure(run, quick_strength, trained_file, drawings):
+    code, printed, _ = run("strength", "--weights", trained_file, "--strokes", drawings, "--seed", 3)
+    assert code == 0
+    for words in ("MNIST test set, 10,000 digits", "calibration error", "takes everything for a digit", "(seed 3)"):
+        assert words in printed
+    for words in ("line width, pixels of 28 wider", "strokes, 3 digits and 1 others", "same answer: all at once"):
+        assert words in printed
+
+
+def test_strength_tells_programs_the_same_twice(run, quick_strength, trained_file):
+    code, printed, _ = run("strength", "--weights", trained_file, "--json")
+    found = json.loads(printed)
+    assert code == 0 and found["weights"] == str(trained_file) and found["strokes"] is None
+    assert len(found["curves"]) == 6 and found["refusals"]["area"] is None
+    assert run("strength", "--weights", trained_file, "--json")[1] == printed
+
+
+def test_strength_of_a_network_that_refuses(run, quick_strength, refusing_file, drawings):
+    code, printed, _ = run("strength", "--weights", refusing_file, "--strokes", drawings)
+    assert code == 0
+    for words in ("refusals at the thresholds", "drawn: unlike any digit", "true digit named where unsure"):
+        assert words in printed
+    assert printed.count("area under the ROC curve") == 2
+
+
+def test_damaged_drawings_are_named_with_their_line(refused, drawings):
+    (drawings / "bad.jsonl.gz").write_bytes(gzip.compress(b'{"label": "1", "strokes": [[0, 0]]}\n{"label":'))
+    assert "bad.jsonl.gz, line 2: not JSON" in refused("strength", "--strokes", drawings)
+    (drawings / "bad.jsonl.gz").write_bytes(b"plain")
+    assert "bad.jsonl.gz" in refused("strength", "--strokes", drawings)
+
+
+def test_drawings_without_a_digit_are_refused(refused, drawings):
+    (drawings / "all.jsonl.gz").write_bytes(gzip.compress(b'{"label": "x", "strokes": [[0, 0]]}'))
+    assert "no drawing of a digit" in refused("strength", "--strokes", drawings)
 
 
 # data

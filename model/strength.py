@@ -1,0 +1,384 @@
+"""The strength report: how far a version can be trusted, as curves against what happens to digits in the world.
+
+Every digit takes the whole road: it is enlarged to a picture, changed there, made a digit image by `picture` and read.
+Chance comes from the seed alone, so that the same seed gives the same figures, and versions compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from model import strokes
+from model.evaluate import DIGITS, Reliability, refused_beside, reliability, report, roc_area
+from model.picture import SIDE, digit_image
+from model.strokes import Drawing, Look
+from model.verdict import REASONS, Calibration, decide
+
+Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `evaluate.readings`."""
+Tell = Callable[[float], None]
+"""Is told the fraction done, 0 to 1."""
+
+CURVE_DIGITS = 500
+OTHERS = 2_000
+PAIRS = 1_000
+REFUSED_DIGITS = 0.02
+CANVAS = 112
+# The non-digits must not be those that a network was trained against.
+OTHERS_SEED = 2**60
+
+# Half the canvas for the ink's box of 20 pixels, and less where the digit needs room to move.
+HALF, THIRD = CANVAS / 2 / 20, CANVAS / 3 / 20
+# Lines are widened on a digit that fills the canvas: four of its pixels to one of MNIST's.
+WHOLE = CANVAS / SIDE
+
+PENS = (10.0, 30.0)
+PAIR_SIZES, PAIR_PENS, PAIR_ANGLE = (0.15, 0.9), (4.0, 40.0), 15.0
+# Where size and pen both change, a pen wider than this share of the digit would leave a blot.
+WIDEST_PEN = 0.25
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The share of digits read right, 0 to 1, at each level of one change; `unit` says what a level is."""
+
+    name: str
+    unit: str
+    levels: list[float]
+    accuracy: list[float]
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What is refused, shares 0 to 1: of the test digits and of the drawn non-digits of each kind at the version's own
+    threshold; of all non-digits at the one that refuses 2 % of the digits. `area` is that under the ROC curve of
+    `not_a_digit`. The last two are None for a network that refuses nothing.
+    """
+
+    digits: float
+    others: dict[str, float]
+    beside: float | None
+    area: float | None
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Whether the digits that verdicts name hold the true one, over the test digits that are not refused.
+
+    `promised` is the stated coverage, `kept` the share that holds; `unsure` the share with more than one digit, and of
+    those alone `unsure_kept` and the mean number of digits, None where there is none.
+    """
+
+    promised: float
+    kept: float
+    unsure: float
+    unsure_kept: float | None
+    unsure_size: float | None
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """Real handwriting: `digits` and `others` are how many drawings, drawn at pens 10 to 30 on 280 x 280 pixels.
+
+    Shares are 0 to 1, `refused_beside` and `area` as in Refusals, None too where there are no others. `same` holds
+    for each change the share of `pairs` in which a digit and the changed digit have the same likeliest reading.
+    """
+
+    digits: int
+    others: int
+    accuracy: float
+    top3_accuracy: float
+    reliability: Reliability
+    refused_beside: float | None
+    area: float | None
+    pairs: int
+    same: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """All figures of one version; those beside `curves` and `strokes` are of the whole test set."""
+
+    seed: int
+    digits: int
+    accuracy: float
+    reliability: Reliability
+    sets: Sets
+    refusals: Refusals
+    curve_digits: int
+    curves: list[Curve]
+    strokes: Strokes | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can carry."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What N pictures were read as: probabilities (N, 10), all 0 for a blank one, and not_a_digit (N,), 1 for it.
+
+    `not_a_digit` is None where the network refuses nothing.
+    """
+
+    probabilities: np.ndarray
+    not_a_digit: np.ndarray | None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The likeliest digits, int64 (N,); -1 for blank pictures."""
+        return np.where(self.probabilities.any(1), self.probabilities.argmax(1), -1)
+
+
+Ask = Callable[[Iterable[Image.Image]], Answers]
+
+
+def strength(
+    read: Read,
+    calibration: Calibration,
+    images: np.ndarray,
+    labels: np.ndarray,
+    drawings: Sequence[Drawing] = (),
+    seed: int = 0,
+    on_progress: Tell | None = None,
+) -> Strength:
+    """Measure a version on digit images uint8 (N, 28, 28) with labels (N,), N at least 1, and on the drawings, if any.
+
+    Raises ValueError where there are drawings but no digit among them.
+    """
+    told = _Told(sum(len(change.levels) for change in CHANGES) * min(CURVE_DIGITS, len(labels)), on_progress)
+    if drawings:
+        told.total += stroke_pictures(drawings)
+    chosen = np.random.default_rng(seed).permutation(len(labels))[:CURVE_DIGITS]
+    probabilities, outliers = read(images)
+    return Strength(
+        seed=seed,
+        digits=len(labels),
+        accuracy=report(probabilities, labels).accuracy,
+        reliability=reliability(probabilities, labels),
+        sets=_sets(probabilities, outliers, labels, calibration),
+        refusals=_refusals(read, outliers, calibration, seed),
+        curve_digits=len(chosen),
+        curves=[_curve(read, change, images[chosen], labels[chosen], seed, told) for change in CHANGES],
+        strokes=stroke_figures(asking(read), drawings, seed, told.step) if drawings else None,
+    )
+
+
+def asking(read: Read) -> Ask:
+    """The whole road from pictures to answers, within this process."""
+
+    def ask(pictures: Iterable[Image.Image]) -> Answers:
+        found = [digit_image(picture) for picture in pictures]
+        blank = np.array([image is None for image in found], bool)
+        empty = np.zeros((SIDE, SIDE), np.uint8)
+        probabilities, outliers = read(np.stack([empty if image is None else image for image in found]))
+        scores = np.where(blank, 1, outliers.sum(1)) if outliers.shape[1] else None
+        return Answers(np.where(blank[:, None], 0, probabilities), scores)
+
+    return ask
+
+
+# Verdicts on the test digits
+
+
+def _sets(probabilities: np.ndarray, outliers: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
+    rows = zip(probabilities.tolist(), outliers.tolist(), labels.tolist(), strict=True)
+    named = [(decide(digits, reasons, calibration)[1], label) for digits, reasons, label in rows]
+    accepted = [(digits, label) for digits, label in named if digits]
+    unsure = [(digits, label) for digits, label in accepted if len(digits) > 1]
+    return Sets(
+        promised=calibration.coverage,
+        kept=_share(label in digits for digits, label in accepted) or 0.0,
+        unsure=len(unsure) / len(labels),
+        unsure_kept=_share(label in digits for digits, label in unsure),
+        unsure_size=_share(len(digits) for digits, _ in unsure),
+    )
+
+
+def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: int) -> Refusals:
+    from model import drawn  # draws with torch
+
+    images, reasons = drawn.others(OTHERS, seed + OTHERS_SEED)
+    digits, others = outliers.sum(1), read(images)[1].sum(1)
+    refused = others > calibration.refuse_above
+    able = bool(outliers.shape[1])
+    return Refusals(
+        digits=float((digits > calibration.refuse_above).mean()),
+        others={reason: float(refused[reasons == DIGITS + i].mean()) for i, reason in enumerate(REASONS)},
+        beside=refused_beside(digits, others, REFUSED_DIGITS) if able else None,
+        area=roc_area(digits, others) if able else None,
+    )
+
+
+def _share(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return float(np.mean(found)) if found else None
+
+
+# Curves: what happens to a digit in the world
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way to change a digit: from its image, uint8 (28, 28), a level and chance to ink on the canvas, L."""
+
+    name: str
+    unit: str
+    levels: tuple[float, ...]
+    apply: Callable[[np.ndarray, float, np.random.Generator], Image.Image]
+
+
+def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
+    """Ink enlarged onto the canvas, turned clockwise about its centre and moved by so many pixels of the canvas."""
+    cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
+    x, y = CANVAS / 2 + dx, CANVAS / 2 + dy
+    places = (cos, sin, SIDE / 2 - cos * x - sin * y, -sin, cos, SIDE / 2 + sin * x - cos * y)
+    ink = Image.fromarray(image)
+    return ink.transform((CANVAS, CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BICUBIC)
+
+
+def _moved(image: np.ndarray, level: float, chance: np.random.Generator) -> Image.Image:
+    direction = chance.uniform(0, 2 * math.pi)
+    distance = level / 100 * CANVAS
+    return _placed(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
+
+
+def _sized(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+    return _placed(image, level / 100 * CANVAS / 20)
+
+
+def _rotated(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+    return _placed(image, HALF, level)
+
+
+def _rewidened(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+    steps = round(abs(level) * WHOLE / 2)  # each takes or gives a pixel of the canvas on both sides of a line
+    widen = ImageFilter.MaxFilter(3) if level > 0 else ImageFilter.MinFilter(3)
+    ink = _placed(image, WHOLE)
+    for _ in range(steps):
+        ink = ink.filter(widen)
+    return ink
+
+
+def _noisy(image: np.ndarray, level: float, chance: np.random.Generator) -> Image.Image:
+    ink = np.asarray(_placed(image, HALF), np.float32)
+    grain = chance.standard_normal(ink.shape, np.float32) * (255 * level / 100)
+    return Image.fromarray((ink + grain).round().clip(0, 255).astype(np.uint8))
+
+
+def _blurred(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+    return _placed(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF))
+
+
+CHANGES = (
+    Change("shift", "% of the canvas", (0, 10, 20, 30), _moved),
+    Change("size", "% of the canvas", (10, 20, 30, 50, 70, 90), _sized),
+    Change("angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), _rotated),
+    Change("line width", "pixels of 28 wider", (-2, -1, 0, 1, 2, 3, 4), _rewidened),
+    Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _noisy),
+    Change("blur", "pixels of 28", (0, 0.5, 1, 1.5, 2, 2.5), _blurred),
+)
+
+
+def _curve(read: Read, change: Change, images: np.ndarray, labels: np.ndarray, seed: int, told: _Told) -> Curve:
+    ask = asking(read)
+    chance = np.random.default_rng([seed, *change.name.encode()])
+
+    def changed(level: float) -> Iterable[Image.Image]:
+        for image in images:
+            yield ImageOps.invert(change.apply(image, level, chance))
+            told.step()
+
+    accuracy = [float((ask(changed(level)).predicted == labels).mean()) for level in change.levels]
+    return Curve(change.name, change.unit, list(change.levels), accuracy)
+
+
+# Strokes
+
+
+def stroke_pictures(drawings: Sequence[Drawing]) -> int:
+    """How many pictures `stroke_figures` asks about."""
+    digits = sum(drawing.digit is not None for drawing in drawings)
+    return len(drawings) + min(digits, PAIRS) * (1 + len(PAIRED))
+
+
+def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
+    """Ask about drawings of real handwriting; `step` is called for each picture drawn.
+
+    Raises ValueError where no drawing is a digit.
+    """
+    digits = [drawing for drawing in drawings if drawing.digit is not None]
+    others = [drawing for drawing in drawings if drawing.digit is None]
+    if not digits:
+        raise ValueError("there is no digit among the drawings")
+    chance = np.random.default_rng([seed, 1])
+    labels = np.array([drawing.digit for drawing in digits])
+
+    def seen(looks: Iterable[tuple[Drawing, Look]]) -> Answers:
+        return ask(_pictures(looks, step))
+
+    read = seen((drawing, Look(pen=chance.uniform(*PENS))) for drawing in digits)
+    refused = seen((drawing, Look(pen=chance.uniform(*PENS))) for drawing in others) if others else None
+    able = refused is not None and read.not_a_digit is not None
+    judged = report(read.probabilities, labels)
+    paired = [digits[i] for i in chance.permutation(len(digits))[:PAIRS]]
+    plain = seen((drawing, Look()) for drawing in paired).predicted
+    same = {
+        name: float((seen((drawing, change(chance)) for drawing in paired).predicted == plain).mean())
+        for name, change in PAIRED.items()
+    }
+    return Strokes(
+        digits=len(digits),
+        others=len(others),
+        accuracy=judged.accuracy,
+        top3_accuracy=judged.top3_accuracy,
+        reliability=reliability(read.probabilities, labels),
+        refused_beside=refused_beside(read.not_a_digit, refused.not_a_digit, REFUSED_DIGITS) if able else None,
+        area=roc_area(read.not_a_digit, refused.not_a_digit) if able else None,
+        pairs=len(paired),
+        same=same,
+    )
+
+
+def _pictures(looks: Iterable[tuple[Drawing, Look]], step: Callable[[], None]) -> Iterable[Image.Image]:
+    for drawing, look in looks:
+        yield strokes.draw(drawing, look)
+        step()
+
+
+def _somewhere(chance: np.random.Generator) -> Look:
+    return Look(x=chance.uniform(-1, 1), y=chance.uniform(-1, 1))
+
+
+def _everything(chance: np.random.Generator) -> Look:
+    size, pen = chance.uniform(*PAIR_SIZES), chance.uniform(*PAIR_PENS)
+    angle = chance.uniform(-PAIR_ANGLE, PAIR_ANGLE)
+    return replace(_somewhere(chance), size=size, pen=min(pen, WIDEST_PEN * size * strokes.CANVAS), angle=angle)
+
+
+PAIRED: dict[str, Callable[[np.random.Generator], Look]] = {
+    "moved": _somewhere,
+    "size": lambda chance: Look(size=chance.uniform(*PAIR_SIZES)),
+    "pen": lambda chance: Look(pen=chance.uniform(*PAIR_PENS)),
+    "rotated": lambda chance: Look(angle=chance.uniform(-PAIR_ANGLE, PAIR_ANGLE)),
+    "all at once": _everything,
+}
+"""How the second drawing of a pair differs from the first, which has the plain Look."""
+
+
+class _Told:
+    """Counts steps and tells the fraction done."""
+
+    def __init__(self, total: int, tell: Tell | None):
+        self.total, self._tell, self._done = total, tell, 0
+
+    def step(self) -> None:
+        self._done += 1
+        if self._tell and (self._done % 100 == 0 or self._done == self.total):
+            self._tell(self._done / self.total)

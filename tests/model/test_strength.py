@@ -1,0 +1,210 @@
+"""The strength report: the same seed gives the same figures, and each figure says what its name says."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import evaluate, strength
+from model.strokes import Drawing
+from model.verdict import REASONS, UNCALIBRATED, Calibration
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Fewer digits: each figure is the same kind of figure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strength, "CURVE_DIGITS", 40)
+        patch.setattr(strength, "OTHERS", 120)
+        patch.setattr(strength, "PAIRS", 6)
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits(mnist):
+    return mnist.test.images[:300].numpy(), mnist.test.labels[:300].numpy()
+
+
+@pytest.fixture(scope="module")
+def read(trained):
+    return functools.partial(evaluate.readings, trained)
+
+
+@pytest.fixture(scope="module")
+def measured(read, digits):
+    return strength.strength(read, UNCALIBRATED, *digits)
+
+
+def stroke(digit, *points):
+    return Drawing(digit, (np.array(points, float),))
+
+
+DRAWINGS = [
+    *[stroke(1, (5, 0), (slant, 100)) for slant in range(8)],
+    stroke(7, (0, 0), (60, 0), (20, 100)),
+    stroke(None, (0, 0), (50, 100), (100, 0)),
+    stroke(None, (0, 0), (1, 0)),
+]
+
+
+def knowing(outliers=None):
+    """A reader that knows the labels of the images in order, whatever they look like; for figures known beforehand."""
+
+    def read(images):
+        likely = np.full((len(images), 10), 0.01, np.float32)
+        likely[np.arange(len(images)), np.arange(len(images)) % 10] = 0.91
+        return likely, np.zeros((len(images), 0)) if outliers is None else outliers(len(images))
+
+    return read
+
+
+def test_the_same_seed_gives_the_same_figures(read, digits, measured):
+    assert strength.strength(read, UNCALIBRATED, *digits) == measured
+    other = strength.strength(read, UNCALIBRATED, *digits, seed=1)
+    assert other.curves != measured.curves and other.seed == 1
+    assert other.reliability == measured.reliability  # of the whole test set, which no seed chooses
+
+
+def test_a_report_is_plain_json(measured):
+    assert json.loads(json.dumps(measured.as_dict(), allow_nan=False)) == measured.as_dict()
+
+
+def test_every_change_is_a_curve_with_a_level_that_changes_nothing(measured):
+    names = ["shift", "size", "angle", "line width", "noise", "blur"]
+    assert [curve.name for curve in measured.curves] == names
+    for curve in measured.curves:
+        assert len(curve.levels) == len(curve.accuracy) >= 4
+        assert curve.levels == sorted(curve.levels)
+        assert all(0 <= share <= 1 for share in curve.accuracy)
+        assert max(curve.accuracy) > 0.6, "the network reads most digits where little is changed"
+    by_name = {curve.name: curve for curve in measured.curves}
+    assert by_name["shift"].accuracy[0] == pytest.approx(by_name["shift"].accuracy[-1], abs=0.06)
+    assert by_name["angle"].accuracy[0] < max(by_name["angle"].accuracy)
+    assert by_name["blur"].accuracy[-1] < by_name["blur"].accuracy[0]
+
+
+def test_figures_of_the_whole_test_set_agree_with_the_evaluation(measured, read, digits):
+    images, labels = digits
+    likely, _ = read(images)
+    assert measured.accuracy == evaluate.report(likely, labels).accuracy
+    assert measured.reliability == evaluate.reliability(likely, labels)
+    assert measured.digits == 300 and measured.curve_digits == 40
+
+
+def test_a_network_of_ten_outputs_refuses_nothing_and_says_so(measured):
+    assert measured.refusals == strength.Refusals(0.0, dict.fromkeys(REASONS, 0.0), None, None)
+
+
+def test_refusals_are_counted_at_the_versions_own_threshold(digits):
+    def outliers(count):
+        scores = np.zeros((count, 4), np.float32)
+        scores[: count // 4, 3] = 0.9 if count == 300 else 0.2  # a quarter of the digits, and no other picture at 0.5
+        return scores
+
+    calibration = Calibration(0.98, refuse_above=0.5)
+    found = strength.strength(knowing(outliers=outliers), calibration, *digits)
+    assert found.refusals.digits == 0.25
+    assert found.refusals.others == dict.fromkeys(REASONS, 0.0)
+    assert found.refusals.beside == 0
+    assert found.refusals.area == pytest.approx((0.75 * 0.25) + 0.5 * 0.75 * 0.75)  # 0.2 beats 0; ties count half
+
+
+def test_sets_keep_the_true_digit_as_often_as_said():
+    labels = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 0])
+    images = np.zeros((10, 28, 28), np.uint8)
+    sure = Calibration(0.9, 1.0, hesitant_mass=0.0, confident_mass=0.0)
+    found = strength.strength(knowing(), sure, images, labels).sets
+    assert found == strength.Sets(0.9, 0.9, 0.0, None, None)
+    wide = Calibration(0.95, 1.0, hesitant_mass=0.915, confident_mass=0.0)  # 0.91 is hesitant: two digits each
+    found = strength.strength(knowing(), wide, images, labels).sets
+    assert found.unsure == 1 and found.unsure_size == 2 and found.promised == 0.95
+    assert found.kept == found.unsure_kept == 1.0  # the last one's set is 9 and 0
+
+
+def test_a_version_that_refuses_every_digit_still_has_figures(digits):
+    everything = knowing(outliers=lambda count: np.ones((count, 4), np.float32) / 4)
+    found = strength.strength(everything, Calibration(0.98, refuse_above=0.5), *digits)
+    assert found.refusals.digits == 1 and found.sets.kept == 0 and found.refusals.area == 0.5
+
+
+def test_progress_rises_to_the_whole(read, digits):
+    told = []
+    strength.strength(read, UNCALIBRATED, *digits, DRAWINGS, on_progress=told.append)
+    assert told == sorted(told) and told[-1] == 1 and len(told) > 5
+
+
+# Changes
+
+
+@pytest.mark.parametrize("change", strength.CHANGES, ids=lambda change: change.name)
+def test_a_change_leaves_a_digit_on_the_canvas(mnist, change):
+    chance = np.random.default_rng(0)
+    for level in change.levels:
+        ink = change.apply(mnist.test.images[0].numpy(), level, chance)
+        assert ink.mode == "L" and ink.size == (strength.CANVAS, strength.CANVAS)
+        assert np.asarray(ink).max() > 60
+
+
+def test_sizes_and_widths_are_what_they_say(mnist):
+    bar = np.zeros((28, 28), np.uint8)
+    bar[4:24, 12:16] = 255
+    chance = np.random.default_rng(0)
+
+    def extent(name, level):
+        (change,) = [change for change in strength.CHANGES if change.name == name]
+        dark = np.asarray(change.apply(bar, level, chance)) > 128
+        return np.ptp(np.flatnonzero(dark.any(1))) + 1, np.ptp(np.flatnonzero(dark.any(0))) + 1
+
+    assert extent("size", 50)[0] == pytest.approx(0.5 * strength.CANVAS, abs=1.5)
+    assert extent("size", 90)[0] == pytest.approx(0.9 * strength.CANVAS, abs=1.5)
+    plain, wider, thinner = (extent("line width", level)[1] for level in (0, 2, -2))
+    assert wider - plain == plain - thinner == 2 * strength.CANVAS / 28
+
+
+def test_pictures_without_ink_count_as_wrong(read):
+    blank = Image.new("L", (60, 60), 255)
+    line = Image.fromarray(np.where(np.arange(60) == 30, 0, 255).astype(np.uint8)[None].repeat(60, 0))
+    answers = strength.asking(read)([blank, line])
+    assert answers.predicted[0] == -1 and answers.predicted[1] >= 0
+    assert not answers.probabilities[0].any() and answers.not_a_digit is None
+
+
+# Strokes
+
+
+@pytest.fixture(scope="module")
+def with_strokes(read, digits):
+    return strength.strength(read, UNCALIBRATED, *digits, DRAWINGS)
+
+
+def test_strokes_leave_the_other_figures_as_they_are(with_strokes, measured):
+    assert with_strokes.as_dict() | {"strokes": None} == measured.as_dict()
+
+
+def test_strokes_have_figures_of_their_own(with_strokes):
+    found = with_strokes.strokes
+    assert (found.digits, found.others, found.pairs) == (9, 2, 6)
+    assert 0 < found.accuracy <= found.top3_accuracy <= 1
+    assert list(found.same) == ["moved", "size", "pen", "rotated", "all at once"]
+    assert found.same["moved"] > 0.8
+    assert found.refused_beside is found.area is None  # ten outputs refuse nothing
+
+
+def test_strokes_without_others_or_without_digits(read, digits):
+    found = strength.strength(read, UNCALIBRATED, *digits, DRAWINGS[:4]).strokes
+    assert (found.digits, found.others, found.area) == (4, 0, None)
+    with pytest.raises(ValueError, match="no digit"):
+        strength.strength(read, UNCALIBRATED, *digits, DRAWINGS[-2:])
+
+
+def test_pairs_differ_in_what_they_say_and_in_nothing_else():
+    chance = np.random.default_rng(0)
+    plain = vars(strength.Look())
+    changed = {"moved": {"x", "y"}, "size": {"size"}, "pen": {"pen"}, "rotated": {"angle"}}
+    for name, look in strength.PAIRED.items():
+        for made in (vars(look(chance)) for _ in range(200)):
+            differing = {field for field in plain if made[field] != plain[field]}
+            assert differing == changed.get(name, set(plain))
+            assert 0.15 <= made["size"] <= 0.9 and 4 <= made["pen"] <= 40 and abs(made["angle"]) <= 15
