@@ -81,6 +81,6 @@ def refusing_file(tmp_path_factory):
         network = MLP((16, 12), 14).eval()
     path = tmp_path_factory.mktemp("weights") / "refusing.safetensors"
     calibration = Calibration(0.9, refuse_above=0.3, hesitant_mass=0.3)
-    card = weights.ModelCard("seed", network.hidden, 1, 0, "", "", "", {}, 0.1, None, outputs=14, calibration=calibration)
+    card = weights.ModelCard("seed", network.hidden, 1, 0, "", "", "", {}, 0.1, None, 14, calibration)
     weights.save(path, network, card)
     return path
