@@ -5,6 +5,13 @@
 
 import { curve } from "./smoothing.js";
 
+/** A tap of the pen: canvases leave no ink for a line of no length. */
+function paintDot(context, { to, width }) {
+  context.beginPath();
+  context.arc(to.x, to.y, width / 2, 0, 2 * Math.PI);
+  context.fill();
+}
+
 function paintStroke(context, stroke) {
   let width = null;
   for (const segment of curve(stroke)) {
@@ -22,7 +29,11 @@ function paintStroke(context, stroke) {
 
 export function paintInk(context, strokes, colour) {
   context.strokeStyle = colour;
+  context.fillStyle = colour;
   context.lineCap = "round";
   context.lineJoin = "round";
-  for (const stroke of strokes) paintStroke(context, stroke);
+  for (const stroke of strokes) {
+    if (stroke.points.length === 1) paintDot(context, curve(stroke)[0]);
+    else paintStroke(context, stroke);
+  }
 }

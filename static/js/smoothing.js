@@ -19,7 +19,7 @@ function middle(a, b) {
  *
  * Inner points are the controls and the middles between neighbours the joints, so that the direction never jumps at a
  * joint and a pen's tremor is smoothed; the first and the last point are met exactly. One point gives one segment of
- * no length (a dot under a round cap), no points give none.
+ * no length, no points give none.
  */
 export function curve({ width, points }) {
   if (points.length === 0) return [];

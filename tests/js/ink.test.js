@@ -9,7 +9,7 @@ const { PICTURE_SIDE, toPicture } = await pageModule("picture");
 function recordingContext() {
   const calls = [];
   const note = (name) => (...values) => calls.push([name, ...values]);
-  const names = ["beginPath", "moveTo", "quadraticCurveTo", "stroke", "scale"];
+  const names = ["beginPath", "moveTo", "quadraticCurveTo", "stroke", "arc", "fill", "scale"];
   return Object.assign(Object.fromEntries(names.map((name) => [name, note(name)])), { calls });
 }
 
@@ -31,6 +31,13 @@ test("every stroke is painted, also one under a pen's changing pressure", () => 
   paintInk(context, [stroke, pressed], "#000");
   assert.ok(context.calls.filter(([name]) => name === "stroke").length >= 2);
   assert.equal(context.calls.at(-1)[0], "stroke");
+});
+
+test("a tap leaves a dot as wide as the brush", () => {
+  const context = recordingContext();
+  paintInk(context, [{ width: 18, points: stroke.points.slice(0, 1) }], "#123");
+  assert.deepEqual(context.calls, [["beginPath"], ["arc", 10, 10, 9, 0, 2 * Math.PI], ["fill"]]);
+  assert.equal(context.fillStyle, "#123");
 });
 
 test("the picture has one size, black ink and no background, whatever the screen", () => {
