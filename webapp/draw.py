@@ -14,6 +14,7 @@ from PIL import Image
 
 from model.picture import MAX_BYTES, PictureTooLarge, open_picture
 from model.recognizer import Reading
+from model.verdict import Calibration
 from webapp.errors import BadRequest
 from webapp.services import services
 
@@ -26,7 +27,7 @@ blueprint = Blueprint("draw", __name__)
 
 @blueprint.get("/")
 def page() -> str:
-    return render_template("draw.html", page="draw")
+    return render_template("draw.html", page="draw", coverage=Calibration.coverage)
 
 
 @blueprint.post("/predict")

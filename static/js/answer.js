@@ -1,59 +1,83 @@
 /*
- * A reading, shown: the three likeliest digits, bars for all ten, the digit image, the version. Everything has its
- * place in the page beforehand; only texts, attributes and scales change, so nothing moves.
+ * A reading, shown: its verdict in words, the three likeliest digits, bars for all ten, the digit image, the version.
+ * Everything has its place in the page beforehand; only texts, attributes and scales change, so nothing moves. How a
+ * verdict looks is the style sheet's affair: `data-verdict` names it, `is-named` marks the digits that it names.
  */
 
-/** "98 %"; the ends say "<1 %" and ">99 %", since a rounded 0 or 100 would claim certainty. */
-export function percent(probability) {
-  if (probability >= 0.995) return ">99\u00a0%";
-  if (probability < 0.005) return "<1\u00a0%";
-  return `${Math.round(probability * 100)}\u00a0%`;
-}
+import { inWords, percent } from "./words.js";
 
-/** "7, 98 percent", for the ear. */
-export function spoken({ digit, probability }) {
-  const [sign, number] = percent(probability).match(/^([<>]?)(\d+)/).slice(1);
-  const about = { "<": "less than ", ">": "more than ", "": "" }[sign];
-  return `${digit}, ${about}${number} percent`;
-}
+const NOTHING = { verdict: "blank", digits: [], top: [], probabilities: [], digit_image: null, version: null };
+const REFUSE_AFTER = 500; // ms: while the pen moves, half a digit looks like no digit
 
 export class Answer {
+  #place;
+  #coverage;
+  #verdict;
+  #remark;
   #top;
   #bars;
   #seen;
   #version;
+  #refusal = null;
 
-  /** top: the ol with three places; bars: the list with ten rows; seen: the img; version: the line that names it. */
-  constructor({ top, bars, seen, version }) {
+  /**
+   * place: the element around all the others, whose data-coverage is the share of sets that hold the digit meant;
+   * verdict, remark: two lines of words; top: the ol with three places; bars: the list with ten rows; seen: the img;
+   * version: the line that names it.
+   */
+  constructor({ place, verdict, remark, top, bars, seen, version }) {
+    this.#place = place;
+    this.#coverage = Number(place.dataset.coverage);
+    this.#verdict = verdict;
+    this.#remark = remark;
     this.#top = [...top.children];
     this.#bars = [...bars.children];
     this.#seen = seen;
     this.#version = version;
   }
 
+  /** Shows a reading at once; only the words of a refusal wait until the drawing has rested for a moment. */
   show(reading) {
-    this.#top.forEach((place, rank) => this.#fillPlace(place, reading.top[rank]));
-    const best = reading.top[0]?.digit;
-    this.#bars.forEach((row, digit) => this.#fillBar(row, reading.probabilities[digit], digit === best));
+    this.#say(reading);
+    this.#place.dataset.verdict = reading.verdict;
+    this.#top.forEach((place, rank) => this.#fillPlace(place, reading.top[rank], reading.digits));
+    this.#bars.forEach((row, digit) => this.#fillBar(row, reading.probabilities[digit], reading.digits.includes(digit)));
     this.#fillSeen(reading.digit_image);
     this.#version.textContent = reading.version ? `Read by ${reading.version}` : "";
   }
 
   clear() {
-    this.show({ top: [], probabilities: [], digit_image: null, version: null });
+    this.show(NOTHING);
   }
 
-  #fillPlace(place, candidate) {
+  #say(reading) {
+    clearTimeout(this.#refusal);
+    if (reading.verdict !== "not_a_digit") {
+      this.#write(reading);
+      return;
+    }
+    if (this.#place.dataset.verdict !== "not_a_digit") this.#write(NOTHING);
+    this.#refusal = setTimeout(() => this.#write(reading), REFUSE_AFTER);
+  }
+
+  #write(reading) {
+    const { verdict, remark } = inWords(reading, this.#coverage);
+    this.#verdict.textContent = verdict;
+    this.#remark.textContent = remark;
+  }
+
+  #fillPlace(place, candidate, named) {
     const known = candidate !== undefined;
     place.dataset.digit = known ? candidate.digit : "";
     place.dataset.probability = known ? candidate.probability : "";
+    place.classList.toggle("is-named", known && named.includes(candidate.digit));
     place.querySelector(".place-digit").textContent = known ? candidate.digit : "";
     place.querySelector(".place-value").textContent = known ? percent(candidate.probability) : "";
   }
 
-  #fillBar(row, probability, isBest) {
+  #fillBar(row, probability, isNamed) {
     const known = probability !== undefined;
-    row.classList.toggle("is-best", isBest);
+    row.classList.toggle("is-named", isNamed);
     row.querySelector(".bar").style.transform = `scaleX(${known ? probability : 0})`;
     row.querySelector(".bar-value").textContent = known ? percent(probability) : "";
   }

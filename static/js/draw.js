@@ -3,11 +3,12 @@
  */
 
 import { Announcer } from "./announcer.js";
-import { Answer, spoken } from "./answer.js";
+import { Answer } from "./answer.js";
 import { Pad } from "./pad.js";
 import { toPicture } from "./picture.js";
 import { Reader } from "./reader.js";
 import { BRUSH } from "./strokes.js";
+import { spoken } from "./words.js";
 
 const BRUSH_STEP = 2;
 const WORDS = { blank: "Draw a digit from 0 to 9", reading: "Reading while you draw" };
@@ -18,7 +19,15 @@ const buttons = { undo: byId("undo"), redo: byId("redo"), clear: byId("clear") }
 const brush = byId("brush");
 
 const pad = new Pad(byId("canvas"));
-const answer = new Answer({ top: byId("top"), bars: byId("bars"), seen: byId("seen"), version: byId("version") });
+const answer = new Answer({
+  place: byId("answer"),
+  verdict: byId("verdict"),
+  remark: byId("remark"),
+  top: byId("top"),
+  bars: byId("bars"),
+  seen: byId("seen"),
+  version: byId("version"),
+});
 const announcer = new Announcer(byId("spoken"));
 const reader = new Reader({
   url: page.dataset.predictUrl,
@@ -46,7 +55,7 @@ function show(reading) {
   }
   setState("reading");
   answer.show(reading);
-  announcer.sayWhenSettled(spoken(reading.top[0]));
+  announcer.sayWhenSettled(spoken(reading));
 }
 
 function showBlank() {

@@ -35,7 +35,8 @@ function refusal(status, body, retryAfter) {
 }
 
 function isReading(body) {
-  return body !== null && typeof body === "object" && Array.isArray(body.top) && Array.isArray(body.probabilities);
+  if (body === null || typeof body !== "object") return false;
+  return [body.digits, body.top, body.probabilities].every(Array.isArray);
 }
 
 export class Reader {

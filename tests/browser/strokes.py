@@ -1,4 +1,7 @@
-"""Hand-like strokes of the ten digits, as points between 0 and 1 across the canvas, and how to draw them."""
+"""Hand-like strokes, as points between 0 and 1 across the canvas, and how to draw them.
+
+The ten digits in their plainest form, digits in other hands, and what is no digit.
+"""
 
 import math
 
@@ -26,6 +29,38 @@ DIGITS = {
     7: [[(0.3, 0.22), (0.5, 0.21), (0.7, 0.22), (0.6, 0.42), (0.51, 0.62), (0.45, 0.82)]],
     8: [[*arc(0.5, 0.35, 0.14, 0.14, 60, -240, 16), *arc(0.5, 0.65, 0.17, 0.16, -110, 250, 18)]],
     9: [[*arc(0.48, 0.36, 0.16, 0.15, 0, -350, 18), (0.64, 0.38), (0.62, 0.6), (0.58, 0.82)]],
+}
+
+OTHER_HANDS = {
+    "a slashed zero": (0, [arc(0.5, 0.5, 0.2, 0.3, -100, 262, 20), [(0.66, 0.24), (0.5, 0.5), (0.34, 0.76)]]),
+    "a crossed seven": (7, [*DIGITS[7], [(0.4, 0.52), (0.53, 0.51), (0.66, 0.52)]]),
+    "a one with flag and foot": (
+        1,
+        [
+            [(0.36, 0.36), (0.45, 0.28), (0.54, 0.18), (0.53, 0.5), (0.52, 0.8)],
+            [(0.37, 0.81), (0.52, 0.8), (0.67, 0.81)],
+        ],
+    ),
+    "an open four": (
+        4,
+        [
+            [(0.33, 0.2), (0.32, 0.38), (0.33, 0.52), (0.5, 0.53), (0.66, 0.5)],
+            [(0.66, 0.2), (0.65, 0.5), (0.64, 0.8)],
+        ],
+    ),
+}
+"""Name -> the digit meant and its strokes."""
+
+NO_DIGITS = {
+    "letter A": [[(0.28, 0.8), (0.39, 0.5), (0.5, 0.2), (0.61, 0.5), (0.72, 0.8)], [(0.37, 0.58), (0.63, 0.58)]],
+    "letter e": [[(0.31, 0.52), (0.5, 0.53), (0.69, 0.5), *arc(0.5, 0.5, 0.19, 0.22, -5, -320, 18)]],
+    "scribble": [[(0.5 + 0.3 * math.sin(0.5 * i), 0.5 + 0.28 * math.cos(0.37 * i)) for i in range(70)]],
+    "dot": [[(0.5, 0.5)]],
+    "dash": [[(0.3, 0.51), (0.5, 0.5), (0.7, 0.51)]],
+    "two digits": [
+        [(0.26 + (x - 0.5) * 0.7, y) for x, y in DIGITS[3][0]],
+        [(0.74 + (x - 0.5) * 0.7, y) for x, y in DIGITS[7][0]],
+    ],
 }
 
 

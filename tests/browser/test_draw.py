@@ -5,9 +5,24 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, draw
+from strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
+
+from model import weights
+from model.recognizer import SHIPPED
+from model.verdict import DIGITS as TEN
+from model.verdict import Calibration
 
 ANSWER_SECONDS = 10
+
+# Every answer of the server, with the fields that a test has put into window.stubbed.
+STUB = """
+const ask = window.fetch;
+window.fetch = async (...request) => {
+  const response = await ask(...request);
+  const answer = { ...(await response.json()), ...window.stubbed };
+  return new Response(JSON.stringify(answer), response);
+};
+"""
 
 
 def wait_for(driver, condition, seconds=ANSWER_SECONDS):
@@ -51,8 +66,54 @@ def answer(driver):
     )
 
 
+def verdict(driver):
+    """The verdict as it stands at one moment, by the eye and by the ear."""
+    return driver.execute_script(
+        "const named = (list) => [...document.querySelectorAll(`#${list} .is-named`)].map((e) => +e.dataset.digit);"
+        "const text = (id) => document.getElementById(id).textContent;"
+        "const seen = (selector) => document.querySelector(selector).checkVisibility("
+        "  {opacityProperty: true, visibilityProperty: true});"
+        "return {"
+        "  words: [text('verdict'), text('remark')],"
+        "  spoken: text('spoken'),"
+        "  places: named('top'),"
+        "  bars: named('bars'),"
+        "  digitSizes: [...document.querySelectorAll('.place-digit')]"
+        "    .map((e) => parseFloat(getComputedStyle(e).fontSize)),"
+        "  status: seen('#status'),"
+        "  ifItWere: seen('.if-it-were'),"
+        "}"
+    )
+
+
+def stub(driver, verdict, digits, reason=None):
+    """From now on every drawing has this verdict; the digits that it names are the likeliest, in their order."""
+    order = [*digits, *(digit for digit in range(TEN) if digit not in digits)]
+    probabilities = [0.5 * 0.6 ** order.index(digit) for digit in range(TEN)]
+    answer = {
+        "verdict": verdict,
+        "digits": digits,
+        "reason": reason,
+        "top": [{"digit": digit, "probability": probabilities[digit]} for digit in order[:3]],
+        "probabilities": probabilities,
+    }
+    driver.execute_script("window.stubbed = arguments[0]", answer)
+
+
+def set_width(driver, width):
+    screen = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
 @pytest.fixture
 def page(browser, server):
+    browser.get(server.url)
+    return browser
+
+
+@pytest.fixture
+def stubbed_page(browser, server):
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": STUB})
     browser.get(server.url)
     return browser
 
@@ -65,6 +126,91 @@ def test_each_digit_comes_first(page, digit):
     assert said["shares"] == sorted(said["shares"], reverse=True)
     assert (said["bars"], said["seen"]) == (10, 28)
     assert "v1" in said["version"]
+
+
+@pytest.mark.parametrize("name", OTHER_HANDS)
+def test_digits_in_other_hands_come_first(page, name):
+    digit, strokes = OTHER_HANDS[name]
+    draw(page, strokes)
+    wait_for(page, lambda d: (a := answer(d))["best"] == str(digit) and a["shares"][0] > 0.5)
+
+
+@pytest.mark.skipif(
+    weights.read_card(SHIPPED.read_bytes()).outputs == TEN, reason="the shipped weights know only digits"
+)
+@pytest.mark.parametrize("name", NO_DIGITS)
+def test_no_digit_is_refused(page, name):
+    draw(page, NO_DIGITS[name])
+    wait_for(page, lambda d: verdict(d)["words"][0] == "That does not look like a digit")
+
+
+SET_REMARK = f"{Calibration.coverage * 100:.0f} of 100 such answers hold the right digit."
+VERDICTS = {
+    "a digit": (("digit", [8]), ["It is an 8", ""], "It is an 8, 50 percent"),
+    "two digits": (("unsure", [4, 9]), ["A 4 or a 9", SET_REMARK], "A 4 or a 9"),
+    "three digits": (("unsure", [4, 9, 8]), ["A 4, a 9 or an 8", SET_REMARK], "A 4, a 9 or an 8"),
+    "many digits": (
+        ("unsure", [1, 2, 3, 7, 0]),
+        ["Hard to tell: a 1, a 2, a 3 or another", SET_REMARK],
+        "Hard to tell: a 1, a 2, a 3 or another",
+    ),
+    "no digit": (
+        ("not_a_digit", [], "several"),
+        ["That does not look like a digit", "It looks like several digits. Draw one at a time."],
+        "That does not look like a digit. It looks like several digits. Draw one at a time.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_the_verdict_is_said_in_words_and_marked(stubbed_page, name):
+    (kind, digits, *reason), words, spoken = VERDICTS[name]
+    stub(stubbed_page, kind, digits, *reason)
+    draw(stubbed_page, DIGITS[4])
+    said = wait_for(stubbed_page, lambda d: (v := verdict(d))["words"] == words and v["spoken"] == spoken and v)
+    assert said["places"] == digits[:3] and said["bars"] == sorted(digits)
+    assert not said["status"] and said["ifItWere"] == (kind == "not_a_digit")
+    large = max(said["digitSizes"]) > 40
+    assert large == bool(digits)
+    if large:
+        assert [size == max(said["digitSizes"]) for size in said["digitSizes"]] == [
+            place < len(digits) for place in range(3)
+        ]
+
+
+@pytest.mark.parametrize("width", [320, 375, 1280])
+def test_no_verdict_moves_anything(stubbed_page, width):
+    set_width(stubbed_page, width)
+    boxes = (
+        "return ['#sheet', '.tools', '#answer', '#status', '#top', '.seen', '.seen-frame', '#bars', '#version']"
+        ".map((part) => JSON.stringify(document.querySelector(part).getBoundingClientRect()))"
+    )
+    blank = stubbed_page.execute_script(boxes)
+    for name, ((kind, digits, *reason), words, _) in VERDICTS.items():
+        stub(stubbed_page, kind, digits, *reason)
+        draw(stubbed_page, DIGITS[4])
+        wait_for(stubbed_page, lambda d, words=words: verdict(d)["words"] == words)
+        assert stubbed_page.execute_script(boxes) == blank, name
+        assert stubbed_page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_refusal_waits_until_the_pen_rests(stubbed_page):
+    stubbed_page.execute_script(
+        "window.moments = {};"
+        "addEventListener('pointermove', (e) => { if (e.buttons) moments.pen = performance.now() }, true);"
+        "new MutationObserver(() => { moments[document.getElementById('verdict').textContent] = performance.now() })"
+        ".observe(document.getElementById('verdict'), {childList: true});"
+    )
+    stub(stubbed_page, "not_a_digit", [], "dot")
+    draw(stubbed_page, [line for line in DIGITS[4] for _ in range(4)])
+    wait_for(stubbed_page, lambda d: verdict(d)["words"][1] == "It is only a dot.")
+    moments = stubbed_page.execute_script("return window.moments")
+    assert moments["That does not look like a digit"] - moments["pen"] > 400
+
+
+def test_a_tap_leaves_a_dot(page):
+    draw(page, NO_DIGITS["dot"])
+    wait_for(page, lambda d: ink(d) > 100 and answer(d)["seen"])
 
 
 def test_blank_sheet_asks_nothing(page):

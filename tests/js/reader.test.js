@@ -89,7 +89,8 @@ class Server {
 }
 
 function reading(digit) {
-  return { verdict: "digit", top: [{ digit, probability: 0.9 }], probabilities: Array(10).fill(0.1), version: "v1" };
+  const top = [{ digit, probability: 0.9 }];
+  return { verdict: "digit", digits: [digit], top, probabilities: Array(10).fill(0.1), version: "v1" };
 }
 
 function bench() {
@@ -284,6 +285,7 @@ for (const [story, status, body] of [
   ["a proxy's page", 502, "<h1>Bad gateway</h1>"],
   ["half an answer", 200, '{"top": ['],
   ["an answer of another shape", 200, { hello: 1 }],
+  ["an answer that names no digits", 200, { verdict: "digit", top: [], probabilities: [] }],
 ]) {
   test(`${story} is trouble, and is asked again`, async () => {
     const { clock, server, readings, troubles, reader } = bench();

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { pageModule } from "./page_modules.js";
 
-const { percent, spoken } = await pageModule("answer");
+const { inWords, percent, spoken } = await pageModule("words");
 
 for (const [probability, words] of [
   [1, ">99 %"],
@@ -22,8 +22,50 @@ for (const [probability, words] of [
   });
 }
 
-test("a reading is said in words", () => {
-  assert.equal(spoken({ digit: 7, probability: 0.98 }), "7, 98 percent");
-  assert.equal(spoken({ digit: 1, probability: 0.9999 }), "1, more than 99 percent");
-  assert.equal(spoken({ digit: 1, probability: 0.001 }), "1, less than 1 percent");
+for (const [digits, words] of [
+  [[4, 9], "A 4 or a 9"],
+  [[9, 4], "A 9 or a 4"],
+  [[8, 3], "An 8 or a 3"],
+  [[4, 9, 8], "A 4, a 9 or an 8"],
+  [[4, 9, 8, 1], "A 4, a 9, an 8 or a 1"],
+  [[4, 9, 8, 1, 0], "Hard to tell: a 4, a 9, an 8 or another"],
+  [[8, 1, 2, 3, 4, 5, 6, 7, 9, 0], "Hard to tell: an 8, a 1, a 2 or another"],
+]) {
+  test(`the set of ${digits} is said as "${words}", with what to expect of it`, () => {
+    const remark = "98 of 100 such answers hold the right digit.";
+    assert.deepEqual(inWords({ verdict: "unsure", digits, reason: null }, 0.98), { verdict: words, remark });
+  });
+}
+
+for (let digit = 0; digit <= 9; digit += 1) {
+  test(`a ${digit} has its article`, () => {
+    const words = digit === 8 ? "It is an 8" : `It is a ${digit}`;
+    assert.deepEqual(inWords({ verdict: "digit", digits: [digit], reason: null }, 0.98), { verdict: words, remark: "" });
+  });
+}
+
+for (const [reason, remark] of [
+  ["dot", "It is only a dot."],
+  ["scribble", "It looks like a scribble."],
+  ["several", "It looks like several digits. Draw one at a time."],
+  ["unlike_any_digit", "Draw one digit, 0 to 9."],
+  ["a later reason", ""],
+]) {
+  test(`no digit because of ${reason}`, () => {
+    const reading = { verdict: "not_a_digit", digits: [], reason };
+    assert.deepEqual(inWords(reading, 0.98), { verdict: "That does not look like a digit", remark });
+    assert.equal(spoken(reading), `That does not look like a digit. ${remark}`.trim());
+  });
+}
+
+test("a blank sheet says nothing", () => {
+  assert.deepEqual(inWords({ verdict: "blank", digits: [], reason: null }, 0.98), { verdict: "", remark: "" });
+});
+
+test("the ear hears the words of the eye, and how sure they are", () => {
+  const certain = (digit, probability) => ({ verdict: "digit", digits: [digit], top: [{ digit, probability }] });
+  assert.equal(spoken(certain(7, 0.98)), "It is a 7, 98 percent");
+  assert.equal(spoken(certain(8, 0.9999)), "It is an 8, more than 99 percent");
+  assert.equal(spoken(certain(1, 0.001)), "It is a 1, less than 1 percent");
+  assert.equal(spoken({ verdict: "unsure", digits: [4, 9] }), "A 4 or a 9");
 });
