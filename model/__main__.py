@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from model import evaluate, mnist, picture, strokes, weights
 from model.files import write_beside
-from model.presets import Config
+from model.presets import PRESETS, Config
 from model.recognizer import SHIPPED, Recognizer
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def _parser() -> Parser:
     add = command(
         "train", _train, "train a network and write its weights", "--preset seed --out s.safetensors"
     )
-    add("--preset", default="standard", help="which network and training: standard (default) or seed")
+    add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
+    add("--from", dest="start", type=Path, default=SHIPPED, metavar="FILE", help="fine-tune these (default: shipped)")
     add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
     add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
     add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
@@ -142,13 +143,14 @@ def _train(args: argparse.Namespace) -> int:
         raise UsageError(error) from error
     out = args.out or Path(f"{config.preset}.safetensors")
     _check_writable(out)
+    start = weights.load(args.start)[0] if PRESETS[config.preset].fine_tunes else None
     data = mnist.load()
-    result = _train_visibly(config, data)
+    result = _train_visibly(config, data, start)
     _write(out, config, result, data)
     return 0
 
 
-def _train_visibly(config: Config, data: mnist.Mnist) -> Result:
+def _train_visibly(config: Config, data: mnist.Mnist, start: MLP | None) -> Result:
     from model.train import TrainingError, train
 
     with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
@@ -163,7 +165,7 @@ def _train_visibly(config: Config, data: mnist.Mnist) -> Result:
             tqdm.write(line)
 
         try:
-            return train(config, data, on_progress, on_epoch=on_epoch)
+            return train(config, data, on_progress, on_epoch=on_epoch, start=start)
         except TrainingError as error:
             raise UsageError(error) from error
 
@@ -171,7 +173,7 @@ def _train_visibly(config: Config, data: mnist.Mnist) -> Result:
 def _epoch_line(epoch: Epoch, epochs: int) -> str:
     name = f"epoch {epoch.epoch} of {epochs}" if epoch.epoch else "before training"
     figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
-    return f"{name:<16}  validation {figures}"
+    return f"{name:<16}  {epoch.seconds:6.1f} s  validation {figures}"
 
 
 def _accuracy(network: MLP, split: mnist.Split) -> float:

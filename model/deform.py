@@ -18,6 +18,7 @@ SIDE = 28
 BOX = 20
 DIRECTIONS = 64
 CONTROL_POINTS = 7
+FELT_SHARE = 0.12  # how many digits are written with a felt pen
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Strength:
     thickness: float = 0.7  # blend towards the ink widened (or thinned) by one pixel on each side
     fade: float = 0.15  # log of the least factor on the ink
     gain: float = 0.5  # log of the greatest factor on the ink, clipped at full ink
+    felt: float = 1.6  # pixels that a felt pen's line is wider by, at most, on each side
 
 
 class Deformer:
@@ -53,14 +55,20 @@ class Deformer:
     def batch(self, index: torch.Tensor) -> torch.Tensor:
         """The digits at `index` (int64, B), deformed: float32 (B, 784), 0 to 1."""
         ink = self.images[index].unsqueeze(1).to(torch.float32).div_(255)
-        grid = self._sampling_grid(self._linear_maps(index))
+        felt = self._felt(len(index))
+        grid = self._sampling_grid(self._linear_maps(index, felt))
         ink = F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return self._pen(ink.squeeze(1)).flatten(1)
+        return self._faded(_felted(self._penned(ink.squeeze(1)), felt)).flatten(1)
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.random) * 2 - 1
 
-    def _linear_maps(self, index: torch.Tensor) -> torch.Tensor:
+    def _felt(self, count: int) -> torch.Tensor:
+        """By how many pixels each line is to be wider on both sides: (B,), most of them 0."""
+        chosen = torch.rand(count, generator=self.random) < FELT_SHARE
+        return chosen * torch.rand(count, generator=self.random) * self.strength.felt
+
+    def _linear_maps(self, index: torch.Tensor, felt: torch.Tensor) -> torch.Tensor:
         """Rotation, shear and stretch, scaled so that the mapped ink fills the box: (B, 2, 2)."""
         s, n = self.strength, len(index)
         angle, shear = self._uniform(n) * s.rotation, self._uniform(n) * s.shear
@@ -70,7 +78,7 @@ class Deformer:
             (cos * ratio, (cos * shear - sin) / ratio, sin * ratio, (sin * shear + cos) / ratio), 1
         ).view(n, 2, 2)
         extent = torch.maximum(self._extent(index, maps[:, 0]), self._extent(index, maps[:, 1]))
-        fit = BOX * (1 + self._uniform(n) * s.size) / extent.clamp(min=1)
+        fit = (BOX * (1 + self._uniform(n) * s.size) - 2 * felt) / extent.clamp(min=1)
         return maps * fit[:, None, None]
 
     def _extent(self, index: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
@@ -92,16 +100,29 @@ class Deformer:
         # The grid is linear in all that is random: one matrix product makes it.
         return (torch.cat((inverse, shift, noise * amount), 1) @ self.basis).view(n, SIDE, SIDE, 2)
 
-    def _pen(self, ink: torch.Tensor) -> torch.Tensor:
-        """Another pen: a wider or a thinner line, more or less ink."""
+    def _penned(self, ink: torch.Tensor) -> torch.Tensor:
+        """Another pen's line, a little wider or thinner."""
         n = len(ink)
         amount = self._uniform(n, 1, 1) * self.strength.thickness
         # thinner ink is wider paper: turned over, widened and turned back
         side = torch.sign(amount)
-        ink = torch.lerp(ink, _widened(ink * side) * side, amount.abs())
+        return torch.lerp(ink, _widened(ink * side) * side, amount.abs())
+
+    def _faded(self, ink: torch.Tensor) -> torch.Tensor:
+        """More or less ink."""
         s = self.strength
-        gain = torch.exp(torch.rand((n, 1, 1), generator=self.random) * (s.gain + s.fade) - s.fade)
+        gain = torch.exp(torch.rand((len(ink), 1, 1), generator=self.random) * (s.gain + s.fade) - s.fade)
         return (ink * gain).clamp_(0, 1)
+
+
+def _felted(ink: torch.Tensor, felt: torch.Tensor) -> torch.Tensor:
+    chosen = felt.nonzero()[:, 0]
+    line, left = ink[chosen], felt[chosen, None, None]
+    while len(chosen) and left.max() > 0:
+        line = torch.lerp(line, _widened(line), left.clamp(0, 1))
+        left = left - 1
+    ink[chosen] = line
+    return ink
 
 
 def _widened(ink: torch.Tensor) -> torch.Tensor:
@@ -118,16 +139,19 @@ def _widened(ink: torch.Tensor) -> torch.Tensor:
 def support_function(images: torch.Tensor) -> torch.Tensor:
     """How far the ink of each image reaches from the centre in each of 64 directions: float32 (N, 64), pixels."""
     angle = torch.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)
-    offset = torch.arange(SIDE) - (SIDE - 1) / 2
-    y, x = torch.meshgrid(offset, offset, indexing="ij")
-    reach = torch.outer(torch.cos(angle), x.flatten()) + torch.outer(torch.sin(angle), y.flatten())
+    column = torch.arange(SIDE, dtype=torch.int16)
+    y = torch.arange(SIDE) - (SIDE - 1) / 2
     support = torch.empty(len(images), DIRECTIONS)
     for start in range(0, len(images), 1024):
-        inked = images[start : start + 1024].flatten(1) > 64
-        for k in range(DIRECTIONS):
-            # half a pixel more: the extent ends at the pixel's edge, not at its centre
-            farthest = torch.where(inked, reach[k], -torch.inf).amax(1) + 0.5
-            support[start : start + 1024, k] = farthest.clamp(min=0.5)
+        inked = (images[start : start + 1024] > 64).to(torch.int16)
+        # the outermost ink in any direction is the first or the last of its row
+        reaches = []
+        for outermost in (SIDE - 1 - (inked * (SIDE - column) - 1).amax(2), (inked * (column + 1) - 1).amax(2)):
+            x = outermost - (SIDE - 1) / 2
+            reach = x[:, :, None] * torch.cos(angle) + (y[:, None] * torch.sin(angle))
+            reaches.append(torch.where(inked.any(2)[:, :, None], reach, -torch.inf).amax(1))
+        # half a pixel more: the extent ends at the pixel's edge, not at its centre
+        support[start : start + 1024] = (torch.maximum(*reaches) + 0.5).clamp(min=0.5)
     return support
 
 

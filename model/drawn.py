@@ -16,7 +16,6 @@ from model.verdict import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.0))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_SHARE = 0.35
-MOST_SEVERAL = 5
 
 
 def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,12 +29,10 @@ def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     Half are unlike any digit (letters, symbols, dashes), a sixth each of the other reasons; in random order.
     """
     artist = _Artist(seed)
-    third = count // 3
-    parts = {"dot": third // 2, "scribble": third // 2, "several": third // 2}
-    parts["unlike_any_digit"] = count - sum(parts.values())
-    images = [getattr(artist, reason)(parts[reason]) for reason in REASONS]
-    labels = [np.full(parts[reason], DIGITS + i) for i, reason in enumerate(REASONS)]
-    return _shuffled(np.concatenate(images), np.concatenate(labels), seed)
+    parts = _shares(count, (1, 1, 1, 3))
+    images = [getattr(artist, reason)(part) for reason, part in zip(REASONS, parts, strict=True)]
+    labels = np.repeat(np.arange(DIGITS, DIGITS + len(REASONS)), parts)
+    return _shuffled(np.concatenate(images), labels, seed)
 
 
 def _shuffled(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,20 +67,16 @@ class _Artist:
     def scribble(self, count: int) -> np.ndarray:
         """Much ink without form: random walks, hatching, spirals, bundles of lines, filled boxes."""
         ways = (self._walks, self._hatchings, self._spirals, self._bundles, self._boxes)
-        shares = np.diff(np.linspace(0, count, len(ways) + 1).round().astype(int))
-        return np.concatenate([way(int(share)) for way, share in zip(ways, shares, strict=True)])
+        return np.concatenate([way(n) for way, n in zip(ways, _shares(count, (1, 1, 1, 1, 1)), strict=True)])
 
     def several(self, count: int) -> np.ndarray:
         """Two to five digits side by side, seldom one below the other."""
         forms = [_thinned(form) for shapes in skeletons.digits().values() for form in shapes[:14]]
         images = []
-        for number, share in zip(range(2, MOST_SEVERAL + 1), (0.5, 0.25, 0.15, 0.1), strict=True):
-            n = round(count * share) if number > 2 else count - sum(round(count * s) for s in (0.25, 0.15, 0.1))
-            if n <= 0:
-                continue
+        for number, n in zip((2, 3, 4, 5), _shares(count, (10, 5, 3, 2)), strict=True):
             lines = [self._lines(forms, n) for _ in range(number)]
             images.append(self._penned(self._beside(lines), self._width(n) * (1.0 if number < 3 else 0.7)))
-        return np.concatenate(images) if images else np.zeros((0, 28, 28), np.uint8)
+        return np.concatenate(images)
 
     def _beside(self, lines: list[torch.Tensor]) -> torch.Tensor:
         """One line of points each (N, P, 2) to one line of all of them, in a row or (one in ten) in a column."""
@@ -109,12 +102,12 @@ class _Artist:
 
     def _walks(self, count: int) -> np.ndarray:
         images = []
-        for corners in (9, 14, 20):
-            n = (count + 2) // 3 if corners < 20 else count - 2 * ((count + 2) // 3)
-            form = skeletons.skeleton(" ".join(f"{50 + 50 * (-1) ** i},{i * 5}" for i in range(corners)))
-            curve = torch.from_numpy(form.curve)
-            points = torch.einsum("pc,ncd->npd", curve, 100 * torch.rand((max(n, 0), corners, 2), generator=self.random))
-            images.append(self._penned(points, self._width(max(n, 0))))
+        for corners, n in zip((9, 14, 20), _shares(count, (1, 1, 1)), strict=True):
+            # all that counts of this zigzag is how its curve hangs between its corners
+            zigzag = skeletons.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
+            places = 100 * torch.rand((n, corners, 2), generator=self.random)
+            points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve), places)
+            images.append(self._penned(points, self._width(n)))
         return np.concatenate(images)
 
     def _hatchings(self, count: int) -> np.ndarray:
@@ -201,6 +194,11 @@ class _Artist:
 
     def _between(self, low: float, high: float, count: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, generator=self.random)
+
+
+def _shares(count: int, weights: tuple[int, ...]) -> list[int]:
+    """`count` divided in proportion to `weights`, to the last one."""
+    return np.diff(np.cumsum((0, *weights)) * count // sum(weights)).tolist()
 
 
 def _thinned(form: Skeleton) -> Skeleton:

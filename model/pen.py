@@ -21,7 +21,8 @@ def draw(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch
     pen's in pixels, below 20, `edge` (N,) how many pixels the ink takes to fade. The ink, pen included, is fitted into
     the 20-pixel box, aspect kept, and the line's centre of mass placed on the centre of the field.
     """
-    return torch.cat([_ink(*part) for part in zip(*(x.split(CHUNK) for x in (_fitted(points, width), width, edge)))])
+    parts = (values.split(CHUNK) for values in (_fitted(points, width), width, edge))
+    return torch.cat([_ink(*part) for part in zip(*parts, strict=True)])
 
 
 def _fitted(points: torch.Tensor, width: torch.Tensor) -> torch.Tensor:

@@ -27,10 +27,14 @@ class Sealed:
 
 
 def seal(config: Config, result: Result, data: mnist.Mnist) -> Sealed:
-    """Measures the network once on the test set, in the half precision in which it is kept, and writes its card."""
+    """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
+    its card."""
+    from model.calibrate import calibrate
+
+    network, calibration = calibrate(result.network, data.validation)
     card = weights.ModelCard(
         preset=config.preset,
-        hidden=result.network.hidden,
+        hidden=network.hidden,
         epochs=config.epochs,
         seed=config.seed,
         data_sha256=mnist.DATA_SHA256,
@@ -39,9 +43,10 @@ def seal(config: Config, result: Result, data: mnist.Mnist) -> Sealed:
         libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
-        outputs=result.network.outputs,
+        outputs=network.outputs,
+        calibration=calibration,
     )
-    kept, card = weights.from_bytes(weights.to_bytes(result.network, card))
+    kept, card = weights.from_bytes(weights.to_bytes(network, card))
     probabilities = evaluate.probabilities(kept, data.test.images)
     report = evaluate.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)

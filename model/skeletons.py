@@ -1,10 +1,10 @@
 """The line a pen follows in a digit or in what is no digit: skeletons without width, as people write them.
 
-A shape is written as its strokes, separated by "/"; a stroke is its points "x,y" on a field of 100 x 100, y downwards,
-through which the pen goes in a smooth curve, with a corner where a point ends in "!". MNIST shows American hands of the
-1990s; here are the forms that it hardly has as well: the 1 with a flag and a foot, the crossed 7, the open 4, the slashed
-zero. Letters come from the Hershey fonts, which were drawn as strokes for plotters, and from our own hands below; those
-that some hand writes like a digit (O, I, l, Z, S, B, b, g, q ...) are left out.
+A shape is written as its strokes, separated by "/"; a stroke is its points "x,y" on a field of 100 x 100, y
+downwards, through which the pen goes in a smooth curve, with a corner where a point ends in "!". MNIST shows American
+hands of the 1990s; here are the forms that it hardly has as well: the 1 with a flag and a foot, the crossed 7, the open
+4, the slashed zero. Letters come from the Hershey fonts, which were drawn as strokes for plotters, and from our own
+hands below; those that some hand writes like a digit (O, I, l, Z, S, B, b, g, q ...) are left out.
 """
 
 from __future__ import annotations

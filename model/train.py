@@ -11,14 +11,17 @@ from dataclasses import asdict, dataclass, field
 import torch
 import torch.nn.functional as F
 
-from model.deform import Deformer
+from model.material import Material
 from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
 from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
+from model.verdict import DIGITS
 
 REPORT_SECONDS = 0.25
 AVERAGE_DECAY = 0.999
+# Only processors that multiply tiles of bfloat16 (AMX) are faster with it; others are slower.
+_HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
 
 
 class TrainingError(RuntimeError):
@@ -68,14 +71,18 @@ def train(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[Epoch, MLP], None] = lambda epoch, network: None,
+    start: MLP | None = None,
 ) -> Result:
     """Trains by `config` on `data.train` and keeps the epoch that reads `data.validation` best.
 
+    `start` is the network that a preset which fine-tunes goes on from, and None for the others (else ValueError).
     `on_progress` is called after every epoch and at most four times a second within it; `should_stop` is asked before
-    every step. The same config and data give the same network on the same machine with the same number of threads.
+    every step. The same arguments give the same network on the same machine with the same number of threads.
     Raises TrainingError when the loss stops being a number.
     """
-    return _Run(config, data, on_progress, on_epoch).go(should_stop)
+    if PRESETS[config.preset].fine_tunes != (start is not None):
+        raise ValueError(f"the preset {config.preset} goes on from a network, and only that one")
+    return _Run(config, data, on_progress, on_epoch, start).go(should_stop)
 
 
 @dataclass
@@ -84,52 +91,93 @@ class _Run:
     data: Mnist
     on_progress: Callable[[Progress], None]
     on_epoch: Callable[[Epoch, MLP], None]
+    start: MLP | None
     history: list[Epoch] = field(default_factory=list)
 
     def __post_init__(self):
         self.preset = PRESETS[self.config.preset]
-        self.random = torch.Generator().manual_seed(self.config.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            self.network = for_training(self.preset)
-        self.average = Average(self.network) if self.preset.averaged else None
-        self.steps = math.ceil(len(self.data.train.labels) / self.preset.batch_size)
-        self.optimizer, self.schedule = _optimizer(self.preset, self.network, self.steps * self.config.epochs)
-        if self.preset.deformed:
-            self.batch = Deformer(self.data.train.images, self.config.seed).batch
-        else:
-            self.batch = lambda index: to_tensor(self.data.train.images[index])
+            self.network = copy.deepcopy(self.start) if self.start else for_training(self.preset)
         self.started = self.reported = time.monotonic()
 
     def go(self, should_stop: Callable[[], bool]) -> Result:
-        best = self._finish_epoch(0, None)
+        best = self._finish_epoch(0, None, self.network)
         best_epoch = self.history[0]
+        preset, refused = self.preset, self.network.outputs > DIGITS
+        material = Material(
+            self.data.train, self.config.seed, deformed=preset.deformed, drawn=preset.drawn, refused=refused
+        )
+        loop = Loop(preset, self.network, material, self.config.epochs)
         for epoch in range(1, self.config.epochs + 1):
-            loss = self._epoch(epoch, should_stop)
+            loss = loop.epoch(epoch, should_stop, self._tell)
             if loss is None:
                 return self._result(best, best_epoch, stopped=True)
-            network = self._finish_epoch(epoch, loss)
+            network = self._finish_epoch(epoch, loss, loop.averaged)
             if self.history[-1].validation_accuracy >= best_epoch.validation_accuracy:
                 best, best_epoch = network, self.history[-1]
         return self._result(best, best_epoch, stopped=False)
 
-    def _epoch(self, epoch: int, should_stop: Callable[[], bool]) -> float | None:
-        """One pass over the training digits; its mean loss, or None where it was stopped."""
+    def _tell(self, epochs: float, loss: float) -> None:
+        self._report(math.ceil(epochs), epochs / self.config.epochs, loss)
+
+    def _report(self, epoch: int, fraction: float, train_loss: float | None) -> None:
+        if time.monotonic() - self.reported < REPORT_SECONDS:
+            return
+        self.reported = time.monotonic()
+        spent = self.reported - self.started
+        left = spent / fraction - spent if fraction > 0 else None
+        self.on_progress(Progress(epoch, self.config.epochs, fraction, train_loss, left, tuple(self.history)))
+
+    def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
+        if train_loss is not None and not math.isfinite(train_loss):
+            raise TrainingError(f"the loss stopped being a number in epoch {epoch}")
+        network = fold(network)
+        loss, accuracy = _measure(network, self.data.validation)
+        self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
+        self.reported = -math.inf  # an epoch's end is always told
+        self._report(epoch, epoch / self.config.epochs, train_loss)
+        self.on_epoch(self.history[-1], network)
+        return network
+
+    def _result(self, best: MLP, epoch: Epoch, stopped: bool) -> Result:
+        return Result(best, tuple(self.history), epoch.epoch, epoch.validation_accuracy, stopped)
+
+
+class Loop:
+    """The steps that train one network; `averaged` is what it has become."""
+
+    def __init__(self, preset: Preset, network: MLP, material: Material, epochs: int):
+        self.preset, self.network, self.material = preset, network, material
+        self.steps = math.ceil(len(material) / preset.batch_size)
+        self.optimizer, self.schedule = _optimizer(preset, network, self.steps * epochs)
+        self.average = Average(network) if preset.averaged else None
+        self.mixed = preset.mixed_precision and _HALF_IS_FAST
+
+    @property
+    def averaged(self) -> MLP:
+        return self.average.network if self.average else self.network
+
+    def epoch(
+        self, epoch: int, should_stop: Callable[[], bool], tell: Callable[[float, float], None]
+    ) -> float | None:
+        """One pass over the material; its mean loss, or None where it was stopped.
+
+        `tell` hears after each step how many epochs are done and the loss so far.
+        """
         self.network.train()
-        order = torch.randperm(len(self.data.train.labels), generator=self.random)
         total = torch.zeros(())
-        for step, index in enumerate(order.split(self.preset.batch_size), 1):
+        for step, (inputs, labels) in enumerate(self.material.epoch(epoch, self.preset.batch_size), 1):
             if should_stop():
                 return None
-            total += self._step(index) * len(index)
-            if time.monotonic() - self.reported >= REPORT_SECONDS:
-                seen = min(step * self.preset.batch_size, len(order))
-                self._report(epoch, (epoch - 1 + step / self.steps) / self.config.epochs, float(total) / seen)
-        return float(total) / len(order)
+            total += self._step(inputs, labels)
+            tell(epoch - 1 + step / self.steps, total / step)
+        return float(total) / self.steps
 
-    def _step(self, index: torch.Tensor) -> torch.Tensor:
-        logits = self.network(self.batch(index))
-        loss = F.cross_entropy(logits, self.data.train.labels[index], label_smoothing=self.preset.label_smoothing)
+    def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+            logits = self.network(inputs)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.preset.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -138,27 +186,6 @@ class _Run:
         if self.average:
             self.average.update(self.network)
         return loss.detach()
-
-    def _finish_epoch(self, epoch: int, train_loss: float | None) -> MLP:
-        if train_loss is not None and not math.isfinite(train_loss):
-            raise TrainingError(f"the loss stopped being a number in epoch {epoch}")
-        network = fold(self.average.network if self.average else self.network)
-        loss, accuracy = _measure(network, self.data.validation)
-        seconds = time.monotonic() - self.started
-        self.history.append(Epoch(epoch, train_loss, loss, accuracy, seconds))
-        self._report(epoch, epoch / self.config.epochs, train_loss)
-        self.on_epoch(self.history[-1], network)
-        return network
-
-    def _report(self, epoch: int, fraction: float, train_loss: float | None) -> None:
-        self.reported = time.monotonic()
-        spent = self.reported - self.started
-        left = spent / fraction - spent if fraction > 0 else None
-        progress = Progress(epoch, self.config.epochs, fraction, train_loss, left, tuple(self.history))
-        self.on_progress(progress)
-
-    def _result(self, best: MLP, epoch: Epoch, stopped: bool) -> Result:
-        return Result(best, tuple(self.history), epoch.epoch, epoch.validation_accuracy, stopped)
 
 
 class Average:
@@ -192,6 +219,6 @@ def _optimizer(preset: Preset, network: MLP, steps: int):
 
 @torch.inference_mode()
 def _measure(network: MLP, split: Split) -> tuple[float, float]:
-    logits = network(to_tensor(split.images))
+    logits = network(to_tensor(split.images))[:, :DIGITS]
     loss = F.cross_entropy(logits, split.labels)
     return float(loss), float((logits.argmax(1) == split.labels).float().mean())

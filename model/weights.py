@@ -283,4 +283,4 @@ def _network(card: ModelCard, tensors: dict[str, Tensor]) -> MLP:
     with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
         network = MLP(card.hidden, card.outputs)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return network.eval()
+    return network.by_columns().eval()

@@ -84,3 +84,10 @@ def refusing_file(tmp_path_factory):
     card = weights.ModelCard("seed", network.hidden, 1, 0, "", "", "", {}, 0.1, None, 14, calibration)
     weights.save(path, network, card)
     return path
+
+
+@pytest.fixture(scope="session")
+def shipped_network():
+    from model.recognizer import SHIPPED
+
+    return weights.load(SHIPPED)[0]

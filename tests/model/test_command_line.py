@@ -202,8 +202,8 @@ def test_train_writes_weights_that_say_how_they_were_made(run, quick, tmp_path, 
     code, printed, complaint = run("train", "--preset", "seed", "--seed", "5", "--out", out)
     assert code == 0 and complaint == ""
     network, card = weights.load(out)
-    assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 2, 5)
-    assert card.command == "python -m model train --preset seed --epochs 2 --seed 5"
+    assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 4, 5)
+    assert card.command == "python -m model train --preset seed --epochs 4 --seed 5"
     assert card.data_sha256 == mnist_module.DATA_SHA256
     assert card.libraries["torch"] == torch.__version__ and card.created.endswith("+00:00")
     with torch.no_grad():
@@ -213,12 +213,13 @@ def test_train_writes_weights_that_say_how_they_were_made(run, quick, tmp_path, 
 
 
 def test_the_seed_preset_prints_what_the_original_script_did(run, quick, tmp_path):
-    """Accuracy on the test set before training and after each of two epochs."""
+    """Accuracy on the test set before training and after each epoch."""
     _, printed, _ = run("train", "--preset", "seed", "--out", tmp_path / "s.safetensors")
     lines = printed.splitlines()
-    assert [line.split("  ")[0] for line in lines[:3]] == ["before training", "epoch 1 of 2", "epoch 2 of 2"]
-    shares = [float(line.rsplit(" ", 1)[1].rstrip("%")) for line in lines[:3] if "test accuracy" in line]
-    assert len(shares) == 3 and shares[0] < 30 < 60 < shares[1] and shares[2] > 60
+    begun = ["before training", *(f"epoch {epoch} of 4" for epoch in (1, 2, 3, 4))]
+    assert [line.split("  ")[0] for line in lines[:5]] == begun
+    shares = [float(line.rsplit(" ", 1)[1].rstrip("%")) for line in lines[:5] if "test accuracy" in line]
+    assert len(shares) == 5 and shares[0] < 30 and shares[4] > 60
 
 
 def test_other_presets_measure_the_test_set_only_at_the_end(run, quick, tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from model.deform import Deformer, Strength, support_function
 
-NOTHING = Strength(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0)
+NOTHING = Strength(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, felt=0)
 SOME = torch.arange(300)
 
 
@@ -48,7 +48,7 @@ def test_the_strongest_deformation_stays_in_range(images):
 def test_deformed_digits_keep_their_box_and_centre(images):
     pictures = fields(Deformer(images, 1).batch(SOME))
     sides = extents(pictures).float()
-    assert 20 <= sides.mean() <= 21.5  # a wider pen adds a little
+    assert 20 <= sides.mean() <= 22  # a wider pen adds a little
     assert ((sides >= 17) & (sides <= 25)).float().mean() > 0.97
     off = centres(pictures) - 14
     assert off.mean(0).abs().max() < 0.15

@@ -16,20 +16,20 @@ def own_chance():
         yield
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if not preset.fine_tunes])
 def test_presets_make_networks(name):
     preset = PRESETS[name]
     assert preset.name == name and preset.summary
     network = for_training(preset).eval()
     assert network.hidden == preset.hidden
-    assert network(torch.rand(5, 784)).shape == (5, 14 if preset.refuses else 10)
+    assert network(torch.rand(5, 784)).shape == (5, 14 if preset.drawn else 10)
     assert hasattr(network, "norms") == preset.batch_norm
 
 
 def test_the_seed_preset_is_the_script_inkling_grew_from():
     seed = PRESETS["seed"]
-    assert (seed.hidden, seed.epochs, seed.batch_size, seed.learning_rate) == ((64, 64, 64), 2, 15, 0.001)
-    assert not (seed.deformed or seed.averaged or seed.batch_norm or seed.one_cycle or seed.label_smoothing)
+    assert seed.hidden == (64, 64, 64)
+    assert not (seed.deformed or seed.drawn or seed.averaged or seed.batch_norm or seed.label_smoothing)
 
 
 def test_the_state_is_named_by_layer():

@@ -1,0 +1,74 @@
+"""Temperature, the threshold of refusal and the sets of digits, chosen on digits not learnt from."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from model import evaluate, weights
+from model.calibrate import COVERAGE, REFUSED_DIGITS, calibrate
+from model.network import MLP
+from model.verdict import DIGITS, Calibration, digit_set
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained, small_mnist):
+    return calibrate(trained, small_mnist.validation)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
+def test_the_temperature_undoes_any_other(trained, small_mnist, factor):
+    warped = copy.deepcopy(trained)
+    with torch.no_grad():
+        warped.layers[-1].weight.mul_(factor)
+        warped.layers[-1].bias.mul_(factor)
+    before = {name: value.clone() for name, value in warped.state_dict().items()}
+    network, _ = calibrate(warped, small_mnist.validation)
+    reference, _ = calibrate(trained, small_mnist.validation)
+    images = small_mnist.validation.images
+    assert np.allclose(
+        evaluate.probabilities(network, images), evaluate.probabilities(reference, images), atol=0.02
+    )
+    assert all(torch.equal(before[name], value) for name, value in warped.state_dict().items())  # left alone
+
+
+def test_the_answers_stay_the_same(calibrated, trained, small_mnist):
+    images = small_mnist.test.images
+    before, after = (evaluate.probabilities(network, images) for network in (trained, calibrated[0]))
+    assert np.array_equal(before.argmax(1), after.argmax(1))
+
+
+def test_the_sets_hold_the_true_digit_as_often_as_promised(calibrated, small_mnist):
+    network, calibration = calibrated
+    likely = evaluate.probabilities(network, small_mnist.test.images).tolist()
+    labels = small_mnist.test.labels.tolist()
+    held = [label in digit_set(p, calibration) for p, label in zip(likely, labels, strict=True)]
+    assert calibration.coverage == COVERAGE
+    assert np.mean(held) >= COVERAGE - 0.02  # a few hundred digits
+    hesitant = [max(p) < COVERAGE for p in likely]
+    assert np.mean([h for h, unsure in zip(held, hesitant, strict=True) if unsure]) >= COVERAGE - 0.05
+
+
+def test_ten_outputs_refuse_nothing(calibrated):
+    assert calibrated[1].refuse_above == 1.0
+
+
+def test_as_many_digits_are_refused_as_may_be(small_mnist):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = MLP((12,), 14).eval()
+    network, calibration = calibrate(network, small_mnist.validation)
+    with torch.inference_mode():
+        likely = network(small_mnist.validation.images.flatten(1) / 255).softmax(1)
+    refused = (likely[:, DIGITS:].sum(1) > calibration.refuse_above).float().mean()
+    assert 0 < refused <= REFUSED_DIGITS + 0.002
+
+
+def test_the_card_carries_it(calibrated, card):
+    from dataclasses import replace
+
+    network, calibration = calibrated
+    card = replace(card, hidden=network.hidden, outputs=network.outputs, calibration=calibration)
+    assert weights.from_bytes(weights.to_bytes(network, card))[1].calibration == calibration
+    assert Calibration.from_dict(calibration.as_dict()) == calibration

@@ -1,0 +1,115 @@
+"""What the project draws itself: skeletons, ink, digits and what is no digit."""
+
+import numpy as np
+import pytest
+import torch
+
+from model import drawn, pen, skeletons
+from model.verdict import DIGITS, REASONS
+
+SHAPES = [shape for shapes in skeletons.DIGITS.values() for shape in shapes]
+SHAPES += [*skeletons.SLASHES, *skeletons.LETTERS]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_skeleton_goes_through_its_points(shape):
+    form = skeletons.skeleton(shape)
+    assert form.curve.sum(1) == pytest.approx(1, abs=1e-5)
+    line = form.curve @ form.controls
+    apart = np.abs(line[:, None] - form.controls[None]).sum(2)
+    assert apart.min(0).max() < 0.01  # every control is on the line
+    assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() < 170  # a stroke's end to the next one's start
+    assert line.min() > -35 and line.max() < 135
+
+
+def test_a_corner_is_a_corner_and_a_curve_is_round():
+    corner = skeletons.skeleton("0,0! 100,0! 100,100!")
+    line = corner.curve @ corner.controls
+    assert np.all((np.abs(line[:, 1]) < 1e-4) | (np.abs(line[:, 0] - 100) < 1e-4))
+    bow = skeletons.skeleton("0,0 50,50 100,0")
+    line = bow.curve @ bow.controls
+    steps = np.diff(line, axis=0)
+    turns = np.diff(np.arctan2(steps[:, 1], steps[:, 0]))
+    assert np.abs(turns).max() < 0.3
+
+
+def test_every_digit_has_forms_and_zeros_are_crossed_too():
+    forms = skeletons.digits()
+    assert sorted(forms) == list(range(10)) and min(map(len, forms.values())) >= 5
+    plain = {len(form.controls) for form in forms[0][: len(skeletons.DIGITS[0])]}
+    crossed = [form for form in forms[0] if len(form.controls) - 2 in plain]
+    assert len(crossed) >= len(skeletons.SLASHES)
+
+
+def test_letters_come_from_our_own_hands_and_from_the_fonts():
+    own = len(skeletons.LETTERS)
+    assert len(skeletons.letters()) == own + len(skeletons.HERSHEY_FONTS) * len(skeletons.HERSHEY_LETTERS)
+    assert not set(skeletons.HERSHEY_LETTERS) & set("0123456789OoQDIilLZzSsBbGgqtTJj|/")  # what looks like a digit
+
+
+@pytest.mark.parametrize("width", [1.5, 3.0, 6.0])
+def test_ink_fills_the_box_and_keeps_its_centre(width):
+    form = skeletons.skeleton("50,0! 5,95! 95,95! 51,2!")
+    points = torch.from_numpy(form.curve @ form.controls)[None]
+    image = pen.draw(points * 7 - 300, torch.tensor([width]), torch.tensor([1.0]))[0].numpy()
+    inked = np.argwhere(image > 64)
+    assert abs((inked.max(0) - inked.min(0) + 1).max() - 20) <= 1
+    mass = image.astype(float)
+    centre = [(mass.sum(1 - axis) * np.arange(28)).sum() / mass.sum() for axis in (0, 1)]
+    assert centre == pytest.approx([14, 14], abs=0.7)
+
+
+def test_a_lines_width_is_the_pens():
+    points = torch.stack((torch.full((100,), 3.0), torch.linspace(0, 10, 100)), 1)[None]
+    for width in (2.0, 4.0, 7.0):
+        image = pen.draw(points, torch.tensor([width]), torch.tensor([1.0]))[0].float() / 255
+        assert float(image[14].sum()) == pytest.approx(width, abs=0.15)
+
+
+def test_repeated_last_points_change_nothing():
+    form = skeletons.skeleton("85,2! 25,4! 18,45 55,38 85,60 75,92 40,100 8,90")
+    points = torch.from_numpy(form.curve @ form.controls)[None]
+    longer = torch.cat((points, points[:, -1:].expand(-1, 80, -1)), 1)
+    width, edge = torch.tensor([2.0]), torch.tensor([1.0])
+    assert torch.equal(pen.draw(points, width, edge), pen.draw(longer, width, edge))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 10, 99])
+def test_as_many_as_asked_for(count):
+    for made, low, high in ((drawn.digits, 0, 9), (drawn.others, 10, 13)):
+        images, labels = made(count, 3)
+        assert images.shape == (count, 28, 28) and images.dtype == np.uint8
+        assert labels.shape == (count,) and labels.dtype == np.int64
+        assert all(low <= label <= high for label in labels)
+        assert (images.reshape(count, -1).max(1) > 200).all() if count else True
+
+
+@pytest.mark.parametrize("made", [drawn.digits, drawn.others])
+def test_the_seed_repeats_the_drawings(made):
+    (first, labels), (again, same), (other, _) = made(60, 5), made(60, 5), made(60, 6)
+    assert np.array_equal(first, again) and np.array_equal(labels, same)
+    assert not np.array_equal(first, other)
+
+
+def test_every_digit_and_every_reason_is_drawn_in_its_share():
+    assert np.bincount(drawn.digits(500, 1)[1]).tolist() == [50] * 10
+    assert np.bincount(drawn.others(600, 1)[1])[DIGITS:].tolist() == [100, 100, 100, 300]
+
+
+def test_what_is_drawn_is_what_its_label_says():
+    images, labels = drawn.others(600, 2)
+    ink = {reason: images[labels == DIGITS + i] > 128 for i, reason in enumerate(REASONS)}
+    filled = {reason: some.mean((1, 2)) for reason, some in ink.items()}
+    assert filled["dot"].min() > 0.2 and filled["dot"].max() < 0.5  # a disc of 20 pixels in 28
+    assert filled["unlike_any_digit"].mean() < 0.25
+    long = [max(some.any(0).sum(), some.any(1).sum()) / min(some.any(0).sum(), some.any(1).sum())
+            for some in ink["several"]]  # fmt: skip
+    assert np.median(long) > 1.3  # side by side
+
+
+def test_drawn_digits_are_read(shipped_network):
+    """The shipped network has learnt from drawings of other seeds; and the drawings look like digits."""
+    images, labels = drawn.digits(1_000, 31_415)
+    with torch.inference_mode():
+        read = shipped_network(torch.from_numpy(images).flatten(1) / 255)[:, :10].argmax(1).numpy()
+    assert (read == labels).mean() > 0.8
