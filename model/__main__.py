@@ -407,9 +407,35 @@ def _answer(name: str, reading: Reading) -> dict[str, Any]:
 
 def _print_answers(answers: list[dict[str, Any]]) -> None:
     width = max((len(answer["picture"]) for answer in answers), default=0)
+    longest = max((len(_in_words(answer)) for answer in answers if answer["digits"]), default=0)
     for answer in answers:
-        top = "   ".join(f"{guess['digit']} {guess['probability']:>7.2%}" for guess in answer["top"])
-        print(f"{answer['picture']:<{width}}   {'blank' if answer['verdict'] == 'blank' else top}")
+        line = f"{answer['picture']:<{width}}   {_in_words(answer):<{longest if answer['digits'] else 0}}"
+        if answer["digits"]:
+            line += "".join(f"   {guess['digit']} {guess['probability']:>7.2%}" for guess in answer["top"])
+        print(line)
+
+
+_REASONS = {
+    "dot": "it is only a dot",
+    "scribble": "it looks like a scribble",
+    "several": "it looks like several digits",
+    "unlike_any_digit": "it is unlike any",
+}
+
+
+def _in_words(answer: dict[str, Any]) -> str:
+    """The verdict as the page says it."""
+    if answer["verdict"] == "blank":
+        return "blank"
+    if answer["verdict"] == "not_a_digit":
+        return f"That does not look like a digit: {_REASONS[answer['reason']]}"
+    named = [f"{'an' if digit == 8 else 'a'} {digit}" for digit in answer["digits"]]
+    if len(named) == 1:
+        return f"It is {named[0]}"
+    if len(named) > 4:
+        return f"Hard to tell: {', '.join(named[:3])} or another"
+    words = f"{', '.join(named[:-1])} or {named[-1]}"
+    return words[0].upper() + words[1:]
 
 
 if __name__ == "__main__":

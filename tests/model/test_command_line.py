@@ -15,6 +15,7 @@ from model import __main__ as command_line
 from model import mnist as mnist_module
 from model import train as train_module
 from model import weights
+from model.recognizer import Reading
 
 
 @pytest.fixture
@@ -376,8 +377,9 @@ def test_predict_reads_pictures_of_every_format(run, trained_file, pictures):
     code, printed, complaint = run("predict", *files, "--weights", trained_file)
     assert code == 0 and complaint == ""
     for line, file in zip(printed.splitlines(), files, strict=True):
-        name, first, share, *rest = line.split()
-        assert (name, first) == (str(file), "7") and share.endswith("%") and len(rest) == 4
+        words, _, top = line.removeprefix(str(file)).strip().partition("   ")
+        first, share, *rest = top.split()
+        assert (words, first) == ("It is a 7", "7") and share.endswith("%") and len(rest) == 4
 
 
 def test_predict_prints_json(run, trained_file, pictures):
@@ -391,6 +393,36 @@ def test_a_blank_picture_is_an_answer(run, trained_file, tmp_path):
     Image.new("L", (100, 100), 255).save(tmp_path / "blank.png")
     code, printed, complaint = run("predict", tmp_path / "blank.png", "--weights", trained_file)
     assert code == 0 and printed.split() == [str(tmp_path / "blank.png"), "blank"] and complaint == ""
+
+
+def reading(verdict, digits=(), reason=None):
+    order = [*digits, *(digit for digit in range(10) if digit not in digits)]
+    top = tuple((digit, 0.5 * 0.6**rank) for rank, digit in enumerate(order[:3]))
+    return Reading(verdict, digits, reason, top)
+
+
+@pytest.mark.parametrize(
+    ("reading", "printed"),
+    [
+        (reading("digit", (8,)), ["It is an 8", "8  50.00%", "0  30.00%", "1  18.00%"]),
+        (reading("unsure", (4, 9)), ["A 4 or a 9", "4  50.00%", "9  30.00%", "0  18.00%"]),
+        (reading("unsure", (8, 9, 4)), ["An 8, a 9 or a 4", "8  50.00%", "9  30.00%", "4  18.00%"]),
+        (reading("unsure", (4, 9, 7, 1)), ["A 4, a 9, a 7 or a 1", "4  50.00%", "9  30.00%", "7  18.00%"]),
+        (
+            reading("unsure", (4, 9, 7, 1, 0)),
+            ["Hard to tell: a 4, a 9, a 7 or another", "4  50.00%", "9  30.00%", "7  18.00%"],
+        ),
+        (reading("not_a_digit", reason="dot"), ["That does not look like a digit: it is only a dot"]),
+        (reading("not_a_digit", reason="scribble"), ["That does not look like a digit: it looks like a scribble"]),
+        (reading("not_a_digit", reason="several"), ["That does not look like a digit: it looks like several digits"]),
+        (reading("not_a_digit", reason="unlike_any_digit"), ["That does not look like a digit: it is unlike any"]),
+        (Reading("blank"), ["blank"]),
+    ],
+)
+def test_predict_says_the_verdict_in_words(run, trained_file, pictures, monkeypatch, reading, printed):
+    monkeypatch.setattr(command_line.Recognizer, "recognize", lambda self, picture: reading)
+    file = pictures(7, "a.png")
+    assert run("predict", file, "--weights", trained_file)[1].rstrip("\n").split("   ") == [str(file), *printed]
 
 
 @pytest.mark.parametrize("json_wanted", [False, True])
