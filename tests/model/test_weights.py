@@ -13,7 +13,11 @@ from safetensors.torch import save as save_tensors
 
 from model import weights
 from model.network import MLP
+from model.recognizer import SHIPPED
+from model.verdict import UNCALIBRATED, Calibration
 from model.weights import ModelCard, WeightsError
+
+CALIBRATION = Calibration(coverage=0.95, refuse_above=0.4, hesitant_mass=0.9, confident_mass=0.1)
 
 
 @pytest.fixture
@@ -112,6 +116,35 @@ def test_a_card_of_a_later_version_is_read(network, card):
 def test_a_card_survives_its_dictionary(card):
     assert ModelCard.from_dict(json.loads(json.dumps(card.as_dict()))) == card
     assert ModelCard.from_dict(replace(card, test_accuracy=0.5).as_dict()).test_accuracy == 0.5
+
+
+def test_a_card_from_before_the_verdicts_is_read(network, card):
+    old = card.as_dict()
+    del old["outputs"], old["calibration"]
+    found, found_card = weights.from_bytes(sealed(halves(network), json.dumps(old)))
+    assert (found_card.outputs, found_card.calibration) == (10, UNCALIBRATED)
+    assert found_card == card and found(torch.rand(1, 784)).shape == (1, 10)
+
+
+def test_the_shipped_card_promises_the_coverage_that_the_page_states():
+    assert weights.read_card(SHIPPED.read_bytes()).calibration.coverage == Calibration.coverage
+
+
+def test_a_network_that_refuses_comes_back_with_its_thresholds(card):
+    network, card = MLP((16, 12), 14), replace(card, outputs=14, calibration=CALIBRATION)
+    data = weights.to_bytes(network, card)
+    found, found_card = weights.from_bytes(data)
+    assert found_card == card == weights.read_card(data)
+    assert found.outputs == 14 and found(torch.rand(2, 784)).shape == (2, 14)
+
+
+@pytest.mark.parametrize(("made", "promised"), [(10, 14), (14, 10)])
+def test_outputs_that_the_card_does_not_promise_are_refused(card, made, promised):
+    network = MLP((16, 12), made)
+    told = f"layers.2.weight has shape [{made}, 12] instead of [{promised}, 12]"
+    assert told in refused(sealed(halves(network), text_of(card, outputs=promised)))
+    with pytest.raises(WeightsError, match="do not fit"):
+        weights.to_bytes(network, replace(card, outputs=promised))
 
 
 # Damage
@@ -216,6 +249,19 @@ def test_weights_that_do_not_fit_are_refused(network, card, change, told):
         ({"test_accuracy": "good"}, "test_accuracy cannot be"),
         ({"libraries": ["torch"]}, "libraries cannot be"),
         ({"libraries": {"torch": 2}}, "libraries cannot be"),
+        ({"outputs": 11}, "outputs cannot be"),
+        ({"outputs": 14.0}, "outputs cannot be"),
+        ({"outputs": True}, "outputs cannot be"),
+        ({"outputs": None}, "outputs cannot be"),
+        ({"calibration": None}, "calibration cannot be"),
+        ({"calibration": {}}, "calibration cannot be"),
+        ({"calibration": [0.98, 1.0, 0.0, 0.0]}, "calibration cannot be"),
+        ({"calibration": {"coverage": 0.98}}, "calibration cannot be"),
+        ({"calibration": CALIBRATION.as_dict() | {"temperature": 1.0}}, "calibration cannot be"),
+        ({"calibration": CALIBRATION.as_dict() | {"coverage": 98}}, "calibration cannot be"),
+        ({"calibration": CALIBRATION.as_dict() | {"refuse_above": float("nan")}}, "calibration cannot be"),
+        ({"calibration": CALIBRATION.as_dict() | {"hesitant_mass": True}}, "calibration cannot be"),
+        ({"calibration": CALIBRATION.as_dict() | {"confident_mass": "0.5"}}, "calibration cannot be"),
         ({"preset": None}, "preset cannot be"),
         ({"preset": "x" * 5_000, "seed": -1}, "seed cannot be"),
     ],

@@ -10,13 +10,17 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import delete
 
-from model.verdict import Verdict
+from model import weights
+from model.network import MLP
+from model.verdict import Calibration, Verdict
 from tests.webapp.asking import INTERNALS, ONE, assert_error, blank, data_url, drawn, encoded
+from tests.webapp.versions import add_version, promote
 from webapp.database import Promotion
 from webapp.draw import MAX_BODY_BYTES
 from webapp.live import Live
@@ -74,6 +78,60 @@ def test_a_drawing_is_read(reader, image_format):
     assert answer["top"][0]["digit"] == 1
     best = sorted(enumerate(probabilities), key=lambda pair: -pair[1])[:3]
     assert [(entry["digit"], entry["probability"]) for entry in answer["top"]] == best
+
+
+def version_that_says(app, calibration, *, outliers=(), **digits):
+    """Puts a network into service that has these probabilities for every picture, the other digits next to none."""
+    outputs = 10 + len(outliers)
+    shares = np.full(outputs, 1e-6)
+    shares[10:] = outliers
+    for name, share in digits.items():
+        shares[int(name[1:])] = share
+    network = MLP((1,), outputs)
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    network.layers[-1].bias.data = torch.from_numpy(np.log(shares)).float()
+    card = weights.ModelCard("seed", (1,), 1, 0, "", "", "", {}, 0.5, None, outputs, calibration)
+    database = services(app).database
+    promote(database, add_version(database, weights.to_bytes(network, card)))
+
+
+UNSURE = Calibration(hesitant_mass=0.9)
+STRICT = Calibration(refuse_above=0.5, hesitant_mass=0.9)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "shares", "verdict", "digits", "reason"),
+    [
+        (UNSURE, {"d7": 1}, "digit", [7], None),
+        (UNSURE, {"d4": 0.55, "d9": 0.45}, "unsure", [4, 9], None),
+        (UNSURE, {"d4": 0.5, "d9": 0.3, "d7": 0.2}, "unsure", [4, 9, 7], None),
+        (STRICT, {"d7": 0.6, "outliers": (0.1, 0.1, 0.1, 0.1)}, "digit", [7], None),  # certain, if a digit at all
+        (STRICT, {"d7": 0.3, "outliers": (0.4, 0.1, 0.1, 0.1)}, "not_a_digit", [], "dot"),
+        (STRICT, {"d7": 0.3, "outliers": (0.1, 0.4, 0.1, 0.1)}, "not_a_digit", [], "scribble"),
+        (STRICT, {"d7": 0.3, "outliers": (0.1, 0.1, 0.4, 0.1)}, "not_a_digit", [], "several"),
+        (STRICT, {"d7": 0.3, "outliers": (0.1, 0.1, 0.1, 0.4)}, "not_a_digit", [], "unlike_any_digit"),
+    ],
+)
+def test_every_verdict_is_answered(app, client, calibration, shares, verdict, digits, reason):
+    version_that_says(app, calibration, **shares)
+    answer = client.post("/predict", json=ONE).get_json()
+    assert (answer["verdict"], answer["digits"], answer["reason"]) == (verdict, digits, reason)
+    assert answer["not_a_digit"] == pytest.approx(sum(shares.get("outliers", ())), abs=1e-3)
+    assert len(answer["top"]) == 3 and sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert answer["top"][0]["digit"] == int(next(iter(shares))[1:])
+    assert answer["digit_image"] and answer["version"] == "v2"
+
+
+def test_a_blank_picture_is_blank_and_not_refused(app, client):
+    version_that_says(app, STRICT, outliers=(0.9, 0.0001, 0.0001, 0.0001), d7=0.1)
+    assert client.post("/predict", json=ONE).get_json()["verdict"] == "not_a_digit"
+    answer = client.post("/predict", json={"image": data_url(encoded(blank()))}).get_json()
+    assert (answer["verdict"], answer["not_a_digit"]) == ("blank", 0)
+
+
+def test_the_page_states_the_coverage_of_its_sets(reader):
+    assert f'data-coverage="{Calibration.coverage}"' in reader.get("/").get_data(as_text=True)
 
 
 def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):

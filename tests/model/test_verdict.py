@@ -1,0 +1,152 @@
+"""The verdict: numbers in, an honest answer out."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from model.verdict import DIGITS, REASONS, UNCALIBRATED, Calibration, decide, digit_set, ranked
+
+SHARES = st.floats(0, 1)
+CALIBRATIONS = st.builds(Calibration, SHARES, SHARES, SHARES, SHARES)
+
+
+def shares_of_one(size):
+    """Probabilities that sum to 1, as a softmax gives them; among them certain and equal ones."""
+    weights = st.lists(st.sampled_from([0.0, 1.0]) | st.floats(1e-6, 1), min_size=size, max_size=size)
+    return weights.filter(any).map(lambda found: tuple(weight / sum(found) for weight in found))
+
+
+PROBABILITIES = shares_of_one(DIGITS)
+OUTLIERS = shares_of_one(len(REASONS) + 1).map(lambda found: found[:-1])
+
+
+def probabilities(**shares):
+    """Ten probabilities, of which those named (d4=0.6) are given and the others share what remains."""
+    given_ones = {int(name[1:]): share for name, share in shares.items()}
+    rest = (1 - sum(given_ones.values())) / (DIGITS - len(given_ones))
+    return [given_ones.get(digit, rest) for digit in range(DIGITS)]
+
+
+# The set of digits
+
+
+@given(PROBABILITIES, CALIBRATIONS)
+def test_a_set_is_the_likeliest_digits_and_never_empty(given_probabilities, calibration):
+    found = digit_set(given_probabilities, calibration)
+    assert 1 <= len(found) <= DIGITS
+    assert list(found) == ranked(given_probabilities)[: len(found)]
+
+
+@given(PROBABILITIES, CALIBRATIONS)
+def test_each_digit_has_at_most_the_calibrated_mass_before_it(given_probabilities, calibration):
+    confident = max(given_probabilities) >= calibration.coverage
+    most = calibration.confident_mass if confident else calibration.hesitant_mass
+    found = digit_set(given_probabilities, calibration)
+    assert sum(given_probabilities[digit] for digit in found[:-1]) <= most
+    if len(found) < DIGITS:
+        assert sum(given_probabilities[digit] for digit in found) > most
+
+
+@given(PROBABILITIES, CALIBRATIONS, SHARES)
+def test_more_mass_never_makes_a_set_smaller(given_probabilities, calibration, mass):
+    assume(mass >= max(calibration.hesitant_mass, calibration.confident_mass))
+    larger = replace(calibration, hesitant_mass=mass, confident_mass=mass)
+    assert set(digit_set(given_probabilities, calibration)) <= set(digit_set(given_probabilities, larger))
+
+
+@given(PROBABILITIES)
+def test_without_any_mass_the_likeliest_digit_stands_alone(given_probabilities):
+    assert digit_set(given_probabilities, UNCALIBRATED) == (ranked(given_probabilities)[0],)
+
+
+@pytest.mark.parametrize(
+    ("shares", "found"),
+    [
+        ({"d7": 0.99}, (7,)),
+        ({"d7": 0.98}, (7,)),  # the coverage itself counts as confident
+        ({"d7": 0.97, "d1": 0.02}, (7,)),
+        ({"d4": 0.55, "d9": 0.4}, (4, 9)),
+        ({"d4": 0.4, "d9": 0.35, "d7": 0.2}, (4, 9, 7)),
+        ({}, (0, 1, 2, 3, 4, 5, 6, 7, 8)),
+    ],
+)
+def test_hesitation_names_more_digits(shares, found):
+    assert digit_set(probabilities(**shares), Calibration(hesitant_mass=0.85, confident_mass=0.5)) == found
+
+
+def test_certainty_may_be_told_to_keep_company():
+    calibration = Calibration(hesitant_mass=0.0, confident_mass=0.995)
+    assert digit_set(probabilities(d7=0.99, d1=0.009), calibration) == (7, 1)
+
+
+@given(PROBABILITIES)
+def test_ranks_fall_and_equal_ones_go_by_number(given_probabilities):
+    order = ranked(given_probabilities)
+    assert sorted(order) == list(range(DIGITS))
+    for before, after in pairwise(order):
+        assert (-given_probabilities[before], before) < (-given_probabilities[after], after)
+
+
+# The verdict
+
+
+@given(PROBABILITIES, OUTLIERS | st.just(()), CALIBRATIONS)
+def test_a_verdict_fits_its_digits_and_its_reason(given_probabilities, outliers, calibration):
+    verdict, digits, reason = decide(given_probabilities, outliers, calibration)
+    if verdict == "not_a_digit":
+        assert digits == () and sum(outliers) > calibration.refuse_above
+        assert outliers[REASONS.index(reason)] == max(outliers)
+    else:
+        assert reason is None and digits == digit_set(given_probabilities, calibration)
+        assert verdict == ("digit" if len(digits) == 1 else "unsure")
+
+
+@given(PROBABILITIES, CALIBRATIONS)
+def test_a_network_of_ten_outputs_refuses_nothing(given_probabilities, calibration):
+    assert decide(given_probabilities, (), calibration)[0] in ("digit", "unsure")
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_likeliest_reason_is_given(reason):
+    outliers = [0.3 if name == reason else 0.1 for name in REASONS]
+    assert decide(probabilities(d7=0.99), outliers, Calibration(refuse_above=0.5)) == ("not_a_digit", (), reason)
+
+
+def test_the_threshold_itself_is_not_above_it():
+    at, above = (0.5, 0.0, 0.0, 0.0), (0.5, 0.0, 0.0, 0.01)
+    assert decide(probabilities(d7=0.99), at, Calibration(refuse_above=0.5))[0] == "digit"
+    assert decide(probabilities(d7=0.99), above, Calibration(refuse_above=0.5))[0] == "not_a_digit"
+
+
+# The calibration as a dictionary
+
+
+@given(CALIBRATIONS)
+def test_a_calibration_survives_its_dictionary(calibration):
+    assert Calibration.from_dict(calibration.as_dict()) == calibration
+
+
+def test_whole_numbers_are_figures():
+    assert Calibration.from_dict(UNCALIBRATED.as_dict() | {"refuse_above": 0}).refuse_above == 0
+
+
+@pytest.mark.parametrize("name", UNCALIBRATED.as_dict())
+@pytest.mark.parametrize(
+    "value", [-0.01, 1.01, 98, float("nan"), float("inf"), float("-inf"), None, True, "0.5", [0.5], {}, 10**400]
+)
+def test_a_figure_that_cannot_be_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} cannot be "):
+        Calibration.from_dict(UNCALIBRATED.as_dict() | {name: value})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [None, [], "coverage", 0.98, {}, {"coverage": 0.98}, UNCALIBRATED.as_dict() | {"temperature": 1.0}],
+    ids=repr,
+)
+def test_a_calibration_has_exactly_its_figures(values):
+    with pytest.raises(ValueError, match="a calibration has confident_mass, coverage, hesitant_mass, refuse_above"):
+        Calibration.from_dict(values)
