@@ -18,7 +18,7 @@ SIDE = 28
 BOX = 20
 DIRECTIONS = 64
 CONTROL_POINTS = 7
-FELT_SHARE = 0.12  # how many digits are written with a felt pen
+FELT_SHARE = 0.15  # how many digits are written with a felt pen
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from model import pen, skeletons
 from model.skeletons import Skeleton
 from model.verdict import DIGITS, REASONS
 
-PENS = ((1.5, 3.2), (3.2, 6.0))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
+PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_SHARE = 0.35
 
 
@@ -71,7 +71,7 @@ class _Artist:
 
     def several(self, count: int) -> np.ndarray:
         """Two to five digits side by side, seldom one below the other."""
-        forms = [_thinned(form) for shapes in skeletons.digits().values() for form in shapes[:14]]
+        forms = [_thinned(form) for shapes in skeletons.digits().values() for form in shapes[:20]]
         images = []
         for number, n in zip((2, 3, 4, 5), _shares(count, (10, 5, 3, 2)), strict=True):
             lines = [self._lines(forms, n) for _ in range(number)]

@@ -280,9 +280,9 @@ CHANGES = (
     Change("shift", "% of the canvas", (0, 10, 20, 30), _moved),
     Change("size", "% of the canvas", (10, 20, 30, 50, 70, 90), _sized),
     Change("angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), _rotated),
-    Change("line width", "pixels of 28 wider", (-2, -1, 0, 1, 2, 3, 4), _rewidened),
+    Change("line width", "pixels wider, of 28", (-2, -1, 0, 1, 2, 3, 4), _rewidened),
     Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _noisy),
-    Change("blur", "pixels of 28", (0, 0.5, 1, 1.5, 2, 2.5), _blurred),
+    Change("blur", "pixels, of 28", (0, 0.5, 1, 1.5, 2, 2.5), _blurred),
 )
 
 
