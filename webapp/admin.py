@@ -1,4 +1,4 @@
-"""The administrator's page: sign in, start and watch runs, choose the version that answers."""
+"""The administrator's pages: sign in, start and watch runs, look into versions, choose the one that answers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from model import mnist
 from model.presets import PRESETS, Config
 from model.weights import WeightsError
 from webapp import curves
-from webapp.database import ACTIVE, Promotion, Run, Version, champion_id
+from webapp.database import ACTIVE, Promotion, Run, Strength, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.draw import json_object
 from webapp.errors import BadRequest, wants_page
 from webapp.services import services
 
 LISTED_RUNS = 50
+# A computation that has told nothing for so long has perhaps no worker.
+QUIET_SECONDS = 10.0
 BIGGEST_ROW_ID = 2**31 - 1
 
 csrf = CSRFProtect()
@@ -122,12 +124,8 @@ def retrain() -> Response | tuple[Response, int]:
 @blueprint.get("/runs/<int:run_id>")
 def run(run_id: int) -> Response | str:
     """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
-    try:
-        requester()
-    except NotSignedIn:
-        if not wants_page():
-            raise
-        return redirect(url_for("admin.sign_in"), 303)
+    if away := _turned_away():
+        return away
     found, version = _run(run_id)
     if not request.args.get("part") and not wants_page():
         return jsonify(run_as_json(found))
@@ -150,15 +148,28 @@ def cancel(run_id: int) -> Response | tuple[Response, int]:
     return jsonify(run_as_json(found)), 202
 
 
+@blueprint.get("/versions/<int:version_id>")
+def version(version_id: int) -> Response | str:
+    """One version with its strength report beside the champion's: as a page, as the part that changes, or as JSON."""
+    if away := _turned_away():
+        return away
+    found, champion = _version(version_id)
+    measured = services().jobs.measure_strength(found.id)
+    if not request.args.get("part") and not wants_page():
+        return jsonify(version_as_json(found, measured, champion))
+    other = champion if champion and champion.id != found.id else None
+    part = _strength_part(found, measured, other, services().jobs.measure_strength(other.id) if other else None)
+    if request.args.get("part"):
+        return render_template("_strength.html", **part)
+    return render_template("version.html", page="admin", answers=other is None, **part)
+
+
 @blueprint.post("/versions/<int:version_id>/promote")
 @csrf.exempt
 def promote(version_id: int) -> Response:
     """Puts a version into service, whatever its figures: the administrator's own decision. Damaged weights stay out."""
     by = requester()
-    with services().database.reading() as db:
-        version = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
-    if version is None:
-        abort(404)
+    version, _ = _version(version_id)
     try:
         services().live.try_out(version_id)
     except WeightsError as error:
@@ -194,6 +205,38 @@ def run_as_json(run: Run) -> dict[str, Any]:
     }
 
 
+def version_as_json(version: Version, measured: Strength, champion: Version | None) -> dict[str, Any]:
+    return {
+        "version": version.name,
+        "source": version.source,
+        "run": version.run_id,
+        "created_at": version.created_at,
+        "card": version.card,
+        "answers": champion is not None and champion.id == version.id,
+        "strength": {"fraction": measured.fraction, "figures": measured.figures, "error": measured.error},
+    }
+
+
+def _turned_away() -> Response | None:
+    """The way to the sign-in for a person who is not signed in, None for who may look; a script gets NotSignedIn."""
+    try:
+        requester()
+    except NotSignedIn:
+        if not wants_page():
+            raise
+        return redirect(url_for("admin.sign_in"), 303)
+    return None
+
+
+def _version(version_id: int) -> tuple[Version, Version | None]:
+    """A version, or 404, and the champion."""
+    with services().database.reading() as db:
+        found = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
+        if found is None:
+            abort(404)
+        return found, _champion(db)
+
+
 def _run(run_id: int) -> tuple[Run, Version | None]:
     services().jobs.reap()
     with services().database.reading() as db:
@@ -219,6 +262,26 @@ def _part(run: Run | None, version: Version | None, champion: Version | None) ->
         "now": time.time(),
         "loss": curves.loss_chart(run.history, run.epochs),
         "accuracy": curves.accuracy_chart(run.history, run.epochs, goal),
+    }
+
+
+def _strength_part(
+    version: Version, measured: Strength, other: Version | None, others: Strength | None
+) -> dict[str, Any]:
+    """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
+    figures, theirs = measured.figures, others.figures if others else None
+    waited_for = next((row for row in (measured, others) if row and row.fraction < 1 and not row.error), None)
+    return {
+        "version": version,
+        "measured": measured,
+        "other": other,
+        "others": others,
+        "theirs": theirs,
+        "figures": figures,
+        "waited_for": waited_for,
+        "quiet": waited_for is not None and time.time() - waited_for.updated_at > QUIET_SECONDS,
+        "curves": curves.strength_charts(figures, theirs) if figures else [],
+        "reliability": curves.reliability_chart(figures, theirs) if figures else None,
     }
 
 

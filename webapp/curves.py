@@ -1,16 +1,24 @@
-"""Lays out a run's curves: places in per cent, which an SVG draws at any size without scaling its text."""
+"""Lays out the curves of runs and versions: places in per cent, which an SVG draws at any size without scaling its
+text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 
 MOST_EPOCH_TICKS = 6
 MOST_DOTS = 25
+DOT = 3.0
 CLOSEST_TICKS = 9.0  # per cent of the height
 LOSS_FLOOR = 1e-4
 ACCURACY_TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
+STRENGTH_TICKS = (0.0, 0.9, 0.99, 0.999)
+SHARE_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+VERSION, CHAMPION = "version", "champion"
+IDEAL = ((0.0, 100.0), (100.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,11 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points (x, y) in per cent from the top left corner."""
+    """Points (x, y) in per cent from the top left corner; `radii` of their dots, in pixels, where they differ."""
 
     name: str
     points: tuple[tuple[float, float], ...]
+    radii: tuple[float, ...] = ()
 
     @property
     def polyline(self) -> str:
@@ -34,17 +43,29 @@ class Curve:
         return " ".join(f"{x:.2f},{y:.2f}" for x, y in self.points)
 
     @property
-    def dots(self) -> tuple[tuple[float, float], ...]:
-        """The points worth a dot: all of a few, the last of many."""
-        return self.points if len(self.points) <= MOST_DOTS else self.points[-1:]
+    def dots(self) -> tuple[tuple[float, float, float], ...]:
+        """The points worth a dot, with its radius: all of a few, the last of many."""
+        sized = zip_longest(self.points, self.radii, fillvalue=DOT)
+        dots = tuple((*point, radius) for point, radius in sized if radius)
+        return dots if len(dots) <= MOST_DOTS else dots[-1:]
 
 
 @dataclass(frozen=True)
 class Chart:
     curves: tuple[Curve, ...]
-    epochs: tuple[Tick, ...]
+    across: tuple[Tick, ...]
     values: tuple[Tick, ...]
     reference: Tick | None = None
+
+
+@dataclass(frozen=True)
+class StrengthChart:
+    """One curve of a strength report beside the champion's: what is changed, in which unit, and the same in words."""
+
+    title: str
+    unit: str
+    chart: Chart
+    says: str
 
 
 def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
@@ -95,10 +116,74 @@ def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None
     )
 
 
+def strength_charts(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> list[StrengthChart]:
+    """The curves of a strength report, as `model.strength.Strength.as_dict()` has them, beside the champion's.
+
+    All have one scale, that of the errors' logarithm; a curve that the champion's report lacks stands alone.
+    """
+    theirs = {curve["name"]: curve for curve in champion["curves"]} if champion else {}
+    return [_strength_chart(curve, theirs.get(curve["name"])) for curve in figures["curves"]]
+
+
+def reliability_chart(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> Chart:
+    """How often a reading is right (up) against how sure it is (across); a larger dot stands for more readings.
+
+    Who is as often right as sure is on the "ideal" line.
+    """
+    reports = [(CHAMPION, champion), (VERSION, figures)] if champion else [(VERSION, figures)]
+    ticks = tuple(Tick(100 * share, f"{100 * share:g}") for share in SHARE_TICKS)
+    return Chart(
+        (
+            Curve("ideal", IDEAL, (0.0, 0.0)),
+            *(_reliability_curve(name, found["reliability"]["bins"]) for name, found in reports),
+        ),
+        ticks,
+        tuple(Tick(100 - tick.at, tick.label) for tick in ticks[::-1]),
+    )
+
+
 def sparkline(history: Sequence[dict], epochs: int) -> str:
     """The validation accuracy as the points of a polyline in a field of 100 by 100; empty with less than two epochs."""
     chart = accuracy_chart(history, epochs)
     return chart.curves[0].polyline if chart and len(history) > 1 else ""
+
+
+def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None) -> StrengthChart:
+    shown = [(CHAMPION, theirs), (VERSION, mine)] if theirs else [(VERSION, mine)]
+    levels = sorted({level for _, curve in shown for level in curve["levels"]})
+    first, width = levels[0], (levels[-1] - levels[0]) or 1
+    top = _nines(STRENGTH_TICKS[-1])
+
+    def place(level: float) -> float:
+        return round(100 * (level - first) / width, 2)
+
+    def height(accuracy: float) -> float:
+        return round(_from_top(min(_nines(accuracy), top), 0, top), 2)
+
+    def line(name: str, curve: dict[str, Any]) -> Curve:
+        points = zip(curve["levels"], curve["accuracy"], strict=True)
+        return Curve(name, tuple((place(level), height(accuracy)) for level, accuracy in points))
+
+    chart = Chart(
+        tuple(line(name, curve) for name, curve in shown),
+        tuple(Tick(place(level), f"{level:g}".replace("-", "\u2212")) for level in levels),
+        tuple(Tick(round(height(tick), 2), f"{100 * tick:g}") for tick in STRENGTH_TICKS[::-1]),
+    )
+    return StrengthChart(mine["name"].capitalize(), mine["unit"], chart, _in_words(mine, theirs))
+
+
+def _in_words(mine: dict[str, Any], theirs: dict[str, Any] | None) -> str:
+    """The hardest level, where versions differ most."""
+    worst, level = min(zip(mine["accuracy"], mine["levels"], strict=True))
+    place = f"{level:g}\u00a0{mine['unit']}".replace("-", "\u2212")
+    others = dict(zip(theirs["levels"], theirs["accuracy"], strict=True)) if theirs else {}
+    beside = f", the champion\u2019s {100 * others[level]:.1f}\u00a0%" if level in others else ""
+    return f"Lowest at {place}: {100 * worst:.1f}\u00a0%{beside}."
+
+
+def _reliability_curve(name: str, bins: list[dict[str, Any]]) -> Curve:
+    points = tuple((round(100 * one["confidence"], 2), round(100 - 100 * one["accuracy"], 2)) for one in bins)
+    return Curve(name, points, tuple(round(1.5 + 1.5 * math.log10(one["count"]), 1) for one in bins))
 
 
 def _is_number(value: float | None) -> bool:

@@ -97,6 +97,17 @@ class Predictions(Base):
     error: Mapped[str | None]
 
 
+class Strength(Base):
+    """A version's strength report, `model.strength.Strength.as_dict()`; None until it is computed."""
+
+    __tablename__ = "strength"
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
+    updated_at: Mapped[float] = mapped_column(default=time.time)
+    fraction: Mapped[float] = mapped_column(default=0.0)
+    figures: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))
+    error: Mapped[str | None]
+
+
 class Administrator(Base):
     """The administrator's password, hashed; one row."""
 

@@ -19,7 +19,7 @@ from model.mnist import MnistMissing
 from webapp.database import Version, champion_id
 from webapp.draw import data_url
 from webapp.errors import BadRequest, answer, wants_page
-from webapp.jobs import PREDICTIONS_STALE_SECONDS
+from webapp.jobs import STALE_SECONDS
 from webapp.live import NoChampion
 from webapp.predictions import ORDERS, OUTCOMES, TEST_DIGITS, Library, NotComputed, Readings
 from webapp.services import services
@@ -246,7 +246,7 @@ def _computing(missing: NotComputed) -> Response:
             missing=missing,
             total=TEST_DIGITS,
             poll_seconds=POLL_SECONDS,
-            again_seconds=round(PREDICTIONS_STALE_SECONDS),
+            again_seconds=round(STALE_SECONDS),
         )
     )
     response.cache_control.no_store = True

@@ -1,4 +1,5 @@
-"""Runs and predictions: rows in the database that say what is to be done, and a queue that tells a worker.
+"""Runs, predictions and strength reports: rows in the database that say what is to be done, and a queue that tells a
+worker.
 
 The row is the truth. Huey only rings the bell: a message that is lost is delivered again, one that comes twice finds
 the row already claimed. A worker's child process holds a run by its attempt number and a lease that it keeps renewing;
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from huey import SqliteHuey
 from huey.serializer import SignedSerializer
@@ -24,15 +26,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from model.presets import Config
-from webapp.database import ACTIVE, Database, Predictions, Promotion, Run, Version, champion_id
+from webapp.database import ACTIVE, Database, Predictions, Promotion, Run, Strength, Version, champion_id
 from webapp.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 1.0
-# Predictions take seconds; a row that has not moved for longer has lost its worker.
-PREDICTIONS_STALE_SECONDS = 30.0
+# A computation tells its progress every second or so; a row that has not moved for longer has lost its worker.
+STALE_SECONDS = 30.0
 REDELIVER_SECONDS = 5.0
 STOP_SECONDS = 10.0
 # Training threads that wait for each other must sleep, not spin: while the web workers want the cores too, spinning
@@ -40,6 +42,9 @@ STOP_SECONDS = 10.0
 CHILD_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 
 LOST = "The worker stopped during the run."
+
+Computed = TypeVar("Computed", Predictions, Strength)
+"""What is computed about a version: a row with the fraction done, and the result where that is 1."""
 
 
 class RunActive(Exception):
@@ -73,6 +78,7 @@ class Jobs:
         )
         self._deliver_run = self.huey.task()(self.do_run)
         self._deliver_predictions = self.huey.task()(self.do_predictions)
+        self._deliver_strength = self.huey.task()(self.do_strength)
 
     # What the web asks for
 
@@ -108,21 +114,28 @@ class Jobs:
 
     def predict_test_set(self, version_id: int) -> Predictions:
         """The row of a version's predictions; where they are missing, or stuck, a worker is asked to compute them."""
+        return self._asked(Predictions, version_id, self._deliver_predictions)
+
+    def measure_strength(self, version_id: int) -> Strength:
+        """The row of a version's strength report, asked for likewise."""
+        return self._asked(Strength, version_id, self._deliver_strength)
+
+    def _asked(self, table: type[Computed], version_id: int, deliver: Callable[[int], object]) -> Computed:
         with self._database.reading() as session:
-            row = session.get(Predictions, version_id)
+            row = session.get(table, version_id)
             if row is not None and row.fraction == 1:
                 return row
         now = time.time()
         with self._database.writing() as session:
-            row = session.get(Predictions, version_id)
-            asked = row is not None and (row.fraction == 1 or now - row.updated_at < PREDICTIONS_STALE_SECONDS)
+            row = session.get(table, version_id)
+            asked = row is not None and (row.fraction == 1 or now - row.updated_at < STALE_SECONDS)
             if row is None:
-                row = Predictions(version_id=version_id)
+                row = table(version_id=version_id)
                 session.add(row)
             if not asked:
                 row.updated_at, row.error = now, None
         if not asked:
-            self._ring(self._deliver_predictions, version_id)
+            self._ring(deliver, version_id)
         return row
 
     def reap(self) -> None:
@@ -170,12 +183,19 @@ class Jobs:
 
     def do_predictions(self, version_id: int) -> None:
         """Computes a version's predictions in a child process, unless an earlier message has had that done."""
+        self._compute(Predictions, version_id)
+
+    def do_strength(self, version_id: int) -> None:
+        """Measures a version's strength likewise."""
+        self._compute(Strength, version_id)
+
+    def _compute(self, table: type[Computed], version_id: int) -> None:
         with self._database.reading() as session:
-            row = session.get(Predictions, version_id)
+            row = session.get(table, version_id)
         if row is None or row.fraction == 1:
             return
-        if self._child("predictions", str(version_id)):
-            log.error("the predictions of v%s were not computed", version_id)
+        if self._child(table.__tablename__, str(version_id)):
+            log.error("the %s of v%s was not computed", table.__tablename__, version_id)
 
     def stop_children(self) -> None:
         """Ends the child processes: closing a child's input is the sign for it to put its run in order and go."""
@@ -238,13 +258,15 @@ class Hold:
     def finish(self, version: Version, probabilities: bytes, **values) -> bool:
         """Ends the run with a version, promotes it where it is at least as good, and returns whether it did.
 
-        All in one transaction: there is never a finished run without its version.
+        The holder goes on to measure the version's strength. All in one transaction: there is never a finished run
+        without its version.
         """
         with self.database.writing() as session:
             session.add(version)
             session.flush()
             self._write(session, state="finished", ended_at=time.time(), version_id=version.id, **values)
             session.add(Predictions(version_id=version.id, fraction=1.0, probabilities=probabilities))
+            session.add(Strength(version_id=version.id))
             return promote_if_better(session, version, by=f"run {self.run_id}")
 
     def _write(self, session: Session, **values) -> bool:

@@ -1,7 +1,8 @@
-"""The worker's child process: trains a run, or computes a version's predictions for the gallery.
+"""The worker's child process: trains a run, or computes a version's predictions for the gallery or its strength.
 
     python -m webapp.trainer run ID ATTEMPT
     python -m webapp.trainer predictions VERSION
+    python -m webapp.trainer strength VERSION
 
 It reads nothing from its standard input but the end of it, which says that the worker has gone: then it puts its row in
 order and ends. So a training never outlives its worker, and dies with it in order even when the worker is killed.
@@ -10,19 +11,23 @@ order and ends. So a training never outlives its worker, and dies with it in ord
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select, update
 
 from model import weights
-from model.presets import Config
-from webapp.database import Database, Predictions, Run, Version
-from webapp.jobs import LOST, RENEW_SECONDS, Hold, LeaseLost
+from model.mnist import MnistMissing
+from model.presets import PRESETS, Config
+from webapp.database import Database, Predictions, Run, Strength, Version, champion_id
+from webapp.jobs import LOST, RENEW_SECONDS, Computed, Hold, LeaseLost
 from webapp.logs import set_up_logging
 from webapp.settings import Settings
 
@@ -30,6 +35,7 @@ log = logging.getLogger("webapp.trainer")
 
 # A training gives way to the web workers, whose answers somebody waits for.
 NICENESS = 10
+TELL_SECONDS = 0.3
 
 
 class Watch(threading.Thread):
@@ -85,7 +91,10 @@ class WorkerGone(Exception):
 
 
 def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
-    """Trains the run that is held and ends it, one way or another."""
+    """Trains the run that is held and ends it, one way or another; then measures the version that it made.
+
+    By then the version is kept, and nothing that happens to its measuring can lose it.
+    """
     watch = Watch(hold, worker_gone)
     watch.start()
     try:
@@ -97,7 +106,8 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
         return
     watch.end()
     if sealed is not None:
-        _finish(hold, sealed, watch.news)
+        version = _finish(hold, sealed, watch.news)
+        measure_strength(settings, hold.database, version.id, worker_gone)
 
 
 def _train(settings: Settings, watch: Watch):
@@ -109,12 +119,24 @@ def _train(settings: Settings, watch: Watch):
     with watch.hold.database.reading() as session:
         row = session.get(Run, watch.hold.run_id)
         config = Config(row.preset, row.epochs, row.seed)
+    start = _champion(watch.hold.database) if PRESETS[config.preset].fine_tunes else None
     data = mnist.load(settings.mnist_dir)
-    result = train(config, data, watch.tell, watch.over.is_set)
+    result = train(config, data, watch.tell, watch.over.is_set, start=start)
     return None if result.stopped else seal(config, result, data)
 
 
-def _finish(hold: Hold, sealed, news: dict) -> None:
+def _champion(database: Database):
+    """The network in service, to go on from; raises TrainingError where there is none."""
+    from model.train import TrainingError
+
+    with database.reading() as session:
+        champion = session.get(Version, champion_id(session) or 0)
+        if champion is None:
+            raise TrainingError("no version is in service, so there is nothing to go on from")
+        return weights.from_bytes(champion.weights)[0]
+
+
+def _finish(hold: Hold, sealed, news: dict) -> Version:
     card = sealed.card
     version = Version(
         source="run",
@@ -128,34 +150,79 @@ def _finish(hold: Hold, sealed, news: dict) -> None:
     )
     promoted = hold.finish(version, packed(sealed.test_probabilities), **news)
     log.info("run %s made %s, %s", hold.run_id, version.name, "promoted" if promoted else "which waits")
+    return version
 
 
 def predict_test_set(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
     """Computes a version's probabilities for the test digits and stores them, telling the progress on the way."""
-
     from model import evaluate, mnist
 
+    def work(tell: Callable[[float], None]) -> dict[str, Any]:
+        images, _ = mnist.read_test(settings.mnist_dir)
+        network, _ = _loaded(database, version_id)
+        return {"probabilities": packed(evaluate.probabilities(network, images, tell))}
+
+    _compute(database, Predictions, version_id, work, worker_gone)
+
+
+def measure_strength(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
+    """Computes a version's strength report and stores it likewise."""
+    from model import evaluate, mnist
+    from model.strength import strength
+
+    def work(tell: Callable[[float], None]) -> dict[str, Any]:
+        images, labels = mnist.read_test(settings.mnist_dir)
+        network, card = _loaded(database, version_id)
+        read = functools.partial(evaluate.readings, network)
+        return {"figures": strength(read, card.calibration, images, labels, on_progress=tell).as_dict()}
+
+    _compute(database, Strength, version_id, work, worker_gone)
+
+
+def _loaded(database: Database, version_id: int):
+    """A version's network and card."""
+    with database.reading() as session:
+        data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+    return weights.from_bytes(data)
+
+
+def _compute(
+    database: Database,
+    table: type[Computed],
+    version_id: int,
+    work: Callable[[Callable[[float], None]], dict[str, Any]],
+    worker_gone: threading.Event,
+) -> None:
+    """Stores what `work` returns in the version's row, or why it fails, and the progress that it tells meanwhile.
+
+    Raises WorkerGone where the worker has ended: nothing may be written any more.
+    """
+    told_at = time.monotonic()
+
     def write(**values) -> None:
+        with database.writing() as session:
+            unfinished = table.version_id == version_id, table.fraction < 1
+            session.execute(update(table).where(*unfinished).values(updated_at=time.time(), **values))
+
+    def tell(done: float) -> None:
+        nonlocal told_at
         if worker_gone.is_set():
             raise WorkerGone
-        with database.writing() as session:
-            unfinished = Predictions.version_id == version_id, Predictions.fraction < 1
-            session.execute(update(Predictions).where(*unfinished).values(updated_at=time.time(), **values))
+        if time.monotonic() - told_at > TELL_SECONDS:
+            told_at = time.monotonic()
+            write(fraction=0.99 * done)
 
     try:
-        images, _ = mnist.read_test(settings.mnist_dir)
-        with database.reading() as session:
-            data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
-        network, _ = weights.from_bytes(data)
-        found = evaluate.probabilities(network, images, lambda done: write(fraction=0.99 * done))
-        write(fraction=1.0, probabilities=packed(found), error=None)
-    except WorkerGone:  # nothing may be written any more
+        found = work(tell)
+        tell(1)
+        write(fraction=1.0, error=None, **found)
+    except WorkerGone:
         raise
-    except (mnist.MnistMissing, weights.WeightsError) as error:
-        log.error("the predictions of v%s cannot be computed: %s", version_id, error)
+    except (MnistMissing, weights.WeightsError) as error:
+        log.error("the %s of v%s cannot be computed: %s", table.__tablename__, version_id, error)
         write(error=str(error))
     except Exception:
-        log.exception("the predictions of v%s failed", version_id)
+        log.exception("the %s of v%s failed", table.__tablename__, version_id)
         write(error="The computation failed; the server's log says why.")
 
 
@@ -172,14 +239,16 @@ def main(arguments: list[str]) -> None:
     worker_gone = threading.Event()
     threading.Thread(target=_await_worker, args=(worker_gone,), daemon=True).start()
     what, number, *attempt = arguments
-    if what == "run":
-        try:
-            train_run(settings, Hold(database, int(number), int(attempt[0])), worker_gone)
-        except LeaseLost as error:
-            log.warning("%s; its result is dropped", error)
-    else:
-        with contextlib.suppress(WorkerGone):
+    with contextlib.suppress(WorkerGone):
+        if what == "predictions":
             predict_test_set(settings, database, int(number), worker_gone)
+        elif what == "strength":
+            measure_strength(settings, database, int(number), worker_gone)
+        else:
+            try:
+                train_run(settings, Hold(database, int(number), int(attempt[0])), worker_gone)
+            except LeaseLost as error:
+                log.warning("%s; its result is dropped", error)
 
 
 def _await_worker(gone: threading.Event) -> None:

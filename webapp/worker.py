@@ -16,8 +16,8 @@ from webapp.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# One thread may wait for a training while the other computes the gallery's predictions.
-THREADS = 2
+# One thread may wait for a training while others compute the gallery's predictions and a version's strength.
+THREADS = 3
 
 
 def main(settings: Settings) -> None:

@@ -1,11 +1,12 @@
 /*
- * The administrator's pages: moments in local words, and a run that is watched while it trains. The server renders
- * all there is to see; this only fetches it again and changes what differs, so that focus and open details stay.
+ * The administrator's pages: moments in local words, and a run, or a version, that is watched while it trains, or while
+ * its strength is measured. The server renders all there is to see; this only fetches it again and changes what
+ * differs, so that focus and open details stay.
  */
 
 const LOOK_EVERY = 1000; // ms
 const LOOK_WAITS = 10_000; // ms until the server counts as silent
-const ACTIVE = new Set(["queued", "running"]);
+const ACTIVE = new Set(["queued", "running", "measuring"]);
 
 const byId = (id) => document.getElementById(id);
 const MOMENT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
@@ -74,10 +75,10 @@ async function fetchPage(url) {
       return null;
     }
     if (response?.status === 404) {
-      say("There is no such run any more.");
+      say("This is no longer there.");
       return null;
     }
-    say("The server cannot be reached; trying again. The run goes on without this page.");
+    say("The server cannot be reached; trying again. The work goes on without this page.");
     await pause(LOOK_EVERY);
     await inSight();
   }
@@ -104,23 +105,23 @@ function say(text) {
   if (byId("connection").textContent !== text) byId("connection").textContent = text;
 }
 
-async function watch(run) {
-  while (ACTIVE.has(run.dataset.state)) {
+async function watch(part) {
+  while (ACTIVE.has(part.dataset.state)) {
     await pause(LOOK_EVERY);
     await inSight();
-    const before = run.dataset.state;
-    const page = await fetchPage(run.dataset.part);
+    const before = part.dataset.state;
+    const page = await fetchPage(part.dataset.part);
     if (!page) return;
-    show(run, page.getElementById("run"));
-    if (run.dataset.state !== before) await refreshSurroundings();
+    show(part, page.getElementById(part.id));
+    if (part.dataset.state !== before) await refreshSurroundings();
   }
 }
 
-function show(run, next) {
-  const hadFocus = run.contains(document.activeElement);
-  become(run, next);
+function show(part, next) {
+  const hadFocus = part.contains(document.activeElement);
+  become(part, next);
   // The button that had the focus may be gone with the run's end.
-  if (hadFocus && !run.contains(document.activeElement)) run.focus({ preventScroll: true });
+  if (hadFocus && !part.contains(document.activeElement)) part.focus({ preventScroll: true });
 }
 
 /** What stands around a run on the dashboard: the version that answers, the form for the next run, the lists. */
@@ -144,4 +145,4 @@ function suggestEpochs() {
 localise(document);
 suggestEpochs();
 document.addEventListener("change", suggestEpochs);
-if (byId("run")) watch(byId("run"));
+for (const part of document.querySelectorAll("[data-part]")) watch(part);

@@ -143,7 +143,7 @@ def test_strength_prints_every_figure(run, quick_strength, trained_file, drawing
     assert code == 0
     for words in ("MNIST test set, 10,000 digits", "calibration error", "takes everything for a digit", "(seed 3)"):
         assert words in printed
-    for words in ("line width, pixels of 28 wider", "strokes, 3 digits and 1 others", "same answer: all at once"):
+    for words in ("line width, pixels wider, of 28", "strokes, 3 digits and 1 others", "same answer: all at once"):
         assert words in printed
 
 

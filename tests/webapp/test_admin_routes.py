@@ -9,9 +9,9 @@ from model.presets import PRESETS
 from model.recognizer import SHIPPED
 from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.asking import INTERNALS, assert_error
-from tests.webapp.versions import add_version, damaged, promotions, turned
+from tests.webapp.versions import add_version, damaged, figures, measured, promotions, turned
 from webapp import create_app
-from webapp.database import Run
+from webapp.database import Run, Strength
 from webapp.door import ATTEMPTS_PER_ADDRESS
 from webapp.services import services
 
@@ -231,15 +231,17 @@ def test_a_version_is_chosen_by_hand(app, admin):
 def test_rows_that_are_not_there(app, client, number):
     for path in (f"/admin/runs/{number}/cancel", f"/admin/versions/{number}/promote"):
         assert_error(client.post(path, headers=SCRIPT), 404, "not_found")
-    assert_error(client.get(f"/admin/runs/{number}", headers=SCRIPT), 404, "not_found")
+    for path in (f"/admin/runs/{number}", f"/admin/versions/{number}"):
+        assert_error(client.get(path, headers=SCRIPT), 404, "not_found")
     assert promotions(services(app).database) == [1]
 
 
 def test_without_signing_in_a_page_leads_to_the_sign_in_and_a_script_is_refused(client):
-    for path in ("/admin", "/admin/runs/1"):
+    for path in ("/admin", "/admin/runs/1", "/admin/versions/1", "/admin/versions/1?part=1"):
         response = client.get(path, headers=BROWSER)
         assert (response.status_code, response.headers["Location"]) == (303, "/admin/sign-in")
-    assert_error(client.get("/admin/runs/1"), 401, "not_signed_in")
+    for path in ("/admin/runs/1", "/admin/versions/1"):
+        assert_error(client.get(path), 401, "not_signed_in")
 
 
 def test_a_wrong_password_is_said_and_five_are_enough(client):
@@ -347,3 +349,76 @@ def test_a_damaged_version_is_not_promoted(app, client):
 def test_a_proxys_own_authorization_does_not_stand_in_the_way(client):
     refused = client.post("/admin/retrain", headers={"Authorization": "Basic eDp5"})
     assert "sign in" in assert_error(refused, 401, "not_signed_in")
+
+
+# A version's page
+
+
+def test_looking_at_a_version_has_it_measured(app, admin):
+    page = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
+    assert "answers now" in page and "Promote" not in page
+    assert services(app).jobs.huey.pending_count() == 1
+    admin.get("/admin/versions/1?part=1", headers=BROWSER)
+    assert services(app).jobs.huey.pending_count() == 1
+
+
+def test_the_progress_of_the_measuring_is_seen(app, admin):
+    measured(services(app).database, 1, fraction=0.42, figures=None)
+    part = admin.get("/admin/versions/1?part=1", headers=BROWSER).text
+    assert 'value="0.420"' in part and "<html" not in part and "csrf" not in part
+    assert "is the worker running" not in part
+    with services(app).database.writing() as session:
+        session.get(Strength, 1).updated_at -= 20
+    assert "is the worker running" in admin.get("/admin/versions/1?part=1", headers=BROWSER).text
+
+
+def test_a_version_stands_beside_the_champion(app, admin):
+    database = services(app).database
+    number = add_version(database, turned(1))
+    measured(database, 1, figures=figures(accuracy=0.9432, area=0.9))
+    measured(database, number, figures=figures(accuracy=0.8765))
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert 'data-state="measured"' in page and "not in service" in page
+    assert f'formaction="/admin/versions/{number}/promote"' in page
+    for words in ("87.65", "94.32", "v1, which answers now", "Scribbles", "refuses nothing", "curve-champion"):
+        assert words in page
+    alone = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert "94.32" in alone and "curve-version" in alone
+    assert "curve-champion" not in alone and "87.65" not in alone and "refuses nothing" not in alone
+    assert services(app).jobs.huey.pending_count() == 0
+
+
+def test_the_champion_is_measured_for_the_sake_of_another(app, admin):
+    number = add_version(services(app).database, turned(1))
+    measured(services(app).database, number)
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert "Measuring v1" in page and "to compare with" in page and 'id="report"' in page
+    assert services(app).jobs.huey.pending_count() == 1
+
+
+def test_a_version_that_could_not_be_measured_says_why(app, admin):
+    number = add_version(services(app).database, turned(1))
+    measured(services(app).database, number, fraction=0.5, figures=None, error="MNIST is <gone>.")
+    measured(services(app).database, 1)
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
+    with services(app).database.writing() as session:
+        session.get(Strength, number).figures, session.get(Strength, number).fraction = figures(), 1.0
+        row = session.get(Strength, 1)
+        row.figures, row.fraction, row.error = None, 0.5, "It broke."
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert "is not compared with. It broke." in page and 'data-state="measured"' in page
+
+
+def test_a_script_reads_a_versions_figures(app, client):
+    measured(services(app).database, 1)
+    found = client.get("/admin/versions/1", headers=SCRIPT).get_json()
+    assert found["version"] == "v1" and found["answers"] and found["card"]["preset"] == "standard"
+    assert found["strength"] == {"fraction": 1.0, "figures": figures(), "error": None}
+
+
+def test_the_list_leads_to_every_versions_page(app, admin):
+    number = add_version(services(app).database, turned(1))
+    page = admin.get("/admin", headers=BROWSER).text
+    assert 'href="/admin/versions/1"' in page and f'href="/admin/versions/{number}"' in page

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from webapp.curves import accuracy_chart, loss_chart, sparkline
+from tests.webapp.versions import figures
+from webapp.curves import accuracy_chart, loss_chart, reliability_chart, sparkline, strength_charts
 
 
 def epoch(number, train_loss, validation_loss, validation_accuracy):
@@ -61,7 +62,7 @@ def test_the_reference_fits_into_the_chart():
     ],
 )
 def test_epoch_ticks_are_round_and_end_with_the_last_epoch(epochs, labels):
-    ticks = loss_chart(HISTORY[:1], epochs).epochs
+    ticks = loss_chart(HISTORY[:1], epochs).across
     assert " ".join(tick.label for tick in ticks) == labels
     assert (ticks[0].at, ticks[-1].at) == (0, 100)
 
@@ -78,7 +79,7 @@ def test_epoch_ticks_are_round_and_end_with_the_last_epoch(epochs, labels):
 def test_every_point_and_tick_lies_in_the_field_however_odd_the_figures(history):
     for chart in (loss_chart(history, 1), accuracy_chart(history, 1, reference=1.0)):
         places = [place for curve in chart.curves for point in curve.points for place in point]
-        places += [tick.at for tick in (*chart.epochs, *chart.values)]
+        places += [tick.at for tick in (*chart.across, *chart.values)]
         assert all(0 <= place <= 100 for place in places)
 
 
@@ -91,3 +92,49 @@ def test_ticks_keep_their_distance():
 def test_a_sparkline_is_the_accuracy_curve():
     assert sparkline(HISTORY, 2) == accuracy_chart(HISTORY, 2).curves[0].polyline
     assert sparkline(HISTORY, 2).startswith("0.00,")
+
+
+# Strength
+
+
+def test_a_strength_report_has_a_chart_for_each_change():
+    angle, blur = strength_charts(figures(accuracy=0.99))
+    assert (angle.title, angle.unit) == ("Angle", "degrees")
+    (curve,) = angle.chart.curves
+    assert curve.name == "version"
+    assert [x for x, _ in curve.points] == [0, 50, 100]
+    assert curve.points[1][1] == pytest.approx(100 / 3, abs=0.01)  # two of three nines
+    assert [tick.label for tick in angle.chart.across] == ["\u221230", "0", "30"]
+    assert [tick.label for tick in blur.chart.values] == ["99.9", "99", "90", "0"]
+    assert angle.says == "Lowest at \u221230\u00a0degrees: 50.0\u00a0%."
+
+
+def test_the_champion_lies_behind_and_is_named_in_words():
+    champion = figures(accuracy=0.9)
+    champion["curves"][0]["levels"], champion["curves"][0]["accuracy"] = [-30, 0], [0.7, 0.9]
+    del champion["curves"][1]
+    angle, blur = strength_charts(figures(), champion)
+    assert [curve.name for curve in angle.chart.curves] == ["champion", "version"]
+    assert len(angle.chart.curves[0].points) == 2
+    assert "the champion\u2019s 70.0\u00a0%" in angle.says
+    assert [curve.name for curve in blur.chart.curves] == ["version"] and "champion" not in blur.says
+
+
+def test_a_reliability_chart_has_a_diagonal_and_larger_dots_for_more_readings():
+    ideal, champion, version = reliability_chart(figures(), figures(accuracy=0.5)).curves
+    assert (ideal.name, ideal.dots) == ("ideal", ())
+    assert version.points == ((50, 75), (99, 10)) and champion.points[1] == (99, 50)
+    few, many = (radius for _, _, radius in version.dots)
+    assert 0 < few < many < 10
+    assert [curve.name for curve in reliability_chart(figures()).curves] == ["ideal", "version"]
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.5, 0.999, 0.99999, 1.0])
+def test_strength_lies_in_the_field_however_odd_the_figures(accuracy):
+    odd = figures(accuracy)
+    odd["curves"][0]["levels"], odd["curves"][0]["accuracy"] = [5], [accuracy]
+    charts = [found.chart for found in strength_charts(odd, figures())] + [reliability_chart(odd, figures())]
+    for chart in charts:
+        places = [place for curve in chart.curves for point in curve.points for place in point]
+        places += [tick.at for tick in (*chart.across, *chart.values)]
+        assert all(0 <= place <= 100 for place in places)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tests.webapp import together
 from webapp import database as database_module
-from webapp.database import ACTIVE, ENDED, Base, Database, Promotion, Run, Version
+from webapp.database import ACTIVE, ENDED, Base, Database, Predictions, Promotion, Run, Strength, Version
 from webapp.settings import ROOT
 
 
@@ -65,6 +65,29 @@ def test_the_way_down_and_up_again(database):
     assert set(schema(database)) == {"alembic_version"}
     migrate(database, alembic.command.upgrade, "head")
     assert schema(database) == before
+
+
+def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(database):
+    migrate(database, alembic.command.downgrade, "0001")
+    assert "strength" not in schema(database)
+    statements = (
+        "INSERT INTO version (id, created_at, source, run_id, preset, sha256, weights, card, validation_accuracy)"
+        " VALUES (7, 1.5, 'run', 3, 'seed', 'abc', x'0102', '{\"epochs\": 2}', 0.97)",
+        "INSERT INTO promotion (version_id, at, \"by\", why) VALUES (7, 2.5, 'a test', 'why not')",
+        "INSERT INTO predictions (version_id, updated_at, fraction, probabilities) VALUES (7, 2.5, 1.0, x'03')",
+    )
+    with database.writing() as session:
+        session.add(run())
+        for statement in statements:
+            session.execute(text(statement))
+    database.upgrade()
+    with database.reading() as session:
+        kept = session.get(Version, 7)
+        assert (kept.weights, kept.card, kept.validation_accuracy) == (b"\1\2", {"epochs": 2}, 0.97)
+        assert session.scalar(select(Promotion.version_id)) == 7
+        assert session.get(Predictions, 7).probabilities == b"\3"
+        assert session.scalars(select(Run.state)).all() == ["queued"]
+        assert session.get(Strength, 7) is None
 
 
 def test_installations_that_start_together_set_up_once(tmp_path):

@@ -22,7 +22,7 @@ from model import mnist
 from webapp import create_app
 from webapp.database import Predictions, Version
 from webapp.gallery import LEVELS, Page, View, confidence, confusion_levels, share, sheet
-from webapp.jobs import PREDICTIONS_STALE_SECONDS
+from webapp.jobs import STALE_SECONDS
 from webapp.predictions import KEPT_VERSIONS, Readings
 from webapp.services import services
 from webapp.settings import ROOT
@@ -466,7 +466,7 @@ def test_predictions_that_failed_say_why_and_are_asked_for_again_later(client, a
     assert client.get("/gallery/progress").json["error"] == "The weights are damaged."
     assert services(app).jobs.huey.pending_count() == 0
     with services(app).database.writing() as session:
-        session.get_one(Predictions, 1).updated_at = time.time() - PREDICTIONS_STALE_SECONDS - 1
+        session.get_one(Predictions, 1).updated_at = time.time() - STALE_SECONDS - 1
     assert "Computing" in get(client, "/gallery")
     assert services(app).jobs.huey.pending_count() == 1
 

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from model.presets import Config
 from webapp.database import Predictions, Promotion, Run, Version, champion_id
-from webapp.jobs import LOST, PREDICTIONS_STALE_SECONDS, Hold, LeaseLost, RunActive, promote_if_better
+from webapp.jobs import LOST, STALE_SECONDS, Hold, LeaseLost, RunActive, promote_if_better
 from webapp.services import Services
 
 CONFIG = Config("seed", 1)
@@ -184,14 +184,24 @@ def test_the_first_version_is_promoted_whatever_it_reads(database):
         assert promote_if_better(session, only, by="test")
 
 
-def test_predictions_are_asked_for_once_until_they_are_stuck(jobs, database, monkeypatch):
-    assert jobs.predict_test_set(1).fraction == 0
-    assert jobs.predict_test_set(1).fraction == 0
+@pytest.mark.parametrize("ask", ["predict_test_set", "measure_strength"])
+def test_what_is_computed_is_asked_for_once_until_it_is_stuck(jobs, monkeypatch, ask):
+    ask = getattr(jobs, ask)
+    assert ask(1).fraction == 0
+    assert ask(1).fraction == 0
     assert jobs.huey.pending_count() == 1
-    later = time.time() + PREDICTIONS_STALE_SECONDS + 1
+    later = time.time() + STALE_SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
-    jobs.predict_test_set(1)
+    ask(1)
     assert jobs.huey.pending_count() == 2
+
+
+def test_a_finished_run_leaves_its_versions_strength_to_its_trainer(jobs, database):
+    hold = claimed(jobs, database)
+    made = version(0.5)
+    hold.finish(made, b"")
+    assert jobs.measure_strength(made.id).fraction == 0
+    assert jobs.huey.pending_count() == 1, "the message of the run, and none beside it"
 
 
 def test_a_lost_message_is_sent_again(jobs, database):

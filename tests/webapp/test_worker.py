@@ -12,7 +12,7 @@ import pytest
 
 from model import mnist, weights
 from model.presets import Config
-from webapp.database import Predictions, Run, Version
+from webapp.database import Predictions, Run, Strength, Version
 from webapp.jobs import LOST, RENEW_SECONDS
 from webapp.services import Services
 from webapp.settings import ROOT
@@ -65,6 +65,11 @@ class Installation:
         wait_until(lambda: self.run(run_id).ended_at, seconds)
         return self.run(run_id)
 
+    def report(self, version_id):
+        """The strength report of a version, once it is there."""
+        with self.database.reading() as session:
+            return session.get(Strength, version_id).figures
+
     def close(self):
         self.worker.terminate()
         self.worker.wait(20)
@@ -99,6 +104,20 @@ def test_a_run_makes_a_version_with_card_and_predictions(installation):
     _, labels = mnist.read_test()
     assert (likely.argmax(1) == labels).mean() == pytest.approx(version.test_accuracy, abs=0.001)
     assert version.test_accuracy > 0.9
+    report = wait_until(lambda: installation.report(version.id), 100)
+    assert report["accuracy"] == pytest.approx(version.test_accuracy)
+    assert len(report["curves"]) == 6 and report["seed"] == 0
+
+
+def test_a_worker_that_is_stopped_while_it_measures_leaves_the_rest_for_later(installation):
+    installation.jobs.measure_strength(1)
+    wait_until(lambda: installation.jobs.measure_strength(1).fraction)
+    child = installation.child()
+    installation.worker.terminate()
+    assert installation.worker.wait(12) == 0
+    assert gone(child)
+    row = installation.jobs.measure_strength(1)
+    assert 0 < row.fraction < 1 and row.error is None
 
 
 def test_predictions_of_the_shipped_version(installation):

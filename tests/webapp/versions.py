@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from model import weights
 from model.recognizer import SHIPPED, Recognizer
-from webapp.database import Database, Promotion, Version
+from webapp.database import Database, Promotion, Strength, Version
 
 
 @functools.cache
@@ -57,3 +57,33 @@ def promotions(database: Database) -> list[int]:
     """The versions promoted so far, in order."""
     with database.reading() as session:
         return list(session.scalars(select(Promotion.version_id).order_by(Promotion.id)))
+
+
+def figures(accuracy=0.9, area=None) -> dict:
+    """A strength report as it is stored, small and without meaning."""
+    return {
+        "seed": 0,
+        "digits": 10_000,
+        "accuracy": accuracy,
+        "reliability": {
+            "error": 0.0123,
+            "bins": [
+                {"count": 10, "confidence": 0.5, "accuracy": 0.25},
+                {"count": 9_990, "confidence": 0.99, "accuracy": accuracy},
+            ],
+        },
+        "sets": {"promised": 0.98, "kept": 0.99, "unsure": 0.0, "unsure_kept": None, "unsure_size": None},
+        "refusals": {"digits": 0.02, "others": {"dot": 1.0, "scribble": 0.75}, "beside": area, "area": area},
+        "curve_digits": 500,
+        "curves": [
+            {"name": "angle", "unit": "degrees", "levels": [-30, 0, 30], "accuracy": [0.5, accuracy, 0.6]},
+            {"name": "blur", "unit": "pixels", "levels": [0, 2.5], "accuracy": [1.0, 0.0]},
+        ],
+        "strokes": None,
+    }
+
+
+def measured(database: Database, version_id: int, **values) -> None:
+    """Stores a strength report of a version."""
+    with database.writing() as session:
+        session.add(Strength(version_id=version_id, **{"fraction": 1.0, "figures": figures()} | values))

@@ -1,0 +1,93 @@
+"""What the worker's child process computes about a version, run within this one."""
+
+import threading
+
+import pytest
+
+from model import strength
+from model.recognizer import SHIPPED
+from tests.webapp.versions import add_version, damaged
+from webapp import trainer
+from webapp.database import Run, Strength, Version
+from webapp.jobs import Hold, Jobs
+from webapp.trainer import WorkerGone, measure_strength, train_run
+
+
+@pytest.fixture
+def jobs(settings, database):
+    return Jobs(database, settings)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    for name, count in {"CURVE_DIGITS": 10, "OTHERS": 60}.items():
+        monkeypatch.setattr(strength, name, count)
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("a secret of the machine")
+
+    monkeypatch.setattr(strength, "strength", fail)
+
+
+def row(database, version_id):
+    with database.reading() as session:
+        return session.get(Strength, version_id)
+
+
+def test_a_versions_strength_is_measured_and_kept(settings, database, jobs, few):
+    jobs.measure_strength(1)
+    measure_strength(settings, database, 1, threading.Event())
+    found = row(database, 1)
+    assert (found.fraction, found.error) == (1, None)
+    assert found.figures["accuracy"] > 0.99 and found.figures["curve_digits"] == 10
+    assert jobs.measure_strength(1).figures == found.figures
+
+
+def test_damaged_weights_are_named_and_tried_again_later(settings, database, jobs):
+    number = add_version(database, damaged(SHIPPED.read_bytes()))
+    jobs.measure_strength(number)
+    measure_strength(settings, database, number, threading.Event())
+    found = row(database, number)
+    assert found.fraction < 1 and "damaged" in found.error and found.figures is None
+
+
+def test_a_failure_says_no_more_than_it_must(settings, database, jobs, broken):
+    jobs.measure_strength(1)
+    measure_strength(settings, database, 1, threading.Event())
+    assert row(database, 1).error == "The computation failed; the server's log says why."
+
+
+def test_without_its_worker_it_writes_nothing(settings, database, jobs, few):
+    jobs.measure_strength(1)
+    gone = threading.Event()
+    gone.set()
+    with pytest.raises(WorkerGone):
+        measure_strength(settings, database, 1, gone)
+    assert row(database, 1).fraction == 0 and row(database, 1).error is None
+
+
+def test_a_failed_measuring_loses_no_version(settings, database, jobs, broken, monkeypatch):
+    data = SHIPPED.read_bytes()
+    monkeypatch.setattr(trainer, "_train", lambda settings, watch: sealed(data))
+    run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
+    with database.writing() as session:
+        session.add(run)
+    train_run(settings, Hold(database, run.id, 1), threading.Event())
+    with database.reading() as session:
+        ended = session.get(Run, run.id)
+        assert (ended.state, ended.error) == ("finished", None)
+        assert session.get(Version, ended.version_id).weights == data
+        assert "failed" in session.get(Strength, ended.version_id).error
+
+
+def sealed(data):
+    """The shipped weights as if they had just been trained."""
+    import numpy as np
+
+    from model import weights
+    from model.seal import Sealed
+
+    return Sealed(data, weights.read_card(data), np.zeros((10_000, 10), np.float32))
