@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from model import picture as road
-from model.verdict import DIGITS, TOP, Reason, Verdict, decide, ranked
+from model.verdict import DIGITS, TOP, Reason, Verdict, decide, not_a_digit, ranked
 
 SHIPPED = Path(__file__).parent / "shipped" / "standard.safetensors"
 
@@ -66,7 +66,7 @@ class Recognizer:
         probabilities, outliers = self._probabilities(image)
         verdict, digits, reason = decide(probabilities, outliers, self._calibration)
         top = tuple((digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP])
-        return Reading(verdict, digits, reason, top, probabilities, sum(outliers), image)
+        return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), image)
 
     def _probabilities(self, image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The ten digits' probabilities, and those of each reason why it is no digit."""

@@ -75,6 +75,11 @@ def digit_set(probabilities: Sequence[float], calibration: Calibration) -> tuple
     return tuple(found)
 
 
+def not_a_digit(outliers: Sequence[float]) -> float:
+    """The probability of no digit, 0 to 1: that of all reasons, which float32 lets add up to a little more than 1."""
+    return min(1.0, sum(outliers))
+
+
 def decide(
     probabilities: Sequence[float], outliers: Sequence[float], calibration: Calibration
 ) -> tuple[Verdict, tuple[int, ...], Reason | None]:
@@ -83,7 +88,7 @@ def decide(
     `probabilities` are the ten digits' and sum to 1; `outliers` are those of each of REASONS, their sum being the
     probability that the picture is no digit (empty for a network that refuses nothing).
     """
-    if outliers and sum(outliers) > calibration.refuse_above:
+    if not_a_digit(outliers) > calibration.refuse_above:
         return "not_a_digit", (), REASONS[max(range(len(outliers)), key=outliers.__getitem__)]
     digits = digit_set(probabilities, calibration)
     return ("digit" if len(digits) == 1 else "unsure"), digits, None
