@@ -170,11 +170,12 @@ class Loop:
         for step, (inputs, labels) in enumerate(self.material.epoch(epoch, self.preset.batch_size), 1):
             if should_stop():
                 return None
-            total += self._step(inputs, labels)
+            total += self.step(inputs, labels)
             tell(epoch - 1 + step / self.steps, total / step)
         return float(total) / self.steps
 
-    def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """One step of the optimizer on inputs float32 (B, 784) with labels int64 (B,); the loss."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             logits = self.network(inputs)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.preset.label_smoothing)

@@ -149,8 +149,8 @@ def test_on_epoch_gets_each_epochs_network(tiny, few):
 @pytest.mark.parametrize("steps", [0, 1, 9, 10, 25])
 def test_a_stop_is_obeyed_before_the_next_step(tiny, few, monkeypatch, steps):
     taken = []
-    step = training.Loop._step
-    monkeypatch.setattr(training.Loop, "_step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
+    step = training.Loop.step
+    monkeypatch.setattr(training.Loop, "step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
     result = train(tiny, few, should_stop=lambda: len(taken) >= steps)
     assert result.stopped
     assert len(taken) == steps
