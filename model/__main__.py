@@ -327,6 +327,7 @@ def _stroke_rows(found: Strokes | None) -> list[str]:
         f"strokes, {found.digits:,} digits and {found.others:,} others",
         *_rows({"read right": found.accuracy, "in the top 3": found.top3_accuracy}),
         *_rows({"calibration error": found.reliability.error}),
+        *_rows({"digits refused": found.digits_refused, "others refused": found.others_refused}),
         *_separation(found.refused_beside, found.area),
         *_rows({f"same answer: {name}": share for name, share in found.same.items()}),
     ]

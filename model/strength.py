@@ -18,7 +18,7 @@ from model import strokes
 from model.evaluate import DIGITS, Reliability, refused_beside, reliability, report, roc_area
 from model.picture import SIDE, digit_image
 from model.strokes import Drawing, Look
-from model.verdict import REASONS, Calibration, decide
+from model.verdict import REASONS, UNCALIBRATED, Calibration, decide
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `evaluate.readings`."""
@@ -86,8 +86,9 @@ class Sets:
 class Strokes:
     """Real handwriting: `digits` and `others` are how many drawings, drawn at pens 10 to 30 on 280 x 280 pixels.
 
-    Shares are 0 to 1, `refused_beside` and `area` as in Refusals, None too where there are no others. `same` holds
-    for each change the share of `pairs` in which a digit and the changed digit have the same likeliest reading.
+    Shares are 0 to 1. Digits and others are refused at the version's own threshold; `refused_beside` and `area` are as
+    in Refusals; all about others is None where there are none. `same` holds for each change the share of `pairs` in
+    which a digit and the changed digit have the same likeliest reading.
     """
 
     digits: int
@@ -95,6 +96,8 @@ class Strokes:
     accuracy: float
     top3_accuracy: float
     reliability: Reliability
+    digits_refused: float
+    others_refused: float | None
     refused_beside: float | None
     area: float | None
     pairs: int
@@ -122,13 +125,15 @@ class Strength:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What N pictures were read as: probabilities (N, 10), all 0 for a blank one, and not_a_digit (N,), 1 for it.
+    """What N pictures were read as: probabilities (N, 10), all 0 for a blank one, not_a_digit (N,), 1 for it, and which
+    ones the verdict refuses, bool (N,), blank ones included.
 
     `not_a_digit` is None where the network refuses nothing.
     """
 
     probabilities: np.ndarray
     not_a_digit: np.ndarray | None
+    refused: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
@@ -166,11 +171,11 @@ def strength(
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
         curves=[_curve(read, change, images[chosen], labels[chosen], seed, told) for change in CHANGES],
-        strokes=stroke_figures(asking(read), drawings, seed, told.step) if drawings else None,
+        strokes=stroke_figures(asking(read, calibration), drawings, seed, told.step) if drawings else None,
     )
 
 
-def asking(read: Read) -> Ask:
+def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
     """The whole road from pictures to answers, within this process."""
 
     def ask(pictures: Iterable[Image.Image]) -> Answers:
@@ -178,8 +183,9 @@ def asking(read: Read) -> Ask:
         blank = np.array([image is None for image in found], bool)
         empty = np.zeros((SIDE, SIDE), np.uint8)
         probabilities, outliers = read(np.stack([empty if image is None else image for image in found]))
-        scores = np.where(blank, 1, outliers.sum(1)) if outliers.shape[1] else None
-        return Answers(np.where(blank[:, None], 0, probabilities), scores)
+        scores = np.where(blank, 1, outliers.sum(1))
+        refused = blank | (scores > calibration.refuse_above)
+        return Answers(np.where(blank[:, None], 0, probabilities), scores if outliers.shape[1] else None, refused)
 
     return ask
 
@@ -339,6 +345,8 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
         accuracy=judged.accuracy,
         top3_accuracy=judged.top3_accuracy,
         reliability=reliability(read.probabilities, labels),
+        digits_refused=float(read.refused.mean()),
+        others_refused=float(refused.refused.mean()) if refused else None,
         refused_beside=refused_beside(read.not_a_digit, refused.not_a_digit, REFUSED_DIGITS) if able else None,
         area=roc_area(read.not_a_digit, refused.not_a_digit) if able else None,
         pairs=len(paired),

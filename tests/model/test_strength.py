@@ -169,6 +169,7 @@ def test_pictures_without_ink_count_as_wrong(read):
     answers = strength.asking(read)([blank, line])
     assert answers.predicted[0] == -1 and answers.predicted[1] >= 0
     assert not answers.probabilities[0].any() and answers.not_a_digit is None
+    assert answers.refused.tolist() == [True, False]
 
 
 # Strokes
@@ -190,11 +191,12 @@ def test_strokes_have_figures_of_their_own(with_strokes):
     assert list(found.same) == ["moved", "size", "pen", "rotated", "all at once"]
     assert found.same["moved"] > 0.8
     assert found.refused_beside is found.area is None  # ten outputs refuse nothing
+    assert found.digits_refused == found.others_refused == 0
 
 
 def test_strokes_without_others_or_without_digits(read, digits):
     found = strength.strength(read, UNCALIBRATED, *digits, DRAWINGS[:4]).strokes
-    assert (found.digits, found.others, found.area) == (4, 0, None)
+    assert (found.digits, found.others, found.area, found.others_refused) == (4, 0, None, None)
     with pytest.raises(ValueError, match="no digit"):
         strength.strength(read, UNCALIBRATED, *digits, DRAWINGS[-2:])
 

@@ -1,0 +1,254 @@
+"""How well a running Inkling reads, by its own front door: `python benchmarks/recognition.py STROKES_FOLDER`.
+
+Every picture is posted to /predict as the page does it, a PNG of 280 x 280 pixels in a data URL: the MNIST test set
+enlarged, real handwriting from a folder of strokes (its format: model/strokes.py), the same handwriting changed, and
+drawings of what is no digit. It prints each figure beside its goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from model import evaluate, mnist, strength, strokes
+from model.strokes import CANVAS, Drawing, Look
+from model.verdict import DIGITS
+
+URL = "http://127.0.0.1:8000"
+AT_ONCE = 4
+WAITING = 8 * AT_ONCE
+SECONDS = 20
+OF_EACH_KIND = 50
+
+
+class ServerError(Exception):
+    """The server cannot be reached or does not read a picture; the message is one line."""
+
+
+class Server:
+    """A running Inkling, asked about several pictures at once; `version` is the one that answered last."""
+
+    def __init__(self, url: str):
+        self.url, self.version = url.rstrip("/"), ""
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def ask(self, pictures: Iterable[Image.Image]) -> strength.Answers:
+        answers = list(self._answers(pictures))
+        blank = [0.0] * DIGITS
+        return strength.Answers(
+            np.array([answer["probabilities"] or blank for answer in answers]),
+            np.array([1.0 if answer["verdict"] == "blank" else answer["not_a_digit"] for answer in answers]),
+            np.array([answer["verdict"] in ("blank", "not_a_digit") for answer in answers]),
+        )
+
+    def _answers(self, pictures: Iterable[Image.Image]) -> Iterator[dict[str, Any]]:
+        """In the order of the pictures, of which no more are drawn than wait to be sent."""
+        waiting = deque()
+        for picture in pictures:
+            waiting.append(self._pool.submit(self._post, picture))
+            if len(waiting) == WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _post(self, picture: Image.Image) -> dict[str, Any]:
+        png = io.BytesIO()
+        picture.save(png, "PNG", compress_level=1)
+        image = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+        body = json.dumps({"image": image}).encode()
+        request = urllib.request.Request(f"{self.url}/predict", body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as response:
+                answer = json.load(response)
+                self.version = answer["version"]
+                return answer
+        except urllib.error.HTTPError as error:
+            raise ServerError(f"{self.url} answers {error.code}: {error.read(300).decode(errors='replace')}") from error
+        except (OSError, ValueError, KeyError) as error:
+            raise ServerError(f"{self.url} does not answer as Inkling does: {error}") from error
+
+
+def enlarged(images: np.ndarray, step: Callable[[], None]) -> Iterator[Image.Image]:
+    """Digits of MNIST, dark on white, as large as the canvas."""
+    for image in images:
+        yield Image.fromarray(255 - image).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
+        step()
+
+
+# What is no digit
+
+
+def blank(chance: np.random.Generator) -> Image.Image:
+    return Image.new("L", (CANVAS, CANVAS), 255)
+
+
+def dot(chance: np.random.Generator) -> Image.Image:
+    return pen([(0, 0)], chance)
+
+
+def dash(chance: np.random.Generator) -> Image.Image:
+    return pen([(0, 0), (1, chance.uniform(-0.2, 0.2))], chance, size=chance.uniform(0.2, 0.5))
+
+
+def scribble(chance: np.random.Generator) -> Image.Image:
+    return pen(chance.uniform(0, 1, (chance.integers(15, 60), 2)), chance, size=chance.uniform(0.4, 0.9))
+
+
+def filled_box(chance: np.random.Generator) -> Image.Image:
+    picture = Image.new("L", (CANVAS, CANVAS), 255)
+    width, height = chance.uniform(0.2, 0.8, 2) * CANVAS
+    left, top = (CANVAS - width) * chance.uniform(), (CANVAS - height) * chance.uniform()
+    ImageDraw.Draw(picture).rectangle((left, top, left + width, top + height), 0)
+    return picture
+
+
+def pen(points: Sequence, chance: np.random.Generator, size: float = 0.7) -> Image.Image:
+    look = Look(size, chance.uniform(*strength.PENS), x=chance.uniform(-1, 1), y=chance.uniform(-1, 1))
+    return strokes.draw(Drawing(None, (np.array(points, float),)), look)
+
+
+def side_by_side(digits: list[Drawing]) -> Callable[[np.random.Generator], Image.Image]:
+    """Two to four of the digits in a row, each as high as the others and a little apart."""
+
+    def draw(chance: np.random.Generator) -> Image.Image:
+        row, right = [], 0.0
+        for number in chance.integers(0, len(digits), chance.integers(2, 5)):
+            points = np.concatenate(digits[number].strokes)
+            corner, height = points.min(0), max(np.ptp(points[:, 1]), 1)
+            row += [(stroke - corner) / height + (right, 0) for stroke in digits[number].strokes]
+            right = max(stroke[:, 0].max() for stroke in row) + 0.3
+        return strokes.draw(Drawing(None, tuple(row)), Look(0.85, chance.uniform(8, 16)))
+
+    return draw
+
+
+# The figures
+
+
+def figures(server: Server, drawings: list[Drawing], count: int | None, seed: int) -> list[tuple[str, str, str, str]]:
+    """The rows of the table: what, measured where, reached, and the goal."""
+    images, labels = mnist.read_test()
+    images, labels = images[:count], labels[:count]
+    digits = [drawing for drawing in drawings if drawing.digit is not None]
+    kinds = {"blank": blank, "dot": dot, "dash": dash, "scribble": scribble, "filled box": filled_box}
+    kinds |= {"several digits": side_by_side(digits)}
+    total = len(images) + strength.stroke_pictures(drawings) + len(kinds) * OF_EACH_KIND
+    with tqdm(total=total, unit=" pictures", disable=None) as bar:
+
+        def drawn(draw: Callable[[np.random.Generator], Image.Image], number: int) -> Iterator[Image.Image]:
+            chance = np.random.default_rng([seed, 2, number])
+            for _ in range(OF_EACH_KIND):
+                yield draw(chance)
+                bar.update()
+
+        refused = {name: server.ask(drawn(draw, i)).refused.mean() for i, (name, draw) in enumerate(kinds.items())}
+        test = server.ask(enlarged(images, bar.update))
+        found = strength.stroke_figures(server.ask, drawings, seed, bar.update)
+    return [*_mnist_rows(test, labels), *_stroke_rows(found), *_drawn_rows(refused)]
+
+
+def _mnist_rows(test: strength.Answers, labels: np.ndarray) -> list[tuple[str, str, str, str]]:
+    where = f"MNIST test set, {len(labels):,}"
+    return [
+        ("error", where, percent((test.predicted != labels).mean()), "at most 0.35 %"),
+        ("calibration error", where, percent(evaluate.reliability(test.probabilities, labels).error), "0.5 %"),
+        ("digits refused", where, percent(test.refused.mean()), ""),
+    ]
+
+
+def _stroke_rows(found: strength.Strokes) -> list[tuple[str, str, str, str]]:
+    where, others = f"strokes, {found.digits:,} digits", f"strokes, {found.others:,} others"
+    rows = [
+        ("digits read right", where, percent(found.accuracy), "at least 98.3 %"),
+        ("true digit in the top three", where, percent(found.top3_accuracy), "at least 99.5 %"),
+        ("calibration error", where, percent(found.reliability.error), "1.5 %"),
+        ("digits refused", where, percent(found.digits_refused), ""),
+    ]
+    if found.others:
+        rows += [
+            ("refused", others, percent(found.others_refused), ""),
+            ("refused where 2 % of digits are", others, percent(found.refused_beside), "at least 90 %"),
+            ("area under the ROC curve", others, f"{found.area:.4f}", "0.98"),
+        ]
+    pairs = f"strokes, {found.pairs:,} pairs"
+    return rows + [(f"same answer: {name}", pairs, percent(share), "98 %") for name, share in found.same.items()]
+
+
+def _drawn_rows(refused: dict[str, float]) -> list[tuple[str, str, str, str]]:
+    return [(f"{name} refused", f"drawn, {OF_EACH_KIND}", percent(share), "all") for name, share in refused.items()]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def table(rows: list[tuple[str, str, str, str]]) -> str:
+    """In Markdown, and aligned."""
+    rows = [("figure", "where", "reached", "goal"), *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", metavar="STROKES_FOLDER", help="*.jsonl.gz files of strokes")
+    parser.add_argument("--url", default=URL, help=f"the running server (default: {URL})")
+    parser.add_argument("--count", type=int, metavar="N", help="at most N test digits, written digits and others")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
+    args = parser.parse_args(argv)
+    if args.seed < 0 or (args.count is not None and args.count < 1):
+        parser.error("--count must be at least 1, and --seed at least 0")
+    return args
+
+
+def chosen(drawings: list[Drawing], count: int | None, seed: int) -> list[Drawing]:
+    """At most `count` digits and as many others, by chance."""
+    shuffled = [drawings[i] for i in np.random.default_rng(seed).permutation(len(drawings))]
+    digits = [drawing for drawing in shuffled if drawing.digit is not None]
+    return digits[:count] + [drawing for drawing in shuffled if drawing.digit is None][:count]
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parsed(argv)
+    begun = time.monotonic()
+    try:
+        drawings = chosen(strokes.read_folder(args.folder), args.count, args.seed)
+        if all(drawing.digit is None for drawing in drawings):
+            raise strokes.StrokesError(f"{args.folder} holds no drawing of a digit")
+        with Server(args.url) as server:
+            rows = figures(server, drawings, args.count, args.seed)
+    except (ServerError, strokes.StrokesError, mnist.MnistMissing) as error:
+        print(f"recognition: {error}", file=sys.stderr)
+        return 2
+    print(table(rows))
+    print(f"\n{server.version} at {server.url}, {date.today()}, in {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
