@@ -246,7 +246,7 @@ def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0
     x, y = CANVAS / 2 + dx, CANVAS / 2 + dy
     places = (cos, sin, SIDE / 2 - cos * x - sin * y, -sin, cos, SIDE / 2 + sin * x - cos * y)
     ink = Image.fromarray(image)
-    return ink.transform((CANVAS, CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BICUBIC)
+    return ink.transform((CANVAS, CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BILINEAR)
 
 
 def _moved(image: np.ndarray, level: float, chance: np.random.Generator) -> Image.Image:
@@ -264,12 +264,12 @@ def _rotated(image: np.ndarray, level: float, _chance: np.random.Generator) -> I
 
 
 def _rewidened(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
-    steps = round(abs(level) * WHOLE / 2)  # each takes or gives a pixel of the canvas on both sides of a line
-    widen = ImageFilter.MaxFilter(3) if level > 0 else ImageFilter.MinFilter(3)
-    ink = _placed(image, WHOLE)
-    for _ in range(steps):
-        ink = ink.filter(widen)
-    return ink
+    ink = np.asarray(_placed(image, WHOLE))
+    strongest = np.maximum if level > 0 else np.minimum
+    for _ in range(round(abs(level) * WHOLE / 2)):  # each gives or takes a pixel of the canvas on both sides of a line
+        for axis in (0, 1):
+            ink = strongest(ink, strongest(np.roll(ink, 1, axis), np.roll(ink, -1, axis)))
+    return Image.fromarray(ink)
 
 
 def _noisy(image: np.ndarray, level: float, chance: np.random.Generator) -> Image.Image:

@@ -8,6 +8,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from strokes import DIGITS, draw
 
+from tests.webapp.versions import figures
+from webapp.database import Database, Strength
+
 TRAINING_SECONDS = 90
 # Five on an idle machine; here the other tests run beside.
 CANCEL_SECONDS = 15
@@ -121,6 +124,24 @@ def test_a_version_is_trained_watched_and_promoted(admin, server):
     wait_for(admin, lambda d: version_that_reads(d, server) == f"Read by v{version}", CHANGE_OVER_SECONDS)
     admin.get(f"{server.url}/admin")
     promote(admin, shipped)
+
+
+def test_a_versions_strength_is_watched_and_then_shown(admin, server):
+    admin.get(f"{server.url}/admin")
+    find(admin, "#version-1 .card-title a").click()
+    wait_for(admin, lambda d: find(d, "#strength").get_attribute("data-state") == "measuring")
+    admin.execute_script("window.sameDocument = true")
+    wait_for(admin, lambda d: float(find(d, "#measuring progress").get_attribute("value")) > 0, TRAINING_SECONDS)
+    database = Database(f"sqlite:///{server.data_dir}/inkling.db")
+    with database.writing() as session:  # as if it had ended
+        row = session.get(Strength, 1)
+        row.figures, row.fraction = figures(), 1.0
+    database.close()
+    wait_for(admin, lambda d: find(d, "#strength").get_attribute("data-state") == "measured")
+    assert admin.execute_script("return window.sameDocument")
+    assert len(admin.find_elements(By.CSS_SELECTOR, ".small-multiples .chart")) == len(figures()["curves"])
+    assert find(admin, ".reliability svg").is_displayed() and "Scribbles" in find(admin, "#verdicts").text
+    assert sideways(admin) == [0, 0]
 
 
 def test_a_run_is_cancelled(admin, server):
