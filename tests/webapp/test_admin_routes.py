@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from model.mnist import DATA_SHA256
 from model.presets import PRESETS
 from model.recognizer import SHIPPED
 from tests.conftest import PASSWORD, TOKEN
@@ -414,7 +415,7 @@ def test_a_version_that_could_not_be_measured_says_why(app, admin):
 def test_a_script_reads_a_versions_figures(app, client):
     measured(services(app).database, 1)
     found = client.get("/admin/versions/1", headers=SCRIPT).get_json()
-    assert found["version"] == "v1" and found["answers"] and found["card"]["preset"] == "standard"
+    assert found["version"] == "v1" and found["answers"] and found["card"]["data_sha256"] == DATA_SHA256
     assert found["strength"] == {"fraction": 1.0, "figures": figures(), "error": None}
 
 
