@@ -87,7 +87,7 @@ def _parser() -> Parser:
         "train", _train, "train a network and write its weights", "--preset seed --out s.safetensors"
     )
     add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
-    add("--from", dest="start", type=Path, default=SHIPPED, metavar="FILE", help="fine-tune these (default: shipped)")
+    add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
     add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
     add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
     add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
@@ -143,11 +143,21 @@ def _train(args: argparse.Namespace) -> int:
         raise UsageError(error) from error
     out = args.out or Path(f"{config.preset}.safetensors")
     _check_writable(out)
-    start = weights.load(args.start)[0] if PRESETS[config.preset].fine_tunes else None
+    parent = _parent(config, args.start)
     data = mnist.load()
-    result = _train_visibly(config, data, start)
-    _write(out, config, result, data)
+    result = _train_visibly(config, data, weights.from_bytes(parent)[0] if parent else None)
+    _write(out, config, result, data, parent)
     return 0
+
+
+def _parent(config: Config, start: Path | None) -> bytes | None:
+    """The weights to go on from, as bytes that can be used; None for a preset that begins anew."""
+    if not PRESETS[config.preset].fine_tunes:
+        if start:
+            raise UsageError(f"--from goes with a preset that fine-tunes, and {config.preset} begins anew")
+        return None
+    weights.load(start or SHIPPED)  # says what is wrong with them, and with which file
+    return (start or SHIPPED).read_bytes()
 
 
 def _train_visibly(config: Config, data: mnist.Mnist, start: MLP | None) -> Result:
@@ -180,10 +190,10 @@ def _accuracy(network: MLP, split: mnist.Split) -> float:
     return evaluate.report(evaluate.probabilities(network, split.images), split.labels.numpy()).accuracy
 
 
-def _write(out: Path, config: Config, result: Result, data: mnist.Mnist) -> None:
+def _write(out: Path, config: Config, result: Result, data: mnist.Mnist, parent: bytes | None) -> None:
     from model.seal import seal
 
-    sealed = seal(config, result, data)
+    sealed = seal(config, result, data, parent)
     try:
         write_beside(out, sealed.data)
     except OSError as error:

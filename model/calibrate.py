@@ -1,4 +1,4 @@
-"""Making a network's probabilities worth believing, on digits that it has not learnt from.
+"""Making a network's probabilities worth believing, on pictures that it has not learnt from.
 
 The temperature (Guo et al., "On calibration of modern neural networks", 2017) goes into the last layer's weights, so
 that nobody need know of it afterwards; the thresholds of the verdicts go into the model card.
@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model import drawn
+from model import chance, drawn
 from model.deform import Deformer
 from model.mnist import Split
-from model.network import MLP
+from model.network import MLP, fold
 from model.picture import to_tensor
 from model.verdict import DIGITS, Calibration, ranked
 
@@ -21,15 +21,15 @@ COVERAGE = 0.98
 REFUSED_DIGITS = 0.01
 """The share of real digits that may be refused, for the sake of what is none."""
 TEMPERATURES = torch.logspace(-1, 1, 201, base=4)
-SEED = 271_828  # of the drawings to calibrate on: no training draws with it
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
-    """The network with its temperature set, and the thresholds of its verdicts.
+    """A copy of the network with its temperature set, and the thresholds of its verdicts.
 
-    Both come from `validation` as it is, deformed, and as many digits that the project draws: what is written on a page
-    is all of that. The network itself is left alone.
+    Temperature and sets come from `validation` (one digit or more) as it is, deformed, and as many digits that the
+    project draws: what people write on a page is like all of that. The threshold of refusal comes from `validation` as
+    it is: what the project draws is a guess at other hands, and real digits are those that must not be refused.
     """
     inputs, labels = _digits(validation)
     logits = network(inputs)
@@ -38,30 +38,35 @@ def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
     logits = logits / temperature
     digits = logits[:, :DIGITS].softmax(1).numpy()
     hesitant, confident = (_mass(digits[group], labels.numpy()[group]) for group in _groups(digits))
-    refusing = network.outputs > DIGITS
-    outliers = logits.softmax(1)[: len(validation), DIGITS:].sum(1)
     return network, Calibration(
         coverage=COVERAGE,
-        refuse_above=float(outliers.quantile(1 - REFUSED_DIGITS)) if refusing else 1.0,
+        refuse_above=_threshold(logits[: len(validation)]),
         hesitant_mass=hesitant,
         confident_mass=confident,
     )
 
 
+def _threshold(logits: torch.Tensor) -> float:
+    """The probability of no digit that REFUSED_DIGITS of these digits' exceed; 1 for a network that refuses nothing."""
+    if logits.shape[1] == DIGITS:
+        return 1.0
+    outliers = logits.softmax(1)[:, DIGITS:].sum(1)
+    return min(1.0, float(outliers.quantile(1 - REFUSED_DIGITS)))
+
+
 def _digits(validation: Split) -> tuple[torch.Tensor, torch.Tensor]:
     everything = torch.arange(len(validation))
-    images, labels = drawn.digits(len(validation), SEED)
+    images, labels = drawn.digits(len(validation), chance.seed("calibration"))
     inputs = (
         to_tensor(validation.images),
-        Deformer(validation.images, SEED).batch(everything),
+        Deformer(validation.images, chance.seed("calibration, deformed")).batch(everything),
         to_tensor(images),
     )
     return torch.cat(inputs), torch.cat((validation.labels, validation.labels, torch.from_numpy(labels)))
 
 
 def _cooled(network: MLP, temperature: float) -> MLP:
-    cooled = MLP(network.hidden, network.outputs).eval()
-    cooled.load_state_dict(network.state_dict())
+    cooled = fold(network)
     cooled.layers[-1].weight.div_(temperature)
     cooled.layers[-1].bias.div_(temperature)
     return cooled
@@ -81,4 +86,4 @@ def _mass(digits: np.ndarray, labels: np.ndarray) -> float:
 
 def _before(likely: list[float], label: int) -> float:
     order = ranked(likely)
-    return min(1.0, sum(likely[digit] for digit in order[: order.index(label)]))
+    return min(1.0, sum((likely[digit] for digit in order[: order.index(label)]), 0.0))

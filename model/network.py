@@ -40,7 +40,7 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
     def by_columns(self) -> MLP:
-        """The same network, its weights laid out column by column in memory, which reading one digit needs."""
+        """Lays this network's weights out column by column in memory, which reading one digit needs; returns it."""
         for layer in self.layers:
             layer.weight.data = layer.weight.data.t().contiguous().t()
         return self
@@ -87,7 +87,7 @@ def fold(network: MLP) -> MLP:
 
     A normalised layer is g * (Wx + b - mean) / deviation + shift: still linear in x, so its factors go into W and b.
     """
-    with torch.random.fork_rng(devices=[]):  # its random start is overwritten below and must cost nobody's chance
+    with torch.random.fork_rng(devices=[]):  # its random start is overwritten below and must not spend anybody's chance
         plain = MLP(network.hidden, network.outputs)
     norms = getattr(network, "norms", [])
     for i, (target, source) in enumerate(zip(plain.layers, network.layers, strict=True)):

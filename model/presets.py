@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,66 +34,48 @@ class Preset:
         return not self.hidden
 
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="seed",
-            summary="784-64-64-64-10 on MNIST as it is, in seconds: the script Inkling grew from",
-            hidden=(64, 64, 64),
-            epochs=4,
-            batch_size=128,
-            learning_rate=0.006,
-            one_cycle=True,
-        ),
-        Preset(
-            name="standard",
-            summary="784-1024-768-512-14 on deformed digits and drawings; knows what is no digit",
-            hidden=(1024, 768, 512),
-            epochs=20,
-            batch_size=512,
-            learning_rate=0.008,
-            weight_decay=0.02,
-            label_smoothing=0.02,
-            batch_norm=True,
-            one_cycle=True,
-            deformed=True,
-            averaged=True,
-            drawn=True,
-            mixed_precision=True,
-        ),
-        Preset(
-            name="thorough",
-            summary="a wider network and many more epochs: the best, and an hour on two cores",
-            hidden=(1280, 768, 512),
-            epochs=450,
-            batch_size=512,
-            learning_rate=0.008,
-            weight_decay=0.02,
-            batch_norm=True,
-            one_cycle=True,
-            deformed=True,
-            averaged=True,
-            drawn=True,
-            mixed_precision=True,
-        ),
-        Preset(
-            name="fine-tune",
-            summary="goes on from the champion's weights, in less than a minute",
-            hidden=(),
-            epochs=5,
-            batch_size=512,
-            learning_rate=0.0003,
-            weight_decay=0.02,
-            label_smoothing=0.02,
-            one_cycle=True,
-            deformed=True,
-            averaged=True,
-            drawn=True,
-            mixed_precision=True,
-        ),
-    )
-}
+_SEED = Preset(
+    name="seed",
+    summary="784-64-64-64-10 on MNIST as it is, in seconds: the script Inkling grew from",
+    hidden=(64, 64, 64),
+    epochs=4,
+    batch_size=128,
+    learning_rate=0.006,
+    one_cycle=True,
+)
+_STANDARD = Preset(
+    name="standard",
+    summary="784-1024-768-512-14 on deformed digits and drawings; knows what is no digit",
+    hidden=(1024, 768, 512),
+    epochs=20,
+    batch_size=512,
+    learning_rate=0.008,
+    weight_decay=0.02,
+    label_smoothing=0.02,
+    batch_norm=True,
+    one_cycle=True,
+    deformed=True,
+    averaged=True,
+    drawn=True,
+    mixed_precision=True,
+)
+_THOROUGH = replace(
+    _STANDARD,
+    name="thorough",
+    summary="a wider network and many more epochs: the best, and an hour on two cores",
+    hidden=(1280, 768, 512),
+    epochs=450,
+)
+_FINE_TUNE = replace(
+    _STANDARD,
+    name="fine-tune",
+    summary="goes on from the champion's weights, in less than a minute",
+    hidden=(),
+    epochs=5,
+    learning_rate=0.0003,
+    batch_norm=False,  # it has gone into the weights
+)
+PRESETS = {preset.name: preset for preset in (_SEED, _STANDARD, _THOROUGH, _FINE_TUNE)}
 
 
 @dataclass(frozen=True)

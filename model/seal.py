@@ -26,9 +26,10 @@ class Sealed:
     test_probabilities: np.ndarray
 
 
-def seal(config: Config, result: Result, data: mnist.Mnist) -> Sealed:
+def seal(config: Config, result: Result, data: mnist.Mnist, parent: bytes | None = None) -> Sealed:
     """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
-    its card."""
+    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes.
+    """
     from model.calibrate import calibrate
 
     network, calibration = calibrate(result.network, data.validation)
@@ -38,16 +39,23 @@ def seal(config: Config, result: Result, data: mnist.Mnist) -> Sealed:
         epochs=config.epochs,
         seed=config.seed,
         data_sha256=mnist.DATA_SHA256,
-        command=f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}",
+        command=_command(config, parent),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
         outputs=network.outputs,
         calibration=calibration,
+        parent=weights.digest(parent) if parent else None,
     )
     kept, card = weights.from_bytes(weights.to_bytes(network, card))
     probabilities = evaluate.probabilities(kept, data.test.images)
     report = evaluate.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
     return Sealed(weights.to_bytes(kept, card), card, probabilities)
+
+
+def _command(config: Config, parent: bytes | None) -> str:
+    """What trains this again; the weights to fine-tune are named by the beginning of their SHA-256."""
+    command = f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}"
+    return f"{command} --from {weights.digest(parent)[:12]}.safetensors" if parent else command

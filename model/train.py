@@ -106,7 +106,7 @@ class _Run:
         best_epoch = self.history[0]
         preset, refused = self.preset, self.network.outputs > DIGITS
         material = Material(
-            self.data.train, self.config.seed, deformed=preset.deformed, drawn=preset.drawn, refused=refused
+            self.data.train, self.config.seed, deformed=preset.deformed, drawings=preset.drawn, refused=refused
         )
         loop = Loop(preset, self.network, material, self.config.epochs)
         for epoch in range(1, self.config.epochs + 1):
@@ -118,16 +118,17 @@ class _Run:
                 best, best_epoch = network, self.history[-1]
         return self._result(best, best_epoch, stopped=False)
 
-    def _tell(self, epochs: float, loss: float) -> None:
+    def _tell(self, epochs: float, loss: torch.Tensor) -> None:
         self._report(math.ceil(epochs), epochs / self.config.epochs, loss)
 
-    def _report(self, epoch: int, fraction: float, train_loss: float | None) -> None:
+    def _report(self, epoch: int, fraction: float, train_loss: torch.Tensor | float | None) -> None:
         if time.monotonic() - self.reported < REPORT_SECONDS:
             return
         self.reported = time.monotonic()
         spent = self.reported - self.started
         left = spent / fraction - spent if fraction > 0 else None
-        self.on_progress(Progress(epoch, self.config.epochs, fraction, train_loss, left, tuple(self.history)))
+        loss = None if train_loss is None else float(train_loss)
+        self.on_progress(Progress(epoch, self.config.epochs, fraction, loss, left, tuple(self.history)))
 
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
         if train_loss is not None and not math.isfinite(train_loss):
@@ -159,7 +160,7 @@ class Loop:
         return self.average.network if self.average else self.network
 
     def epoch(
-        self, epoch: int, should_stop: Callable[[], bool], tell: Callable[[float, float], None]
+        self, epoch: int, should_stop: Callable[[], bool], tell: Callable[[float, torch.Tensor], None]
     ) -> float | None:
         """One pass over the material; its mean loss, or None where it was stopped.
 

@@ -41,7 +41,8 @@ class ModelCard:
 
     `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation
     and the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
-    `calibration` holds the thresholds of its verdicts. Cards older than these two fields are read all the same.
+    `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went on
+    from. Cards older than these three fields are read all the same.
     """
 
     preset: str
@@ -56,6 +57,7 @@ class ModelCard:
     test_accuracy: float | None
     outputs: int = DIGITS
     calibration: Calibration = UNCALIBRATED
+    parent: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"hidden": list(self.hidden)}
@@ -108,7 +110,7 @@ def _is_calibration(value: Any) -> bool:
     return True
 
 
-_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict()}
+_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict(), "parent": None}
 _POSSIBLE = {
     "preset": _is_text,
     "hidden": _is_widths,
@@ -122,6 +124,7 @@ _POSSIBLE = {
     "test_accuracy": lambda value: value is None or _is_share(value),
     "outputs": lambda value: type(value) is int and value in (DIGITS, DIGITS + len(REASONS)),
     "calibration": _is_calibration,
+    "parent": lambda value: value is None or _is_text(value),
 }
 
 

@@ -119,21 +119,22 @@ def _train(settings: Settings, watch: Watch):
     with watch.hold.database.reading() as session:
         row = session.get(Run, watch.hold.run_id)
         config = Config(row.preset, row.epochs, row.seed)
-    start = _champion(watch.hold.database) if PRESETS[config.preset].fine_tunes else None
+    parent = _champion(watch.hold.database) if PRESETS[config.preset].fine_tunes else None
     data = mnist.load(settings.mnist_dir)
+    start = weights.from_bytes(parent)[0] if parent else None
     result = train(config, data, watch.tell, watch.over.is_set, start=start)
-    return None if result.stopped else seal(config, result, data)
+    return None if result.stopped else seal(config, result, data, parent)
 
 
-def _champion(database: Database):
-    """The network in service, to go on from; raises TrainingError where there is none."""
+def _champion(database: Database) -> bytes:
+    """The weights in service, to go on from; raises TrainingError where there are none."""
     from model.train import TrainingError
 
     with database.reading() as session:
         champion = session.get(Version, champion_id(session) or 0)
         if champion is None:
             raise TrainingError("no version is in service, so there is nothing to go on from")
-        return weights.from_bytes(champion.weights)[0]
+        return champion.weights
 
 
 def _finish(hold: Hold, sealed, news: dict) -> Version:

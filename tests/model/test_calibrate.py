@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model import evaluate, weights
-from model.calibrate import COVERAGE, REFUSED_DIGITS, calibrate
+from model.calibrate import COVERAGE, REFUSED_DIGITS, _groups, _mass, calibrate
 from model.network import MLP
 from model.verdict import DIGITS, Calibration, digit_set
 
@@ -72,3 +72,41 @@ def test_the_card_carries_it(calibrated, card):
     card = replace(card, hidden=network.hidden, outputs=network.outputs, calibration=calibration)
     assert weights.from_bytes(weights.to_bytes(network, card))[1].calibration == calibration
     assert Calibration.from_dict(calibration.as_dict()) == calibration
+
+
+@pytest.mark.parametrize(
+    "count, wrong, expected",
+    [
+        (0, 0, 1.0),  # nothing to calibrate on: every digit may be it
+        (48, 0, 1.0),  # too few for the promise
+        (49, 0, 0.0),
+        (99, 1, 0.0),  # ceil(100 * 0.98) = 98 of 99 must be held
+        (99, 2, 0.6),
+    ],
+)
+def test_the_sets_reach_as_far_as_the_promise_needs(count, wrong, expected):
+    """All digits but a few are read right, those with the true one second, after one of probability 0.6."""
+    likely = np.tile([0.6, 0.3] + [0.0125] * 8, (count, 1))
+    labels = np.array([1] * wrong + [0] * (count - wrong), int)
+    assert _mass(likely, labels) == pytest.approx(expected)
+
+
+def test_sets_are_no_wider_than_needed():
+    """Digits whose probabilities are exactly right: hesitant ones need more than one, confident ones do not."""
+    random = np.random.default_rng(4)
+    likely = np.concatenate((random.dirichlet([0.3] * 10, 4_000), np.tile([0.991] + [0.001] * 9, (4_000, 1))))
+    labels = np.array([random.choice(10, p=p / p.sum()) for p in likely])
+    hesitant, confident = (_mass(likely[group], labels[group]) for group in _groups(likely))
+    calibration = Calibration(COVERAGE, 1.0, hesitant, confident)
+    sets = [digit_set(p, calibration) for p in likely.tolist()]
+    held = np.array([label in digits for label, digits in zip(labels, sets, strict=True)])
+    for group in _groups(likely):
+        assert COVERAGE - 0.005 <= held[group].mean() <= COVERAGE + 0.015
+    assert all(len(digits) == 1 for digits in sets[4_000:])
+    assert 2 < np.mean([len(digits) for digits in sets[:4_000]]) < 8
+
+
+def test_nobodys_chance_is_spent(trained, small_mnist):
+    state = torch.get_rng_state()
+    calibrate(trained, small_mnist.validation)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -231,6 +231,29 @@ def test_other_presets_measure_the_test_set_only_at_the_end(run, quick, tmp_path
     assert weights.load(tmp_path / "s.safetensors")[1].preset == "standard"
 
 
+def test_fine_tuning_says_what_it_went_on_from(run, quick, tmp_path):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    assert run("train", "--preset", "seed", "--epochs", "1", "--out", first)[0] == 0
+    code, _, complaint = run("train", "--preset", "fine-tune", "--epochs", "1", "--from", first, "--out", second)
+    card = weights.load(second)[1]
+    assert code == 0 and complaint == ""
+    assert (card.preset, card.hidden, card.outputs) == ("fine-tune", (64, 64, 64), 10)
+    assert card.parent == weights.digest(first.read_bytes())
+    assert card.command.endswith(f"--from {card.parent[:12]}.safetensors")
+    assert weights.load(first)[1].parent is None
+
+
+def test_only_fine_tuning_goes_on_from_a_file(run, quick, tmp_path):
+    code, printed, complaint = run("train", "--preset", "seed", "--from", "x.safetensors", "--out", tmp_path / "s")
+    assert code == 2 and printed == "" and complaint.count("\n") == 1 and "begins anew" in complaint
+
+
+def test_weights_to_fine_tune_must_be_there(run, quick, tmp_path):
+    missing = tmp_path / "none.safetensors"
+    code, _, complaint = run("train", "--preset", "fine-tune", "--from", missing, "--out", tmp_path / "s")
+    assert code == 2 and complaint.count("\n") == 1 and str(missing) in complaint
+
+
 def test_train_writes_beside_the_caller_by_default(run, quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", "--preset", "seed", "--epochs", "1")[0] == 0

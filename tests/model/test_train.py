@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model import drawn
+from model import drawn, weights
 from model import train as training
 from model.mnist import Mnist, Split
 from model.network import MLP
@@ -123,6 +123,7 @@ def test_progress_rises_from_0_to_1(tiny, few, monkeypatch):
     assert {progress.epochs for progress in heard} == {3}
     assert [progress.epoch for progress in heard] == [0] + [1] * 11 + [2] * 11 + [3] * 11
     assert heard[0].seconds_left is None and heard[-1].seconds_left == 0
+    assert heard[0].train_loss is None and {type(progress.train_loss) for progress in heard[1:]} == {float}
     assert all(progress.seconds_left >= 0 for progress in heard[1:])
     assert heard[-1].history == result.history
     assert [len(progress.history) for progress in heard][::11] == [1, 2, 3, 4]
@@ -185,13 +186,21 @@ def test_drawings_teach_to_refuse(few):
     assert others.mean() > digits.mean() + 0.2
 
 
-def test_fine_tuning_goes_on_from_a_network(trained, small_mnist):
-    before = {name: value.clone() for name, value in trained.state_dict().items()}
-    result = train(Config("fine-tune", 2), small_mnist, start=trained)
-    assert result.network.hidden == trained.hidden and result.network.outputs == trained.outputs
-    assert result.history[0].validation_accuracy == pytest.approx(accuracy(trained, small_mnist.validation), abs=1e-6)
-    assert result.validation_accuracy >= result.history[0].validation_accuracy
-    assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
+@pytest.mark.parametrize("hidden, outputs", [((30,), 10), ((30, 20), 14)])
+def test_fine_tuning_goes_on_from_a_network(small_mnist, card, hidden, outputs):
+    """From weights as they are loaded: it learns more, and what it began with is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        begun = MLP(hidden, outputs)
+    card = replace(card, hidden=hidden, outputs=outputs)
+    start, _ = weights.from_bytes(weights.to_bytes(begun, card))
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    result = train(Config("fine-tune", 10), small_mnist, start=start)
+    assert (result.network.hidden, result.network.outputs) == (hidden, outputs)
+    assert result.history[0].validation_accuracy == pytest.approx(accuracy(start, small_mnist.validation), abs=1e-6)
+    assert result.validation_accuracy > result.history[0].validation_accuracy
+    assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
+    weights.to_bytes(result.network, card)
 
 
 @pytest.mark.parametrize("preset, start", [("fine-tune", None), ("seed", MLP((8,)))])
