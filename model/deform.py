@@ -22,7 +22,7 @@ FELT_SHARE = 0.15  # how many digits are written with a felt pen
 
 
 @dataclass(frozen=True)
-class Strength:
+class Ranges:
     """How far a deformation may go; each figure is the half-width of a uniform range unless it says otherwise."""
 
     rotation: float = math.radians(15)
@@ -30,7 +30,7 @@ class Strength:
     stretch: float = 0.25  # log of the ratio of width to height
     size: float = 0.06  # relative to the 20-pixel box
     shift: float = 1.0  # pixels
-    elastic: float = 1.0  # standard deviation in pixels at the control points
+    elastic: float = 1.0  # pixels: the greatest standard deviation of the control points' displacements
     thickness: float = 0.7  # blend towards the ink widened (or thinned) by one pixel on each side
     fade: float = 0.15  # log of the least factor on the ink
     gain: float = 0.5  # log of the greatest factor on the ink, clipped at full ink
@@ -45,9 +45,9 @@ class Deformer:
     deformed picture.
     """
 
-    def __init__(self, images: torch.Tensor, seed: int, strength: Strength | None = None):
+    def __init__(self, images: torch.Tensor, seed: int, ranges: Ranges | None = None):
         self.images = images
-        self.strength = strength or Strength()
+        self.ranges = ranges or Ranges()
         self.random = torch.Generator().manual_seed(seed)
         self.support = support_function(images)
         self.basis = _grid_basis()
@@ -66,11 +66,11 @@ class Deformer:
     def _felt(self, count: int) -> torch.Tensor:
         """By how many pixels each line is to be wider on both sides: (B,), most of them 0."""
         chosen = torch.rand(count, generator=self.random) < FELT_SHARE
-        return chosen * torch.rand(count, generator=self.random) * self.strength.felt
+        return chosen * torch.rand(count, generator=self.random) * self.ranges.felt
 
     def _linear_maps(self, index: torch.Tensor, felt: torch.Tensor) -> torch.Tensor:
         """Rotation, shear and stretch, scaled so that the mapped ink fills the box: (B, 2, 2)."""
-        s, n = self.strength, len(index)
+        s, n = self.ranges, len(index)
         angle, shear = self._uniform(n) * s.rotation, self._uniform(n) * s.shear
         ratio = torch.exp(self._uniform(n) * s.stretch / 2)
         cos, sin = torch.cos(angle), torch.sin(angle)
@@ -94,28 +94,29 @@ class Deformer:
         n = len(maps)
         a, b, c, d = maps.flatten(1).unbind(1)
         inverse = torch.stack((d, -b, -c, a), 1) / (a * d - b * c)[:, None]
-        shift = self._uniform(n, 2) * (self.strength.shift * 2 / SIDE)
+        shift = self._uniform(n, 2) * (self.ranges.shift * 2 / SIDE)
         noise = torch.randn((n, 2 * CONTROL_POINTS**2), generator=self.random)
-        amount = torch.rand((n, 1), generator=self.random) * (self.strength.elastic * 2 / SIDE)
+        amount = torch.rand((n, 1), generator=self.random) * (self.ranges.elastic * 2 / SIDE)
         # The grid is linear in all that is random: one matrix product makes it.
         return (torch.cat((inverse, shift, noise * amount), 1) @ self.basis).view(n, SIDE, SIDE, 2)
 
     def _penned(self, ink: torch.Tensor) -> torch.Tensor:
         """Another pen's line, a little wider or thinner."""
         n = len(ink)
-        amount = self._uniform(n, 1, 1) * self.strength.thickness
+        amount = self._uniform(n, 1, 1) * self.ranges.thickness
         # thinner ink is wider paper: turned over, widened and turned back
         side = torch.sign(amount)
         return torch.lerp(ink, _widened(ink * side) * side, amount.abs())
 
     def _faded(self, ink: torch.Tensor) -> torch.Tensor:
         """More or less ink."""
-        s = self.strength
+        s = self.ranges
         gain = torch.exp(torch.rand((len(ink), 1, 1), generator=self.random) * (s.gain + s.fade) - s.fade)
         return (ink * gain).clamp_(0, 1)
 
 
 def _felted(ink: torch.Tensor, felt: torch.Tensor) -> torch.Tensor:
+    """Each line (B, 28, 28) widened by `felt` (B,) pixels on both sides, in `ink` itself: most need nothing."""
     chosen = felt.nonzero()[:, 0]
     line, left = ink[chosen], felt[chosen, None, None]
     while len(chosen) and left.max() > 0:

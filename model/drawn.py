@@ -16,6 +16,7 @@ from model.verdict import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_SHARE = 0.35
+LOOSE = 7.0  # how far a skeleton's controls move, at most one standard deviation, on the field of 100
 
 
 def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,11 +72,12 @@ class _Artist:
 
     def several(self, count: int) -> np.ndarray:
         """Two to five digits side by side, seldom one below the other."""
-        forms = [_thinned(form) for shapes in skeletons.digits().values() for form in shapes[:20]]
+        forms = [_thinned(skeletons.skeleton(shape)) for shapes in skeletons.DIGITS.values() for shape in shapes]
         images = []
         for number, n in zip((2, 3, 4, 5), _shares(count, (10, 5, 3, 2)), strict=True):
             lines = [self._lines(forms, n) for _ in range(number)]
-            images.append(self._penned(self._beside(lines), self._width(n) * (1.0 if number < 3 else 0.7)))
+            # small digits close up under a wide pen
+            images.append(self._penned(self._beside(lines), self._width(n) * (1.0 if number == 2 else 0.7)))
         return np.concatenate(images)
 
     def _beside(self, lines: list[torch.Tensor]) -> torch.Tensor:
@@ -157,7 +159,7 @@ class _Artist:
             curve, controls = torch.from_numpy(forms[i].curve), torch.from_numpy(forms[i].controls)
             of_this = (chosen == i).nonzero().flatten()
             # where controls are dense, as in a font's letters, each may move less
-            loose = torch.rand((len(of_this), 1, 1), generator=self.random) * 7 * min(1, 8 / len(controls))
+            loose = torch.rand((len(of_this), 1, 1), generator=self.random) * LOOSE * min(1, 8 / len(controls))
             moved = controls + loose * torch.randn((len(of_this), *controls.shape), generator=self.random)
             line = torch.einsum("pc,ncd->npd", curve, moved)
             points[of_this, : len(curve)] = line
@@ -187,7 +189,7 @@ class _Artist:
 
     def _penned(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
         edge = self._between(0.8, 1.6, len(points))
-        return pen.draw(points, width, edge).numpy() if len(points) else np.zeros((0, 28, 28), np.uint8)
+        return pen.draw(points, width, edge).numpy()
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.random) * 2 - 1

@@ -1,7 +1,8 @@
 """Ink from lines: what a pen of some width leaves on the 28 x 28 field, as `picture.py` would have made it.
 
-A line comes as points half a pixel apart or closer; a pixel's ink falls from 1 to 0 across the pen's edge, by its
-distance to the nearest point. All pictures of a batch are drawn at once.
+A line comes as points at most a pixel apart, half the width of a usual pen: further apart it would bead. A pixel's
+ink falls from 1 to 0 across the pen's edge, by its distance to the nearest point. All pictures of a batch are drawn at
+once.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from model.deform import Deformer, Strength, support_function
+from model.deform import Deformer, Ranges, support_function
 
-NOTHING = Strength(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, felt=0)
+NOTHING = Ranges(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, felt=0)
 SOME = torch.arange(300)
 
 
@@ -40,8 +40,8 @@ def test_a_batch_is_what_the_network_takes(images):
 
 
 def test_the_strongest_deformation_stays_in_range(images):
-    strength = Strength(rotation=3, shear=1, stretch=1, size=1, shift=9, elastic=9, gain=5)
-    batch = Deformer(images, 0, strength).batch(SOME)
+    ranges = Ranges(rotation=3, shear=1, stretch=1, size=1, shift=9, elastic=9, gain=5)
+    batch = Deformer(images, 0, ranges).batch(SOME)
     assert batch.isfinite().all() and batch.min() >= 0 and batch.max() <= 1
 
 
@@ -57,8 +57,8 @@ def test_deformed_digits_keep_their_box_and_centre(images):
 
 def test_every_part_of_the_strength_deforms(images):
     still = Deformer(images, 3, NOTHING).batch(SOME)
-    for name, value in vars(Strength()).items():
-        moved = Deformer(images, 3, Strength(**vars(NOTHING) | {name: value})).batch(SOME)
+    for name, value in vars(Ranges()).items():
+        moved = Deformer(images, 3, Ranges(**vars(NOTHING) | {name: value})).batch(SOME)
         assert (moved - still).abs().mean() > 0.002, name
 
 
@@ -73,7 +73,7 @@ def test_rotation_alone_turns(images):
     """A bar turned by an exact angle and fitted into the box again: its direction, read off its second moments."""
     bar = torch.zeros(1, 28, 28, dtype=torch.uint8)
     bar[0, 4:24, 13:15] = 255
-    only_turn = Strength(**vars(NOTHING) | {"rotation": math.radians(30)})
+    only_turn = Ranges(**vars(NOTHING) | {"rotation": math.radians(30)})
     deformer = Deformer(bar, 5, only_turn)
     pictures = fields(deformer.batch(torch.zeros(200, dtype=torch.int64)))
     place = torch.arange(28.0) - 13.5
