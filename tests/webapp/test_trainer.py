@@ -2,13 +2,16 @@
 
 import threading
 
+import numpy as np
 import pytest
+from sqlalchemy import delete
 
-from model import strength
+from model import mnist, strength, weights
 from model.recognizer import SHIPPED
+from model.seal import Sealed
 from tests.webapp.versions import add_version, damaged
 from webapp import trainer
-from webapp.database import Run, Strength, Version
+from webapp.database import Promotion, Run, Strength, Version
 from webapp.jobs import Hold, Jobs
 from webapp.trainer import WorkerGone, measure_strength, train_run
 
@@ -83,11 +86,40 @@ def test_a_failed_measuring_loses_no_version(settings, database, jobs, broken, m
         assert "failed" in session.get(Strength, ended.version_id).error
 
 
+def fine_tuning(database):
+    run = Run(state="running", attempt=1, preset="fine-tune", epochs=1, seed=0, requested_by="a test")
+    with database.writing() as session:
+        session.add(run)
+    return run.id
+
+
+def ended(database, run_id):
+    with database.reading() as session:
+        return session.get(Run, run_id)
+
+
+def test_fine_tuning_goes_on_from_the_version_in_service(settings, database, few, monkeypatch):
+    some = mnist.load(settings.mnist_dir).subset(300)
+    monkeypatch.setattr(mnist, "load", lambda folder: some)
+    number = fine_tuning(database)
+    train_run(settings, Hold(database, number, 1), threading.Event())
+    run = ended(database, number)
+    assert (run.state, run.error) == ("finished", None)
+    assert run.history[0]["validation_accuracy"] > 0.97  # before the first step
+    with database.reading() as session:
+        card = session.get(Version, run.version_id).card
+    assert card["parent"] == weights.digest(SHIPPED.read_bytes())
+
+
+def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, database):
+    with database.writing() as session:
+        session.execute(delete(Promotion))
+    number = fine_tuning(database)
+    train_run(settings, Hold(database, number, 1), threading.Event())
+    assert ended(database, number).state == "failed"
+    assert "nothing to go on from" in ended(database, number).error
+
+
 def sealed(data):
     """The shipped weights as if they had just been trained."""
-    import numpy as np
-
-    from model import weights
-    from model.seal import Sealed
-
     return Sealed(data, weights.read_card(data), np.zeros((10_000, 10), np.float32))
