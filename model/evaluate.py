@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from model.verdict import DIGITS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from model.network import MLP
 
-DIGITS = 10
 BATCH = 1_000
 BINS = 15
+BESIDE = 0.02
+"""The share of digits refused at which networks are compared, each having a threshold of its own (calibrate's)."""
 
 _SCALE = 3
 _CAPTION = 20
@@ -68,6 +71,14 @@ def readings(
     return found, outliers
 
 
+def not_a_digit(outliers: np.ndarray) -> np.ndarray:
+    """Return float64 (N,), 0 to 1: the probability of no digit, of all reasons (N, 4) or (N, 0) together.
+
+    As `verdict.not_a_digit`, of many at once. Refused is what lies above a calibration's `refuse_above`.
+    """
+    return np.minimum(1, outliers.sum(1, dtype=np.float64))
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """What a network made of digits whose truth is known; accuracies are 0 to 1.
@@ -96,16 +107,18 @@ class Report:
 def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
     """Compare probabilities (N, 10) with labels (N,) of 0..9.
 
-    Between equal probabilities the smaller digit is the one read. Raises ValueError when N is 0 or differs.
+    Between equal probabilities the smaller digit is the one read. Where all ten are 0, as for a blank picture, none is
+    read: that is wrong, and in no column of the confusion. Raises ValueError when N is 0 or differs.
     """
     labels = np.asarray(labels)
     if len(labels) == 0 or probabilities.shape != (len(labels), DIGITS):
         raise ValueError(f"{len(labels)} labels do not match probabilities of shape {probabilities.shape}")
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
-    right = ranked == labels[:, None]
+    read = probabilities.any(1)
+    right = (ranked == labels[:, None]) & read[:, None]
     confusion = np.zeros((DIGITS, DIGITS), np.int64)
-    np.add.at(confusion, (labels, ranked[:, 0]), 1)
-    occurring = confusion.sum(1)
+    np.add.at(confusion, (labels[read], ranked[read, 0]), 1)
+    occurring = np.bincount(labels, minlength=DIGITS)
     return Report(
         count=len(labels),
         accuracy=float(right[:, 0].mean()),
@@ -136,12 +149,14 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     """Compare how sure the likeliest digit is with how often it is right: probabilities (N, 10), labels (N,) of 0..9.
 
     The bins divide 0 to 1 evenly; the error is their gap between confidence and accuracy, weighted by their count
-    (Guo et al., "On Calibration of Modern Neural Networks", 2017). Raises ValueError when N is 0 or differs.
+    (Guo et al., "On Calibration of Modern Neural Networks", 2017). Where all ten are 0, nothing is read, which is wrong
+    with confidence 0. Raises ValueError when N is 0 or differs.
     """
     labels = np.asarray(labels)
     if len(labels) == 0 or probabilities.shape != (len(labels), DIGITS):
         raise ValueError(f"{len(labels)} labels do not match probabilities of shape {probabilities.shape}")
-    confidence, right = probabilities.max(1).astype(float), probabilities.argmax(1) == labels
+    confidence = probabilities.max(1).astype(float)
+    right = (probabilities.argmax(1) == labels) & (confidence > 0)
     # a bin has its upper edge, so that 1 belongs to the last
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = [
@@ -165,7 +180,7 @@ def roc_area(inside: np.ndarray, outside: np.ndarray) -> float | None:
     return float((below + upto).sum() / (2 * len(inside) * len(outside)))
 
 
-def refused_beside(inside: np.ndarray, outside: np.ndarray, share: float = 0.02) -> float | None:
+def refused_beside(inside: np.ndarray, outside: np.ndarray, share: float = BESIDE) -> float | None:
     """Return how much of `outside`, 0 to 1, the lowest threshold refuses that refuses at most `share` of `inside`.
 
     Refused is a score above the threshold; scores (N,) and (M,). None where either is empty.

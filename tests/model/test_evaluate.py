@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import evaluate
+from model import evaluate, verdict
 
 
 def certain(digits):
@@ -86,6 +86,14 @@ def test_equal_probabilities_are_read_as_the_smaller_digit():
     assert report.accuracy == 1.0
 
 
+def test_a_blank_picture_is_read_as_no_digit():
+    likely = certain([0, 1, 2, 0])
+    likely[:3] = 0
+    report = evaluate.report(likely, np.array([0, 1, 2, 0]))
+    assert report.accuracy == report.top3_accuracy == 0.25
+    assert report.per_digit == [0.5, 0.0, 0.0, *[None] * 7] and report.confusion.sum() == 1
+
+
 def test_a_report_is_plain_json():
     report = evaluate.report(certain([3, 4]), np.array([3, 5], np.uint8))
     assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
@@ -142,6 +150,18 @@ def test_a_contact_sheet_marks_what_was_read_wrong(mnist):
 
 
 # Refusals
+
+
+def test_many_are_refused_as_one_is():
+    outliers = np.random.default_rng(3).dirichlet(np.full(5, 0.02), 2_000).astype(np.float32)[:, :4]
+    found = evaluate.not_a_digit(outliers)
+    assert found.dtype == np.float64 and found == pytest.approx([verdict.not_a_digit(row) for row in outliers.tolist()])
+    assert not evaluate.not_a_digit(np.zeros((3, 0), np.float32)).any()
+
+
+def test_the_probability_of_no_digit_is_never_above_one():
+    outliers = np.full((1, 4), np.nextafter(np.float32(0.25), np.float32(1)))
+    assert outliers.sum() > 1 and evaluate.not_a_digit(outliers) == 1
 
 
 def test_readings_are_the_digits_among_themselves_and_the_reasons_among_all(mnist):
@@ -230,6 +250,11 @@ def test_who_is_as_sure_as_right_has_no_calibration_error():
     found = evaluate.reliability(likely, labels)
     assert found.error == pytest.approx(0)
     assert found.bins == [evaluate.Bin(10, pytest.approx(0.7), pytest.approx(0.7))]
+
+
+def test_a_blank_picture_is_wrong_with_confidence_0():
+    found = evaluate.reliability(np.concatenate((np.zeros((1, 10)), np.eye(10)[:1])), np.array([0, 0]))
+    assert found.error == 0 and found.bins == [evaluate.Bin(1, 0, 0), evaluate.Bin(1, 1, 1)]
 
 
 def test_certainty_belongs_to_the_last_bin():
