@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from model import strokes
-from model.evaluate import DIGITS, Reliability, refused_beside, reliability, report, roc_area
+from model import chance, strokes
+from model.evaluate import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
 from model.picture import SIDE, digit_image
 from model.strokes import Drawing, Look
-from model.verdict import REASONS, UNCALIBRATED, Calibration, decide
+from model.verdict import DIGITS, REASONS, UNCALIBRATED, Calibration, digit_set
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `evaluate.readings`."""
@@ -28,19 +28,17 @@ Tell = Callable[[float], None]
 CURVE_DIGITS = 500
 OTHERS = 2_000
 PAIRS = 1_000
-REFUSED_DIGITS = 0.02
-CANVAS = 112
-# The non-digits must not be those that a network was trained against.
-OTHERS_SEED = 2**60
+# Pixels a side of a picture of a test digit; drawings have the page's own, strokes.CANVAS.
+SMALL_CANVAS = 112
 
 # Half the canvas for the ink's box of 20 pixels, and less where the digit needs room to move.
-HALF, THIRD = CANVAS / 2 / 20, CANVAS / 3 / 20
+HALF, THIRD = SMALL_CANVAS / 2 / 20, SMALL_CANVAS / 3 / 20
 # Lines are widened on a digit that fills the canvas: four of its pixels to one of MNIST's.
-WHOLE = CANVAS / SIDE
+WHOLE = SMALL_CANVAS / SIDE
 
 PENS = (10.0, 30.0)
 PAIR_SIZES, PAIR_PENS, PAIR_ANGLE = (0.15, 0.9), (4.0, 40.0), 15.0
-# Where size and pen both change, a pen wider than this share of the digit would leave a blot.
+# Where size and pen both change, a pen wider than this share of the digit may leave a blot.
 WIDEST_PEN = 0.25
 
 
@@ -57,8 +55,8 @@ class Curve:
 @dataclass(frozen=True)
 class Refusals:
     """What is refused, shares 0 to 1: of the test digits and of the drawn non-digits of each kind at the version's own
-    threshold; of all non-digits at the one that refuses 2 % of the digits. `area` is that under the ROC curve of
-    `not_a_digit`. The last two are None for a network that refuses nothing.
+    threshold; of all non-digits at the one that refuses 2 % of the digits (`evaluate.BESIDE`). `area` is that under the
+    ROC curve of `not_a_digit`. The last two are None for a network that refuses nothing.
     """
 
     digits: float
@@ -72,12 +70,12 @@ class Sets:
     """Whether the digits that verdicts name hold the true one, over the test digits that are not refused.
 
     `promised` is the stated coverage, `kept` the share that holds; `unsure` the share with more than one digit, and of
-    those alone `unsure_kept` and the mean number of digits, None where there is none.
+    those alone `unsure_kept` and the mean number of digits. Each is None where it would be of no digit at all.
     """
 
     promised: float
-    kept: float
-    unsure: float
+    kept: float | None
+    unsure: float | None
     unsure_kept: float | None
     unsure_size: float | None
 
@@ -87,8 +85,8 @@ class Strokes:
     """Real handwriting: `digits` and `others` are how many drawings, drawn at pens 10 to 30 on 280 x 280 pixels.
 
     Shares are 0 to 1. Digits and others are refused at the version's own threshold; `refused_beside` and `area` are as
-    in Refusals; all about others is None where there are none. `same` holds for each change the share of `pairs` in
-    which a digit and the changed digit have the same likeliest reading.
+    in Refusals; all about others is None where there are none. `same` holds for each change (PAIRED) the share of
+    `pairs` in which a digit and the changed digit have the same likeliest reading.
     """
 
     digits: int
@@ -142,6 +140,7 @@ class Answers:
 
 
 Ask = Callable[[Iterable[Image.Image]], Answers]
+Looks = Callable[[np.random.Generator], Look]
 
 
 def strength(
@@ -160,14 +159,15 @@ def strength(
     told = _Told(sum(len(change.levels) for change in CHANGES) * min(CURVE_DIGITS, len(labels)), on_progress)
     if drawings:
         told.total += stroke_pictures(drawings)
-    chosen = np.random.default_rng(seed).permutation(len(labels))[:CURVE_DIGITS]
+    chosen = _stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
     probabilities, outliers = read(images)
+    accepted = not_a_digit(outliers) <= calibration.refuse_above
     return Strength(
         seed=seed,
         digits=len(labels),
         accuracy=report(probabilities, labels).accuracy,
         reliability=reliability(probabilities, labels),
-        sets=_sets(probabilities, outliers, labels, calibration),
+        sets=_sets(probabilities[accepted], labels[accepted], calibration),
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
         curves=[_curve(read, change, images[chosen], labels[chosen], seed, told) for change in CHANGES],
@@ -183,46 +183,49 @@ def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
         blank = np.array([image is None for image in found], bool)
         empty = np.zeros((SIDE, SIDE), np.uint8)
         probabilities, outliers = read(np.stack([empty if image is None else image for image in found]))
-        scores = np.where(blank, 1, outliers.sum(1))
+        scores = np.where(blank, 1, not_a_digit(outliers))
         refused = blank | (scores > calibration.refuse_above)
         return Answers(np.where(blank[:, None], 0, probabilities), scores if outliers.shape[1] else None, refused)
 
     return ask
 
 
+def _stream(purpose: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng(chance.seed(f"strength, {purpose}", seed))
+
+
 # Verdicts on the test digits
 
 
-def _sets(probabilities: np.ndarray, outliers: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
-    rows = zip(probabilities.tolist(), outliers.tolist(), labels.tolist(), strict=True)
-    named = [(decide(digits, reasons, calibration)[1], label) for digits, reasons, label in rows]
-    accepted = [(digits, label) for digits, label in named if digits]
-    unsure = [(digits, label) for digits, label in accepted if len(digits) > 1]
+def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
+    rows = zip(probabilities.tolist(), labels.tolist(), strict=True)
+    named = [(digit_set(likely, calibration), label) for likely, label in rows]
+    unsure = [(digits, label) for digits, label in named if len(digits) > 1]
     return Sets(
         promised=calibration.coverage,
-        kept=_share(label in digits for digits, label in accepted) or 0.0,
-        unsure=len(unsure) / len(labels),
-        unsure_kept=_share(label in digits for digits, label in unsure),
-        unsure_size=_share(len(digits) for digits, _ in unsure),
+        kept=_mean(label in digits for digits, label in named),
+        unsure=_mean(len(digits) > 1 for digits, _ in named),
+        unsure_kept=_mean(label in digits for digits, label in unsure),
+        unsure_size=_mean(len(digits) for digits, _ in unsure),
     )
 
 
 def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: int) -> Refusals:
     from model import drawn  # draws with torch
 
-    images, reasons = drawn.others(OTHERS, seed + OTHERS_SEED)
-    digits, others = outliers.sum(1), read(images)[1].sum(1)
+    images, reasons = drawn.others(OTHERS, chance.seed("strength, others", seed))
+    digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
     able = bool(outliers.shape[1])
     return Refusals(
         digits=float((digits > calibration.refuse_above).mean()),
         others={reason: float(refused[reasons == DIGITS + i].mean()) for i, reason in enumerate(REASONS)},
-        beside=refused_beside(digits, others, REFUSED_DIGITS) if able else None,
+        beside=refused_beside(digits, others) if able else None,
         area=roc_area(digits, others) if able else None,
     )
 
 
-def _share(values: Iterable[float]) -> float | None:
+def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return float(np.mean(found)) if found else None
 
@@ -241,29 +244,30 @@ class Change:
 
 
 def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
-    """Ink enlarged onto the canvas, turned clockwise about its centre and moved by so many pixels of the canvas."""
-    cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
-    x, y = CANVAS / 2 + dx, CANVAS / 2 + dy
-    places = (cos, sin, SIDE / 2 - cos * x - sin * y, -sin, cos, SIDE / 2 + sin * x - cos * y)
+    """Ink enlarged onto the canvas, turned clockwise about the middle of its box and moved by so many of its pixels."""
     ink = Image.fromarray(image)
-    return ink.transform((CANVAS, CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BILINEAR)
+    left, top, right, bottom = ink.getbbox() or (0, 0, SIDE, SIDE)
+    cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
+    x, y = SMALL_CANVAS / 2 + dx, SMALL_CANVAS / 2 + dy
+    places = (cos, sin, (left + right) / 2 - cos * x - sin * y, -sin, cos, (top + bottom) / 2 + sin * x - cos * y)
+    return ink.transform((SMALL_CANVAS, SMALL_CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BILINEAR)
 
 
-def _moved(image: np.ndarray, level: float, chance: np.random.Generator) -> Image.Image:
-    direction = chance.uniform(0, 2 * math.pi)
-    distance = level / 100 * CANVAS
+def _moved(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
+    direction = random.uniform(0, 2 * math.pi)
+    distance = level / 100 * SMALL_CANVAS
     return _placed(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
 
 
-def _sized(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
-    return _placed(image, level / 100 * CANVAS / 20)
+def _sized(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
+    return _placed(image, level / 100 * SMALL_CANVAS / 20)
 
 
-def _rotated(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+def _rotated(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
     return _placed(image, HALF, level)
 
 
-def _rewidened(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+def _rewidened(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
     ink = np.asarray(_placed(image, WHOLE))
     strongest = np.maximum if level > 0 else np.minimum
     for _ in range(round(abs(level) * WHOLE / 2)):  # each gives or takes a pixel of the canvas on both sides of a line
@@ -272,13 +276,13 @@ def _rewidened(image: np.ndarray, level: float, _chance: np.random.Generator) ->
     return Image.fromarray(ink)
 
 
-def _noisy(image: np.ndarray, level: float, chance: np.random.Generator) -> Image.Image:
+def _noisy(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
     ink = np.asarray(_placed(image, HALF), np.float32)
-    grain = chance.standard_normal(ink.shape, np.float32) * (255 * level / 100)
+    grain = random.standard_normal(ink.shape, np.float32) * (255 * level / 100)
     return Image.fromarray((ink + grain).round().clip(0, 255).astype(np.uint8))
 
 
-def _blurred(image: np.ndarray, level: float, _chance: np.random.Generator) -> Image.Image:
+def _blurred(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
     return _placed(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF))
 
 
@@ -294,11 +298,11 @@ CHANGES = (
 
 def _curve(read: Read, change: Change, images: np.ndarray, labels: np.ndarray, seed: int, told: _Told) -> Curve:
     ask = asking(read)
-    chance = np.random.default_rng([seed, *change.name.encode()])
+    random = _stream(change.name, seed)
 
     def changed(level: float) -> Iterable[Image.Image]:
         for image in images:
-            yield ImageOps.invert(change.apply(image, level, chance))
+            yield ImageOps.invert(change.apply(image, level, random))
             told.step()
 
     accuracy = [float((ask(changed(level)).predicted == labels).mean()) for level in change.levels]
@@ -323,22 +327,18 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     others = [drawing for drawing in drawings if drawing.digit is None]
     if not digits:
         raise ValueError("there is no digit among the drawings")
-    chance = np.random.default_rng([seed, 1])
     labels = np.array([drawing.digit for drawing in digits])
 
-    def seen(looks: Iterable[tuple[Drawing, Look]]) -> Answers:
-        return ask(_pictures(looks, step))
+    def seen(name: str, drawings: Sequence[Drawing], look: Looks) -> Answers:
+        return ask(_pictures(drawings, look, _stream(f"strokes, {name}", seed), step))
 
-    read = seen((drawing, Look(pen=chance.uniform(*PENS))) for drawing in digits)
-    refused = seen((drawing, Look(pen=chance.uniform(*PENS))) for drawing in others) if others else None
+    read = seen("digits", digits, _penned)
+    refused = seen("others", others, _penned) if others else None
     able = refused is not None and read.not_a_digit is not None
     judged = report(read.probabilities, labels)
-    paired = [digits[i] for i in chance.permutation(len(digits))[:PAIRS]]
-    plain = seen((drawing, Look()) for drawing in paired).predicted
-    same = {
-        name: float((seen((drawing, change(chance)) for drawing in paired).predicted == plain).mean())
-        for name, change in PAIRED.items()
-    }
+    paired = [digits[i] for i in _stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
+    plain = seen("plain", paired, _plain).predicted
+    changed = {name: seen(name, paired, look).predicted for name, look in PAIRED.items()}
     return Strokes(
         digits=len(digits),
         others=len(others),
@@ -347,37 +347,53 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
         reliability=reliability(read.probabilities, labels),
         digits_refused=float(read.refused.mean()),
         others_refused=float(refused.refused.mean()) if refused else None,
-        refused_beside=refused_beside(read.not_a_digit, refused.not_a_digit, REFUSED_DIGITS) if able else None,
+        refused_beside=refused_beside(read.not_a_digit, refused.not_a_digit) if able else None,
         area=roc_area(read.not_a_digit, refused.not_a_digit) if able else None,
         pairs=len(paired),
-        same=same,
+        same={name: float(((plain == again) & (plain >= 0)).mean()) for name, again in changed.items()},
     )
 
 
-def _pictures(looks: Iterable[tuple[Drawing, Look]], step: Callable[[], None]) -> Iterable[Image.Image]:
-    for drawing, look in looks:
-        yield strokes.draw(drawing, look)
+def _pictures(
+    drawings: Sequence[Drawing], look: Looks, random: np.random.Generator, step: Callable[[], None]
+) -> Iterable[Image.Image]:
+    for drawing in drawings:
+        yield strokes.draw(drawing, look(random))
         step()
 
 
-def _somewhere(chance: np.random.Generator) -> Look:
-    return Look(x=chance.uniform(-1, 1), y=chance.uniform(-1, 1))
+def _plain(_random: np.random.Generator) -> Look:
+    return Look()
 
 
-def _everything(chance: np.random.Generator) -> Look:
-    size, pen = chance.uniform(*PAIR_SIZES), chance.uniform(*PAIR_PENS)
-    angle = chance.uniform(-PAIR_ANGLE, PAIR_ANGLE)
-    return replace(_somewhere(chance), size=size, pen=min(pen, WIDEST_PEN * size * strokes.CANVAS), angle=angle)
+def _penned(random: np.random.Generator) -> Look:
+    return Look(pen=random.uniform(*PENS))
 
 
-PAIRED: dict[str, Callable[[np.random.Generator], Look]] = {
+def _somewhere(random: np.random.Generator) -> Look:
+    return Look(x=random.uniform(-1, 1), y=random.uniform(-1, 1))
+
+
+def _everything(random: np.random.Generator) -> Look:
+    size, pen = random.uniform(*PAIR_SIZES), random.uniform(*PAIR_PENS)
+    return replace(_somewhere(random), size=size, pen=pen, angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE))
+
+
+def _everything_legible(random: np.random.Generator) -> Look:
+    look = _everything(random)
+    return replace(look, pen=min(look.pen, WIDEST_PEN * look.size * strokes.CANVAS))
+
+
+PAIRED: dict[str, Looks] = {
     "moved": _somewhere,
-    "size": lambda chance: Look(size=chance.uniform(*PAIR_SIZES)),
-    "pen": lambda chance: Look(pen=chance.uniform(*PAIR_PENS)),
-    "rotated": lambda chance: Look(angle=chance.uniform(-PAIR_ANGLE, PAIR_ANGLE)),
-    "all at once": _everything,
+    "size": lambda random: Look(size=random.uniform(*PAIR_SIZES)),
+    "pen": lambda random: Look(pen=random.uniform(*PAIR_PENS)),
+    "rotated": lambda random: Look(angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE)),
+    "all at once": _everything_legible,
+    "all at once, any pen": _everything,
 }
-"""How the second drawing of a pair differs from the first, which has the plain Look."""
+"""How the second drawing of a pair differs from the first, which has the plain Look. "All at once" keeps the pen within
+a quarter of the digit; "any pen" may draw a digit of 42 pixels with a pen of 40."""
 
 
 class _Told:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import evaluate, strength
+from model import chance, drawn, evaluate, strength
 from model.strokes import Drawing
 from model.verdict import REASONS, UNCALIBRATED, Calibration
 
@@ -123,10 +123,40 @@ def test_sets_keep_the_true_digit_as_often_as_said():
     assert found.kept == found.unsure_kept == 1.0  # the last one's set is 9 and 0
 
 
+def test_sets_are_judged_over_the_digits_that_are_not_refused():
+    def outliers(count):
+        return np.where(np.arange(count) % 2, 0.2, 0.0)[:, None] * np.ones(4)  # every other one is refused
+
+    calibration = Calibration(0.95, refuse_above=0.5, hesitant_mass=0.915)
+    labels = np.array([0, 1, 2, 3, 4, 5, 6, 7, 7, 9])  # of the even ones the last is wrong
+    found = strength.strength(knowing(outliers), calibration, np.zeros((10, 28, 28), np.uint8), labels).sets
+    assert found.unsure == 1 and found.kept == found.unsure_kept == 0.8
+
+
+def test_nothing_is_refused_at_a_threshold_of_one(digits):
+    def outliers(count):
+        return np.full((count, 4), np.nextafter(np.float32(0.25), np.float32(1)))  # together a little above 1
+
+    found = strength.strength(knowing(outliers), Calibration(refuse_above=1.0), *digits, DRAWINGS)
+    assert found.refusals.digits == 0 and set(found.refusals.others.values()) == {0}
+    assert found.strokes.digits_refused == found.strokes.others_refused == 0
+    assert found.sets.kept is not None
+
+
+def test_the_drawn_others_are_those_of_no_training(read, digits, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(strength, "CHANGES", ())
+    monkeypatch.setattr(drawn, "others", lambda count, seed, draw=drawn.others: seeds.append(seed) or draw(count, seed))
+    for seed in (0, 1):
+        strength.strength(read, UNCALIBRATED, *digits, seed=seed)
+    assert seeds == [chance.seed("strength, others", seed) for seed in (0, 1)]
+
+
 def test_a_version_that_refuses_every_digit_still_has_figures(digits):
     everything = knowing(outliers=lambda count: np.ones((count, 4), np.float32) / 4)
     found = strength.strength(everything, Calibration(0.98, refuse_above=0.5), *digits)
-    assert found.refusals.digits == 1 and found.sets.kept == 0 and found.refusals.area == 0.5
+    assert found.refusals.digits == 1 and found.refusals.area == 0.5
+    assert found.sets == strength.Sets(0.98, None, None, None, None)
 
 
 def test_progress_rises_to_the_whole(read, digits):
@@ -143,7 +173,7 @@ def test_a_change_leaves_a_digit_on_the_canvas(mnist, change):
     chance = np.random.default_rng(0)
     for level in change.levels:
         ink = change.apply(mnist.test.images[0].numpy(), level, chance)
-        assert ink.mode == "L" and ink.size == (strength.CANVAS, strength.CANVAS)
+        assert ink.mode == "L" and ink.size == (strength.SMALL_CANVAS, strength.SMALL_CANVAS)
         assert np.asarray(ink).max() > 60
 
 
@@ -157,10 +187,33 @@ def test_sizes_and_widths_are_what_they_say(mnist):
         dark = np.asarray(change.apply(bar, level, chance)) > 128
         return np.ptp(np.flatnonzero(dark.any(1))) + 1, np.ptp(np.flatnonzero(dark.any(0))) + 1
 
-    assert extent("size", 50)[0] == pytest.approx(0.5 * strength.CANVAS, abs=1.5)
-    assert extent("size", 90)[0] == pytest.approx(0.9 * strength.CANVAS, abs=1.5)
+    assert extent("size", 50)[0] == pytest.approx(0.5 * strength.SMALL_CANVAS, abs=1.5)
+    assert extent("size", 90)[0] == pytest.approx(0.9 * strength.SMALL_CANVAS, abs=1.5)
     plain, wider, thinner = (extent("line width", level)[1] for level in (0, 2, -2))
-    assert wider - plain == plain - thinner == 2 * strength.CANVAS / 28
+    assert wider - plain == plain - thinner == 2 * strength.SMALL_CANVAS / 28
+
+
+NOISELESS = [change for change in strength.CHANGES if change.name != "noise"]
+
+
+@pytest.mark.parametrize("change", NOISELESS, ids=lambda change: change.name)
+def test_no_change_cuts_a_real_digit_off(mnist, change):
+    chance = np.random.default_rng(0)
+    for image in mnist.test.images[:300].numpy():
+        for level in (change.levels[0], change.levels[-1]):
+            ink = np.asarray(change.apply(image, level, chance))
+            edge = np.concatenate((ink[0], ink[-1], ink[:, 0], ink[:, -1]))
+            assert not edge.any(), (change.name, level)
+
+
+def test_real_digits_have_the_size_asked_for(mnist):
+    (size,) = [change for change in strength.CHANGES if change.name == "size"]
+    for image in mnist.test.images[:300].numpy():
+        left, top, right, bottom = size.apply(image, 90, None).getbbox()
+        whole = 0.9 * strength.SMALL_CANVAS
+        assert max(right - left, bottom - top) == pytest.approx(whole, abs=6)  # a pixel of MNIST's is five of these
+        middle = np.array([left + right, top + bottom]) / 2
+        assert middle == pytest.approx(strength.SMALL_CANVAS / 2, abs=3)
 
 
 def test_pictures_without_ink_count_as_wrong(read):
@@ -170,6 +223,13 @@ def test_pictures_without_ink_count_as_wrong(read):
     assert answers.predicted[0] == -1 and answers.predicted[1] >= 0
     assert not answers.probabilities[0].any() and answers.not_a_digit is None
     assert answers.refused.tolist() == [True, False]
+
+
+def test_drawings_without_ink_are_read_as_nothing_and_like_nothing(read, monkeypatch):
+    monkeypatch.setattr(strength.strokes, "draw", lambda drawing, look: Image.new("L", (60, 60), 255))
+    zeros = [stroke(0, (0, 0), (0, 100))] * 3
+    found = strength.stroke_figures(strength.asking(read), zeros, 0, lambda: None)
+    assert found.accuracy == found.top3_accuracy == 0 and set(found.same.values()) == {0}
 
 
 # Strokes
@@ -188,7 +248,7 @@ def test_strokes_have_figures_of_their_own(with_strokes):
     found = with_strokes.strokes
     assert (found.digits, found.others, found.pairs) == (9, 2, 6)
     assert 0 < found.accuracy <= found.top3_accuracy <= 1
-    assert list(found.same) == ["moved", "size", "pen", "rotated", "all at once"]
+    assert list(found.same) == ["moved", "size", "pen", "rotated", "all at once", "all at once, any pen"]
     assert found.same["moved"] > 0.8
     assert found.refused_beside is found.area is None  # ten outputs refuse nothing
     assert found.digits_refused == found.others_refused == 0
@@ -210,3 +270,11 @@ def test_pairs_differ_in_what_they_say_and_in_nothing_else():
             differing = {field for field in plain if made[field] != plain[field]}
             assert differing == changed.get(name, set(plain))
             assert 0.15 <= made["size"] <= 0.9 and 4 <= made["pen"] <= 40 and abs(made["angle"]) <= 15
+
+
+def test_all_at_once_keeps_the_pen_within_a_quarter_of_the_digit_and_any_pen_does_not():
+    for name, capped in (("all at once", True), ("all at once, any pen", False)):
+        chance = np.random.default_rng(0)
+        looks = [strength.PAIRED[name](chance) for _ in range(300)]
+        widest = max(look.pen / (look.size * 280) for look in looks)
+        assert widest == pytest.approx(0.25) if capped else widest > 0.7
