@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from model import evaluate, mnist, strength, strokes
+from model import chance, evaluate, mnist, strength, strokes
 from model.strokes import CANVAS, Drawing, Look
 from model.verdict import DIGITS
 
@@ -37,14 +37,15 @@ AT_ONCE = 4
 WAITING = 8 * AT_ONCE
 SECONDS = 20
 OF_EACH_KIND = 50
+ANSWERED = ("verdict", "probabilities", "not_a_digit", "version")
 
 
 class ServerError(Exception):
-    """The server cannot be reached or does not read a picture; the message is one line."""
+    """The server cannot be reached or does not read a picture, or changes its version; the message is one line."""
 
 
 class Server:
-    """A running Inkling, asked about several pictures at once; `version` is the one that answered last."""
+    """A running Inkling, asked about several pictures at once; `version` is the one that answers, "" before it has."""
 
     def __init__(self, url: str):
         self.url, self.version = url.rstrip("/"), ""
@@ -57,13 +58,24 @@ class Server:
         self._pool.shutdown(cancel_futures=True)
 
     def ask(self, pictures: Iterable[Image.Image]) -> strength.Answers:
-        answers = list(self._answers(pictures))
-        blank = [0.0] * DIGITS
+        """Raises ServerError, also where another version answers than before: its figures would be nobody's."""
+        answers = [self._of_one_version(answer) for answer in self._answers(pictures)]
+        verdicts = np.array([answer["verdict"] for answer in answers])
+        scores = np.array([answer["not_a_digit"] for answer in answers], float)
         return strength.Answers(
-            np.array([answer["probabilities"] or blank for answer in answers]),
-            np.array([1.0 if answer["verdict"] == "blank" else answer["not_a_digit"] for answer in answers]),
-            np.array([answer["verdict"] in ("blank", "not_a_digit") for answer in answers]),
+            np.array([answer["probabilities"] or [0.0] * DIGITS for answer in answers]),
+            # a network that refuses nothing says 0 to everything
+            np.where(verdicts == "blank", 1.0, scores) if scores.any() else None,
+            np.isin(verdicts, ("blank", "not_a_digit")),
         )
+
+    def _of_one_version(self, answer: dict[str, Any]) -> dict[str, Any]:
+        self.version = self.version or answer["version"]
+        if answer["version"] != self.version:
+            raise ServerError(
+                f"{self.url} has changed from {self.version} to {answer['version']} in the middle; measure again"
+            )
+        return answer
 
     def _answers(self, pictures: Iterable[Image.Image]) -> Iterator[dict[str, Any]]:
         """In the order of the pictures, of which no more are drawn than wait to be sent."""
@@ -84,11 +96,10 @@ class Server:
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as response:
                 answer = json.load(response)
-                self.version = answer["version"]
-                return answer
+                return {name: answer[name] for name in ANSWERED}
         except urllib.error.HTTPError as error:
             raise ServerError(f"{self.url} answers {error.code}: {error.read(300).decode(errors='replace')}") from error
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ServerError(f"{self.url} does not answer as Inkling does: {error}") from error
 
 
@@ -102,46 +113,46 @@ def enlarged(images: np.ndarray, step: Callable[[], None]) -> Iterator[Image.Ima
 # What is no digit
 
 
-def blank(chance: np.random.Generator) -> Image.Image:
+def blank(random: np.random.Generator) -> Image.Image:
     return Image.new("L", (CANVAS, CANVAS), 255)
 
 
-def dot(chance: np.random.Generator) -> Image.Image:
-    return pen([(0, 0)], chance)
+def dot(random: np.random.Generator) -> Image.Image:
+    return pen([(0, 0)], random)
 
 
-def dash(chance: np.random.Generator) -> Image.Image:
-    return pen([(0, 0), (1, chance.uniform(-0.2, 0.2))], chance, size=chance.uniform(0.2, 0.5))
+def dash(random: np.random.Generator) -> Image.Image:
+    return pen([(0, 0), (1, random.uniform(-0.2, 0.2))], random, size=random.uniform(0.2, 0.5))
 
 
-def scribble(chance: np.random.Generator) -> Image.Image:
-    return pen(chance.uniform(0, 1, (chance.integers(15, 60), 2)), chance, size=chance.uniform(0.4, 0.9))
+def scribble(random: np.random.Generator) -> Image.Image:
+    return pen(random.uniform(0, 1, (random.integers(15, 60), 2)), random, size=random.uniform(0.4, 0.9))
 
 
-def filled_box(chance: np.random.Generator) -> Image.Image:
+def filled_box(random: np.random.Generator) -> Image.Image:
     picture = Image.new("L", (CANVAS, CANVAS), 255)
-    width, height = chance.uniform(0.2, 0.8, 2) * CANVAS
-    left, top = (CANVAS - width) * chance.uniform(), (CANVAS - height) * chance.uniform()
+    width, height = random.uniform(0.2, 0.8, 2) * CANVAS
+    left, top = (CANVAS - width) * random.uniform(), (CANVAS - height) * random.uniform()
     ImageDraw.Draw(picture).rectangle((left, top, left + width, top + height), 0)
     return picture
 
 
-def pen(points: Sequence, chance: np.random.Generator, size: float = 0.7) -> Image.Image:
-    look = Look(size, chance.uniform(*strength.PENS), x=chance.uniform(-1, 1), y=chance.uniform(-1, 1))
+def pen(points: Sequence, random: np.random.Generator, size: float = 0.7) -> Image.Image:
+    look = Look(size, random.uniform(*strength.PENS), x=random.uniform(-1, 1), y=random.uniform(-1, 1))
     return strokes.draw(Drawing(None, (np.array(points, float),)), look)
 
 
 def side_by_side(digits: list[Drawing]) -> Callable[[np.random.Generator], Image.Image]:
     """Two to four of the digits in a row, each as high as the others and a little apart."""
 
-    def draw(chance: np.random.Generator) -> Image.Image:
+    def draw(random: np.random.Generator) -> Image.Image:
         row, right = [], 0.0
-        for number in chance.integers(0, len(digits), chance.integers(2, 5)):
+        for number in random.integers(0, len(digits), random.integers(2, 5)):
             points = np.concatenate(digits[number].strokes)
             corner, height = points.min(0), max(np.ptp(points[:, 1]), 1)
             row += [(stroke - corner) / height + (right, 0) for stroke in digits[number].strokes]
             right = max(stroke[:, 0].max() for stroke in row) + 0.3
-        return strokes.draw(Drawing(None, tuple(row)), Look(0.85, chance.uniform(8, 16)))
+        return strokes.draw(Drawing(None, tuple(row)), Look(0.85, random.uniform(8, 16)))
 
     return draw
 
@@ -159,13 +170,13 @@ def figures(server: Server, drawings: list[Drawing], count: int | None, seed: in
     total = len(images) + strength.stroke_pictures(drawings) + len(kinds) * OF_EACH_KIND
     with tqdm(total=total, unit=" pictures", disable=None) as bar:
 
-        def drawn(draw: Callable[[np.random.Generator], Image.Image], number: int) -> Iterator[Image.Image]:
-            chance = np.random.default_rng([seed, 2, number])
+        def drawn(name: str, draw: Callable[[np.random.Generator], Image.Image]) -> Iterator[Image.Image]:
+            random = _stream(name, seed)
             for _ in range(OF_EACH_KIND):
-                yield draw(chance)
+                yield draw(random)
                 bar.update()
 
-        refused = {name: server.ask(drawn(draw, i)).refused.mean() for i, (name, draw) in enumerate(kinds.items())}
+        refused = {name: server.ask(drawn(name, draw)).refused.mean() for name, draw in kinds.items()}
         test = server.ask(enlarged(images, bar.update))
         found = strength.stroke_figures(server.ask, drawings, seed, bar.update)
     return [*_mnist_rows(test, labels), *_stroke_rows(found), *_drawn_rows(refused)]
@@ -192,7 +203,7 @@ def _stroke_rows(found: strength.Strokes) -> list[tuple[str, str, str, str]]:
         rows += [
             ("refused", others, percent(found.others_refused), ""),
             ("refused where 2 % of digits are", others, percent(found.refused_beside), "at least 90 %"),
-            ("area under the ROC curve", others, f"{found.area:.4f}", "0.98"),
+            ("area under the ROC curve", others, "-" if found.area is None else f"{found.area:.4f}", "0.98"),
         ]
     pairs = f"strokes, {found.pairs:,} pairs"
     return rows + [(f"same answer: {name}", pairs, percent(share), "98 %") for name, share in found.same.items()]
@@ -202,8 +213,8 @@ def _drawn_rows(refused: dict[str, float]) -> list[tuple[str, str, str, str]]:
     return [(f"{name} refused", f"drawn, {OF_EACH_KIND}", percent(share), "all") for name, share in refused.items()]
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def table(rows: list[tuple[str, str, str, str]]) -> str:
@@ -227,10 +238,16 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 
 def chosen(drawings: list[Drawing], count: int | None, seed: int) -> list[Drawing]:
-    """At most `count` digits and as many others, by chance."""
-    shuffled = [drawings[i] for i in np.random.default_rng(seed).permutation(len(drawings))]
+    """At most `count` digits and as many others, by chance; without `count`, all of them as they are."""
+    if count is None:
+        return drawings
+    shuffled = [drawings[i] for i in _stream("chosen", seed).permutation(len(drawings))]
     digits = [drawing for drawing in shuffled if drawing.digit is not None]
     return digits[:count] + [drawing for drawing in shuffled if drawing.digit is None][:count]
+
+
+def _stream(purpose: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng(chance.seed(f"recognition, {purpose}", seed))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -47,6 +47,7 @@ def test_the_table_names_every_goal(url, folder, capsys):
         assert words in table
     figures = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in table.splitlines()[2:]}
     assert figures["blank refused"] == "100.00 %" and figures["error"] == "0.00 %"
+    assert {"same answer: all at once", "same answer: all at once, any pen"} <= set(figures)
     assert told.startswith("v1 at http://127.0.0.1:")
 
 
@@ -60,6 +61,56 @@ def test_the_server_says_what_the_network_says(url, mnist_images):
     assert not answers.probabilities[-1].any() and answers.not_a_digit[-1] == 1
     assert answers.predicted[-1] == -1
     assert answers.refused.tolist() == [reading.verdict in ("blank", "not_a_digit") for reading in expected]
+
+
+class Answering(recognition.Server):
+    """A server that says what it is told to, in order."""
+
+    def __init__(self, *answers):
+        super().__init__("http://inkling")
+        self._given = iter(answers)
+
+    def _post(self, picture):
+        return next(self._given)
+
+
+def answer(version="v1", verdict="digit", score=0):
+    probabilities = [] if verdict == "blank" else [0.1] * 10
+    return {"version": version, "verdict": verdict, "probabilities": probabilities, "not_a_digit": score}
+
+
+PICTURE = Image.new("L", (280, 280), 255)
+
+
+def test_a_server_that_refuses_nothing_has_no_scores():
+    with Answering(answer(), answer(verdict="blank")) as server:
+        assert server.ask([PICTURE] * 2).not_a_digit is None
+    with Answering(answer(), answer(verdict="blank"), answer(score=0.3)) as server:
+        assert server.ask([PICTURE] * 3).not_a_digit.tolist() == [0, 1, 0.3]
+
+
+def test_figures_that_a_network_does_not_have_are_dashes():
+    with Answering(*[answer()] * 40) as server:
+        drawings = [Drawing(1, (np.array([[0.0, 0.0], [3.0, 90.0]]),)), Drawing(None, (np.zeros((1, 2)),))]
+        found = recognition.strength.stroke_figures(server.ask, drawings, 0, lambda: None)
+    reached = {what: figure for what, _, figure, _ in recognition._stroke_rows(found)}
+    assert reached["area under the ROC curve"] == reached["refused where 2 % of digits are"] == "-"
+
+
+def test_a_version_that_changes_in_the_middle_ends_the_run():
+    with Answering(answer(), answer(), answer("v2")) as server:
+        server.ask([PICTURE])
+        with pytest.raises(recognition.ServerError, match="changed from v1 to v2 in the middle"):
+            server.ask([PICTURE] * 2)
+        assert server.version == "v1"
+
+
+def test_drawings_are_shuffled_only_where_few_are_asked_for():
+    drawings = [Drawing(i % 10 if i < 60 else None, ()) for i in range(80)]
+    assert recognition.chosen(drawings, None, 3) == drawings
+    few = recognition.chosen(drawings, 7, 3)
+    assert [drawing.digit is None for drawing in few] == [False] * 7 + [True] * 7
+    assert few == recognition.chosen(drawings, 7, 3) != recognition.chosen(drawings, 7, 4)
 
 
 @pytest.fixture
