@@ -168,8 +168,11 @@ def _train_visibly(config: Config, data: mnist.Mnist, start: MLP | None) -> Resu
         def on_progress(progress: Progress) -> None:
             bar.update(100 * progress.fraction - bar.n)
 
+        ended = 0.0
+
         def on_epoch(epoch: Epoch, network: MLP) -> None:
-            line = _epoch_line(epoch, config.epochs)
+            nonlocal ended
+            line, ended = _epoch_line(epoch, config.epochs, epoch.seconds - ended), epoch.seconds
             if config.preset == "seed":  # the script measured the test set here; this only prints it
                 line += f"   test accuracy {_accuracy(network, data.test):.2%}"
             tqdm.write(line)
@@ -180,10 +183,10 @@ def _train_visibly(config: Config, data: mnist.Mnist, start: MLP | None) -> Resu
             raise UsageError(error) from error
 
 
-def _epoch_line(epoch: Epoch, epochs: int) -> str:
+def _epoch_line(epoch: Epoch, epochs: int, seconds: float) -> str:
     name = f"epoch {epoch.epoch} of {epochs}" if epoch.epoch else "before training"
     figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
-    return f"{name:<16}  {epoch.seconds:6.1f} s  validation {figures}"
+    return f"{name:<16}  {seconds:5.1f} s  validation {figures}"
 
 
 def _accuracy(network: MLP, split: mnist.Split) -> float:

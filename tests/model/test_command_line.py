@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -221,6 +222,8 @@ def test_the_seed_preset_prints_what_the_original_script_did(run, quick, tmp_pat
     assert [line.split("  ")[0] for line in lines[:5]] == begun
     shares = [float(line.rsplit(" ", 1)[1].rstrip("%")) for line in lines[:5] if "test accuracy" in line]
     assert len(shares) == 5 and shares[0] < 30 and shares[4] > 60
+    seconds = [float(re.search(r"([\d.]+) s  validation", line)[1]) for line in lines[:5]]
+    assert all(0 <= one < 60 for one in seconds) and max(seconds[1:]) < 3 * min(seconds[1:]) + 1  # an epoch's own time
 
 
 def test_other_presets_measure_the_test_set_only_at_the_end(run, quick, tmp_path):
