@@ -2,14 +2,17 @@
 
 import gzip
 import json
+import re
 import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from werkzeug.serving import make_server
 
-from benchmarks import recognition
+from benchmarks import forward, recognition, training
+from model import mnist
 from model.recognizer import SHIPPED, Recognizer
 from model.strokes import Drawing
 from webapp.services import services
@@ -136,3 +139,27 @@ def test_what_is_no_digit_is_drawn_with_ink_and_the_same_by_the_same_seed():
     for draw in (*kinds, recognition.side_by_side(digits)):
         first, second = (np.asarray(draw(np.random.default_rng(3))) for _ in range(2))
         assert np.array_equal(first, second) and (first < 128).any() and first.shape == (280, 280)
+
+
+def test_one_digits_time_is_printed_for_both_layouts(monkeypatch, capsys):
+    monkeypatch.setattr(forward, "DIGITS", 20)
+    monkeypatch.setattr(forward, "ROUNDS", 2)
+    monkeypatch.setattr("sys.argv", ["forward.py"])
+    threads = torch.get_num_threads()
+    forward.main()
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    assert "784-" in printed and printed.count(" us ") >= 2
+    times = [float(line.split()[2]) for line in printed.splitlines()[1:]]
+    assert all(1 < time < 1e5 for time in times)
+
+
+def test_both_ways_of_training_are_measured(monkeypatch, capsys):
+    some = mnist.load().subset(6_000)
+    monkeypatch.setattr(mnist, "load", lambda: some)
+    monkeypatch.setattr(training, "EPOCHS", 0)  # the original's two would take half a minute
+    monkeypatch.setattr("sys.argv", ["training.py", "--rounds", "1"])
+    training.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["the original loop", "--preset seed", "times as fast"]
+    assert 0 < int(re.search(r"take (\d+)%", lines[4])[1]) < 100
