@@ -66,6 +66,8 @@ class Jobs:
     def __init__(self, database: Database, settings: Settings):
         self._database = database
         self._children: set[subprocess.Popen] = set()
+        self._computing: set[tuple[str, int]] = set()
+        self._choosing = threading.Lock()
         self.stopping = threading.Event()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.huey = SqliteHuey(
@@ -182,7 +184,7 @@ class Jobs:
                 log.info("run %s had ended before its process %s", run_id, reason)
 
     def do_predictions(self, version_id: int) -> None:
-        """Computes a version's predictions in a child process, unless an earlier message has had that done."""
+        """Computes a version's predictions in a child process, unless an earlier message has had that done or does."""
         self._compute(Predictions, version_id)
 
     def do_strength(self, version_id: int) -> None:
@@ -190,12 +192,18 @@ class Jobs:
         self._compute(Strength, version_id)
 
     def _compute(self, table: type[Computed], version_id: int) -> None:
-        with self._database.reading() as session:
-            row = session.get(table, version_id)
-        if row is None or row.fraction == 1:
-            return
-        if self._child(table.__tablename__, str(version_id)):
-            log.error("the %s of v%s was not computed", table.__tablename__, version_id)
+        what = table.__tablename__, version_id
+        with self._choosing:  # a page that waits while no worker runs leaves one message after another
+            if what in self._computing:
+                return
+            self._computing.add(what)
+        try:
+            with self._database.reading() as session:
+                row = session.get(table, version_id)
+            if row is not None and row.fraction < 1 and self._child(table.__tablename__, str(version_id)):
+                log.error("could not compute the %s of v%s", *what)
+        finally:
+            self._computing.discard(what)
 
     def stop_children(self) -> None:
         """Ends the child processes: closing a child's input is the sign for it to put its run in order and go."""

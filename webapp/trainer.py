@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import sys
 import threading
@@ -198,7 +199,7 @@ def _compute(
 
     Raises WorkerGone where the worker has ended: nothing may be written any more.
     """
-    told_at = time.monotonic()
+    told_at = -math.inf
 
     def write(**values) -> None:
         with database.writing() as session:
@@ -214,6 +215,7 @@ def _compute(
             write(fraction=0.99 * done)
 
     try:
+        tell(0)  # what an earlier attempt has reached counts no more
         found = work(tell)
         tell(1)
         write(fraction=1.0, error=None, **found)

@@ -196,6 +196,23 @@ def test_what_is_computed_is_asked_for_once_until_it_is_stuck(jobs, monkeypatch,
     assert jobs.huey.pending_count() == 2
 
 
+@pytest.mark.parametrize(("ask", "do"), [("predict_test_set", "do_predictions"), ("measure_strength", "do_strength")])
+def test_what_a_worker_computes_it_does_not_compute_beside(jobs, monkeypatch, ask, do):
+    getattr(jobs, ask)(1)
+    children = []
+
+    def second_message_meanwhile(*arguments):
+        children.append(arguments)
+        getattr(jobs, do)(1)
+        return 0
+
+    monkeypatch.setattr(jobs, "_child", second_message_meanwhile)
+    getattr(jobs, do)(1)
+    assert len(children) == 1
+    getattr(jobs, do)(1)
+    assert len(children) == 2, "that one has ended, and the row says that there is no result yet"
+
+
 def test_a_finished_run_leaves_its_versions_strength_to_its_trainer(jobs, database):
     hold = claimed(jobs, database)
     made = version(0.5)

@@ -63,6 +63,13 @@ def test_a_failure_says_no_more_than_it_must(settings, database, jobs, broken):
     assert row(database, 1).error == "The computation failed; the server's log says why."
 
 
+def test_a_new_attempt_begins_at_nothing(settings, database, broken):
+    with database.writing() as session:
+        session.add(Strength(version_id=1, fraction=0.6))
+    measure_strength(settings, database, 1, threading.Event())
+    assert row(database, 1).fraction == 0
+
+
 def test_without_its_worker_it_writes_nothing(settings, database, jobs, few):
     jobs.measure_strength(1)
     gone = threading.Event()
