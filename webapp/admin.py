@@ -158,10 +158,11 @@ def version(version_id: int) -> Response | str:
     if not request.args.get("part") and not wants_page():
         return jsonify(version_as_json(found, measured, champion))
     other = champion if champion and champion.id != found.id else None
-    part = _strength_part(found, measured, other, services().jobs.measure_strength(other.id) if other else None)
+    other_measured = services().jobs.measure_strength(other.id) if other else None
+    part = _strength_part(found, measured, other, other_measured)
     if request.args.get("part"):
         return render_template("_strength.html", **part)
-    return render_template("version.html", page="admin", answers=other is None, **part)
+    return render_template("version.html", page="admin", answers=champion is not None and other is None, **part)
 
 
 @blueprint.post("/versions/<int:version_id>/promote")
@@ -266,16 +267,16 @@ def _part(run: Run | None, version: Version | None, champion: Version | None) ->
 
 
 def _strength_part(
-    version: Version, measured: Strength, other: Version | None, others: Strength | None
+    version: Version, measured: Strength, other: Version | None, other_measured: Strength | None
 ) -> dict[str, Any]:
     """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
-    figures, theirs = measured.figures, others.figures if others else None
-    waited_for = next((row for row in (measured, others) if row and row.fraction < 1 and not row.error), None)
+    figures, theirs = measured.figures, other_measured.figures if other_measured else None
+    waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
     return {
         "version": version,
         "measured": measured,
         "other": other,
-        "others": others,
+        "other_measured": other_measured,
         "theirs": theirs,
         "figures": figures,
         "waited_for": waited_for,

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import delete
 
 from model.mnist import DATA_SHA256
 from model.presets import PRESETS
@@ -12,7 +13,7 @@ from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.asking import INTERNALS, assert_error
 from tests.webapp.versions import add_version, damaged, figures, measured, promotions, turned
 from webapp import create_app
-from webapp.database import Run, Strength
+from webapp.database import Promotion, Run, Strength
 from webapp.door import ATTEMPTS_PER_ADDRESS
 from webapp.services import services
 
@@ -390,6 +391,14 @@ def test_a_version_stands_beside_the_champion(app, admin):
     assert services(app).jobs.huey.pending_count() == 0
 
 
+def test_where_no_version_answers_none_is_said_to(app, admin):
+    with services(app).database.writing() as session:
+        session.execute(delete(Promotion))
+    page = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert "answers now" not in page and "not in service" in page
+    assert 'formaction="/admin/versions/1/promote"' in page
+
+
 def test_the_champion_is_measured_for_the_sake_of_another(app, admin):
     number = add_version(services(app).database, turned(1))
     measured(services(app).database, number)
@@ -403,6 +412,7 @@ def test_a_version_that_could_not_be_measured_says_why(app, admin):
     measured(services(app).database, number, fraction=0.5, figures=None, error="MNIST is <gone>.")
     measured(services(app).database, 1)
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert f'role="status">The strength of v{number} could not be measured.' in page
     assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
     with services(app).database.writing() as session:
         session.get(Strength, number).figures, session.get(Strength, number).fraction = figures(), 1.0
