@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Server:
                 return {name: answer[name] for name in ANSWERED}
         except urllib.error.HTTPError as error:
             raise ServerError(f"{self.url} answers {error.code}: {error.read(300).decode(errors='replace')}") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
             raise ServerError(f"{self.url} does not answer as Inkling does: {error}") from error
 
 
@@ -149,7 +150,7 @@ def side_by_side(digits: list[Drawing]) -> Callable[[np.random.Generator], Image
         row, right = [], 0.0
         for number in random.integers(0, len(digits), random.integers(2, 5)):
             points = np.concatenate(digits[number].strokes)
-            corner, height = points.min(0), max(np.ptp(points[:, 1]), 1)
+            corner, height = points.min(0), np.ptp(points[:, 1]) or 1
             row += [(stroke - corner) / height + (right, 0) for stroke in digits[number].strokes]
             right = max(stroke[:, 0].max() for stroke in row) + 0.3
         return strokes.draw(Drawing(None, tuple(row)), Look(0.85, random.uniform(8, 16)))

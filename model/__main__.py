@@ -416,6 +416,7 @@ def _answer(name: str, reading: Reading) -> dict[str, Any]:
         "top": [{"digit": digit, "probability": share} for digit, share in reading.top],
         "probabilities": reading.probabilities,
         "not_a_digit": reading.not_a_digit,
+        "coverage": reading.coverage,
     }
 
 
@@ -447,7 +448,7 @@ def _in_words(answer: dict[str, Any]) -> str:
     if len(named) == 1:
         return f"It is {named[0]}"
     if len(named) > 4:
-        return f"Hard to tell: {', '.join(named[:3])} or another"
+        named[3:] = ["another"]
     words = f"{', '.join(named[:-1])} or {named[-1]}"
     return words[0].upper() + words[1:]
 

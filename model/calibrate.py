@@ -20,18 +20,19 @@ from model.verdict import DIGITS, Calibration, ranked
 COVERAGE = 0.98
 REFUSED_DIGITS = 0.01
 """The share of real digits that may be refused, for the sake of what is none."""
-TEMPERATURES = torch.logspace(-1, 1, 201, base=4)
+TEMPERATURES = torch.logspace(-3, 3, 301, base=2)
 
 
 @torch.no_grad()
 def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
     """A copy of the network with its temperature set, and the thresholds of its verdicts.
 
-    Temperature and sets come from `validation` (one digit or more) as it is, deformed, and as many digits that the
-    project draws: what people write on a page is like all of that. The threshold of refusal comes from `validation` as
-    it is: what the project draws is a guess at other hands, and real digits are those that must not be refused.
+    Temperature and sets come from `validation` (one digit or more); for a network that refuses, and so has learnt from
+    drawings, from the same deformed and as many drawn digits as well: what people write on a page is like all of that.
+    The threshold of refusal comes from `validation` as it is: what the project draws is a guess at other hands, and
+    real digits are those that must not be refused.
     """
-    inputs, labels = _digits(validation)
+    inputs, labels = _digits(validation, network.outputs > DIGITS)
     logits = network(inputs)
     temperature = min(TEMPERATURES.tolist(), key=lambda t: float(F.cross_entropy(logits[:, :DIGITS] / t, labels)))
     network = _cooled(network, temperature)
@@ -54,15 +55,14 @@ def _threshold(logits: torch.Tensor) -> float:
     return min(1.0, float(outliers.quantile(1 - REFUSED_DIGITS)))
 
 
-def _digits(validation: Split) -> tuple[torch.Tensor, torch.Tensor]:
-    everything = torch.arange(len(validation))
+def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    plain = to_tensor(validation.images)
+    if not and_drawn:
+        return plain, validation.labels
+    deformer = Deformer(validation.images, chance.seed("calibration, deformed"))
     images, labels = drawn.digits(len(validation), chance.seed("calibration"))
-    inputs = (
-        to_tensor(validation.images),
-        Deformer(validation.images, chance.seed("calibration, deformed")).batch(everything),
-        to_tensor(images),
-    )
-    return torch.cat(inputs), torch.cat((validation.labels, validation.labels, torch.from_numpy(labels)))
+    inputs = torch.cat((plain, deformer.batch(torch.arange(len(validation))), to_tensor(images)))
+    return inputs, torch.cat((validation.labels, validation.labels, torch.from_numpy(labels)))
 
 
 def _cooled(network: MLP, temperature: float) -> MLP:

@@ -105,14 +105,15 @@ class Deformer:
         n = len(ink)
         amount = self._uniform(n, 1, 1) * self.ranges.thickness
         # thinner ink is wider paper: turned over, widened and turned back
-        side = torch.sign(amount)
-        return torch.lerp(ink, _widened(ink * side) * side, amount.abs())
+        side = 1.0 - 2.0 * (amount < 0)
+        ink.mul_(side)
+        return ink.lerp_(_widened(ink), amount.abs()).mul_(side)
 
     def _faded(self, ink: torch.Tensor) -> torch.Tensor:
         """More or less ink."""
         s = self.ranges
         gain = torch.exp(torch.rand((len(ink), 1, 1), generator=self.random) * (s.gain + s.fade) - s.fade)
-        return (ink * gain).clamp_(0, 1)
+        return ink.mul_(gain).clamp_(0, 1)
 
 
 def _felted(ink: torch.Tensor, felt: torch.Tensor) -> torch.Tensor:

@@ -108,7 +108,7 @@ class _Artist:
             # all that counts of this zigzag is how its curve hangs between its corners
             zigzag = skeletons.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
             places = 100 * torch.rand((n, corners, 2), generator=self.random)
-            points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve), places)
+            points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve[::2]), places)
             images.append(self._penned(points, self._width(n)))
         return np.concatenate(images)
 
@@ -137,12 +137,12 @@ class _Artist:
         lines = 5 + (torch.rand((count, 1), generator=self.random) * 3).long()
         index = torch.minimum(torch.arange(7).expand(count, -1), lines - 1)
         ends = torch.gather(ends, 1, index[:, :, None, None].expand(-1, -1, 2, 2))
-        t = torch.linspace(0, 1, 50)[:, None]
+        t = torch.linspace(0, 1, 30)[:, None]
         points = ends[:, :, None, 0] * (1 - t) + ends[:, :, None, 1] * t
         return self._penned(self._bent(points.flatten(1, 2), 8.0), self._width(count))
 
     def _boxes(self, count: int) -> np.ndarray:
-        grid = torch.linspace(0, 100, 17)
+        grid = torch.linspace(0, 100, 13)
         filled = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), 2).view(-1, 2)
         stretch = torch.exp(self._uniform(count, 1, 2) * 0.6)
         return self._penned(self._bent(filled * stretch, 4.0), self._between(2.5, 5.0, count))

@@ -22,8 +22,20 @@ def draw(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch
     pen's in pixels, below 20, `edge` (N,) how many pixels the ink takes to fade. The ink, pen included, is fitted into
     the 20-pixel box, aspect kept, and the line's centre of mass placed on the centre of the field.
     """
-    parts = (values.split(CHUNK) for values in (_fitted(points, width), width, edge))
-    return torch.cat([_ink(*part) for part in zip(*parts, strict=True)])
+    lengths = _lengths(points)
+    points = _fitted(points, width)
+    images = torch.empty(len(points), SIDE, SIDE, dtype=torch.uint8)
+    # Lines of about the same length together; in a fixed order, since the last bit depends on the company.
+    for part in lengths.argsort(stable=True).split(CHUNK) if len(points) else ():
+        longest = int(lengths[part].amax())
+        images[part] = _ink(points[part, :longest], width[part], edge[part])
+    return images
+
+
+def _lengths(points: torch.Tensor) -> torch.Tensor:
+    """How many points each line has before it repeats its last one: int64 (N,)."""
+    moving = (points[:, 1:] != points[:, :-1]).any(2)
+    return 1 + (moving * torch.arange(1, points.shape[1])).amax(1)
 
 
 def _fitted(points: torch.Tensor, width: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from model import picture as road
 from model.verdict import DIGITS, TOP, Reason, Verdict, decide, not_a_digit, ranked
 
-SHIPPED = Path(__file__).parent / "shipped" / "standard.safetensors"
+SHIPPED = Path(__file__).parent / "shipped" / "mlp.safetensors"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Reading:
     `top` holds the three likeliest digits with their probabilities, best first, `probabilities` all ten (index =
     digit), given that it is a digit at all; both are empty for a blank picture. `digits` are those that the verdict
     names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability that
-    it is none, 0 to 1; `reason` says what it is then. `digit_image` is what the network saw, uint8 (28, 28).
+    it is none, 0 to 1; `reason` says what it is then. `coverage` is how many hesitant readings' `digits` hold the true
+    one, 0 to 1. `digit_image` is what the network saw, uint8 (28, 28).
     """
 
     verdict: Verdict
@@ -32,6 +33,7 @@ class Reading:
     top: tuple[tuple[int, float], ...] = ()
     probabilities: tuple[float, ...] = ()
     not_a_digit: float = 0.0
+    coverage: float | None = None
     digit_image: np.ndarray | None = None
 
 
@@ -66,7 +68,8 @@ class Recognizer:
         probabilities, outliers = self._probabilities(image)
         verdict, digits, reason = decide(probabilities, outliers, self._calibration)
         top = tuple((digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP])
-        return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), image)
+        coverage = self._calibration.coverage
+        return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), coverage, image)
 
     def _probabilities(self, image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The ten digits' probabilities, and those of each reason why it is no digit."""
@@ -88,7 +91,7 @@ def _checked(data: bytes):
     network, card = weights.from_bytes(data)
     inputs = torch.rand(8, 28 * 28, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        logits = network(inputs)
+        logits = torch.cat((network(inputs[:7]), network(inputs[7:])))  # one digit goes another way than several
     if logits.shape != (8, card.outputs) or not torch.isfinite(logits).all():
         raise weights.WeightsError("the network gives no finite probabilities")
     return network, card.calibration

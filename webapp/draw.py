@@ -14,7 +14,6 @@ from PIL import Image
 
 from model.picture import MAX_BYTES, PictureTooLarge, open_picture
 from model.recognizer import Reading
-from model.verdict import Calibration
 from webapp.errors import BadRequest
 from webapp.services import services
 
@@ -27,7 +26,7 @@ blueprint = Blueprint("draw", __name__)
 
 @blueprint.get("/")
 def page() -> str:
-    return render_template("draw.html", page="draw", coverage=Calibration.coverage)
+    return render_template("draw.html", page="draw")
 
 
 @blueprint.post("/predict")
@@ -78,6 +77,7 @@ def as_json(reading: Reading, version: str) -> dict[str, Any]:
         "top": [{"digit": digit, "probability": probability} for digit, probability in reading.top],
         "probabilities": reading.probabilities,
         "not_a_digit": reading.not_a_digit,
+        "coverage": reading.coverage,
         "digit_image": None if reading.digit_image is None else png_url(reading.digit_image),
         "version": version,
     }

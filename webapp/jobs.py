@@ -161,13 +161,19 @@ class Jobs:
     # What a worker does
 
     def redeliver(self) -> None:
-        """Sends the message of a waiting run again, in case it was lost with a worker."""
+        """Sends the message of a waiting run, or of a version not measured yet, again: it may be lost with a worker."""
+        now = time.time()
+        unmeasured = Strength.fraction < 1, Strength.error.is_(None), Strength.updated_at < now - STALE_SECONDS
         with self._database.reading() as session:
             waiting = session.scalar(
-                select(Run.id).where(Run.state == "queued", Run.created_at < time.time() - REDELIVER_SECONDS)
+                select(Run.id).where(Run.state == "queued", Run.created_at < now - REDELIVER_SECONDS)
             )
-        if waiting is not None and self.huey.pending_count() == 0:
-            self._ring(self._deliver_run, waiting)
+            version = session.scalar(select(Strength.version_id).where(*unmeasured))
+        if self.huey.pending_count() == 0:
+            if waiting is not None:
+                self._ring(self._deliver_run, waiting)
+            elif version is not None:
+                self._ring(self._deliver_strength, version)
 
     def do_run(self, run_id: int) -> None:
         """Claims the run and trains it in a child process, which stays the only one to write to it."""

@@ -11,7 +11,6 @@ const REFUSE_AFTER = 500; // ms: while the pen moves, half a digit looks like no
 
 export class Answer {
   #place;
-  #coverage;
   #verdict;
   #remark;
   #top;
@@ -21,13 +20,11 @@ export class Answer {
   #refusal = null;
 
   /**
-   * place: the element around all the others, whose data-coverage is the share of sets that hold the digit meant;
-   * verdict, remark: two lines of words; top: the ol with three places; bars: the list with ten rows; seen: the img;
+   * place: the element around all the others; verdict, remark: two lines of words; top: the ol with three places; bars: the list with ten rows; seen: the img;
    * version: the line that names it.
    */
   constructor({ place, verdict, remark, top, bars, seen, version }) {
     this.#place = place;
-    this.#coverage = Number(place.dataset.coverage);
     this.#verdict = verdict;
     this.#remark = remark;
     this.#top = [...top.children];
@@ -61,7 +58,7 @@ export class Answer {
   }
 
   #write(reading) {
-    const { verdict, remark } = inWords(reading, this.#coverage);
+    const { verdict, remark } = inWords(reading);
     this.#verdict.textContent = verdict;
     this.#remark.textContent = remark;
   }

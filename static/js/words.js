@@ -17,8 +17,8 @@ function listed(words) {
 }
 
 function oneOf(digits) {
-  if (digits.length > MOST_NAMED) return `Hard to tell: ${listed([...digits.slice(0, 3).map(withArticle), "another"])}`;
-  const words = listed(digits.map(withArticle));
+  const named = digits.length > MOST_NAMED ? [...digits.slice(0, 3).map(withArticle), "another"] : digits.map(withArticle);
+  const words = listed(named);
   return words[0].toUpperCase() + words.slice(1);
 }
 
@@ -28,17 +28,17 @@ function verdictOf({ verdict, digits }) {
   return verdict === "not_a_digit" ? "That does not look like a digit" : "";
 }
 
-function remarkOn({ verdict, reason }, coverage) {
-  if (verdict === "unsure") return `${Math.round(coverage * 100)} of 100 such answers hold the right digit.`;
+function remarkOn({ verdict, reason, coverage }) {
+  if (verdict === "unsure") return `${Math.round(coverage * 100)} of 100 doubtful answers hold the right digit.`;
   return REASONS[reason] ?? "";
 }
 
 /**
- * What a reading says, and a quieter remark on it (or ""): "A 4 or a 9", "98 of 100 such answers hold the right digit."
- * coverage, 0 to 1, is the share of sets that hold the digit meant. A blank sheet says nothing.
+ * What a reading says, and a quieter remark on it (or ""): "A 4 or a 9", "98 of 100 doubtful answers hold the right
+ * digit." A blank sheet says nothing.
  */
-export function inWords(reading, coverage) {
-  return { verdict: verdictOf(reading), remark: remarkOn(reading, coverage) };
+export function inWords(reading) {
+  return { verdict: verdictOf(reading), remark: remarkOn(reading) };
 }
 
 /** For the ear: "It is a 7, 98 percent", "A 4 or a 9", "That does not look like a digit. It is only a dot." */

@@ -436,7 +436,7 @@ def reading(verdict, digits=(), reason=None):
         (reading("unsure", (4, 9, 7, 1)), ["A 4, a 9, a 7 or a 1", "4  50.00%", "9  30.00%", "7  18.00%"]),
         (
             reading("unsure", (4, 9, 7, 1, 0)),
-            ["Hard to tell: a 4, a 9, a 7 or another", "4  50.00%", "9  30.00%", "7  18.00%"],
+            ["A 4, a 9, a 7 or another", "4  50.00%", "9  30.00%", "7  18.00%"],
         ),
         (reading("not_a_digit", reason="dot"), ["That does not look like a digit: it is only a dot"]),
         (reading("not_a_digit", reason="scribble"), ["That does not look like a digit: it looks like a scribble"]),

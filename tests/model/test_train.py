@@ -187,8 +187,10 @@ def test_drawings_teach_to_refuse(few):
 
 
 @pytest.mark.parametrize("hidden, outputs", [((30,), 10), ((30, 20), 14)])
-def test_fine_tuning_goes_on_from_a_network(small_mnist, card, hidden, outputs):
+def test_fine_tuning_goes_on_from_a_network(small_mnist, card, hidden, outputs, monkeypatch):
     """From weights as they are loaded: it learns more, and what it began with is left alone."""
+    faster = replace(PRESETS["fine-tune"], learning_rate=0.001)  # the weights here know nothing yet
+    monkeypatch.setitem(PRESETS, "fine-tune", faster)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         begun = MLP(hidden, outputs)

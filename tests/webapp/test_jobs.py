@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from model.presets import Config
-from webapp.database import Predictions, Promotion, Run, Version, champion_id
+from webapp.database import Predictions, Promotion, Run, Strength, Version, champion_id
 from webapp.jobs import LOST, STALE_SECONDS, Hold, LeaseLost, RunActive, promote_if_better
 from webapp.services import Services
 
@@ -230,6 +230,22 @@ def test_a_lost_message_is_sent_again(jobs, database):
     jobs.redeliver()
     jobs.redeliver()
     assert jobs.huey.pending_count() == 1
+
+
+@pytest.mark.parametrize(
+    "values, rings",
+    [({}, 1), ({"fraction": 1.0}, 0), ({"error": "MNIST is missing."}, 0), ({"updated_at": time.time() + 60}, 0)],
+)
+def test_a_measuring_that_its_worker_left_is_taken_up_again(jobs, database, values, rings):
+    jobs.measure_strength(1)
+    jobs.huey.flush()
+    with database.writing() as session:
+        row = session.get(Strength, 1)
+        for name, value in ({"updated_at": time.time() - 300} | values).items():
+            setattr(row, name, value)
+    jobs.redeliver()
+    jobs.redeliver()
+    assert jobs.huey.pending_count() == rings
 
 
 def test_a_late_message_leaves_finished_predictions_alone(jobs, database):

@@ -6,6 +6,7 @@ import json
 import struct
 import time
 import zlib
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_a_drawing_is_read(reader, image_format):
     assert response.status_code == 200 and response.mimetype == "application/json"
     answer = response.get_json()
     assert set(answer) == {
-        "verdict", "digits", "reason", "top", "probabilities", "not_a_digit", "digit_image", "version",
+        "verdict", "digits", "reason", "top", "probabilities", "not_a_digit", "coverage", "digit_image", "version",
     }  # fmt: skip
     assert answer["digits"] == [answer["top"][0]["digit"]] and answer["reason"] is None
     assert answer["verdict"] == "digit" and answer["version"] == "v1"
@@ -130,8 +131,9 @@ def test_a_blank_picture_is_blank_and_not_refused(app, client):
     assert (answer["verdict"], answer["not_a_digit"]) == ("blank", 0)
 
 
-def test_the_page_states_the_coverage_of_its_sets(reader):
-    assert f'data-coverage="{Calibration.coverage}"' in reader.get("/").get_data(as_text=True)
+def test_a_version_states_its_own_coverage(app, client):
+    version_that_says(app, replace(STRICT, coverage=0.9), d4=0.5, d9=0.4)
+    assert client.post("/predict", json=ONE).get_json()["coverage"] == 0.9
 
 
 def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):
@@ -153,7 +155,8 @@ def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):
 def test_a_blank_picture_is_an_answer_and_no_error(reader, picture):
     response = reader.post("/predict", json={"image": data_url(encoded(picture))})
     assert response.status_code == 200
-    nothing = {"top": [], "probabilities": [], "digits": [], "reason": None, "not_a_digit": 0.0, "digit_image": None}
+    nothing = {"top": [], "probabilities": [], "digits": [], "reason": None, "not_a_digit": 0.0}
+    nothing |= {"coverage": None, "digit_image": None}
     nothing |= {"verdict": "blank", "version": "v1"}
     assert response.get_json() == nothing
 

@@ -9,15 +9,18 @@ from sqlalchemy import select
 
 from model import weights
 from model.recognizer import SHIPPED, Recognizer
+from model.verdict import DIGITS
 from webapp.database import Database, Promotion, Strength, Version
 
 
 @functools.cache
 def turned(by: int) -> bytes:
-    """The shipped weights with the ten outputs turned: a network that reads every digit as that one `by` further on."""
+    """The shipped weights with the digits' outputs turned: every digit is read as that one `by` further on, and what
+    the shipped network refuses is refused."""
     network, card = weights.from_bytes(SHIPPED.read_bytes())
     last = network.layers[-1]
-    last.weight.data, last.bias.data = last.weight.data.roll(by, 0), last.bias.data.roll(by, 0)
+    for values in (last.weight.data, last.bias.data):
+        values[:DIGITS] = values[:DIGITS].roll(by, 0)
     return weights.to_bytes(network, card)
 
 
