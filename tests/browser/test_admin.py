@@ -11,10 +11,10 @@ from strokes import DIGITS, draw
 from tests.webapp.versions import figures
 from webapp.database import Database, Strength
 
-TRAINING_SECONDS = 90
+TRAINING_SECONDS = 150
 # Five on an idle machine; here the other tests run beside.
-CANCEL_SECONDS = 15
-CHANGE_OVER_SECONDS = 15
+CANCEL_SECONDS = 40
+CHANGE_OVER_SECONDS = 40
 
 
 def wait_for(driver, condition, seconds=10):

@@ -9,7 +9,7 @@ from strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 
 from model.verdict import Calibration
 
-ANSWER_SECONDS = 10
+ANSWER_SECONDS = 20
 
 # Every answer of the server, with the fields that a test has put into window.stubbed.
 STUB = """
