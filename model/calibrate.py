@@ -17,7 +17,7 @@ from model.network import MLP, fold
 from model.picture import to_tensor
 from model.verdict import DIGITS, Calibration, ranked
 
-COVERAGE = 0.98
+COVERAGE = Calibration.coverage
 REFUSED_DIGITS = 0.01
 """The share of real digits that may be refused, for the sake of what is none."""
 TEMPERATURES = torch.logspace(-3, 3, 301, base=2)

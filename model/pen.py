@@ -23,7 +23,7 @@ def draw(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch
     the 20-pixel box, aspect kept, and the line's centre of mass placed on the centre of the field.
     """
     lengths = _lengths(points)
-    points = _fitted(points, width)
+    points = _fitted(points, lengths, width)
     images = torch.empty(len(points), SIDE, SIDE, dtype=torch.uint8)
     # Lines of about the same length together; in a fixed order, since the last bit depends on the company.
     for part in lengths.argsort(stable=True).split(CHUNK) if len(points) else ():
@@ -38,14 +38,13 @@ def _lengths(points: torch.Tensor) -> torch.Tensor:
     return 1 + (moving * torch.arange(1, points.shape[1])).amax(1)
 
 
-def _fitted(points: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+def _fitted(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
     low, high = points.amin(1), points.amax(1)
     scale = (BOX - width) / (high - low).amax(1).clamp(min=1e-3)
     points = points * scale[:, None, None]
-    # not quite the centre of mass where points repeat, lines cross or their steps differ: no more than MNIST's rounding
-    fresh = torch.ones(points.shape[:2])
-    fresh[:, 1:] = (points[:, 1:] != points[:, :-1]).any(2).to(points.dtype)
-    centre = (points * fresh[:, :, None]).sum(1) / fresh.sum(1, keepdim=True)
+    # not quite the centre of mass where lines cross or their steps differ: no more than MNIST's rounding
+    own = torch.arange(points.shape[1]) < lengths[:, None]
+    centre = (points * own[:, :, None]).sum(1) / lengths[:, None]
     half = (width / 2)[:, None]
     shift = CENTRE - centre
     shift = shift.clamp(min=half - points.amin(1) - 0.5, max=SIDE - 0.5 - half - points.amax(1))

@@ -47,6 +47,9 @@ class Look:
     y: float = 0.0
 
 
+USUAL = Look()
+
+
 def read_folder(folder: Path | str) -> list[Drawing]:
     """The drawings of all files in the order of their names; raises StrokesError where there is none, or a bad one."""
     folder = Path(folder)
@@ -59,7 +62,7 @@ def read_folder(folder: Path | str) -> list[Drawing]:
     return drawings
 
 
-def draw(drawing: Drawing, look: Look = Look(), canvas: int = CANVAS) -> Image.Image:  # noqa: B008
+def draw(drawing: Drawing, look: Look = USUAL, canvas: int = CANVAS) -> Image.Image:
     """The drawing in dark ink on white paper: an L picture, `canvas` pixels a side. It stays inside where it fits."""
     turned = [_turned(stroke, look.angle) for stroke in drawing.strokes]
     everything = np.concatenate(turned)

@@ -20,8 +20,8 @@ export class Answer {
   #refusal = null;
 
   /**
-   * place: the element around all the others; verdict, remark: two lines of words; top: the ol with three places; bars: the list with ten rows; seen: the img;
-   * version: the line that names it.
+   * place: the element around all the others; verdict, remark: two lines of words; top: the ol with three places;
+   * bars: the list with ten rows; seen: the img; version: the line that names it.
    */
   constructor({ place, verdict, remark, top, bars, seen, version }) {
     this.#place = place;
