@@ -15,6 +15,7 @@ TRAINING_SECONDS = 150
 # Five on an idle machine; here the other tests run beside.
 CANCEL_SECONDS = 40
 CHANGE_OVER_SECONDS = 40
+EPOCHS = 24  # of the quickest preset: long enough to be watched, few enough for a dot each
 
 
 def wait_for(driver, condition, seconds=10):
@@ -95,20 +96,28 @@ def test_a_wrong_password_is_refused(browser, server):
     assert browser.current_url.endswith("/admin/sign-in")
 
 
+def under_way(driver):
+    """The number of epochs and the focused element's id, read at one moment; None before there is progress."""
+    return driver.execute_script(
+        "const bar = document.querySelector('#run progress');"
+        "if (!bar || bar.value === 0) return null;"
+        "const [said] = document.querySelector('.run-state').textContent.match(/of \\d+/) ?? [''];"
+        "return [said, document.activeElement.id];"
+    )
+
+
 def test_a_version_is_trained_watched_and_promoted(admin, server):
     shipped = find(admin, "#champion").get_attribute("data-version")
-    start_run(admin, "seed", "1")
+    start_run(admin, "seed", str(EPOCHS))
     address = admin.current_url
     admin.execute_script("window.sameDocument = true; document.getElementById('cancel').focus()")
 
-    wait_for(admin, lambda d: "epoch 1 of 1" in find(d, ".run-state").text, TRAINING_SECONDS)
-    wait_for(admin, lambda d: float(find(d, "#run progress").get_attribute("value")) > 0)
-    assert admin.switch_to.active_element.get_attribute("id") == "cancel"  # the page changed around it
+    wait_for(admin, lambda d: under_way(d) == [f"of {EPOCHS}", "cancel"], TRAINING_SECONDS)  # around what has the focus
     wait_for(admin, lambda d: run_state(d) == "finished", TRAINING_SECONDS)
     assert admin.execute_script("return window.sameDocument")
     accuracy, loss = admin.find_elements(By.CSS_SELECTOR, ".chart")
-    assert len(accuracy.find_elements(By.TAG_NAME, "circle")) == 2
-    assert len(loss.find_elements(By.TAG_NAME, "circle")) == 3  # there is no training loss before training
+    assert len(accuracy.find_elements(By.TAG_NAME, "circle")) == EPOCHS + 1
+    assert len(loss.find_elements(By.TAG_NAME, "circle")) == 2 * EPOCHS + 1  # no training loss before training
 
     run = server.get(address.removeprefix(server.url))
     version = run["version"].removeprefix("v")
