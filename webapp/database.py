@@ -8,13 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, create_engine, event, select, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    create_engine,
+    event,
+    false,
+    select,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS = 5
 ACTIVE = ("queued", "running")
-ENDED = ("finished", "failed", "cancelled")
+REVIEW_STATES = ("received", "approved", "refused")
+NO_DIGIT = 10
+"""The label of a correction that says: this is no digit."""
+ENDED = ("finished", "failed", "cancelled", "lost")
 
 
 class Base(DeclarativeBase):
@@ -47,9 +62,21 @@ class Promotion(Base):
     __tablename__ = "promotion"
     id: Mapped[int] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    from_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # the champion until then
     at: Mapped[float] = mapped_column(default=time.time)
     by: Mapped[str]
     why: Mapped[str]
+
+
+class Comparison(Base):
+    """A challenger measured against the champion of that time: `model.evidence.Evidence.as_dict()`."""
+
+    __tablename__ = "comparison"
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
+    champion_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    at: Mapped[float] = mapped_column(default=time.time)
+    passed: Mapped[bool]
+    evidence: Mapped[dict]
 
 
 class Run(Base):
@@ -62,11 +89,14 @@ class Run(Base):
     preset: Mapped[str]
     epochs: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
+    corrections: Mapped[bool] = mapped_column(default=False, server_default=false())  # the approved ones
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # whose weights fine-tuning goes on from
     requested_by: Mapped[str]
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     attempt: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0, server_default="0")  # attempts that ended without a word
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict] = mapped_column(default=dict)
@@ -83,6 +113,69 @@ class Run(Base):
             sqlite_where=text("state IN ('queued', 'running')"),
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
+    )
+
+
+class Checkpoint(Base):
+    """Where a run under way stands after its last epoch: what the next attempt goes on from. Gone when the run ends."""
+
+    __tablename__ = "checkpoint"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    at: Mapped[float] = mapped_column(default=time.time)
+    data: Mapped[bytes]
+
+
+class Correction(Base):
+    """A drawing with what its author meant by it, kept because the author said so.
+
+    `meant` and `label` are 0 to 9, or NO_DIGIT: what the author said, and what the reviewer made of it. `source` is a
+    keyed digest of the sender's address. A correction that is nearly the same as an earlier one of another source is
+    its twin: reviewed with it, and learnt from once.
+    """
+
+    __tablename__ = "correction"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[float] = mapped_column(default=time.time, index=True)
+    source: Mapped[str] = mapped_column(index=True)
+    receipt_sha256: Mapped[str] = mapped_column(unique=True)  # of the secret in the receipt's address
+    meant: Mapped[int]
+    label: Mapped[int]
+    digit_image: Mapped[bytes]  # uint8 (28, 28)
+    picture: Mapped[bytes] = mapped_column(deferred=True)  # a PNG of our own making
+    answered: Mapped[dict]  # verdict, digits, reason, top, not_a_digit, as POST /predict answers
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # which answered; None for an imported one
+    held_out: Mapped[bool]  # never learnt from: for comparing versions
+    state: Mapped[str] = mapped_column(default="received", index=True)  # of REVIEW_STATES
+    reason: Mapped[str | None]  # why it was refused
+    twin_of: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
+    suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
+    doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
+
+
+class Review(Base):
+    """One decision about one correction, with what it replaced; decisions taken together share a `batch`."""
+
+    __tablename__ = "review"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch: Mapped[str] = mapped_column(index=True)
+    at: Mapped[float] = mapped_column(default=time.time)
+    by: Mapped[str]
+    correction_id: Mapped[int] = mapped_column(ForeignKey("correction.id", ondelete="CASCADE"), index=True)
+    state: Mapped[str]
+    label: Mapped[int]
+    reason: Mapped[str | None]
+    state_before: Mapped[str]
+    label_before: Mapped[int]
+    reason_before: Mapped[str | None]
+
+
+class RunCorrection(Base):
+    """Which approved corrections a run learns from or, held out, is compared by; chosen when it first begins."""
+
+    __tablename__ = "run_correction"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    correction_id: Mapped[int] = mapped_column(
+        ForeignKey("correction.id", ondelete="CASCADE"), primary_key=True, index=True
     )
 
 

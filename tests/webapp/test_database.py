@@ -72,19 +72,23 @@ def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(
     assert "strength" not in schema(database)
     statements = (
         "INSERT INTO version (id, created_at, source, run_id, preset, sha256, weights, card, validation_accuracy)"
-        " VALUES (7, 1.5, 'run', 3, 'seed', 'abc', x'0102', '{\"epochs\": 2}', 0.97)",
+        " VALUES (7, 1.5, 'run', 3, 'seed', 'abc', x'0102', '{\"epochs\": 2}', 0.97),"
+        " (8, 1.6, 'run', 4, 'seed', 'def', x'0304', '{}', 0.98)",
         "INSERT INTO promotion (version_id, at, \"by\", why) VALUES (7, 2.5, 'a test', 'why not')",
+        "INSERT INTO promotion (version_id, at, \"by\", why) VALUES (8, 3.5, 'a test', 'it was better')",
         "INSERT INTO predictions (version_id, updated_at, fraction, probabilities) VALUES (7, 2.5, 1.0, x'03')",
+        "INSERT INTO run (kind, state, preset, epochs, seed, requested_by, created_at, attempt, cancel_requested,"
+        " progress, history) VALUES ('retrain', 'queued', 'seed', 2, 0, 'a test', 4.5, 0, 0, '{}', '[]')",
     )
     with database.writing() as session:
-        session.add(run())
         for statement in statements:
             session.execute(text(statement))
     database.upgrade()
     with database.reading() as session:
         kept = session.get(Version, 7)
         assert (kept.weights, kept.card, kept.validation_accuracy) == (b"\1\2", {"epochs": 2}, 0.97)
-        assert session.scalar(select(Promotion.version_id)) == 7
+        promoted = session.execute(select(Promotion.from_id, Promotion.version_id).order_by(Promotion.id)).all()
+        assert promoted == [(None, 7), (7, 8)]
         assert session.get(Predictions, 7).probabilities == b"\3"
         assert session.scalars(select(Run.state)).all() == ["queued"]
         assert session.get(Strength, 7) is None
