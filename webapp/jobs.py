@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from model.presets import Config
-from webapp.database import ACTIVE, Database, Predictions, Promotion, Run, Strength, Version, champion_id
+from webapp.database import ACTIVE, Correction, Database, Predictions, Promotion, Run, Strength, Version, champion_id
 from webapp.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Jobs:
         self._deliver_run = self.huey.task()(self.do_run)
         self._deliver_predictions = self.huey.task()(self.do_predictions)
         self._deliver_strength = self.huey.task()(self.do_strength)
+        self._deliver_suspicion = self.huey.task()(self.do_suspicion)
 
     # What the web asks for
 
@@ -122,6 +124,10 @@ class Jobs:
         """The row of a version's strength report, asked for likewise."""
         return self._asked(Strength, version_id, self._deliver_strength)
 
+    def score_corrections(self) -> None:
+        """Has a worker judge how suspicious the corrections are that wait for review and were not judged yet."""
+        self._ring(self._deliver_suspicion)
+
     def _asked(self, table: type[Computed], version_id: int, deliver: Callable[[int], object]) -> Computed:
         with self._database.reading() as session:
             row = session.get(table, version_id)
@@ -151,10 +157,10 @@ class Jobs:
             session.execute(update(Run).where(*lost).values(state="failed", error=LOST, ended_at=now))
         log.warning("a run was given up: its lease ran out")
 
-    def _ring(self, deliver: Callable[[int], object], number: int) -> None:
+    def _ring(self, deliver: Callable[..., object], *numbers: int) -> None:
         """Sends a message. One that cannot be sent is as good as lost, and delivered again later like any other."""
         try:
-            deliver(number)
+            deliver(*numbers)
         except sqlite3.Error as error:
             log.error("the queue does not take a message: %s", error)
 
@@ -197,19 +203,37 @@ class Jobs:
         """Measures a version's strength likewise."""
         self._compute(Strength, version_id)
 
-    def _compute(self, table: type[Computed], version_id: int) -> None:
-        what = table.__tablename__, version_id
-        with self._choosing:  # a page that waits while no worker runs leaves one message after another
-            if what in self._computing:
+    def do_suspicion(self) -> None:
+        """Judges the corrections that were not judged yet, likewise."""
+        unjudged = select(Correction.id).where(Correction.state == "received", Correction.suspicion.is_(None))
+        with self._once("suspicion") as mine:
+            if not mine:
                 return
-            self._computing.add(what)
-        try:
+            with self._database.reading() as session:
+                waiting = session.scalar(unjudged.limit(1))
+            if waiting is not None and self._child("suspicion", "0"):
+                log.error("could not judge the corrections")
+
+    def _compute(self, table: type[Computed], version_id: int) -> None:
+        with self._once(table.__tablename__, version_id) as mine:
+            if not mine:
+                return
             with self._database.reading() as session:
                 row = session.get(table, version_id)
             if row is not None and row.fraction < 1 and self._child(table.__tablename__, str(version_id)):
-                log.error("could not compute the %s of v%s", *what)
+                log.error("could not compute the %s of v%s", table.__tablename__, version_id)
+
+    @contextmanager
+    def _once(self, *what) -> Iterator[bool]:
+        """Whether this is the only one at it: a page that waits while no worker runs leaves one message after another."""
+        with self._choosing:
+            mine = what not in self._computing
+            self._computing.add(what)
+        try:
+            yield mine
         finally:
-            self._computing.discard(what)
+            if mine:
+                self._computing.discard(what)
 
     def stop_children(self) -> None:
         """Ends the child processes: closing a child's input is the sign for it to put its run in order and go."""

@@ -3,6 +3,7 @@
     python -m webapp.trainer run ID ATTEMPT
     python -m webapp.trainer predictions VERSION
     python -m webapp.trainer strength VERSION
+    python -m webapp.trainer suspicion 0
 
 It reads nothing from its standard input but the end of it, which says that the worker has gone: then it puts its row in
 order and ends. So a training never outlives its worker, and dies with it in order even when the worker is killed.
@@ -247,6 +248,10 @@ def main(arguments: list[str]) -> None:
             predict_test_set(settings, database, int(number), worker_gone)
         elif what == "strength":
             measure_strength(settings, database, int(number), worker_gone)
+        elif what == "suspicion":
+            from webapp.suspicion import score_waiting
+
+            score_waiting(settings, database, worker_gone)
         else:
             try:
                 train_run(settings, Hold(database, int(number), int(attempt[0])), worker_gone)
