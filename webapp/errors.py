@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from model.mnist import MnistMissing
 from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
+from webapp.corrections import TooManyCorrections
 from webapp.door import NotSignedIn, TooManyAttempts
 from webapp.jobs import RunActive
 from webapp.live import NoChampion
@@ -41,6 +42,7 @@ STATUS = (
     (PictureError, 400, "not_a_picture"),
     (NotSignedIn, 401, "not_signed_in"),
     (TooManyAttempts, 429, "too_many_attempts"),
+    (TooManyCorrections, 429, "too_many_corrections"),
     (RunActive, 409, "run_active"),
     (NoChampion, 503, "no_version"),
     (WeightsError, 503, "no_version"),

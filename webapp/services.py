@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
+from webapp.corrections import Corrections
 from webapp.database import Database
 from webapp.door import Door
 from webapp.jobs import Jobs
@@ -20,12 +21,14 @@ class Services:
     live: Live
     jobs: Jobs
     door: Door
+    corrections: Corrections
 
     @classmethod
     def open(cls, settings: Settings) -> Services:
         database = Database(settings.database_url)
         jobs = Jobs(database, settings)
-        return cls(settings, database, Live(database, jobs.reap), jobs, Door(database))
+        live = Live(database, jobs.reap)
+        return cls(settings, database, live, jobs, Door(database), Corrections(database, settings))
 
 
 def services(app: Flask | None = None) -> Services:

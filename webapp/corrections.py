@@ -1,0 +1,261 @@
+"""Corrections: drawings that their authors sent with what they meant. Kept, folded, followed by a receipt, deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import time
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from webapp.database import NO_DIGIT, Correction, Database, Review
+from webapp.settings import Settings
+
+SIDE = 28
+
+PER_SOURCE, SOURCE_WINDOW_SECONDS = 60, 3600
+IN_ALL, ALL_WINDOW_SECONDS = 2_000, 24 * 3600
+MOST_WAITING = 5_000
+WAITING_RETRY_SECONDS = 3600
+
+# So many of the latest corrections are looked through for one that is nearly the same.
+CANDIDATES = 500
+# Cosine of two slightly blurred digit images from which on they count as the same drawing.
+NEARLY_SAME = 0.98
+
+# Every so many sources one is held out of training, with all that it sends.
+HELD_OUT_EVERY = 5
+
+
+class TooManyCorrections(Exception):
+    """A limit is reached; `retry_after` says in how many seconds another correction may be sent."""
+
+    def __init__(self, message: str, retry_after: int):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Kept(NamedTuple):
+    """What became of a correction that was sent: its row, the receipt's secret, and whether the row is new."""
+
+    correction: Correction
+    secret: str
+    is_new: bool
+
+
+class Corrections:
+    """Everything about them is rows in the database, and every decision is taken in the transaction that writes."""
+
+    def __init__(self, database: Database, settings: Settings):
+        self._database = database
+        self._key = settings.secret_key.encode()
+
+    def add(
+        self,
+        picture: bytes,
+        digit_image: np.ndarray,
+        meant: int,
+        answered: dict[str, Any],
+        version_id: int | None,
+        address: str | None,
+    ) -> Kept:
+        """Keeps a correction, or folds it into one that is nearly the same.
+
+        `picture` is a PNG of our own making, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT. The same source
+        with nearly the same drawing gets its earlier correction back; while that waits for review, the very same
+        drawing with another meaning changes it: a misclick put right. Of another source it becomes a new row, the twin
+        of the first. Raises TooManyCorrections.
+        """
+        if digit_image.shape != (SIDE, SIDE) or digit_image.dtype != np.uint8 or not 0 <= meant <= NO_DIGIT:
+            raise ValueError("a correction is a digit image, uint8 (28, 28), and a label from 0 to 10")
+        source, now = self.source_of(address), time.time()
+        with self._database.writing() as session:
+            own = _folded(session, source, digit_image, meant)
+            if own is not None:
+                return Kept(own, self._secret(own), False)
+            _check_limits(session, source, now)
+            row = Correction(
+                created_at=now,
+                source=source,
+                meant=meant,
+                label=meant,
+                digit_image=digit_image.tobytes(),
+                picture=picture,
+                answered=answered,
+                version_id=version_id,
+                held_out=self.held_out_for(session, source),
+                state="received",
+            )
+            _join_twins(session, row)
+            secret = self._secret(row)
+            row.receipt_sha256 = _sha256(secret)
+            session.add(row)
+        return Kept(row, secret, True)
+
+    def by_receipt(self, secret: str) -> Correction | None:
+        with self._database.reading() as session:
+            return session.scalar(select(Correction).where(Correction.receipt_sha256 == _sha256(secret)))
+
+    def delete(self, correction_id: int) -> None:
+        """Deletes a correction for good, with its reviews and its places in runs; none of that number is no error."""
+        with self._database.writing() as session:
+            row = session.get(Correction, correction_id)
+            if row is None:
+                return
+            _leave_twins(session, row)
+            session.flush()  # nothing points to it any more
+            session.delete(row)
+        self._empty_log()
+
+    def source_of(self, address: str | None) -> str:
+        """Who sends, without saying who: a keyed digest of the address, of an IPv6 one's first 64 bits."""
+        return self._digest("source", _network(address or ""))[:32]
+
+    def held_out_for(self, session: Session, source: str) -> bool:
+        """Whether a source's corrections are kept out of training: the part stays what it was for the first one."""
+        earlier = session.scalar(select(Correction.held_out).where(Correction.source == source).limit(1))
+        if earlier is not None:
+            return earlier
+        others = session.scalar(select(func.count(Correction.source.distinct())))
+        return (others + 1) % HELD_OUT_EVERY == 0
+
+    def _secret(self, row: Correction) -> str:
+        """The secret in the receipt's address: the same for the same row, and not to be found from the row alone."""
+        image = hashlib.sha256(row.digit_image).hexdigest()
+        return self._digest("receipt", row.source, repr(row.created_at), image)[:40]
+
+    def _digest(self, *words: str) -> str:
+        return hmac.new(self._key, "\0".join(words).encode(errors="replace"), hashlib.sha256).hexdigest()
+
+    def _empty_log(self) -> None:
+        """What was deleted leaves SQLite's write-ahead log too, where there is one and nobody is reading from it."""
+        if self._database.engine.dialect.name == "sqlite":
+            with closing(self._database.engine.raw_connection()) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How alike a digit image, uint8 (28, 28), is to each of (N, 28, 28): cosines of the blurred ones, 0 to 1, (N,)."""
+    one, many = _blurred(digit_image[None]), _blurred(others)
+    return many @ one[0]
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
+    """Images (N, 28, 28) as unit vectors (N, 784), each pixel mixed with its neighbours, so that half a pixel's
+    difference in where a line runs hardly counts."""
+    padded = np.pad(images.astype(np.float32), ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    flat = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]).reshape(len(images), -1)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+
+
+def _folded(session: Session, source: str, digit_image: np.ndarray, meant: int) -> Correction | None:
+    """The source's own earlier correction that this one is, or now puts right; None where it is a new one."""
+    same = session.scalar(
+        select(Correction)
+        .where(Correction.source == source, Correction.digit_image == digit_image.tobytes())
+        .order_by(Correction.id.desc())
+        .limit(1)
+    )
+    if same is not None and same.meant == meant:
+        return same
+    if same is not None and same.state == "received":
+        _leave_twins(session, same)
+        same.meant = same.label = meant
+        same.suspicion = same.doubt = None
+        _join_twins(session, same)
+        return same
+    nearest = _nearest(session, digit_image, Correction.source == source, Correction.meant == meant)
+    return None if nearest is None else session.get(Correction, nearest)
+
+
+def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnElement[bool]) -> int | None:
+    """The number of the latest correction under these conditions with nearly the same digit image."""
+    found = session.execute(
+        select(Correction.id, Correction.digit_image)
+        .where(*conditions)
+        .order_by(Correction.id.desc())
+        .limit(CANDIDATES)
+    ).all()
+    if not found:
+        return None
+    images = np.frombuffer(b"".join(row.digit_image for row in found), np.uint8).reshape(-1, SIDE, SIDE)
+    alike = np.flatnonzero(similarity(digit_image, images) >= NEARLY_SAME)
+    return found[alike[0]].id if alike.size else None
+
+
+def _join_twins(session: Session, row: Correction) -> None:
+    """Makes a row that waits the twin of another source's nearly same one, with what was decided on that."""
+    digit_image = np.frombuffer(row.digit_image, np.uint8).reshape(SIDE, SIDE)
+    firsts_of_others = (Correction.source != row.source, Correction.twin_of.is_(None))
+    first_id = _nearest(session, digit_image, Correction.meant == row.meant, *firsts_of_others)
+    if first_id is not None:
+        first = session.get(Correction, first_id)
+        row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
+
+
+def _leave_twins(session: Session, row: Correction) -> None:
+    """Takes a row out of its twins; if it was their first, the oldest of them becomes that.
+
+    The new first keeps what was decided, unless nobody has ever looked at it itself: then it waits again, and with it
+    those that are now its twins.
+    """
+    row.twin_of = None
+    twins = list(session.scalars(select(Correction).where(Correction.twin_of == row.id).order_by(Correction.id)))
+    if not twins:
+        return
+    first = twins[0]
+    session.execute(update(Correction).where(Correction.twin_of == row.id).values(twin_of=first.id))
+    first.twin_of = None
+    looked_at = session.scalar(select(Review.id).where(Review.correction_id == first.id).limit(1))
+    if looked_at is None:
+        for twin in twins:
+            twin.state, twin.label, twin.reason = "received", twin.meant, None
+
+
+def _check_limits(session: Session, source: str, now: float) -> None:
+    """Raises TooManyCorrections. Imported ones, which no version answered, do not count."""
+    sent = Correction.version_id.is_not(None)
+    windows = (
+        (Correction.source == source, PER_SOURCE, SOURCE_WINDOW_SECONDS, "from here"),
+        (sent, IN_ALL, ALL_WINDOW_SECONDS, "in all"),
+    )
+    for condition, limit, window, whose in windows:
+        count, first = session.execute(
+            select(func.count(), func.min(Correction.created_at)).where(
+                sent, condition, Correction.created_at > now - window
+            )
+        ).one()
+        if count >= limit:
+            retry_after = max(1, round(first + window - now))
+            raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(retry_after)}.", retry_after)
+    waiting = session.scalar(select(func.count()).where(sent, Correction.state == "received"))
+    if waiting >= MOST_WAITING:
+        message = "So many corrections wait for review that no more are taken. Please try again later."
+        raise TooManyCorrections(message, WAITING_RETRY_SECONDS)
+
+
+def _in(seconds: int) -> str:
+    if seconds < 120:
+        return f"in {seconds} seconds"
+    return f"in {-(-seconds // 60)} minutes" if seconds < 7200 else f"in {-(-seconds // 3600)} hours"
+
+
+def _network(address: str) -> str:
+    """The network that an address speaks for: an IPv4 address itself, and of IPv6 the 64 bits that one line has."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 6 and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False) if parsed.version == 6 else parsed)
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
