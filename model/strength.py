@@ -159,7 +159,7 @@ def strength(
     told = _Told(sum(len(change.levels) for change in CHANGES) * min(CURVE_DIGITS, len(labels)), on_progress)
     if drawings:
         told.total += stroke_pictures(drawings)
-    chosen = _stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
+    chosen = stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
     probabilities, outliers = read(images)
     accepted = not_a_digit(outliers) <= calibration.refuse_above
     return Strength(
@@ -179,10 +179,8 @@ def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
     """The whole road from pictures to answers, within this process."""
 
     def ask(pictures: Iterable[Image.Image]) -> Answers:
-        found = [digit_image(picture) for picture in pictures]
-        blank = np.array([image is None for image in found], bool)
-        empty = np.zeros((SIDE, SIDE), np.uint8)
-        probabilities, outliers = read(np.stack([empty if image is None else image for image in found]))
+        images, blank = digit_images(pictures)
+        probabilities, outliers = read(images)
         scores = np.where(blank, 1, not_a_digit(outliers))
         refused = blank | (scores > calibration.refuse_above)
         return Answers(np.where(blank[:, None], 0, probabilities), scores if outliers.shape[1] else None, refused)
@@ -190,7 +188,15 @@ def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
     return ask
 
 
-def _stream(purpose: str, seed: int) -> np.random.Generator:
+def digit_images(pictures: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+    """What a network sees of N pictures: digit images uint8 (N, 28, 28), and which pictures are blank, bool (N,)."""
+    found = [digit_image(picture) for picture in pictures]
+    empty = np.zeros((SIDE, SIDE), np.uint8)
+    blank = np.array([image is None for image in found], bool)
+    return np.stack([empty if image is None else image for image in found]), blank
+
+
+def stream(purpose: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(chance.seed(f"strength, {purpose}", seed))
 
 
@@ -296,16 +302,27 @@ CHANGES = (
 )
 
 
-def _curve(read: Read, change: Change, images: np.ndarray, labels: np.ndarray, seed: int, told: _Told) -> Curve:
-    ask = asking(read)
-    random = _stream(change.name, seed)
+def changed_pictures(
+    change: Change, images: np.ndarray, seed: int, step: Callable[[], None]
+) -> Iterable[Iterable[Image.Image]]:
+    """For each level of a change the pictures of the digits, uint8 (N, 28, 28), so changed: to be taken in order.
 
-    def changed(level: float) -> Iterable[Image.Image]:
+    `step` is called after each picture.
+    """
+    random = stream(change.name, seed)
+
+    def pictures(level: float) -> Iterable[Image.Image]:
         for image in images:
             yield ImageOps.invert(change.apply(image, level, random))
-            told.step()
+            step()
 
-    accuracy = [float((ask(changed(level)).predicted == labels).mean()) for level in change.levels]
+    return (pictures(level) for level in change.levels)
+
+
+def _curve(read: Read, change: Change, images: np.ndarray, labels: np.ndarray, seed: int, told: _Told) -> Curve:
+    ask = asking(read)
+    levels = changed_pictures(change, images, seed, told.step)
+    accuracy = [float((ask(pictures).predicted == labels).mean()) for pictures in levels]
     return Curve(change.name, change.unit, list(change.levels), accuracy)
 
 
@@ -330,13 +347,13 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     labels = np.array([drawing.digit for drawing in digits])
 
     def seen(name: str, drawings: Sequence[Drawing], look: Looks) -> Answers:
-        return ask(_pictures(drawings, look, _stream(f"strokes, {name}", seed), step))
+        return ask(_pictures(drawings, look, stream(f"strokes, {name}", seed), step))
 
     read = seen("digits", digits, _penned)
     refused = seen("others", others, _penned) if others else None
     able = refused is not None and read.not_a_digit is not None
     judged = report(read.probabilities, labels)
-    paired = [digits[i] for i in _stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
+    paired = [digits[i] for i in stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
     plain = seen("plain", paired, _plain).predicted
     changed = {name: seen(name, paired, look).predicted for name, look in PAIRED.items()}
     return Strokes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Response, abort, current_app, jsonify, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
-from PIL import Image
 from werkzeug.datastructures import MultiDict
 
 from model.evaluate import DIGITS
+from model.ink import ink_png
 from model.mnist import MnistMissing
 from webapp.database import Version, champion_id
 from webapp.draw import data_url
@@ -294,15 +293,6 @@ def sheet(images: np.ndarray) -> np.ndarray:
     full = np.zeros((PER_PAGE, SIDE, SIDE), np.uint8)
     full[: len(images)] = images
     return full.reshape(PER_ROW, PER_ROW, SIDE, SIDE).swapaxes(1, 2).reshape(PER_ROW * SIDE, PER_ROW * SIDE)
-
-
-def ink_png(ink: np.ndarray) -> bytes:
-    """A PNG of ink, uint8 (H, W): black throughout, and as opaque as there is ink, so that it lies on any paper."""
-    image = Image.fromarray(ink).convert("P")
-    image.putpalette(bytes(3 * 256))
-    out = io.BytesIO()
-    image.save(out, "PNG", transparency=bytes(range(256)))
-    return out.getvalue()
 
 
 def _sprite_url(view: View, version: Version, readings: Readings) -> str:
