@@ -63,8 +63,10 @@ class Recognizer:
     def recognize(self, picture: Image.Image) -> Reading:
         """The reading of a picture of one digit."""
         image = road.digit_image(picture)
-        if image is None:
-            return BLANK
+        return BLANK if image is None else self.read(image)
+
+    def read(self, image: np.ndarray) -> Reading:
+        """The reading of a digit image, uint8 (28, 28), as `picture.digit_image` makes it."""
         probabilities, outliers = self._probabilities(image)
         verdict, digits, reason = decide(probabilities, outliers, self._calibration)
         top = tuple((digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP])

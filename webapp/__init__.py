@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 from whitenoise import WhiteNoise
 
-from webapp import admin, draw, errors, gallery, headers, health
+from webapp import admin, draw, errors, feedback, gallery, headers, health
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
 from webapp.logs import set_up_logging
@@ -36,11 +36,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["inkling"] = Services.open(settings)
     errors.register(app)
     headers.register(app)
-    for part in (draw, gallery, admin, health):
+    for part in (draw, feedback, gallery, admin, health):
         app.register_blueprint(part.blueprint)
     admin.csrf.init_app(app)
     # A reading changes nothing and needs no cookie, so scripts may ask for one.
     admin.csrf.exempt(draw.predict)
+    # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
+    admin.csrf.exempt(feedback.blueprint)
     _serve_static(app, ROOT / "static")
     if settings.https:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)

@@ -298,6 +298,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record) -> None:
         f"journal_mode = {'WAL' if _wal_is_safe() else 'DELETE'}",
         "synchronous = FULL",
         "foreign_keys = ON",
+        "secure_delete = ON",  # a drawing that its author deleted is to leave the file, not only the table
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,0 +1,179 @@
+"""Corrections as their authors see them: sending one, its receipt, and deleting it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, render_template, request, url_for
+from PIL import Image, ImageOps
+from sqlalchemy import select
+
+from model import picture as road
+from model.weights import WeightsError
+from webapp.corrections import image_of
+from webapp.database import NO_DIGIT, Correction, Run, RunCorrection
+from webapp.draw import as_json, data_url, json_object, picture_bytes, png_url
+from webapp.errors import BadRequest, answer, wants_page
+from webapp.live import NoChampion
+from webapp.services import services
+
+LONGEST_SIDE = 280
+MARGIN = 16
+NOT_A_DIGIT = "not_a_digit"
+# What a reading says that is the same for everybody, or can be made again from the digit image.
+NOT_KEPT = ("coverage", "digit_image", "version")
+NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
+
+blueprint = Blueprint("feedback", __name__)
+
+
+@blueprint.post("/feedback")
+def send() -> Response:
+    """Keeps the picture in `{"image": "data:image/png;base64,...", "meant": 7}` with what it is read as here and now.
+
+    `meant` is 0 to 9 or "not_a_digit"; what the page claims to have been answered is not asked for.
+    """
+    body = json_object()
+    meant = _label(body.get("meant"))
+    image_type, data = picture_bytes(body.get("image"))
+    picture = road.open_picture(data, formats=(image_type,))
+    recognizer = services().live.recognizer()
+    reading = recognizer.recognize(picture)
+    if reading.digit_image is None:
+        raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
+    answered = as_json(reading, recognizer.version)
+    kept = services().corrections.add(
+        redrawn(picture),
+        reading.digit_image,
+        meant,
+        {name: value for name, value in answered.items() if name not in NOT_KEPT},
+        int(recognizer.version.removeprefix("v")),
+        request.remote_addr,
+    )
+    response = jsonify(_as_json(kept.correction, kept.secret))
+    response.status_code = 201 if kept.is_new else 200
+    response.location = url_for(".receipt", secret=kept.secret)
+    return _private(response)
+
+
+@blueprint.get("/receipts/<secret>")
+def receipt(secret: str) -> Response:
+    """What became of the correction whose receipt has this secret."""
+    correction = services().corrections.by_receipt(secret)
+    if correction is None:
+        return _gone(NO_RECEIPT, 404)
+    known = {
+        "used": _used(correction),
+        "now": _read_now(correction),
+        "picture": data_url(correction.picture),
+        "digit_image": png_url(image_of(correction)),
+    }
+    if not wants_page():
+        return _private(jsonify(_as_json(correction, secret) | known))
+    return _private(Response(render_template("receipt.html", correction=correction, secret=secret, **known)))
+
+
+@blueprint.post("/receipts/<secret>/delete", endpoint="delete_by_form")
+@blueprint.delete("/receipts/<secret>")
+def delete(secret: str) -> Response:
+    """Deletes the correction for good; whoever knows the secret may."""
+    correction = services().corrections.by_receipt(secret)
+    if correction is None:
+        return _gone(NO_RECEIPT, 404)
+    services().corrections.delete(correction.id)
+    if not wants_page():
+        return _private(Response(status=204))
+    return _gone("Your drawing is deleted, and everything that was kept with it.", 200)
+
+
+def redrawn(picture: Image.Image) -> bytes:
+    """The picture's ink alone, dark on white, as a PNG of at most LONGEST_SIDE a side; the picture must have ink.
+
+    Made from nothing but grey values: whatever else was in the bytes that came in is not in these.
+    """
+    ink = Image.fromarray((road.ink(picture) * 255).round().astype("uint8"))
+    ink = ink.crop(ink.getbbox())
+    ink.thumbnail((LONGEST_SIDE - 2 * MARGIN, LONGEST_SIDE - 2 * MARGIN), Image.Resampling.BOX)
+    out = io.BytesIO()
+    ImageOps.invert(ImageOps.expand(ink, MARGIN)).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _label(meant: Any) -> int:
+    if meant == NOT_A_DIGIT:
+        return NO_DIGIT
+    if type(meant) is not int or not 0 <= meant < NO_DIGIT:
+        raise BadRequest(400, "no_meaning", 'The request must have "meant": a digit from 0 to 9, or "not_a_digit".')
+    return meant
+
+
+def _as_json(correction: Correction, secret: str) -> dict[str, Any]:
+    return {
+        "receipt": url_for(".receipt", secret=secret),
+        "created_at": correction.created_at,
+        "meant": _named(correction.meant),
+        "state": correction.state,
+        "label": _named(correction.label),
+        "reason": correction.reason,
+        "held_out": correction.held_out,
+        "version": correction.version_id and f"v{correction.version_id}",
+        "answered": correction.answered,
+    }
+
+
+def _named(label: int) -> int | str:
+    return NOT_A_DIGIT if label == NO_DIGIT else label
+
+
+def _used(correction: Correction) -> list[dict[str, str]]:
+    """The versions that learnt from a correction or, held out, were compared by it; a twin's are its first's."""
+    with services().database.reading() as session:
+        found = session.execute(
+            select(Run.version_id, Correction.held_out)
+            .join(RunCorrection, RunCorrection.run_id == Run.id)
+            .join(Correction, Correction.id == RunCorrection.correction_id)
+            .where(Correction.id == (correction.twin_of or correction.id), Run.version_id.is_not(None))
+            .order_by(Run.version_id)
+        ).all()
+    return [{"version": f"v{row.version_id}", "for": "comparison" if row.held_out else "training"} for row in found]
+
+
+def _read_now(correction: Correction) -> dict[str, Any] | None:
+    """How the version that answers now reads the digit image; None where none can."""
+    try:
+        recognizer = services().live.recognizer()
+        reading = as_json(recognizer.read(image_of(correction)), recognizer.version)
+    except (NoChampion, WeightsError):
+        return None
+    return {name: value for name, value in reading.items() if name not in ("coverage", "digit_image")}
+
+
+def _gone(message: str, status: int) -> Response:
+    """What an address answers whose drawing is not, or no longer, there."""
+    if not wants_page():
+        return _private(answer(status, "no_receipt", message))
+    return _private(Response(render_template("receipt_gone.html", message=message, deleted=status == 200), status))
+
+
+def _private(response: Response) -> Response:
+    """Only for whoever has the address: kept by no cache and no search engine, and told to no other page."""
+    response.cache_control.no_store = True
+    response.headers["X-Robots-Tag"] = "noindex, nofollow"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@blueprint.app_template_filter("said")
+def said(label: int) -> str:
+    """A label as the object of a sentence: "a 7", "an 8", "no digit"."""
+    return "no digit" if label == NO_DIGIT else f"{'an' if label == 8 else 'a'} {label}"
+
+
+@blueprint.app_template_filter("read_as")
+def read_as(reading: dict[str, Any]) -> str:
+    """What a reading names: "a 7", "a 4 or a 9", "no digit"."""
+    digits = [said(digit) for digit in reading["digits"]]
+    if not digits:
+        return "no digit"
+    return digits[0] if len(digits) == 1 else f"{', '.join(digits[:-1])} or {digits[-1]}"
