@@ -1,0 +1,174 @@
+"""How suspicious a correction is: whether what its author says of a digit image can be believed.
+
+Two witnesses are asked, who err in different ways, and it takes both: the network that answers, and the digit images
+nearest to this one among MNIST's training digits and the corrections already approved. The suspicion is the product of
+their doubts, each 0 to 1:
+
+- the network doubts a label by 1 minus the probability that it gives it; one that refuses nothing cannot tell a
+  digit from what is none, so it doubts "not a digit" by one half;
+- of the `NEIGHBOURS` nearest images each has a voice as loud as it is close (`FAR` nothing, `NEAR` whole), and doubts
+  a label that is not its own. What is silent doubts a digit by one half: of an image unlike all others nobody knows.
+  It does not doubt "not a digit", since that is how one looks that is none.
+
+So a wrong label on an ordinary digit comes near 1, a right one near 0, and a digit that is read wrong because it is
+written in an unusual way lies between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.verdict import DIGITS
+
+NO_DIGIT = 10
+"""The label of what is no digit."""
+NEIGHBOURS = 10
+# Cosine similarities. The nearest ten of a digit of MNIST are at 0.93 to 0.96 in half of all cases, and below 0.86 in
+# one of a hundred; those of a scribble are at 0.83.
+FAR, NEAR = 0.8, 0.9
+# Compared at a time: 128 rows of 60,000 similarities are 30 MB.
+BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Suspicion:
+    """What is held against N labels: every array is float64 (N,), 0 to 1, but `read` and `neighbours`.
+
+    `probability` is what the network gives the label, `read` (N,) what it makes of the image, 0 to 9 or NO_DIGIT;
+    `neighbours` int (N, 11) counts by label the nearest images that are near enough to have a voice.
+    """
+
+    suspicion: np.ndarray
+    network_doubt: np.ndarray
+    neighbour_doubt: np.ndarray
+    probability: np.ndarray
+    read: np.ndarray
+    neighbours: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.suspicion)
+
+
+class Reference:
+    """Digit images whose labels are believed: images uint8 (M, 28, 28), labels (M,) of 0..10; to find the nearest among.
+
+    Raises ValueError where these do not match. It may be empty; then the neighbours are silent.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        _check(images, labels)
+        self.labels = np.asarray(labels, np.int64)
+        self._features = features(images)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def nearest(self, images: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The labels int64 (N, K) and similarities float32 (N, K) of the nearest to each image uint8 (N, 28, 28).
+
+        K is NEIGHBOURS, or fewer where the reference is smaller. `own` int (N,) says at which place of the reference
+        an image itself stands, which is left out; -1 where it does not.
+        """
+        count = min(NEIGHBOURS, len(self))
+        labels = np.zeros((len(images), count), np.int64)
+        similarities = np.zeros((len(images), count), np.float32)
+        if count == 0:
+            return labels, similarities
+        asked = features(images)
+        for start in range(0, len(images), BATCH):
+            part = slice(start, start + BATCH)
+            found = asked[part] @ self._features.T
+            if own is not None:
+                rows = np.flatnonzero(own[part] >= 0)
+                found[rows, own[part][rows]] = -1
+            places = np.argpartition(found, -count, axis=1)[:, -count:]
+            labels[part] = self.labels[places]
+            similarities[part] = np.take_along_axis(found, places, 1)
+        return labels, similarities
+
+
+def suspicion(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    outliers: np.ndarray,
+    reference: Reference,
+    own: np.ndarray | None = None,
+) -> Suspicion:
+    """Judge labels (N,) of 0..10 for digit images uint8 (N, 28, 28); the module's own words say how.
+
+    `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0) of a network that refuses nothing, are what
+    `evaluate.readings` returns for the images; `own` is as in `Reference.nearest`. Raises ValueError where the sizes
+    differ.
+    """
+    _check(images, labels)
+    labels = np.asarray(labels, np.int64)
+    if probabilities.shape != (len(labels), DIGITS) or len(outliers) != len(labels):
+        raise ValueError(f"{len(labels)} labels do not match readings of {probabilities.shape} and {outliers.shape}")
+    believed = _believed(probabilities, outliers)
+    network_doubt = 1 - believed[np.arange(len(labels)), labels]
+    read = believed.argmax(1)
+    if outliers.shape[1] == 0:
+        network_doubt = np.where(labels == NO_DIGIT, 0.5, network_doubt)
+    near_labels, similarities = reference.nearest(images, own)
+    voices = np.clip((similarities.astype(np.float64) - FAR) / (NEAR - FAR), 0, 1)
+    neighbour_doubt = _neighbour_doubt(labels, near_labels, voices)
+    return Suspicion(
+        suspicion=network_doubt * neighbour_doubt,
+        network_doubt=network_doubt,
+        neighbour_doubt=neighbour_doubt,
+        probability=believed[np.arange(len(labels)), labels],
+        read=read,
+        neighbours=_counts(near_labels, voices),
+    )
+
+
+def features(images: np.ndarray) -> np.ndarray:
+    """What is compared of digit images uint8 (N, 28, 28): float32 (N, 196), each of length 1 (0 for an empty image).
+
+    Blurred a little and halved, so that a line one pixel beside another one still resembles it.
+    """
+    found = np.empty((len(images), 14 * 14), np.float32)
+    for start in range(0, len(images), 1_000):  # the steps between take five times the memory
+        part = slice(start, start + 1_000)
+        halved = _blurred(images[part].astype(np.float32)).reshape(-1, 14, 2, 14, 2).mean((2, 4))
+        found[part] = halved.reshape(-1, 14 * 14)
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.divide(found, length, out=found, where=length > 0)
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
+    """Each pixel the weighted mean of itself and its eight neighbours."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
+
+
+def _believed(probabilities: np.ndarray, outliers: np.ndarray) -> np.ndarray:
+    """The probabilities of all eleven labels, float64 (N, 11): the digits' are given that it is a digit at all."""
+    no_digit = np.minimum(1, outliers.sum(1, dtype=np.float64))[:, None]
+    return np.clip(np.hstack((probabilities * (1 - no_digit), no_digit)), 0, 1)
+
+
+def _neighbour_doubt(labels: np.ndarray, near_labels: np.ndarray, voices: np.ndarray) -> np.ndarray:
+    against = (voices * (near_labels != labels[:, None])).sum(1)
+    silent = NEIGHBOURS - voices.sum(1)
+    return np.clip((against + np.where(labels == NO_DIGIT, 0, 0.5) * silent) / NEIGHBOURS, 0, 1)
+
+
+def _counts(near_labels: np.ndarray, voices: np.ndarray) -> np.ndarray:
+    counts = np.zeros((len(near_labels), NO_DIGIT + 1), np.int64)
+    rows = np.broadcast_to(np.arange(len(near_labels))[:, None], near_labels.shape)
+    heard = voices > 0
+    np.add.at(counts, (rows[heard], near_labels[heard]), 1)
+    return counts
+
+
+def _check(images: np.ndarray, labels: np.ndarray) -> None:
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+        raise ValueError(f"digit images are uint8 (N, 28, 28), not {images.dtype} {images.shape}")
+    labels = np.asarray(labels)
+    if labels.shape != (len(images),) or (len(labels) and not 0 <= labels.min() <= labels.max() <= NO_DIGIT):
+        raise ValueError(f"{len(images)} digit images need as many labels from 0 to {NO_DIGIT}")

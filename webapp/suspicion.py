@@ -1,0 +1,112 @@
+"""Judging the corrections that wait for review: how suspicious each one is, and what that rests on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Row, select, update
+from sqlalchemy.orm import undefer
+
+from webapp.database import Correction, Database, Version, champion_id
+from webapp.settings import Settings
+
+if TYPE_CHECKING:
+    from model.suspicion import Reference, Suspicion
+
+log = logging.getLogger(__name__)
+
+# Stored together: what is judged is seen soon, and a worker that ends loses little.
+BATCH = 128
+
+
+def score_waiting(settings: Settings, database: Database, worker_gone: threading.Event) -> None:
+    """Stores suspicion and doubt of every correction that waits for review and has none, batch by batch.
+
+    A correction that was decided, deleted or changed by its author meanwhile is left alone. Without a version in
+    service, or with one that cannot be loaded, nothing is judged, and the log says so. Stops early when the worker has
+    gone.
+    """
+    from model import evaluate, weights
+    from model.suspicion import suspicion
+
+    rows = _next_batch(database, 0)
+    champion = _champion(database)
+    if not rows or champion is None:
+        return
+    try:
+        network, _ = weights.from_bytes(champion.weights)
+    except weights.WeightsError as error:
+        log.error("corrections cannot be judged: %s: %s", champion.name, error)
+        return
+    reference = _reference(settings.mnist_dir, database)
+    while rows and not worker_gone.is_set():
+        images, labels = _digits(rows)
+        found = suspicion(images, labels, *evaluate.readings(network, images), reference)
+        _store(database, rows, found, champion.name)
+        log.info("judged %s corrections", len(rows))
+        rows = _next_batch(database, rows[-1].id)
+
+
+def _next_batch(database: Database, after: int) -> list[Row]:
+    unjudged = Correction.state == "received", Correction.suspicion.is_(None), Correction.id > after
+    columns = Correction.id, Correction.digit_image, Correction.label
+    with database.reading() as session:
+        return list(session.execute(select(*columns).where(*unjudged).order_by(Correction.id).limit(BATCH)))
+
+
+def _champion(database: Database) -> Version | None:
+    """The version in service, with its weights; None where there is none."""
+    with database.reading() as session:
+        wanted = select(Version).where(Version.id == champion_id(session)).options(undefer(Version.weights))
+        champion = session.scalar(wanted)
+    if champion is None:
+        log.error("corrections cannot be judged: no version is in service")
+    return champion
+
+
+def _reference(mnist_folder: Path, database: Database) -> Reference:
+    """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
+    from model import mnist
+    from model.suspicion import Reference
+
+    approved = Correction.state == "approved", Correction.twin_of.is_(None)
+    with database.reading() as session:
+        rows = list(session.execute(select(Correction.digit_image, Correction.label).where(*approved)))
+    images, labels = _digits(rows)
+    try:
+        digits = mnist.load(mnist_folder).train
+    except mnist.MnistMissing as error:
+        log.warning("corrections are judged without MNIST: %s", error)
+        return Reference(images, labels)
+    return Reference(np.concatenate((digits.images.numpy(), images)), np.concatenate((digits.labels.numpy(), labels)))
+
+
+def _digits(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Digit images uint8 (N, 28, 28) and labels int64 (N,)."""
+    images = np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, 28, 28)
+    return images.copy(), np.array([row.label for row in rows], np.int64)
+
+
+def _store(database: Database, rows: list[Row], found: Suspicion, version: str) -> None:
+    with database.writing() as session:
+        for place, row in enumerate(rows):
+            unchanged = Correction.id == row.id, Correction.state == "received", Correction.label == row.label
+            session.execute(
+                update(Correction)
+                .where(*unchanged)
+                .values(suspicion=float(found.suspicion[place]), doubt=_doubt(found, place, version))
+            )
+
+
+def _doubt(found: Suspicion, place: int, version: str) -> dict[str, Any]:
+    counts = found.neighbours[place]
+    return {
+        "version": version,
+        "read": int(found.read[place]),
+        "probability": float(found.probability[place]),
+        "neighbours": {str(label): int(counts[label]) for label in np.flatnonzero(counts)},
+    }
