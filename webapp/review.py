@@ -1,0 +1,535 @@
+"""The review of corrections: the queue, the most suspicious first, decisions in bulk and their undoing, in and out."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, abort, current_app, flash, jsonify, redirect, render_template, request, url_for
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.orm import Session, undefer
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from webapp import exchange
+from webapp.admin import BIGGEST_ROW_ID, _turned_away, csrf, requester
+from webapp.corrections import image_of
+from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Review
+from webapp.draw import data_url, json_object, png_url
+from webapp.errors import BadRequest, wants_page
+from webapp.exchange import ImportRefused
+from webapp.gallery import confidence, ink_png
+from webapp.services import services
+
+PER_PAGE = 48
+MOST_AT_ONCE = 1_000
+LONGEST_REASON = 300
+ACTIONS = {"approve": "approved", "relabel": "approved", "refuse": "refused"}
+NOT_A_DIGIT = "not_a_digit"
+# What is refused most often, and why; the author reads it on the receipt.
+REASONS = (
+    "It cannot be told which digit this is.",
+    "It looks like another digit than the one given.",
+    "It does not look like a digit.",
+    "It is not a single whole digit.",
+    "It does not seem to be meant seriously.",
+)
+SUSPICIOUS, UNUSUAL = 0.6, 0.2
+# A page that shows some that are not judged yet asks for it, each process no more often than this.
+ASK_SECONDS = 10.0
+EXPORTS = {"npz": ("application/octet-stream", exchange.as_npz), "zip": ("application/zip", exchange.as_pngs)}
+
+blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a form or a JSON object asks for: the corrections `ids` to become `state`, with `label` where that changes.
+
+    `shown` is the state in which they were shown; those that are no longer in it are left alone. None leaves out none.
+    """
+
+    ids: tuple[int, ...]
+    state: str
+    label: int | None
+    reason: str | None
+    shown: str | None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of a wish: the batch that undo goes by, and the numbers of those decided, of those that somebody
+    else has decided meanwhile, and of those that are no longer there."""
+
+    batch: str | None
+    decided: tuple[int, ...]
+    elsewhere: tuple[int, ...]
+    gone: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A correction as the queue shows it, with those that were folded into it."""
+
+    row: Correction
+    times: int
+    sources: int
+
+    @property
+    def mark(self) -> str:
+        """How suspicious it is, in a word."""
+        if self.row.suspicion is None:
+            return "unjudged"
+        if self.row.suspicion >= SUSPICIOUS:
+            return "suspicious"
+        return "unusual" if self.row.suspicion >= UNUSUAL else "plausible"
+
+    @property
+    def image_url(self) -> str:
+        return data_url(ink_png(image_of(self.row)))
+
+    @property
+    def answer(self) -> str | None:
+        """What was answered when it was drawn, "1, 98 %"; None for an imported one."""
+        answered = self.row.answered
+        if not answered:
+            return None
+        digits = [str(digit) for digit in answered.get("digits", ())]
+        if not digits:
+            return "no digit"
+        top = answered.get("top") or [{"probability": 0}]
+        return f"{digits[0]}, {confidence(top[0]['probability'])}" if len(digits) == 1 else " or ".join(digits)
+
+    @property
+    def neighbours(self) -> list[tuple[int, int]]:
+        """Label and count of the nearest digits, the commonest first."""
+        counts = (self.row.doubt or {}).get("neighbours", {})
+        return sorted(((int(label), count) for label, count in counts.items()), key=lambda pair: -pair[1])
+
+
+@blueprint.get("")
+def index() -> Response | str:
+    """The corrections in a state, a page of them: as a page, or as JSON for scripts."""
+    if away := _turned_away():
+        return away
+    state, number = _state(request.args.get("state", "received")), _page_number(request.args.get("page", "1"))
+    with services().database.reading() as session:
+        counts = _counts(session)
+        pages = max(1, math.ceil(counts[state] / PER_PAGE))
+        if number > pages:  # the last of a page were decided
+            return redirect(url_for(".index", state=state, page=pages), 302)
+        entries = _entries(session, state, number)
+        unjudged = session.scalar(select(func.count()).where(*_in_state("received"), Correction.suspicion.is_(None)))
+    if unjudged:
+        _ask_for_judgement()
+    if not wants_page():
+        return _private(jsonify(_as_json(entries, state, number, pages, counts, unjudged)))
+    page = render_template(
+        "corrections.html",
+        page="admin",
+        state=state,
+        states=REVIEW_STATES,
+        number=number,
+        pages=pages,
+        counts=counts,
+        entries=entries,
+        unjudged=unjudged,
+        reasons=REASONS,
+        no_digit=NO_DIGIT,
+        most_megabytes=exchange.MAX_FILE_BYTES >> 20,
+        most_digits=exchange.MOST,
+    )
+    return _private(Response(page))
+
+
+@blueprint.get("/<int:number>/picture.png")
+def picture(number: int) -> Response:
+    """The picture of a correction, as it was drawn again when it came in."""
+    if away := _turned_away():
+        return away
+    with services().database.reading() as session:
+        row = session.get(Correction, number, options=[undefer(Correction.picture)]) if _possible(number) else None
+        if row is None:
+            abort(404)
+        return _private(Response(row.picture, mimetype="image/png"))
+
+
+@blueprint.post("/decide")
+@csrf.exempt
+def decide() -> Response:
+    """Approves, refuses or relabels the corrections that a form or a JSON object names; all of them, or none."""
+    by = requester()
+    wish = _wish(json_object() if request.is_json else _from_form())
+    with services().database.writing() as session:
+        done = _decide(session, wish, by)
+        counts = _counts(session)
+    said = _in_words(done, wish)
+    if wants_page():
+        flash(said, "decided" if done.batch else "nothing")
+        return _back()
+    return _private(
+        jsonify(
+            batch=done.batch, decided=done.decided, elsewhere=done.elsewhere, gone=done.gone, counts=counts, said=said
+        )
+    )
+
+
+@blueprint.post("/undo")
+@csrf.exempt
+def undo() -> Response:
+    """Takes the last decision back, or the one that `batch` names; again and again, as far back as there are any."""
+    requester()
+    fields = json_object() if request.is_json else request.form
+    batch = fields.get("batch") or None
+    if batch is not None and not isinstance(batch, str):
+        raise BadRequest(400, "bad_decision", "The batch must be the text that a decision answered with.")
+    with services().database.writing() as session:
+        found = _undo(session, batch)
+        counts = _counts(session)
+    if not found:
+        raise BadRequest(409, "nothing_to_undo", "There is no decision to take back.")
+    numbers, state = found
+    said = f"Taken back: {_things(len(numbers))}, now {_WORDS[state]} again." if numbers else _CHANGED_SINCE
+    if wants_page():
+        flash(said, "undone")
+        return redirect(url_for(".index", state=state), 303)
+    return _private(jsonify(undone=numbers, state=state, counts=counts, said=said))
+
+
+@blueprint.get("/export.<string(length=3):kind>")
+def export(kind: str) -> Response:
+    """The corrections of a state (the approved ones, unless asked otherwise) as .npz or as PNG files in a zip."""
+    if away := _turned_away():
+        return away
+    if kind not in EXPORTS:
+        abort(404)
+    state = _state(request.args.get("state", "approved"))
+    with services().database.reading() as session:
+        rows = session.scalars(select(Correction).where(*_in_state(state)).order_by(Correction.id)).all()
+    mimetype, pack = EXPORTS[kind]
+    response = Response(pack(rows), mimetype=mimetype)
+    response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
+    return _private(response)
+
+
+@blueprint.post("/import")
+@csrf.exempt
+def take_in() -> Response:
+    """Takes in the digits of an .npz or of PNG files in a zip, as corrections that wait for review."""
+    request.max_content_length = exchange.MAX_FILE_BYTES + 4096
+    try:
+        requester()
+        file = request.files.get("file")
+    except RequestEntityTooLarge as error:
+        message = f"The file is too large: at most {exchange.MAX_FILE_BYTES >> 20} MB are read."
+        raise BadRequest(413, "file_too_large", message) from error
+    if file is None or not file.filename:
+        raise BadRequest(400, "no_file", 'The request must have a "file": an .npz, or a zip of PNG files.')
+    try:
+        bundle = exchange.read(file.stream)
+    except ImportRefused as error:
+        raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
+    found = services()
+    file.stream.seek(0)
+    done = exchange.store(found.database, found.corrections, bundle, exchange.digest_of(file.stream))
+    services().jobs.score_corrections()
+    if wants_page():
+        flash(_imported_in_words(done), "imported")
+        return redirect(url_for(".index"), 303)
+    return _private(jsonify(added=done.added, twins=done.twins, known=done.known))
+
+
+# Decisions
+
+
+def _decide(session: Session, wish: Wish, by: str) -> Decided:
+    # Locked, where the database locks rows, so that two decisions at once are taken one after the other.
+    asked = session.scalars(select(Correction).where(Correction.id.in_(wish.ids)).with_for_update()).all()
+    firsts = {row.id if row.twin_of is None else row.twin_of for row in asked}
+    rows = session.scalars(
+        select(Correction)
+        .where(Correction.id.in_(firsts) | Correction.twin_of.in_(firsts))
+        .order_by(Correction.id)
+        .with_for_update()
+    ).all()
+    elsewhere = {row.id for row in rows if wish.shown not in (None, row.state)}
+    batch, decided = secrets.token_hex(8), []
+    for row in rows:
+        if row.id not in elsewhere and _change(session, row, wish, by, batch) and row.twin_of is None:
+            decided.append(row.id)
+    there = {row.id for row in asked}
+    return Decided(
+        batch if decided else None,
+        tuple(decided),
+        tuple(sorted(elsewhere & there)),
+        tuple(number for number in wish.ids if number not in there),
+    )
+
+
+def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) -> bool:
+    """Decides about one correction and writes down what was before; False where it is so already."""
+    before = row.state, row.label, row.reason
+    after = wish.state, row.label if wish.label is None else wish.label, wish.reason
+    if before == after:
+        return False
+    row.state, row.label, row.reason = after
+    session.add(
+        Review(
+            batch=batch,
+            by=by,
+            correction_id=row.id,
+            at=time.time(),
+            state=after[0],
+            label=after[1],
+            reason=after[2],
+            state_before=before[0],
+            label_before=before[1],
+            reason_before=before[2],
+        )
+    )
+    return True
+
+
+def _undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
+    """Puts back what a batch of decisions replaced, and forgets it; the numbers, and the state that they are in now.
+
+    A correction about which something else was decided since stays as it is. None where there is no such batch.
+    """
+    batch = batch or session.scalar(select(Review.batch).order_by(Review.id.desc()).limit(1))
+    reviews = session.scalars(select(Review).where(Review.batch == batch).order_by(Review.id)).all()
+    if not reviews:
+        return None
+    rows = {
+        row.id: row
+        for row in session.scalars(
+            select(Correction).where(Correction.id.in_([review.correction_id for review in reviews])).with_for_update()
+        )
+    }
+    undone = []
+    for review in reviews:
+        row = rows[review.correction_id]
+        if (row.state, row.label, row.reason) == (review.state, review.label, review.reason):
+            row.state, row.label, row.reason = review.state_before, review.label_before, review.reason_before
+            if row.twin_of is None:
+                undone.append(row.id)
+    _twins_follow(session, undone)
+    session.execute(delete(Review).where(Review.batch == batch))
+    return undone, reviews[0].state_before
+
+
+def _twins_follow(session: Session, numbers: Iterable[int]) -> None:
+    """What came after the decision and was folded into one that is undone goes back with it."""
+    twins = session.scalars(select(Correction).where(Correction.twin_of.in_(numbers))).all()
+    for twin in twins:
+        first = session.get(Correction, twin.twin_of)
+        twin.state, twin.label, twin.reason = first.state, first.label, first.reason
+
+
+_WORDS = {"received": "waiting", "approved": "approved", "refused": "refused"}
+_CHANGED_SINCE = "Nothing was taken back: something else was decided about them since."
+
+
+def _in_words(done: Decided, wish: Wish) -> str:
+    parts = []
+    if done.decided:
+        as_what = "" if wish.label is None else f" as {'no digit' if wish.label == NO_DIGIT else wish.label}"
+        parts.append(f"{_WORDS[wish.state].capitalize()}{as_what}: {_things(len(done.decided))}.")
+    if done.elsewhere:
+        parts.append(f"Decided by somebody else meanwhile and left alone: {_things(len(done.elsewhere))}.")
+    if done.gone:
+        parts.append(f"Deleted by the author meanwhile: {_things(len(done.gone))}.")
+    return " ".join(parts) or "Nothing changed: it was so already."
+
+
+def _things(count: int) -> str:
+    return f"{count:,} correction{'' if count == 1 else 's'}"
+
+
+def _imported_in_words(done: exchange.Imported) -> str:
+    said = f"Imported: {_things(done.added)}, to be reviewed."
+    if done.twins:
+        said += f" {done.twins:,} of them like one that was there, and folded into it."
+    return said + (f" {done.known:,} had been imported before." if done.known else "")
+
+
+# What is asked
+
+
+def _from_form() -> dict[str, Any]:
+    """A form's fields as JSON would have them. A card's own button carries the number, the bar's the action."""
+    form = request.form
+    fields: dict[str, Any] = {"state": form.get("state"), "reason": form.get("reason", "").strip() or None}
+    for action in ACTIONS:
+        if action in form:
+            one = form[action] if action != "relabel" else ""
+            fields |= {"action": action, "ids": [one] if one else form.getlist("ids")}
+    if "because" in form:  # a ready-made reason's own button
+        fields |= {"action": "refuse", "ids": form.getlist("ids"), "reason": form["because"]}
+    if fields.get("action") == "refuse" and not fields["reason"]:
+        fields["reason"] = REASONS[0]
+    if "relabel" in form:
+        fields["label"] = form["relabel"]
+    if fields.get("ids") == []:
+        raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
+    return fields
+
+
+def _wish(fields: dict[str, Any]) -> Wish:
+    action = fields.get("action")
+    if not isinstance(action, str) or action not in ACTIONS:
+        raise BadRequest(400, "bad_decision", f"The action must be one of {', '.join(ACTIONS)}.")
+    shown = fields.get("state")
+    return Wish(
+        ids=_ids(fields.get("ids")),
+        state=ACTIONS[action],
+        label=_label(fields.get("label")) if action == "relabel" else None,
+        reason=_reason(fields.get("reason")) if action == "refuse" else None,
+        shown=None if shown is None else _state(shown),
+    )
+
+
+def _ids(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not 0 < len(values) <= MOST_AT_ONCE:
+        raise BadRequest(400, "bad_decision", f"The ids must be a list of 1 to {MOST_AT_ONCE:,} numbers.")
+    return tuple(dict.fromkeys(_id(value) for value in values))
+
+
+def _id(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
+        value = int(value)
+    if type(value) is not int or not _possible(value):
+        raise BadRequest(400, "bad_decision", "The ids must be numbers of corrections.")
+    return value
+
+
+def _possible(number: int) -> bool:
+    return 0 < number <= BIGGEST_ROW_ID
+
+
+def _label(value: Any) -> int:
+    if value == NOT_A_DIGIT:
+        return NO_DIGIT
+    if isinstance(value, str) and value in [str(label) for label in range(NO_DIGIT + 1)]:
+        return int(value)
+    if type(value) is not int or not 0 <= value <= NO_DIGIT:
+        raise BadRequest(400, "bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".')
+    return value
+
+
+def _reason(value: Any) -> str:
+    """Why a correction is refused: one line of text, which its author is shown."""
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    if not text or len(text) > LONGEST_REASON or not text.isprintable():
+        message = f"A refusal needs a reason, which the author is shown: text of at most {LONGEST_REASON} characters."
+        raise BadRequest(400, "bad_reason", message)
+    return text
+
+
+def _state(value: Any) -> str:
+    if not isinstance(value, str) or value not in REVIEW_STATES:
+        raise BadRequest(400, "bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")
+    return value
+
+
+def _page_number(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 8 and int(value) > 0):
+        raise BadRequest(400, "bad_page", "The page must be a whole number from 1 on.")
+    return int(value)
+
+
+# What is shown
+
+
+def _in_state(state: str) -> tuple[ColumnElement[bool], ...]:
+    """Those in a state, twins left out: they are with their first."""
+    return Correction.state == state, Correction.twin_of.is_(None)
+
+
+def _counts(session: Session) -> dict[str, int]:
+    found = session.execute(
+        select(Correction.state, func.count()).where(Correction.twin_of.is_(None)).group_by(Correction.state)
+    )
+    return dict.fromkeys(REVIEW_STATES, 0) | dict(found.tuples())
+
+
+def _entries(session: Session, state: str, number: int) -> list[Entry]:
+    """A page of the queue: the most suspicious first, those not judged yet last; of decided ones the latest first."""
+    if state == "received":
+        order = (Correction.suspicion.is_(None), Correction.suspicion.desc(), Correction.id)
+    else:
+        last = select(func.max(Review.id)).where(Review.correction_id == Correction.id).scalar_subquery()
+        order = (func.coalesce(last, 0).desc(), Correction.id.desc())
+    rows = session.scalars(
+        select(Correction)
+        .where(*_in_state(state))
+        .order_by(*order)
+        .limit(PER_PAGE)
+        .offset((number - 1) * PER_PAGE)
+    ).all()
+    twins: dict[int, list[str]] = {row.id: [] for row in rows}
+    found = session.execute(select(Correction.twin_of, Correction.source).where(Correction.twin_of.in_(twins)))
+    for first, source in found:
+        twins[first].append(source)
+    return [Entry(row, 1 + len(twins[row.id]), len({row.source, *twins[row.id]})) for row in rows]
+
+
+def _ask_for_judgement() -> None:
+    asked = current_app.extensions.setdefault("inkling.judgement", {"at": -math.inf})
+    if time.monotonic() - asked["at"] >= ASK_SECONDS:
+        asked["at"] = time.monotonic()
+        services().jobs.score_corrections()
+
+
+def _as_json(
+    entries: list[Entry], state: str, number: int, pages: int, counts: dict[str, int], unjudged: int
+) -> dict[str, Any]:
+    return {
+        "state": state,
+        "page": number,
+        "pages": pages,
+        "counts": counts,
+        "unjudged": unjudged,
+        "corrections": [_entry_as_json(entry) for entry in entries],
+    }
+
+
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    row = entry.row
+    return {
+        "id": row.id,
+        "created_at": row.created_at,
+        "state": row.state,
+        "reason": row.reason,
+        "meant": _named(row.meant),
+        "label": _named(row.label),
+        "answered": row.answered,
+        "version": f"v{row.version_id}" if row.version_id else None,
+        "held_out": row.held_out,
+        "times": entry.times,
+        "sources": entry.sources,
+        "suspicion": row.suspicion,
+        "doubt": row.doubt,
+        "digit_image": png_url(image_of(row)),
+        "picture": url_for(".picture", number=row.id),
+    }
+
+
+def _named(label: int) -> int | str:
+    return NOT_A_DIGIT if label == NO_DIGIT else label
+
+
+def _back() -> Response:
+    """To the page of the queue that the form stood on."""
+    state, page = request.form.get("state"), request.form.get("page", "")
+    query = {"state": state if state in REVIEW_STATES else "received"}
+    if page.isascii() and page.isdigit() and len(page) < 8 and int(page) > 1:
+        query["page"] = page
+    return redirect(url_for(".index", **query), 303)
+
+
+def _private(response: Response) -> Response:
+    response.cache_control.no_store = True
+    return response
