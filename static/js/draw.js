@@ -41,6 +41,8 @@ const reader = new Reader({
   onTrouble: ({ kind, message }) => setState(kind, message),
 });
 
+let feedback, loading, offered;
+
 function setState(state, message = WORDS[state]) {
   page.dataset.state = state;
   const status = byId("status");
@@ -48,7 +50,7 @@ function setState(state, message = WORDS[state]) {
   if (status.textContent !== message) status.textContent = message;
 }
 
-function show(reading) {
+function show(reading, isOfNow) {
   if (reading.verdict === "blank") {
     showBlank();
     return;
@@ -56,6 +58,19 @@ function show(reading) {
   setState("reading");
   answer.show(reading);
   announcer.sayWhenSettled(spoken(reading));
+  if (isOfNow) offer(reading);
+}
+
+/** Asks what the person says of this reading (null: of none). How that is done is loaded with the first one. */
+function offer(reading) {
+  offered = reading;
+  if (feedback) feedback.offer(reading);
+  else if (reading) loading ??= import("./feedback.js").then(beginFeedback).catch(() => (loading = null));
+}
+
+function beginFeedback({ Feedback }) {
+  feedback = new Feedback(byId("feedback"), () => toPicture(pad.strokes()), (words) => announcer.sayNow(words));
+  feedback.offer(offered);
 }
 
 function showBlank() {
@@ -71,6 +86,7 @@ function enable(button, usable) {
 }
 
 function drawingChanged({ detail: { grown } }) {
+  offer(null);
   enable(buttons.undo, pad.canUndo);
   enable(buttons.redo, pad.canRedo);
   enable(buttons.clear, !pad.isBlank);

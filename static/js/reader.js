@@ -57,8 +57,9 @@ export class Reader {
   #failures = 0;
 
   /**
-   * clock is {now(), setTimeout(f, ms), clearTimeout(id)}; onReading gets the server's answer, onTrouble
-   * {kind: "offline" | "error", message}. A reading after trouble means that the trouble is over.
+   * clock is {now(), setTimeout(f, ms), clearTimeout(id)}; onReading gets the server's answer and whether
+   * it is about the drawing as it is now, onTrouble {kind: "offline" | "error", message}. A reading after trouble means
+   * that the trouble is over.
    */
   constructor({ url, fetch, clock, onReading, onTrouble, ...options }) {
     this.#url = url;
@@ -160,7 +161,7 @@ export class Reader {
   #take(outcome, number, asked) {
     if (outcome.reading) {
       this.#failures = 0;
-      if (this.#counts(number, asked)) this.#onReading(outcome.reading);
+      if (this.#counts(number, asked)) this.#onReading(outcome.reading, number === this.#latest);
     } else if (this.#encode !== null) {
       this.#takeTrouble(outcome, number);
     }

@@ -10,20 +10,21 @@ const REASONS = {
 };
 const MOST_NAMED = 4; // of a larger set only the three likeliest, which have their places on the page
 
-const withArticle = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
+/** "a 7", "an 8" */
+export const aDigit = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 
 function listed(words) {
   return words.length === 1 ? words[0] : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
 }
 
 function oneOf(digits) {
-  const named = digits.length > MOST_NAMED ? [...digits.slice(0, 3).map(withArticle), "another"] : digits.map(withArticle);
+  const named = digits.length > MOST_NAMED ? [...digits.slice(0, 3).map(aDigit), "another"] : digits.map(aDigit);
   const words = listed(named);
   return words[0].toUpperCase() + words.slice(1);
 }
 
 function verdictOf({ verdict, digits }) {
-  if (verdict === "digit") return `It is ${withArticle(digits[0])}`;
+  if (verdict === "digit") return `It is ${aDigit(digits[0])}`;
   if (verdict === "unsure") return oneOf(digits);
   return verdict === "not_a_digit" ? "That does not look like a digit" : "";
 }

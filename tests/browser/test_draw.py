@@ -176,7 +176,8 @@ def test_the_verdict_is_said_in_words_and_marked(stubbed_page, name):
 def test_no_verdict_moves_anything(stubbed_page, width):
     set_width(stubbed_page, width)
     boxes = (
-        "return ['#sheet', '.tools', '#answer', '#status', '#top', '.seen', '.seen-frame', '#bars', '#version']"
+        "return ['#sheet', '.tools', '#answer', '#status', '#top', '.seen', '.seen-frame', '#feedback', '#bars',"
+        " '#version']"
         ".map((part) => JSON.stringify(document.querySelector(part).getBoundingClientRect()))"
     )
     blank = stubbed_page.execute_script(boxes)

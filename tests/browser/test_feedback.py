@@ -1,0 +1,266 @@
+"""Saying what a drawing was meant to be: nothing is sent unasked, and what is sent can be followed and deleted."""
+
+import json
+import urllib.request
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from strokes import DIGITS, NO_DIGITS, draw
+
+ANSWER_SECONDS = 20
+
+SNAPSHOT = """
+const place = document.getElementById("feedback");
+const visible = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+return {
+  step: place.dataset.step ?? null,
+  buttons: [...place.querySelectorAll("button")].filter(visible).map((button) => button.textContent),
+  words: place.innerText,
+  link: place.querySelector("a")?.href ?? null,
+  last: document.querySelector(".last:not([hidden])")?.href ?? null,
+  focus: document.activeElement.textContent,
+  spoken: document.getElementById("spoken").textContent,
+  sent: window.sent ?? [],
+};
+"""
+
+# Notes what is sent to /feedback, and answers in the server's place while window.stubbed is a function; readings get
+# the fields of window.reading.
+WATCH = """
+const ask = window.fetch;
+window.sent = [];
+window.fetch = async (url, options) => {
+  if (!String(url).endsWith("/feedback")) {
+    const response = await ask(url, options);
+    return window.reading ? new Response(JSON.stringify({ ...(await response.json()), ...window.reading })) : response;
+  }
+  window.sent.push(JSON.parse(options.body));
+  return window.stubbed ? window.stubbed() : ask(url, options);
+};
+"""
+
+
+def wait_for(driver, condition, seconds=ANSWER_SECONDS):
+    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(condition)
+
+
+def settled(driver, condition):
+    """The snapshot of the row once it fulfils the condition."""
+
+    def look(driver):
+        shown = driver.execute_script(SNAPSHOT)
+        return condition(shown) and shown
+
+    return wait_for(driver, look)
+
+
+def has(*buttons):
+    return lambda shown: shown["buttons"] == list(buttons)
+
+
+def press(driver, words):
+    """Clicks the row's button with these words once it is there."""
+    settled(driver, lambda shown: words in shown["buttons"])
+    driver.execute_script(
+        "[...document.querySelectorAll('#feedback button')].find((b) => b.textContent === arguments[0]).click()", words
+    )
+
+
+def agreed(driver):
+    driver.execute_script("localStorage.setItem('inkling-keep', '1')")
+
+
+def best_is(driver, digit):
+    wait_for(driver, lambda d: d.find_element(By.CSS_SELECTOR, "#top li").get_attribute("data-digit") == str(digit))
+
+
+def heading(driver):
+    return driver.execute_script("return document.querySelector('h1')?.textContent")
+
+
+def receipt(url):
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+@pytest.fixture
+def page(browser, server):
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+    browser.get(server.url)
+    return browser
+
+
+def test_the_first_correction_is_kept_only_after_a_yes_and_can_be_followed_and_deleted(page):
+    draw(page, DIGITS[7])
+    best_is(page, 7)
+    press(page, "No, it was …")
+    settled(page, has("×", *"0123456789", "not a digit"))
+    press(page, "1")
+    asked = settled(page, has("Keep it", "Not now"))
+    assert "Keep this drawing?" in asked["words"] and "delete" in asked["words"]
+    press(page, "Not now")
+    assert settled(page, has("Right", "No, it was …"))["sent"] == []
+
+    press(page, "No, it was …")
+    press(page, "1")
+    press(page, "Keep it")
+    kept = settled(page, lambda shown: shown["step"] == "kept")
+    assert kept["words"].startswith("Kept as a 1.") and kept["spoken"] == "Kept as a 1."
+    assert [correction["meant"] for correction in kept["sent"]] == [1]
+    known = receipt(kept["link"])
+    assert (known["meant"], known["answered"]["digits"], known["state"]) == (1, [7], "received")
+
+    page.get(kept["link"])
+    words = page.find_element(By.TAG_NAME, "main").text
+    assert "received" in words and "You meant\na 1" in words and "v1 read\na 7" in words
+    assert page.execute_script("return [...document.images].every((image) => image.naturalWidth > 0)")
+    page.find_element(By.CSS_SELECTOR, "form button").click()
+    wait_for(page, lambda d: heading(d) == "Deleted")
+    page.expected_complaint = "404"
+    page.get(kept["link"])
+    assert heading(page) == "No drawing here"
+
+
+def test_the_next_one_is_sent_at_once_with_the_drawing_as_it_is(page):
+    agreed(page)
+    draw(page, DIGITS[3])
+    best_is(page, 3)
+    press(page, "Right")
+    kept = settled(page, lambda shown: shown["step"] == "kept")
+    assert [correction["meant"] for correction in kept["sent"]] == [3]
+    difference = page.execute_async_script(
+        "const done = arguments[0];"
+        "const [sent, canvas] = [new Image(), document.getElementById('canvas')];"
+        "sent.onload = () => {"
+        "  const ink = (source) => {"
+        "    const context = new OffscreenCanvas(140, 140).getContext('2d');"
+        "    context.drawImage(source, 0, 0, 140, 140);"
+        "    return context.getImageData(0, 0, 140, 140).data.filter((_, i) => i % 4 === 3);"
+        "  };"
+        "  const [a, b] = [ink(sent), ink(canvas)];"
+        "  const total = (values) => values.reduce((sum, value) => sum + value, 0);"
+        "  done(total([...a].map((value, i) => Math.abs(value - b[i]))) / total([...a]));"
+        "};"
+        "sent.src = window.sent[0].image;"
+    )
+    assert difference < 0.1, "the picture that was sent is not what stands on the sheet"
+    # a misclick put right: the same receipt, another meaning
+    press(page, "Change")
+    press(page, "8")
+    changed = settled(page, lambda shown: "an 8" in shown["words"] and shown["step"] == "kept")
+    assert changed["link"] == kept["link"] and receipt(kept["link"])["meant"] == 8
+
+
+def test_a_change_of_the_drawing_starts_over_and_leaves_the_receipt_at_hand(page):
+    agreed(page)
+    draw(page, DIGITS[4])
+    best_is(page, 4)
+    press(page, "Right")
+    link = settled(page, lambda shown: shown["step"] == "kept")["link"]
+    page.find_element(By.ID, "clear").click()
+    cleared = settled(page, lambda shown: shown["step"] == "none")
+    assert cleared["buttons"] == [] and cleared["last"] == link
+    draw(page, DIGITS[5])
+    assert settled(page, has("Right", "No, it was …"))["last"] == link
+
+
+def test_a_refusal_can_be_right_and_an_unsure_answer_offers_its_digits(page):
+    agreed(page)
+    draw(page, NO_DIGITS["scribble"])
+    press(page, "Right")
+    assert settled(page, lambda shown: shown["step"] == "kept")["sent"][0]["meant"] == "not_a_digit"
+    page.find_element(By.ID, "clear").click()
+    page.execute_script("window.reading = {verdict: 'unsure', digits: [4, 9], reason: null}")
+    draw(page, DIGITS[4])
+    offered = settled(page, has("4", "9", "another …"))
+    assert offered["words"].startswith("It was")
+    press(page, "9")
+    assert settled(page, lambda shown: shown["step"] == "kept")["sent"][-1]["meant"] == 9
+
+
+TROUBLE = {
+    "no network": ("Promise.reject(new TypeError('offline'))", "The server cannot be reached.", True),
+    "too many": (
+        "Promise.resolve(new Response(JSON.stringify({error: {code: 'x', message: 'Too many corrections from here.'}}),"
+        " {status: 429, headers: {'Retry-After': '60'}}))",
+        "Too many corrections from here.",
+        True,
+    ),
+    "a broken server": (
+        "Promise.resolve(new Response('<h1>oh</h1>', {status: 502}))", "The server gave no readable answer.", True
+    ),
+    "half an answer": ("Promise.resolve(new Response('{\"rec'))", "The server gave no readable answer.", True),
+    "a refusal": (
+        "Promise.resolve(new Response(JSON.stringify({error: {code: 'x', message: 'There is nothing drawn.'}}),"
+        " {status: 400}))",
+        "There is nothing drawn.",
+        False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble_is_told_in_words_and_nothing_is_lost(page, name):
+    answer, words, again = TROUBLE[name]
+    agreed(page)
+    page.execute_script(f"window.stubbed = () => {answer}")
+    draw(page, DIGITS[2])
+    best_is(page, 2)
+    press(page, "Right")
+    failed = settled(page, lambda shown: shown["step"] == "failed")
+    assert failed["words"].startswith(words) and failed["spoken"] == words
+    assert failed["buttons"] == (["Try again"] if again else [])
+    if again:
+        page.execute_script("window.stubbed = null")
+        press(page, "Try again")
+        kept = settled(page, lambda shown: shown["step"] == "kept")
+        assert len(kept["sent"]) == 2 and kept["sent"][0] == kept["sent"][1]
+
+
+def test_by_keyboard_alone(page):
+    agreed(page)
+    draw(page, DIGITS[9])
+    settled(page, has("Right", "No, it was …"))
+    page.execute_script("document.querySelector('#feedback .other').focus()")
+    keys = page.switch_to.active_element
+    keys.send_keys(Keys.ENTER)
+    assert settled(page, lambda shown: shown["step"] == "choose")["focus"] == "0"
+    page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert settled(page, has("Right", "No, it was …"))["focus"] == "Right"
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert settled(page, lambda shown: shown["step"] == "kept")["focus"] == "Follow or delete it"
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 568), (375, 667), (667, 375), (1280, 800)])
+def test_nothing_moves_and_every_target_can_be_hit(page, width, height):
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    boxes = (
+        "return ['#sheet', '.tools', '#answer', '#verdict', '#top', '.seen', '#bars', '#version']"
+        ".map((part) => JSON.stringify(document.querySelector(part).getBoundingClientRect()))"
+    )
+    targets = (
+        "return [...document.querySelectorAll('#feedback button, #feedback a')]"
+        ".map((target) => target.getBoundingClientRect())"
+        ".map((box) => [box.left, box.right, box.width, box.height])"
+    )
+    before = page.execute_script(boxes)
+    draw(page, DIGITS[7])
+    settled(page, has("Right", "No, it was …"))
+    steps = ["No, it was …", "1", "Keep it"]
+    for number in range(len(steps) + 1):
+        assert page.execute_script(boxes) == before
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        for left, right, *size in page.execute_script(targets):
+            assert left >= 0 and right <= width and min(size) >= 44
+        if number < len(steps):
+            step = page.execute_script(SNAPSHOT)["step"]
+            press(page, steps[number])
+            settled(page, lambda shown, step=step: shown["step"] not in (step, "sending"))
+    # on a phone the question stands on the first screen
+    if width == 375:
+        row = "return document.getElementById('feedback').getBoundingClientRect().bottom"
+        assert page.execute_script(row) <= height
