@@ -1,4 +1,4 @@
-"""The administrator's pages: sign in, start and watch runs, look into versions, choose the one that answers."""
+"""The administrator's door and dashboard, and runs: starting, watching, cancelling them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from model import mnist
 from model.presets import PRESETS, Config
-from model.weights import WeightsError
-from webapp import curves
-from webapp.database import ACTIVE, Promotion, Run, Strength, Version, champion_id
+from webapp import curves, evidence
+from webapp.database import ACTIVE, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.draw import json_object
 from webapp.errors import BadRequest, wants_page
 from webapp.services import services
 
 LISTED_RUNS = 50
-# A computation that has told nothing for so long has perhaps no worker.
-QUIET_SECONDS = 10.0
 BIGGEST_ROW_ID = 2**31 - 1
 
 csrf = CSRFProtect()
@@ -66,6 +63,9 @@ def dashboard() -> Response | str:
         versions = db.scalars(select(Version).order_by(Version.id.desc())).all()
         promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED_RUNS)).all()
         champion = _champion(db)
+        verdicts = evidence.verdicts(db)
+        served = set(db.scalars(select(Promotion.version_id).distinct()))
+        waiting = db.scalar(select(func.count()).select_from(Correction).where(Correction.state == "received"))
     active = next((run for run in runs if run.state in ACTIVE), None)
     return render_template(
         "admin.html",
@@ -74,6 +74,9 @@ def dashboard() -> Response | str:
         active=active,
         versions=versions,
         promotions=promotions,
+        verdicts=verdicts,
+        served=served,
+        waiting=waiting,
         presets=PRESETS.values(),
         default_preset=Config.preset,
         mnist_folder=services().settings.mnist_dir,
@@ -113,7 +116,7 @@ def sign_out() -> Response:
 def retrain() -> Response | tuple[Response, int]:
     """Starts a run with the `preset`, `epochs` and `seed` of a form or a JSON object."""
     by = requester()
-    run = services().jobs.start(_config(_fields()), by)
+    run = services().jobs.start(_config(fields()), by)
     if wants_page():
         return redirect(url_for("admin.run", run_id=run.id), 303)
     response = jsonify(run_as_json(run))
@@ -124,7 +127,7 @@ def retrain() -> Response | tuple[Response, int]:
 @blueprint.get("/runs/<int:run_id>")
 def run(run_id: int) -> Response | str:
     """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
-    if away := _turned_away():
+    if away := turned_away():
         return away
     found, version = _run(run_id)
     if not request.args.get("part") and not wants_page():
@@ -148,43 +151,6 @@ def cancel(run_id: int) -> Response | tuple[Response, int]:
     return jsonify(run_as_json(found)), 202
 
 
-@blueprint.get("/versions/<int:version_id>")
-def version(version_id: int) -> Response | str:
-    """One version with its strength report beside the champion's: as a page, as the part that changes, or as JSON."""
-    if away := _turned_away():
-        return away
-    found, champion = _version(version_id)
-    measured = services().jobs.measure_strength(found.id)
-    if not request.args.get("part") and not wants_page():
-        return jsonify(version_as_json(found, measured, champion))
-    other = champion if champion and champion.id != found.id else None
-    other_measured = services().jobs.measure_strength(other.id) if other else None
-    part = _strength_part(found, measured, other, other_measured)
-    if request.args.get("part"):
-        return render_template("_strength.html", **part)
-    return render_template("version.html", page="admin", answers=champion is not None and other is None, **part)
-
-
-@blueprint.post("/versions/<int:version_id>/promote")
-@csrf.exempt
-def promote(version_id: int) -> Response:
-    """Puts a version into service, whatever its figures: the administrator's own decision. Damaged weights stay out."""
-    by = requester()
-    version, _ = _version(version_id)
-    try:
-        services().live.try_out(version_id)
-    except WeightsError as error:
-        reason = f"Version {version.name} cannot be put into service: {error}."
-        raise BadRequest(409, "unusable_version", reason) from error
-    with services().database.writing() as db:
-        if champion_id(db) != version_id:
-            db.add(Promotion(version_id=version_id, by=by, why="chosen by hand"))
-    services().live.refresh()
-    if wants_page():
-        return redirect(url_for("admin.dashboard"), 303)
-    return jsonify({"version": version.name})
-
-
 def run_as_json(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
@@ -206,19 +172,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
     }
 
 
-def version_as_json(version: Version, measured: Strength, champion: Version | None) -> dict[str, Any]:
-    return {
-        "version": version.name,
-        "source": version.source,
-        "run": version.run_id,
-        "created_at": version.created_at,
-        "card": version.card,
-        "answers": champion is not None and champion.id == version.id,
-        "strength": {"fraction": measured.fraction, "figures": measured.figures, "error": measured.error},
-    }
-
-
-def _turned_away() -> Response | None:
+def turned_away() -> Response | None:
     """The way to the sign-in for a person who is not signed in, None for who may look; a script gets NotSignedIn."""
     try:
         requester()
@@ -227,15 +181,6 @@ def _turned_away() -> Response | None:
             raise
         return redirect(url_for("admin.sign_in"), 303)
     return None
-
-
-def _version(version_id: int) -> tuple[Version, Version | None]:
-    """A version, or 404, and the champion."""
-    with services().database.reading() as db:
-        found = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
-        if found is None:
-            abort(404)
-        return found, _champion(db)
 
 
 def _run(run_id: int) -> tuple[Run, Version | None]:
@@ -266,27 +211,8 @@ def _part(run: Run | None, version: Version | None, champion: Version | None) ->
     }
 
 
-def _strength_part(
-    version: Version, measured: Strength, other: Version | None, other_measured: Strength | None
-) -> dict[str, Any]:
-    """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
-    figures, theirs = measured.figures, other_measured.figures if other_measured else None
-    waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
-    return {
-        "version": version,
-        "measured": measured,
-        "other": other,
-        "other_measured": other_measured,
-        "theirs": theirs,
-        "figures": figures,
-        "waited_for": waited_for,
-        "quiet": waited_for is not None and time.time() - waited_for.updated_at > QUIET_SECONDS,
-        "curves": curves.strength_charts(figures, theirs) if figures else [],
-        "reliability": curves.reliability_chart(figures, theirs) if figures else None,
-    }
-
-
-def _fields() -> dict[str, Any]:
+def fields() -> dict[str, Any]:
+    """What was sent, by a form or as a JSON object."""
     return json_object() if request.is_json else request.form.to_dict()
 
 

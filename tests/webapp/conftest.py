@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.conftest import settings_in
+from tests.webapp.administrator import sign_in
 from webapp import create_app
 from webapp.services import services
 
@@ -22,3 +23,10 @@ def shared_app(prepared, tmp_path_factory):
 @pytest.fixture(scope="module")
 def reader(shared_app):
     return shared_app.test_client()
+
+
+@pytest.fixture
+def admin(client):
+    """A signed-in browser."""
+    assert sign_in(client).status_code == 303
+    return client

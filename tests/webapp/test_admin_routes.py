@@ -4,21 +4,17 @@ import re
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import delete
 
-from model.mnist import DATA_SHA256
 from model.presets import PRESETS
-from model.recognizer import SHIPPED
 from tests.conftest import PASSWORD, TOKEN
+from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token, sign_in
 from tests.webapp.asking import INTERNALS, assert_error
-from tests.webapp.versions import add_version, damaged, figures, measured, promotions, turned
+from tests.webapp.versions import promotions
 from webapp import create_app
-from webapp.database import Promotion, Run, Strength
+from webapp.database import Run
 from webapp.door import ATTEMPTS_PER_ADDRESS
 from webapp.services import services
 
-SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 # Address, and the address of the rule; all that a browser could be made to send by a foreign page.
 CHANGES = {
     "/admin/sign-in": "/admin/sign-in",
@@ -26,22 +22,10 @@ CHANGES = {
     "/admin/retrain": "/admin/retrain",
     "/admin/runs/1/cancel": "/admin/runs/<int:run_id>/cancel",
     "/admin/versions/1/promote": "/admin/versions/<int:version_id>/promote",
+    "/admin/versions/1/roll-back": "/admin/versions/<int:version_id>/roll-back",
 }
-
-
-def csrf_token(client, path="/admin"):
-    return re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).get_data(as_text=True))[1]
-
-
-def sign_in(client, password=PASSWORD, **options):
-    token = csrf_token(client, "/admin/sign-in")
-    return client.post("/admin/sign-in", data={"csrf_token": token, "password": password}, **options)
-
-
-@pytest.fixture
-def admin(client):
-    assert sign_in(client).status_code == 303
-    return client
+# What anybody may send, without a cookie's power.
+OPEN = {"/predict", "/feedback", "/receipts/<secret>", "/receipts/<secret>/delete"}
 
 
 def runs(app):
@@ -62,7 +46,7 @@ def is_signed_in(client):
 
 def test_the_table_of_changes_is_whole(app):
     rules = {rule.rule for rule in app.url_map.iter_rules() if rule.methods - {"GET", "HEAD", "OPTIONS"}}
-    assert rules == set(CHANGES.values()) | {"/predict"}
+    assert rules == set(CHANGES.values()) | OPEN
 
 
 @pytest.mark.parametrize("path", CHANGES)
@@ -93,7 +77,7 @@ def test_changes_answer_no_get(admin, path):
         assert "POST" in response.headers["Allow"] and "GET" not in response.headers["Allow"]
 
 
-@pytest.mark.parametrize("path", ["/admin/retrain", "/admin/runs/1/cancel", "/admin/versions/1/promote"])
+@pytest.mark.parametrize("path", [path for path in CHANGES if not path.startswith("/admin/sign-")])
 @pytest.mark.parametrize(
     "headers",
     [
@@ -216,33 +200,23 @@ def test_the_administrators_page_may_ask_with_json_and_the_token_in_a_header(adm
     assert response.status_code == 202
 
 
-def test_a_version_is_chosen_by_hand(app, admin):
-    database = services(app).database
-    number = add_version(database, turned(1), validation_accuracy=0.1)
-    form = {"csrf_token": csrf_token(admin)}
-    assert admin.post(f"/admin/versions/{number}/promote", data=form).get_json() == {"version": f"v{number}"}
-    assert promotions(database) == [1, number]
-    admin.post(f"/admin/versions/{number}/promote", data=form)
-    assert promotions(database) == [1, number]  # it is in service already
-    response = admin.post("/admin/versions/1/promote", data=form, headers=BROWSER)
-    assert (response.status_code, response.headers["Location"]) == (303, "/admin")
-    assert promotions(database) == [1, number, 1]
-
-
 @pytest.mark.parametrize("number", [0, 7, 2**31 - 1, 2**31, 2**63, 10**40])
 def test_rows_that_are_not_there(app, client, number):
-    for path in (f"/admin/runs/{number}/cancel", f"/admin/versions/{number}/promote"):
+    version = f"/admin/versions/{number}"
+    for path in (f"/admin/runs/{number}/cancel", f"{version}/promote", f"{version}/roll-back"):
         assert_error(client.post(path, headers=SCRIPT), 404, "not_found")
-    for path in (f"/admin/runs/{number}", f"/admin/versions/{number}"):
+    for path in (f"/admin/runs/{number}", version, f"{version}/weights", f"{version}/card"):
         assert_error(client.get(path, headers=SCRIPT), 404, "not_found")
     assert promotions(services(app).database) == [1]
 
 
 def test_without_signing_in_a_page_leads_to_the_sign_in_and_a_script_is_refused(client):
-    for path in ("/admin", "/admin/runs/1", "/admin/versions/1", "/admin/versions/1?part=1"):
+    version = "/admin/versions/1"
+    parts = (version, f"{version}?part=1", f"{version}/weights", f"{version}/card", "/admin/promotions")
+    for path in ("/admin", "/admin/runs/1", *parts):
         response = client.get(path, headers=BROWSER)
         assert (response.status_code, response.headers["Location"]) == (303, "/admin/sign-in")
-    for path in ("/admin/runs/1", "/admin/versions/1"):
+    for path in ("/admin/runs/1", *parts):
         assert_error(client.get(path), 401, "not_signed_in")
 
 
@@ -340,96 +314,6 @@ def test_a_persons_errors_are_pages_without_internals(client, path):
     assert not INTERNALS.search(page.text)
 
 
-def test_a_damaged_version_is_not_promoted(app, client):
-    database = services(app).database
-    version_id = add_version(database, damaged(SHIPPED.read_bytes()))
-    refused = client.post(f"/admin/versions/{version_id}/promote", headers=SCRIPT)
-    assert "damaged" in assert_error(refused, 409, "unusable_version")
-    assert client.get("/readyz").get_json()["checks"]["model"] == "ok, v1"
-
-
 def test_a_proxys_own_authorization_does_not_stand_in_the_way(client):
     refused = client.post("/admin/retrain", headers={"Authorization": "Basic eDp5"})
     assert "sign in" in assert_error(refused, 401, "not_signed_in")
-
-
-# A version's page
-
-
-def test_looking_at_a_version_has_it_measured(app, admin):
-    page = admin.get("/admin/versions/1", headers=BROWSER).text
-    assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
-    assert "answers now" in page and "Promote" not in page
-    assert services(app).jobs.huey.pending_count() == 1
-    admin.get("/admin/versions/1?part=1", headers=BROWSER)
-    assert services(app).jobs.huey.pending_count() == 1
-
-
-def test_the_progress_of_the_measuring_is_seen(app, admin):
-    measured(services(app).database, 1, fraction=0.42, figures=None)
-    part = admin.get("/admin/versions/1?part=1", headers=BROWSER).text
-    assert 'value="0.420"' in part and "<html" not in part and "csrf" not in part
-    assert "is the worker running" not in part
-    with services(app).database.writing() as session:
-        session.get(Strength, 1).updated_at -= 20
-    assert "is the worker running" in admin.get("/admin/versions/1?part=1", headers=BROWSER).text
-
-
-def test_a_version_stands_beside_the_champion(app, admin):
-    database = services(app).database
-    number = add_version(database, turned(1))
-    measured(database, 1, figures=figures(accuracy=0.9432, area=0.9))
-    measured(database, number, figures=figures(accuracy=0.8765))
-    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
-    assert 'data-state="measured"' in page and "not in service" in page
-    assert f'formaction="/admin/versions/{number}/promote"' in page
-    for words in ("87.65", "94.32", "v1, which answers now", "Scribbles", "refuses nothing", "curve-champion"):
-        assert words in page
-    alone = admin.get("/admin/versions/1", headers=BROWSER).text
-    assert "94.32" in alone and "curve-version" in alone
-    assert "curve-champion" not in alone and "87.65" not in alone and "refuses nothing" not in alone
-    assert services(app).jobs.huey.pending_count() == 0
-
-
-def test_where_no_version_answers_none_is_said_to(app, admin):
-    with services(app).database.writing() as session:
-        session.execute(delete(Promotion))
-    page = admin.get("/admin/versions/1", headers=BROWSER).text
-    assert "answers now" not in page and "not in service" in page
-    assert 'formaction="/admin/versions/1/promote"' in page
-
-
-def test_the_champion_is_measured_for_the_sake_of_another(app, admin):
-    number = add_version(services(app).database, turned(1))
-    measured(services(app).database, number)
-    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
-    assert "Measuring v1" in page and "to compare with" in page and 'id="report"' in page
-    assert services(app).jobs.huey.pending_count() == 1
-
-
-def test_a_version_that_could_not_be_measured_says_why(app, admin):
-    number = add_version(services(app).database, turned(1))
-    measured(services(app).database, number, fraction=0.5, figures=None, error="MNIST is <gone>.")
-    measured(services(app).database, 1)
-    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
-    assert f'role="status">The strength of v{number} could not be measured.' in page
-    assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
-    with services(app).database.writing() as session:
-        session.get(Strength, number).figures, session.get(Strength, number).fraction = figures(), 1.0
-        row = session.get(Strength, 1)
-        row.figures, row.fraction, row.error = None, 0.5, "It broke."
-    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
-    assert "is not compared with. It broke." in page and 'data-state="measured"' in page
-
-
-def test_a_script_reads_a_versions_figures(app, client):
-    measured(services(app).database, 1)
-    found = client.get("/admin/versions/1", headers=SCRIPT).get_json()
-    assert found["version"] == "v1" and found["answers"] and found["card"]["data_sha256"] == DATA_SHA256
-    assert found["strength"] == {"fraction": 1.0, "figures": figures(), "error": None}
-
-
-def test_the_list_leads_to_every_versions_page(app, admin):
-    number = add_version(services(app).database, turned(1))
-    page = admin.get("/admin", headers=BROWSER).text
-    assert 'href="/admin/versions/1"' in page and f'href="/admin/versions/{number}"' in page

@@ -1,0 +1,17 @@
+"""How the tests ask as a script with the token does, and as a signed-in administrator's browser."""
+
+import re
+
+from tests.conftest import PASSWORD, TOKEN
+
+SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def csrf_token(client, path="/admin"):
+    return re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).get_data(as_text=True))[1]
+
+
+def sign_in(client, password=PASSWORD, **options):
+    token = csrf_token(client, "/admin/sign-in")
+    return client.post("/admin/sign-in", data={"csrf_token": token, "password": password}, **options)

@@ -1,0 +1,306 @@
+"""Versions: putting one into service and going back, the list of that, downloads, and a version's page."""
+
+import json
+import threading
+
+import pytest
+from sqlalchemy import delete
+
+from model import weights
+from model.mnist import DATA_SHA256
+from model.recognizer import SHIPPED
+from tests.challengers import DAMAGED
+from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
+from tests.webapp.asking import ONE, assert_error
+from tests.webapp.versions import add_version, damaged, figures, measured, promote, promotions, turned
+from webapp.database import Promotion, Strength, Version
+from webapp.services import services
+
+
+@pytest.fixture
+def database(app):
+    return services(app).database
+
+
+@pytest.fixture
+def challenger(database):
+    """A version that waits, v2."""
+    return add_version(database, turned(1), validation_accuracy=0.1)
+
+
+def changes(client, headers=SCRIPT):
+    """The list of promotions, the first one first: from, to, by and why."""
+    found = client.get("/admin/promotions", headers=headers).get_json()["promotions"]
+    return [(one["from"], one["to"], one["by"], one["why"]) for one in reversed(found)]
+
+
+def answering(client):
+    return client.post("/predict", json=ONE).get_json()["version"]
+
+
+# Promoting by hand
+
+
+def test_a_version_is_promoted_by_hand_with_a_reason(app, admin, database, challenger):
+    form = {"csrf_token": csrf_token(admin), "reason": "  reads\r\nour  ones "}
+    path = f"/admin/versions/{challenger}/promote"
+    assert admin.post(path, data=form).get_json() == {"version": "v2"}
+    assert changes(admin, {})[-1] == ("v1", "v2", "administrator", "reads our ones")
+    assert answering(admin) == "v2"
+    assert admin.post(path, data=form).get_json() == {"version": "v2"}  # it answers already
+    assert promotions(database) == [1, 2]
+    response = admin.post("/admin/versions/1/promote", data=form, headers=BROWSER)
+    assert (response.status_code, response.headers["Location"]) == (303, "/admin")
+    assert promotions(database) == [1, 2, 1]
+
+
+def test_a_script_promotes_with_json(client, challenger):
+    found = client.post(f"/admin/versions/{challenger}/promote", json={"reason": "x" * 500}, headers=SCRIPT)
+    assert found.get_json() == {"version": "v2"}
+    assert changes(client)[-1] == ("v1", "v2", "script", "x" * 500)
+
+
+BAD_REASONS = [None, "", " ", "\n\t\r", "\x00\x07", "x" * 501, 1, True, [], ["why"], {"reason": "why"}, "\ud800"]
+
+
+@pytest.mark.parametrize("reason", BAD_REASONS, ids=lambda reason: repr(reason)[:20])
+def test_without_a_reason_nothing_is_promoted(client, database, challenger, reason):
+    path = f"/admin/versions/{challenger}/promote"
+    assert "why" in assert_error(client.post(path, json={"reason": reason}, headers=SCRIPT), 400, "no_reason")
+    if isinstance(reason, str) and reason.isprintable():
+        assert_error(client.post(path, data={"reason": reason}, headers=SCRIPT), 400, "no_reason")
+    assert_error(client.post(path, headers=SCRIPT), 400, "no_reason")
+    assert promotions(database) == [1]
+
+
+def test_what_is_no_json_object_promotes_nothing(client, database, challenger):
+    path = f"/admin/versions/{challenger}/promote"
+    for body in ("", "{", "[]", "null", '"why"'):
+        response = client.post(path, data=body, content_type="application/json", headers=SCRIPT)
+        assert_error(response, 400, response.get_json()["error"]["code"])
+    assert promotions(database) == [1]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_weights_stay_out_and_the_champion_goes_on_answering(client, database, damage):
+    make, told = DAMAGED[damage]
+    number = add_version(database, make())
+    refused = client.post(f"/admin/versions/{number}/promote", json={"reason": "I want it"}, headers=SCRIPT)
+    assert told in assert_error(refused, 409, "unusable_version")
+    assert promotions(database) == [1] and answering(client) == "v1"
+    assert client.get("/readyz").get_json()["checks"]["model"] == "ok, v1"
+
+
+# Rolling back
+
+
+def test_rolling_back_takes_one_click(admin, database, challenger):
+    promote(database, challenger)
+    form = {"csrf_token": csrf_token(admin)}
+    response = admin.post("/admin/versions/1/roll-back", data=form, headers=BROWSER)
+    assert (response.status_code, response.headers["Location"]) == (303, "/admin")
+    assert changes(admin, {})[-1] == ("v2", "v1", "administrator", "rolled back from v2")
+    assert answering(admin) == "v1"
+    assert admin.post(f"/admin/versions/{challenger}/roll-back", data=form).get_json() == {"version": "v2"}
+    assert changes(admin, {})[-1] == ("v1", "v2", "administrator", "rolled back from v1")
+
+
+def test_there_is_no_way_back_to_where_none_has_been(client, database, challenger):
+    response = client.post(f"/admin/versions/{challenger}/roll-back", headers=SCRIPT)
+    assert "v2" in assert_error(response, 409, "never_in_service")
+    assert client.post("/admin/versions/1/roll-back", headers=SCRIPT).get_json() == {"version": "v1"}
+    assert promotions(database) == [1]  # it answers already
+
+
+def test_a_version_that_was_damaged_since_is_not_rolled_back_to(client, database, challenger):
+    number = add_version(database, damaged(SHIPPED.read_bytes()))
+    promote(database, number)
+    promote(database, challenger)
+    assert_error(client.post(f"/admin/versions/{number}/roll-back", headers=SCRIPT), 409, "unusable_version")
+    assert answering(client) == "v2"
+
+
+def test_a_damaged_champion_is_rolled_back_from(client, database):
+    promote(database, add_version(database, damaged(SHIPPED.read_bytes())))
+    assert client.post("/admin/versions/1/roll-back", headers=SCRIPT).get_json() == {"version": "v1"}
+    assert answering(client) == "v1" and changes(client)[-1][:2] == ("v2", "v1")
+
+
+# The list
+
+
+def test_administrators_at_once_leave_a_list_without_gaps(app, database):
+    numbers = [1, *(add_version(database, turned(by)) for by in (1, 2, 3))]
+    ready = threading.Barrier(len(numbers))
+
+    def insist(number):
+        ready.wait()
+        for _ in range(5):
+            app.test_client().post(f"/admin/versions/{number}/promote", json={"reason": "mine"}, headers=SCRIPT)
+
+    threads = [threading.Thread(target=insist, args=(number,)) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = changes(app.test_client())
+    assert len(found) > len(numbers) - 1
+    assert [one[0] for one in found] == [None, *(one[1] for one in found[:-1])]  # each from where the last one led
+    assert all(one[0] != one[1] for one in found)
+
+
+def test_the_list_of_promotions_is_read_page_by_page(admin, database, challenger):
+    for number in (challenger, 1) * 30:
+        promote(database, number)
+    first = admin.get("/admin/promotions").get_json()
+    assert len(first["promotions"]) == 50 and first["promotions"][0]["to"] == "v1"
+    second = admin.get(first["next"]).get_json()
+    assert len(second["promotions"]) == 11 and second["next"] is None
+    assert second["promotions"][-1] | {"at": None} == {
+        "at": None, "from": None, "to": "v1", "by": "set-up", "why": second["promotions"][-1]["why"]
+    }  # fmt: skip
+    times = [one["at"] for one in first["promotions"] + second["promotions"]]
+    assert times == sorted(times, reverse=True)
+    page = admin.get("/admin/promotions", headers=BROWSER).text
+    assert page.count('id="promotion-') == 50 and "Older ones" in page
+    assert admin.get(first["next"], headers=BROWSER).text.count('id="promotion-') == 11
+
+
+@pytest.mark.parametrize("before", ["0", "-1", "x", "", str(2**31), str(2**63), "9" * 400])
+def test_any_place_in_the_list_may_be_asked_for(client, before):
+    assert client.get(f"/admin/promotions?before={before}", headers=SCRIPT).status_code == 200
+    assert client.get(f"/admin/promotions?before={before}", headers=BROWSER | SCRIPT).status_code == 200
+
+
+def test_the_dashboard_offers_the_way_forward_and_the_way_back(admin, database, challenger):
+    other = add_version(database, turned(2))
+    promote(database, challenger)
+    page = admin.get("/admin", headers=BROWSER).text
+    assert 'formaction="/admin/versions/1/roll-back"' in page
+    assert f'href="/admin/versions/{other}#promote"' in page
+    assert f'formaction="/admin/versions/{challenger}/roll-back"' not in page  # it answers
+    assert "to see what happens" in page
+
+
+def test_the_list_leads_to_every_versions_page(admin, challenger):
+    page = admin.get("/admin", headers=BROWSER).text
+    assert 'href="/admin/versions/1"' in page and f'href="/admin/versions/{challenger}"' in page
+
+
+# Downloads
+
+
+def test_the_weights_are_downloaded_as_they_are(tmp_path, client, database, challenger):
+    response = client.get(f"/admin/versions/{challenger}/weights", headers=SCRIPT)
+    assert response.data == turned(1)
+    assert response.headers["Content-Disposition"] == "attachment; filename=v2.safetensors"
+    assert response.mimetype == "application/octet-stream"
+    assert weights.from_bytes(response.data)[1].data_sha256 == DATA_SHA256
+    again = client.get(
+        f"/admin/versions/{challenger}/weights", headers=SCRIPT | {"If-None-Match": response.headers["ETag"]}
+    )
+    assert again.status_code == 304 and not again.data
+
+
+def test_the_card_is_downloaded_as_json(client):
+    found = client.get("/admin/versions/1/card", headers=SCRIPT).get_json()
+    shipped = weights.read_card(SHIPPED.read_bytes()).as_dict()
+    assert found == json.loads(json.dumps(shipped)) | {"version": "v1", "sha256": weights.digest(SHIPPED.read_bytes())}
+
+
+def test_the_page_shows_the_card_whatever_it_holds(admin, database, challenger):
+    with database.writing() as session:
+        version = session.get(Version, challenger)
+        version.card = {
+            "command": "python -m model train --preset <seed>",
+            "corrections": {"count": 51, "held_out": 12, "sha256": "c0ffee"},
+            "hidden": [64, 32],
+            "threads": 2,
+            "a_field_of_later": {"deeply": [{"nested": None}, 0.25]},
+        }
+    page = admin.get(f"/admin/versions/{challenger}", headers=BROWSER).text
+    for words in (
+        "python -m model train --preset &lt;seed&gt;",
+        "count 51, held out 12, sha256 c0ffee",
+        "64, 32",
+        "A field of later",
+        'href="/admin/versions/2/weights"',
+        'href="/admin/versions/2/card"',
+    ):
+        assert words in page
+
+
+# A version's page: its strength
+
+
+def test_looking_at_a_version_has_it_measured(app, admin):
+    page = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
+    assert "answers now" in page and "Promote" not in page
+    assert services(app).jobs.huey.pending_count() == 1
+    admin.get("/admin/versions/1?part=1", headers=BROWSER)
+    assert services(app).jobs.huey.pending_count() == 1
+
+
+def test_the_progress_of_the_measuring_is_seen(app, admin):
+    measured(services(app).database, 1, fraction=0.42, figures=None)
+    part = admin.get("/admin/versions/1?part=1", headers=BROWSER).text
+    assert 'value="0.420"' in part and "<html" not in part and "csrf" not in part
+    assert "is the worker running" not in part
+    with services(app).database.writing() as session:
+        session.get(Strength, 1).updated_at -= 20
+    assert "is the worker running" in admin.get("/admin/versions/1?part=1", headers=BROWSER).text
+
+
+def test_a_version_stands_beside_the_champion(app, admin):
+    database = services(app).database
+    number = add_version(database, turned(1))
+    measured(database, 1, figures=figures(accuracy=0.9432, area=0.9))
+    measured(database, number, figures=figures(accuracy=0.8765))
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert 'data-state="measured"' in page and "not in service" in page
+    assert f'action="/admin/versions/{number}/promote"' in page
+    for words in ("87.65", "94.32", "v1, which answers now", "Scribbles", "refuses nothing", "curve-champion"):
+        assert words in page
+    alone = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert "94.32" in alone and "curve-version" in alone
+    assert "curve-champion" not in alone and "87.65" not in alone and "refuses nothing" not in alone
+    assert services(app).jobs.huey.pending_count() == 0
+
+
+def test_where_no_version_answers_none_is_said_to(app, admin):
+    with services(app).database.writing() as session:
+        session.execute(delete(Promotion))
+    page = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert "answers now" not in page and "not in service" in page
+    assert 'action="/admin/versions/1/promote"' in page
+
+
+def test_the_champion_is_measured_for_the_sake_of_another(app, admin):
+    number = add_version(services(app).database, turned(1))
+    measured(services(app).database, number)
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert "Measuring v1" in page and "to compare with" in page and 'id="report"' in page
+    assert services(app).jobs.huey.pending_count() == 1
+
+
+def test_a_version_that_could_not_be_measured_says_why(app, admin):
+    number = add_version(services(app).database, turned(1))
+    measured(services(app).database, number, fraction=0.5, figures=None, error="MNIST is <gone>.")
+    measured(services(app).database, 1)
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert f'role="status">The strength of v{number} could not be measured.' in page
+    assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
+    with services(app).database.writing() as session:
+        session.get(Strength, number).figures, session.get(Strength, number).fraction = figures(), 1.0
+        row = session.get(Strength, 1)
+        row.figures, row.fraction, row.error = None, 0.5, "It broke."
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert "is not compared with. It broke." in page and 'data-state="measured"' in page
+
+
+def test_a_script_reads_a_versions_figures(app, client):
+    measured(services(app).database, 1)
+    found = client.get("/admin/versions/1", headers=SCRIPT).get_json()
+    assert found["version"] == "v1" and found["answers"] and found["card"]["data_sha256"] == DATA_SHA256
+    assert found["strength"] == {"fraction": 1.0, "figures": figures(), "error": None}

@@ -1,0 +1,214 @@
+"""Versions as the administrator sees them: what speaks for one, putting one into service, and the list of all that did.
+
+Whoever puts a version into service by hand says why; who goes back to one that has served already need not.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from model.weights import WeightsError
+from webapp import curves, evidence
+from webapp.admin import BIGGEST_ROW_ID, csrf, fields, requester, turned_away
+from webapp.database import Comparison, Promotion, Strength, Version, champion_id
+from webapp.errors import BadRequest, wants_page
+from webapp.promotions import record_promotion
+from webapp.services import services
+
+PER_PAGE = 50
+LONGEST_REASON = 500
+# A computation that has told nothing for so long has perhaps no worker.
+QUIET_SECONDS = 10.0
+
+blueprint = Blueprint("versions", __name__, url_prefix="/admin")
+
+
+@blueprint.get("/versions/<int:version_id>")
+def page(version_id: int) -> Response | str:
+    """One version with evidence, strength and card: as a page, as the part that changes (?part=1), or as JSON."""
+    if away := turned_away():
+        return away
+    found, champion = _version(version_id)
+    measured = services().jobs.measure_strength(found.id)
+    if not request.args.get("part") and not wants_page():
+        return jsonify(as_json(found, measured, champion))
+    other = champion if champion and champion.id != found.id else None
+    other_measured = services().jobs.measure_strength(other.id) if other else None
+    part = _strength_part(found, measured, other, other_measured)
+    if request.args.get("part"):
+        return render_template("_strength.html", **part)
+    with services().database.reading() as db:
+        report, served = evidence.report(db, found.id), has_served(db, found.id)
+    answers = champion is not None and other is None
+    return render_template(
+        "version.html", page="admin", answers=answers, served=served, report=report, longest=LONGEST_REASON, **part
+    )
+
+
+@blueprint.get("/versions/<int:version_id>/weights")
+def weights(version_id: int) -> Response:
+    """The safetensors file, named after the version."""
+    if away := turned_away():
+        return away
+    found, _ = _version(version_id)
+    with services().database.reading() as db:
+        data = db.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+    response = Response(data, mimetype="application/octet-stream")
+    response.headers["Content-Disposition"] = f"attachment; filename={found.name}.safetensors"
+    response.set_etag(found.sha256)
+    return response.make_conditional(request)
+
+
+@blueprint.get("/versions/<int:version_id>/card")
+def card(version_id: int) -> Response:
+    """The model card, with the version's name and the SHA-256 of its weights' file."""
+    if away := turned_away():
+        return away
+    found, _ = _version(version_id)
+    return jsonify({"version": found.name, "sha256": found.sha256, **found.card})
+
+
+@blueprint.post("/versions/<int:version_id>/promote")
+@csrf.exempt
+def promote(version_id: int) -> Response:
+    """Puts a version into service, whatever its figures: the administrator's own decision, with the `reason` for it."""
+    by = requester()
+    found, _ = _version(version_id)
+    reason = _reason(fields().get("reason"))
+    _try_out(found)
+    with services().database.writing() as db:
+        record_promotion(db, version_id, by, reason)
+    return _in_service(found)
+
+
+@blueprint.post("/versions/<int:version_id>/roll-back")
+@csrf.exempt
+def roll_back(version_id: int) -> Response:
+    """Puts a version back into service that has been there before."""
+    by = requester()
+    found, _ = _version(version_id)
+    with services().database.reading() as db:
+        if not has_served(db, version_id):
+            reason = f"Version {found.name} has not been in service, so there is nothing to roll back to: promote it."
+            raise BadRequest(409, "never_in_service", reason)
+    _try_out(found)
+    with services().database.writing() as db:
+        record_promotion(db, version_id, by, f"rolled back from v{champion_id(db)}")
+    return _in_service(found)
+
+
+@blueprint.get("/promotions")
+def promotions() -> Response | str:
+    """Every change of the version that answers, the latest first, fifty at a time: those `before` a number."""
+    if away := turned_away():
+        return away
+    before = request.args.get("before", type=int)
+    with services().database.reading() as db:
+        found = latest_promotions(db, PER_PAGE + 1, before)
+    older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
+    found = found[:PER_PAGE]
+    if wants_page():
+        return render_template("promotions.html", page="admin", promotions=found, older=older, before=before)
+    following = url_for(".promotions", before=older) if older else None
+    return jsonify({"promotions": [promotion_as_json(one) for one in found], "next": following})
+
+
+def latest_promotions(db: Session, count: int, before: int | None = None) -> list[Promotion]:
+    """At most so many changes of the version that answers, the latest first."""
+    chosen = select(Promotion).order_by(Promotion.id.desc()).limit(count)
+    if before is not None:
+        chosen = chosen.where(Promotion.id < min(before, BIGGEST_ROW_ID))
+    return list(db.scalars(chosen))
+
+
+def has_served(db: Session, version_id: int) -> bool:
+    """Whether a version has ever been in service."""
+    return db.scalar(select(exists().where(Promotion.version_id == version_id)))
+
+
+def promotion_as_json(promotion: Promotion) -> dict[str, Any]:
+    return {
+        "at": promotion.at,
+        "by": promotion.by,
+        "from": f"v{promotion.from_id}" if promotion.from_id else None,
+        "to": f"v{promotion.version_id}",
+        "why": promotion.why,
+    }
+
+
+def as_json(version: Version, measured: Strength, champion: Version | None) -> dict[str, Any]:
+    with services().database.reading() as db:
+        compared, served = db.get(Comparison, version.id), has_served(db, version.id)
+    return {
+        "version": version.name,
+        "source": version.source,
+        "run": version.run_id,
+        "created_at": version.created_at,
+        "sha256": version.sha256,
+        "card": version.card,
+        "answers": champion is not None and champion.id == version.id,
+        "has_served": served,
+        "comparison": compared and {"champion": f"v{compared.champion_id}", "at": compared.at, **compared.evidence},
+        "strength": {"fraction": measured.fraction, "figures": measured.figures, "error": measured.error},
+    }
+
+
+def _version(version_id: int) -> tuple[Version, Version | None]:
+    """A version, or 404, and the champion."""
+    with services().database.reading() as db:
+        found = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
+        if found is None:
+            abort(404)
+        return found, db.get(Version, champion_id(db) or 0)
+
+
+def _reason(value: Any) -> str:
+    """What was written, on one line; raises BadRequest where that is nothing or too much."""
+    words = "".join(c if c.isprintable() else " " for c in value).split() if isinstance(value, str) else []
+    said = " ".join(words)
+    if not 1 <= len(said) <= LONGEST_REASON:
+        raise BadRequest(
+            400, "no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."
+        )
+    return said
+
+
+def _try_out(version: Version) -> None:
+    """Raises BadRequest where the version cannot be used: damaged weights stay out, whoever wants them in."""
+    try:
+        services().live.try_out(version.id)
+    except WeightsError as error:
+        reason = f"Version {version.name} cannot be put into service: {error}."
+        raise BadRequest(409, "unusable_version", reason) from error
+
+
+def _in_service(version: Version) -> Response:
+    services().live.refresh()
+    if wants_page():
+        return redirect(url_for("admin.dashboard"), 303)
+    return jsonify({"version": version.name})
+
+
+def _strength_part(
+    version: Version, measured: Strength, other: Version | None, other_measured: Strength | None
+) -> dict[str, Any]:
+    """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
+    figures, theirs = measured.figures, other_measured.figures if other_measured else None
+    waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
+    return {
+        "version": version,
+        "measured": measured,
+        "other": other,
+        "other_measured": other_measured,
+        "theirs": theirs,
+        "figures": figures,
+        "waited_for": waited_for,
+        "quiet": waited_for is not None and time.time() - waited_for.updated_at > QUIET_SECONDS,
+        "curves": curves.strength_charts(figures, theirs) if figures else [],
+        "reliability": curves.reliability_chart(figures, theirs) if figures else None,
+    }
