@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, undefer
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp import exchange
-from webapp.admin import BIGGEST_ROW_ID, _turned_away, csrf, requester
+from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
 from webapp.corrections import image_of
 from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Review
 from webapp.draw import data_url, json_object, png_url
@@ -113,7 +113,7 @@ class Entry:
 @blueprint.get("")
 def index() -> Response | str:
     """The corrections in a state, a page of them: as a page, or as JSON for scripts."""
-    if away := _turned_away():
+    if away := turned_away():
         return away
     state, number = _state(request.args.get("state", "received")), _page_number(request.args.get("page", "1"))
     with services().database.reading() as session:
@@ -148,7 +148,7 @@ def index() -> Response | str:
 @blueprint.get("/<int:number>/picture.png")
 def picture(number: int) -> Response:
     """The picture of a correction, as it was drawn again when it came in."""
-    if away := _turned_away():
+    if away := turned_away():
         return away
     with services().database.reading() as session:
         row = session.get(Correction, number, options=[undefer(Correction.picture)]) if _possible(number) else None
@@ -202,7 +202,7 @@ def undo() -> Response:
 @blueprint.get("/export.<string(length=3):kind>")
 def export(kind: str) -> Response:
     """The corrections of a state (the approved ones, unless asked otherwise) as .npz or as PNG files in a zip."""
-    if away := _turned_away():
+    if away := turned_away():
         return away
     if kind not in EXPORTS:
         abort(404)
@@ -446,6 +446,11 @@ def _page_number(value: str) -> int:
 def _in_state(state: str) -> tuple[ColumnElement[bool], ...]:
     """Those in a state, twins left out: they are with their first."""
     return Correction.state == state, Correction.twin_of.is_(None)
+
+
+def waiting(session: Session) -> int:
+    """How many corrections wait for review."""
+    return session.scalar(select(func.count()).where(*_in_state("received")))
 
 
 def _counts(session: Session) -> dict[str, int]:

@@ -96,9 +96,8 @@ function decide(action, about, more = {}) {
   const ids = about.map(number);
   take(about);
   if (refusing) refusing.open = false;
-  tell(form.action, { action, ids, state, ...more }, (answer) => {
-    if (answer.batch) batches.push(answer.batch);
-  }, ids);
+  const body = { action, ids, state, ...more };
+  tell(form.action, () => body, (answer) => void (answer.batch && batches.push(answer.batch)), ids);
 }
 
 /** Takes cards away and hands over to the one that takes the place of the first of them. */
@@ -117,19 +116,19 @@ function take(gone) {
 }
 
 function undo() {
-  const batch = batches.pop();
-  tell(byId("undo").action, batch ? { batch } : {}, (answer) => {
+  const last = () => (batches.length ? { batch: batches.pop() } : {});
+  tell(byId("undo").action, last, (answer) => {
     for (const id of answer.undone) leaving.delete(String(id));
     if (answer.state !== state || !answer.undone.length) return null;
     return () => moveTo(byId(`c${answer.undone[0]}`));
   });
 }
 
-/** Tells the server, after what it is being told already; then shows what it has to show. */
+/** Tells the server what `body()` returns, after what it is being told already; then shows what it has to show. */
 function tell(url, body, then, ids = []) {
   untold += 1;
   telling = telling.then(async () => {
-    const answer = await post(url, body);
+    const answer = await post(url, body());
     untold -= 1;
     if (answer.error) for (const id of ids) leaving.delete(String(id));
     say(answer.error ?? answer.said, Boolean(answer.error));
