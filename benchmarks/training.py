@@ -23,7 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from model import evaluate, mnist
-from model.material import REDRAWN, Material
+from model.material import REDRAWN, Batch, Material
 from model.network import for_training
 from model.presets import PRESETS, Config
 from model.torchvision_shim import import_datasets
@@ -101,7 +101,7 @@ def deforming(steps: int = 60) -> float:
         begun = time.perf_counter()
         inputs = material.batch(index)
         deformed = time.perf_counter()
-        loop.step(inputs, material.labels[index])
+        loop.step(Batch(inputs, material.labels[index], material.is_correction[index]))
         if step >= 10:  # the first ones find their way
             spent += deformed - begun + drawing
             total += time.perf_counter() - begun + drawing

@@ -1,15 +1,18 @@
-"""What a network learns from: MNIST's training digits, and the project's own drawings beside them.
+"""What a network learns from: MNIST's training digits, the project's own drawings, and corrections beside them.
 
 The drawings are made anew every few epochs, so that a long training sees many of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
 from model import chance, drawn
+from model.corrections import NO_DIGIT, Corrections, class_of
 from model.deform import Deformer
 from model.mnist import Split
 from model.picture import to_tensor
@@ -19,43 +22,90 @@ DRAWN_SHARE = 0.4
 """Drawn digits for one of MNIST's; and as many drawings of no digit."""
 
 
+CORRECTED_SHARE = 0.1
+MOST_COPIES = 100
+"""Corrections are repeated in each epoch until they make that share of everything, but none more often than this."""
+
+
+class Batch(NamedTuple):
+    """Digit images float32 (B, 784), their labels int64 (B,), and which of them are corrections, bool (B,)."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    is_correction: torch.Tensor
+
+
 class Material:
     """Batches of digit images with their labels, 0..9, and 10 up for what is no digit where `refused` asks for that.
 
     `digits` are MNIST's; `drawings` says whether drawn ones come beside them, `deformed` whether each picture is
-    deformed anew whenever it is seen. The same arguments give the same batches, in the order in which they are asked
-    for.
+    deformed anew whenever it is seen. `corrections` are learnt from as well, each several times an epoch, so that a few
+    dozen count beside MNIST. All chance of an epoch comes from the seed and its number: the same arguments give the
+    same batches, whichever epochs came before.
     """
 
-    def __init__(self, digits: Split, seed: int, *, deformed: bool, drawings: bool, refused: bool):
+    def __init__(
+        self,
+        digits: Split,
+        seed: int,
+        *,
+        deformed: bool,
+        drawings: bool,
+        refused: bool,
+        corrections: Corrections | None = None,
+    ):
         self.digits, self.seed, self.deformed, self.refused = digits, seed, deformed, refused
-        self.random = torch.Generator().manual_seed(seed)
         self.count = round(len(digits) * DRAWN_SHARE) if drawings else 0
-        self._take([digits.images], [digits.labels], 0)
+        self.fixed = [digits.images], [digits.labels]
+        if corrections:
+            self._repeat(corrections)
+        self.drawn_in = None
+        self._take(*self.fixed)
 
     def __len__(self) -> int:
-        return len(self.digits) + self.count * (2 if self.refused else 1)
+        return sum(map(len, self.fixed[1])) + self.count * (2 if self.refused else 1)
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Once through everything, `epoch` counted from 1: images float32 (B, 784), labels int64 (B,)."""
-        if self.count and (epoch - 1) % REDRAWN == 0:
-            self.draw(epoch)
-        for index in torch.randperm(len(self.labels), generator=self.random).split(batch_size):
-            yield self.batch(index), self.labels[index]
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """Once through everything in batches of at most `batch_size`; `epoch` is counted from 1."""
+        first = epoch - (epoch - 1) % REDRAWN
+        if self.count and self.drawn_in != first:
+            self.draw(first)
+        if self.deformer:
+            self.deformer.random.manual_seed(chance.seed("deformation", self.seed, epoch))
+        order = torch.Generator().manual_seed(chance.seed("order", self.seed, epoch))
+        # as even as can be: batch normalisation takes no batch of one
+        batches = math.ceil(len(self) / batch_size)
+        for index in torch.randperm(len(self), generator=order).tensor_split(batches):
+            yield Batch(self.batch(index), self.labels[index], self.is_correction[index])
 
     def draw(self, epoch: int) -> None:
         """Makes new drawings, those of this epoch."""
         parts = [drawn.digits(self.count, chance.seed("drawn digits", self.seed, epoch))]
         if self.refused:
             parts.append(drawn.others(self.count, chance.seed("drawn others", self.seed, epoch)))
-        images = [self.digits.images, *(torch.from_numpy(images) for images, _ in parts)]
-        self._take(images, [self.digits.labels, *(torch.from_numpy(labels) for _, labels in parts)], epoch)
+        images, labels = self.fixed
+        self._take(
+            [*images, *(torch.from_numpy(images) for images, _ in parts)],
+            [*labels, *(torch.from_numpy(labels) for _, labels in parts)],
+        )
+        self.drawn_in = epoch
 
     def batch(self, index: torch.Tensor) -> torch.Tensor:
         """The pictures at `index` (int64, B): float32 (B, 784)."""
         return self.deformer.batch(index) if self.deformer else to_tensor(self.images[index])
 
-    def _take(self, images: list[torch.Tensor], labels: list[torch.Tensor], epoch: int) -> None:
+    def _repeat(self, corrections: Corrections) -> None:
+        usable = corrections.labels < (NO_DIGIT + 1 if self.refused else NO_DIGIT)
+        images = torch.from_numpy(corrections.images[usable])
+        labels = torch.tensor([class_of(label) for label in corrections.labels[usable].tolist()], dtype=torch.int64)
+        if len(labels):
+            copies = round(len(self) * CORRECTED_SHARE / len(labels))
+            copies = min(max(copies, 1), MOST_COPIES)
+            self.fixed[0].append(images.repeat(copies, 1, 1))
+            self.fixed[1].append(labels.repeat(copies))
+
+    def _take(self, images: list[torch.Tensor], labels: list[torch.Tensor]) -> None:
         self.images, self.labels = torch.cat(images), torch.cat(labels)
-        seed = chance.seed("deformation", self.seed, epoch)
-        self.deformer = Deformer(self.images, seed) if self.deformed else None
+        self.is_correction = torch.zeros(len(self.labels), dtype=torch.bool)
+        self.is_correction[len(self.digits) : sum(map(len, self.fixed[1]))] = True
+        self.deformer = Deformer(self.images, self.seed) if self.deformed else None

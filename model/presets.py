@@ -11,7 +11,8 @@ class Preset:
 
     `drawn` adds the project's own drawings to MNIST, digits and what is no digit, and teaches the network to refuse
     the latter. `mixed_precision` multiplies in bfloat16 where that is faster. A preset without hidden layers goes on
-    from weights that are there (`fine_tunes`).
+    from weights that are there (`fine_tunes`): by its `correcting_rate` where it learns corrections, since what the
+    network knows already is held fast then, and by its `learning_rate` otherwise.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Preset:
     epochs: int
     batch_size: int
     learning_rate: float
+    correcting_rate: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     batch_norm: bool = False
@@ -69,10 +71,11 @@ _THOROUGH = replace(
 _FINE_TUNE = replace(
     _STANDARD,
     name="fine-tune",
-    summary="goes on from the champion's weights, in less than a minute",
+    summary="goes on from the champion's weights: for learning from corrections, in less than a minute",
     hidden=(),
     epochs=3,
     learning_rate=3e-6,  # Adam moves each weight by about as much, and a folded layer's are small
+    correcting_rate=1e-4,
     batch_norm=False,  # it has gone into the weights
 )
 PRESETS = {preset.name: preset for preset in (_SEED, _STANDARD, _THOROUGH, _FINE_TUNE)}

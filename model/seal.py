@@ -6,14 +6,16 @@ import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from model import evaluate, mnist, weights
+from model import code, evaluate, mnist, weights
 from model.presets import Config
 
 if TYPE_CHECKING:
+    from model.corrections import Corrections
     from model.train import Result
 
 
@@ -26,9 +28,17 @@ class Sealed:
     test_probabilities: np.ndarray
 
 
-def seal(config: Config, result: Result, data: mnist.Mnist, parent: bytes | None = None) -> Sealed:
+def seal(
+    config: Config,
+    result: Result,
+    data: mnist.Mnist,
+    parent: bytes | None = None,
+    corrections: Corrections | None = None,
+    created: str | None = None,
+) -> Sealed:
     """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
-    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes.
+    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes; `created` (default: now) is the
+    card's, in ISO 8601.
     """
     from model.calibrate import calibrate
 
@@ -39,14 +49,17 @@ def seal(config: Config, result: Result, data: mnist.Mnist, parent: bytes | None
         epochs=config.epochs,
         seed=config.seed,
         data_sha256=mnist.DATA_SHA256,
-        command=_command(config, parent),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
+        command=_command(config, parent, corrections),
+        created=created or datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries=libraries(),
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
         outputs=network.outputs,
         calibration=calibration,
         parent=weights.digest(parent) if parent else None,
+        code_sha256=code.digest(),
+        threads=torch.get_num_threads(),
+        corrections=_in_numbers(corrections),
     )
     kept, card = weights.from_bytes(weights.to_bytes(network, card))
     probabilities = evaluate.probabilities(kept, data.test.images)
@@ -55,7 +68,21 @@ def seal(config: Config, result: Result, data: mnist.Mnist, parent: bytes | None
     return Sealed(weights.to_bytes(kept, card), card, probabilities)
 
 
-def _command(config: Config, parent: bytes | None) -> str:
+def libraries() -> dict[str, str]:
+    """Those that decide about the last bit of a training, with their versions."""
+    return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}
+
+
+def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:
     """What trains this again; the weights to fine-tune are named by the beginning of their SHA-256."""
     command = f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}"
-    return f"{command} --from {weights.digest(parent)[:12]}.safetensors" if parent else command
+    if parent:
+        command += f" --from {weights.digest(parent)[:12]}.safetensors"
+    return f"{command} --corrections corrections.npz" if corrections else command
+
+
+def _in_numbers(corrections: Corrections | None) -> dict[str, Any] | None:
+    if corrections is None:
+        return None
+    held_out = int(corrections.held_out.sum())
+    return {"learnt": len(corrections) - held_out, "held_out": held_out, "sha256": corrections.digest()}

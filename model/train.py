@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from model.material import Material
+from model import code
+from model.checkpoint import pack, unpack
+from model.corrections import Corrections
+from model.material import Batch, Material
 from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
 from model.picture import to_tensor
@@ -56,7 +61,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished (or stopped) training: the network of the best epoch by validation, in eval mode."""
+    """A finished (or stopped) training: the network of the epoch that was kept, in eval mode, and its accuracy."""
 
     network: MLP
     history: tuple[Epoch, ...]
@@ -72,17 +77,27 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[Epoch, MLP], None] = lambda epoch, network: None,
     start: MLP | None = None,
+    corrections: Corrections | None = None,
+    checkpoint: bytes | None = None,
+    on_checkpoint: Callable[[bytes], None] | None = None,
 ) -> Result:
     """Trains by `config` on `data.train` and keeps the epoch that reads `data.validation` best.
+
+    With `corrections`, it learns from those that are not held out as well, and keeps the last epoch: a choice by
+    MNIST's digits alone would prefer a network that has learnt nothing from them.
 
     `start` is the network that a preset which fine-tunes goes on from, and None for the others (else ValueError).
     `on_progress` is called after every epoch and at most four times a second within it; `should_stop` is asked before
     every step. The same arguments give the same network on the same machine with the same number of threads.
+    `on_checkpoint` gets, after every epoch but the last, bytes from which, given as `checkpoint` beside the same other
+    arguments, a training goes on to the same result; a checkpoint that is damaged or another training's is left aside.
     Raises TrainingError when the loss stops being a number.
     """
     if PRESETS[config.preset].fine_tunes != (start is not None):
         raise ValueError(f"the preset {config.preset} goes on from a network, and only that one")
-    return _Run(config, data, on_progress, on_epoch, start).go(should_stop)
+    learnt = corrections.to_learn if corrections else None
+    run = _Run(config, data, on_progress, on_epoch, start, learnt, on_checkpoint)
+    return run.go(should_stop, checkpoint)
 
 
 @dataclass
@@ -92,6 +107,8 @@ class _Run:
     on_progress: Callable[[Progress], None]
     on_epoch: Callable[[Epoch, MLP], None]
     start: MLP | None
+    corrections: Corrections | None
+    on_checkpoint: Callable[[bytes], None] | None
     history: list[Epoch] = field(default_factory=list)
 
     def __post_init__(self):
@@ -101,22 +118,59 @@ class _Run:
             self.network = copy.deepcopy(self.start) if self.start else for_training(self.preset)
         self.started = self.reported = time.monotonic()
 
-    def go(self, should_stop: Callable[[], bool]) -> Result:
-        best = self._finish_epoch(0, None, self.network)
-        best_epoch = self.history[0]
-        preset, refused = self.preset, self.network.outputs > DIGITS
-        material = Material(
-            self.data.train, self.config.seed, deformed=preset.deformed, drawings=preset.drawn, refused=refused
-        )
-        loop = Loop(preset, self.network, material, self.config.epochs)
-        for epoch in range(1, self.config.epochs + 1):
-            loss = loop.epoch(epoch, should_stop, self._tell)
+    def go(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
+        teacher = self.start if self.corrections else None
+        self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher)
+        state = unpack(checkpoint, self._identity()) if checkpoint else None
+        if state:
+            self._resume(state)
+        else:
+            self.best, self.best_epoch = self._finish_epoch(0, None, self.network), self.history[0]
+        for epoch in range(len(self.history), self.config.epochs + 1):
+            loss = self.loop.epoch(epoch, should_stop, self._tell)
             if loss is None:
-                return self._result(best, best_epoch, stopped=True)
-            network = self._finish_epoch(epoch, loss, loop.averaged)
-            if self.history[-1].validation_accuracy >= best_epoch.validation_accuracy:
-                best, best_epoch = network, self.history[-1]
-        return self._result(best, best_epoch, stopped=False)
+                return self._result(stopped=True)
+            network = self._finish_epoch(epoch, loss, self.loop.averaged)
+            if self.corrections or self.history[-1].validation_accuracy >= self.best_epoch.validation_accuracy:
+                self.best, self.best_epoch = network, self.history[-1]
+            if self.on_checkpoint and epoch < self.config.epochs:
+                self.on_checkpoint(pack(self._identity(), self._state()))
+        return self._result(stopped=False)
+
+    def _material(self) -> Material:
+        return Material(
+            self.data.train,
+            self.config.seed,
+            deformed=self.preset.deformed,
+            drawings=self.preset.drawn,
+            refused=self.network.outputs > DIGITS,
+            corrections=self.corrections,
+        )
+
+    def _identity(self) -> str:
+        """What must be the same for a checkpoint to lead to the same result."""
+        corrections = self.corrections.digest() if self.corrections else ""
+        start = hashlib.sha256()
+        for parameter in self.start.parameters() if self.start else ():
+            start.update(parameter.detach().numpy().tobytes())
+        threads = torch.get_num_threads()
+        return repr((self.config, len(self.data.train), start.hexdigest(), corrections, code.digest(), threads))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "history": [epoch.as_dict() for epoch in self.history],
+            "best_epoch": self.best_epoch.epoch,
+            "best": self.best.state_dict(),
+            "loop": self.loop.state(),
+        }
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.best_epoch = self.history[state["best_epoch"]]
+        self.best = fold(self.network)
+        self.best.load_state_dict(state["best"])
+        self.loop.resume(state["loop"])
+        self.started -= self.history[-1].seconds
 
     def _tell(self, epochs: float, loss: torch.Tensor) -> None:
         self._report(math.ceil(epochs), epochs / self.config.epochs, loss)
@@ -141,19 +195,55 @@ class _Run:
         self.on_epoch(self.history[-1], network)
         return network
 
-    def _result(self, best: MLP, epoch: Epoch, stopped: bool) -> Result:
-        return Result(best, tuple(self.history), epoch.epoch, epoch.validation_accuracy, stopped)
+    def _result(self, stopped: bool) -> Result:
+        epoch = self.best_epoch
+        return Result(self.best, tuple(self.history), epoch.epoch, epoch.validation_accuracy, stopped)
 
 
 class Loop:
-    """The steps that train one network; `averaged` is what it has become."""
+    """The steps that train one network; `averaged` is what it has become.
 
-    def __init__(self, preset: Preset, network: MLP, material: Material, epochs: int):
-        self.preset, self.network, self.material = preset, network, material
+    With a `teacher`, all but the corrections has what the teacher says for its label: so a network that goes on from it
+    learns these and forgets nothing else ("Learning without forgetting", Li and Hoiem 2016).
+    """
+
+    def __init__(self, preset: Preset, network: MLP, material: Material, epochs: int, teacher: MLP | None = None):
+        self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
         self.steps = math.ceil(len(material) / preset.batch_size)
-        self.optimizer, self.schedule = _optimizer(preset, network, self.steps * epochs)
+        rate = preset.correcting_rate if teacher else preset.learning_rate
+        self.optimizer, self.schedule = _optimizer(preset, rate, network, self.steps * epochs)
         self.average = Average(network) if preset.averaged else None
         self.mixed = preset.mixed_precision and _HALF_IS_FAST
+
+    @torch.no_grad()
+    def _targets(self, batch: Batch) -> torch.Tensor:
+        """What the network is to say, probabilities (B, outputs)."""
+        outputs, smoothing = self.network.outputs, self.preset.label_smoothing
+        meant = F.one_hot(batch.labels, outputs).float() * (1 - smoothing) + smoothing / outputs
+        if self.teacher is None:
+            return meant
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+            said = self.teacher(batch.inputs)
+        return torch.where(batch.is_correction[:, None], meant, said.float().softmax(1))
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps so far have changed; the material's chance depends on the epoch's number alone."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "average": self.average.network.state_dict() if self.average else None,
+            "updates": self.average.updates if self.average else 0,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"])
+            self.average.updates = state["updates"]
 
     @property
     def averaged(self) -> MLP:
@@ -168,18 +258,18 @@ class Loop:
         """
         self.network.train()
         total = torch.zeros(())
-        for step, (inputs, labels) in enumerate(self.material.epoch(epoch, self.preset.batch_size), 1):
+        for step, batch in enumerate(self.material.epoch(epoch, self.preset.batch_size), 1):
             if should_stop():
                 return None
-            total += self.step(inputs, labels)
+            total += self.step(batch)
             tell(epoch - 1 + step / self.steps, total / step)
         return float(total) / self.steps
 
-    def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """One step of the optimizer on inputs float32 (B, 784) with labels int64 (B,); the loss."""
+    def step(self, batch: Batch) -> torch.Tensor:
+        """One step of the optimizer; the loss."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-            logits = self.network(inputs)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.preset.label_smoothing)
+            logits = self.network(batch.inputs)
+        loss = F.cross_entropy(logits.float(), self._targets(batch))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -209,14 +299,12 @@ class Average:
         torch._foreach_lerp_([ours[name] for name in floats], [theirs[name] for name in floats], weight)
 
 
-def _optimizer(preset: Preset, network: MLP, steps: int):
+def _optimizer(preset: Preset, rate: float, network: MLP, steps: int):
     """Adam as the seed script had it, or AdamW under a one-cycle schedule (Smith and Topin 2017)."""
-    adam = torch.optim.AdamW(
-        network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
-    )
+    adam = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=preset.weight_decay, fused=True)
     if not preset.one_cycle:
         return adam, None
-    return adam, torch.optim.lr_scheduler.OneCycleLR(adam, preset.learning_rate, total_steps=steps, pct_start=0.2)
+    return adam, torch.optim.lr_scheduler.OneCycleLR(adam, rate, total_steps=steps, pct_start=0.2)
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,9 @@ class ModelCard:
     `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation
     and the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
     `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went on
-    from. Cards older than these three fields are read all the same.
+    from. `code_sha256` is that of this package (`code.digest`), `threads` how many multiplied: both decide about the
+    last bit. `corrections` says how many it learnt from (`learnt`), how many are `held_out`, and the set's `sha256`
+    (`Corrections.digest`). Cards older than these fields are read all the same.
     """
 
     preset: str
@@ -58,6 +60,9 @@ class ModelCard:
     outputs: int = DIGITS
     calibration: Calibration = UNCALIBRATED
     parent: str | None = None
+    code_sha256: str | None = None
+    threads: int | None = None
+    corrections: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"hidden": list(self.hidden)}
@@ -110,7 +115,18 @@ def _is_calibration(value: Any) -> bool:
     return True
 
 
-_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict(), "parent": None}
+def _is_corrections(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"learnt", "held_out", "sha256"}:
+        return False
+    return _is_count(value["learnt"]) and _is_count(value["held_out"]) and _is_text(value["sha256"])
+
+
+def _or_none(is_possible: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_possible(value)
+
+
+_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict()}
+_DEFAULTS |= dict.fromkeys(("parent", "code_sha256", "threads", "corrections"))
 _POSSIBLE = {
     "preset": _is_text,
     "hidden": _is_widths,
@@ -121,10 +137,13 @@ _POSSIBLE = {
     "created": _is_text,
     "libraries": _is_text_table,
     "validation_accuracy": _is_share,
-    "test_accuracy": lambda value: value is None or _is_share(value),
+    "test_accuracy": _or_none(_is_share),
     "outputs": lambda value: type(value) is int and value in (DIGITS, DIGITS + len(REASONS)),
     "calibration": _is_calibration,
-    "parent": lambda value: value is None or _is_text(value),
+    "parent": _or_none(_is_text),
+    "code_sha256": _or_none(_is_text),
+    "threads": _or_none(_is_count),
+    "corrections": _or_none(_is_corrections),
 }
 
 

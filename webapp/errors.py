@@ -18,8 +18,8 @@ from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
 from webapp.corrections import TooManyCorrections
 from webapp.door import NotSignedIn, TooManyAttempts
-from webapp.jobs import RunActive
 from webapp.live import NoChampion
+from webapp.runs import RunActive
 
 log = logging.getLogger(__name__)
 
@@ -131,5 +131,6 @@ def _drain(environ: dict[str, Any]) -> None:
 
 
 def _unexpected(error: Exception) -> Response:
-    log.exception("unexpected error at %s %s", request.method, request.path)
+    # The rule and not the path, which may carry the secret of a receipt.
+    log.exception("unexpected error at %s %s", request.method, request.url_rule)
     return answer(500, "internal", "Something went wrong on the server. It has been logged.")

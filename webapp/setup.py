@@ -8,9 +8,9 @@ from sqlalchemy import select
 
 from model import mnist, weights
 from model.recognizer import SHIPPED
-from webapp.database import Database, Version
+from webapp.database import Database, Version, champion_id
 from webapp.door import Door
-from webapp.jobs import promote_if_better
+from webapp.promotions import record_promotion
 from webapp.settings import Settings
 
 
@@ -32,7 +32,11 @@ def set_up(settings: Settings, say=print) -> None:
 
 
 def install_shipped(database: Database) -> None:
-    """Makes the shipped weights a version, once, and puts it into service if it is at least as good as the champion."""
+    """Makes the shipped weights a version, once.
+
+    They go into service where nothing is, or in place of those that an earlier release shipped. A version that was made
+    here stays: nothing has been measured that would say which is better for its users.
+    """
     data = SHIPPED.read_bytes()
     digest = weights.digest(data)
     with database.writing() as session:
@@ -50,7 +54,9 @@ def install_shipped(database: Database) -> None:
         )
         session.add(version)
         session.flush()
-        promote_if_better(session, version, by="set-up")
+        champion = session.get(Version, champion_id(session) or 0)
+        if champion is None or champion.source == "shipped":
+            record_promotion(session, version.id, by="set-up", why="it comes with this release")
 
 
 def set_up_password(settings: Settings, door: Door, say) -> None:

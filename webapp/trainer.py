@@ -20,23 +20,42 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from model import weights
 from model.mnist import MnistMissing
 from model.presets import PRESETS, Config
-from webapp.database import Database, Predictions, Run, Strength, Version, champion_id
-from webapp.jobs import LOST, RENEW_SECONDS, Computed, Hold, LeaseLost
+from webapp.database import (
+    Comparison,
+    Correction,
+    Database,
+    Predictions,
+    Run,
+    RunCorrection,
+    Strength,
+    Version,
+    champion_id,
+)
+from webapp.jobs import Computed
 from webapp.logs import set_up_logging
+from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.settings import Settings
+
+if TYPE_CHECKING:
+    from model.corrections import Corrections
+    from model.mnist import Mnist
+    from model.seal import Sealed
 
 log = logging.getLogger("webapp.trainer")
 
 # A training gives way to the web workers, whose answers somebody waits for.
 NICENESS = 10
+RENEW_SECONDS = 1.0
 TELL_SECONDS = 0.3
 
 
@@ -65,7 +84,7 @@ class Watch(threading.Thread):
 
     def _look(self) -> None:
         if self.worker_gone.is_set():
-            self.hold.end("failed", error=LOST, **self.news)
+            self.hold.release()
             self.over.set()
         elif self.hold.renew(**self.news):
             self.hold.end("cancelled", **self.news)
@@ -83,7 +102,15 @@ class Watch(threading.Thread):
             },
         }
 
-    def end(self) -> None:
+    def tell_comparing(self, fraction: float) -> None:
+        """Takes how far the comparison with the champion has come, 0 to 1."""
+        self.news = self.news | {"progress": self.news.get("progress", {}) | {"comparing": fraction}}
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
         self.stop.set()
         self.join()
 
@@ -97,63 +124,115 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
 
     By then the version is kept, and nothing that happens to its measuring can lose it.
     """
-    watch = Watch(hold, worker_gone)
-    watch.start()
-    try:
-        sealed = _train(settings, watch)
-    except Exception as error:
-        log.exception("run %s failed", hold.run_id)
-        watch.end()
-        hold.end("failed", error=str(error) or type(error).__name__, **watch.news)
-        return
-    watch.end()
-    if sealed is not None:
-        version = _finish(hold, sealed, watch.news)
+    with Watch(hold, worker_gone) as watch:
+        try:
+            version = _make(settings, watch)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.exception("run %s failed", hold.run_id)
+            hold.end("failed", error=_in_words(error), **watch.news)
+            return
+    if version is not None:
         measure_strength(settings, hold.database, version.id, worker_gone)
 
 
-def _train(settings: Settings, watch: Watch):
-    """The sealed version, or None where the training was stopped."""
+def _in_words(error: Exception) -> str:
+    if isinstance(error, DBAPIError):  # its own text carries the statement, with all that was to be stored
+        return f"the database did not take it ({error.orig})"
+    return str(error) or type(error).__name__
+
+
+def _make(settings: Settings, watch: Watch) -> Version | None:
+    """Trains, compares and stores the version; None where the run was stopped."""
     from model import mnist
     from model.seal import seal
     from model.train import train
 
-    with watch.hold.database.reading() as session:
-        row = session.get(Run, watch.hold.run_id)
-        config = Config(row.preset, row.epochs, row.seed)
-    parent = _champion(watch.hold.database) if PRESETS[config.preset].fine_tunes else None
+    hold = watch.hold
+    config, parent, corrections = _order(hold)
     data = mnist.load(settings.mnist_dir)
-    start = weights.from_bytes(parent)[0] if parent else None
-    result = train(config, data, watch.tell, watch.over.is_set, start=start)
-    return None if result.stopped else seal(config, result, data, parent)
+    result = train(
+        config,
+        data,
+        watch.tell,
+        watch.over.is_set,
+        start=weights.from_bytes(parent)[0] if parent else None,
+        corrections=corrections,
+        checkpoint=hold.checkpoint(),
+        on_checkpoint=hold.keep,
+    )
+    if result.stopped:
+        return None
+    sealed = seal(config, result, data, parent, corrections)
+    return _finish(watch, sealed, data, corrections)
 
 
-def _champion(database: Database) -> bytes:
-    """The weights in service, to go on from; raises TrainingError where there are none."""
+def _order(hold: Hold) -> tuple[Config, bytes | None, Corrections | None]:
+    """What is to be trained, from which weights, and with which corrections."""
     from model.train import TrainingError
 
-    with database.reading() as session:
+    with hold.database.reading() as session:
+        run = session.get(Run, hold.run_id)
+        parent = session.get(Version, run.parent_id).weights if run.parent_id else None
+        if parent is None and PRESETS[run.preset].fine_tunes:
+            raise TrainingError("no version is in service, so there is nothing to go on from")
+        return Config(run.preset, run.epochs, run.seed), parent, chosen_corrections(session, run.id)
+
+
+def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
+    """A run's corrections that are still approved; None where there are none."""
+    from model.corrections import Corrections
+
+    rows = session.execute(
+        select(Correction.digit_image, Correction.label, Correction.held_out, Correction.id)
+        .join(RunCorrection, RunCorrection.correction_id == Correction.id)
+        .where(RunCorrection.run_id == run_id, Correction.state == "approved")
+        .order_by(Correction.id)
+    ).all()
+    if not rows:
+        return None
+    images, labels, held_out, ids = zip(*rows, strict=True)
+    pixels = np.frombuffer(b"".join(images), np.uint8).reshape(-1, 28, 28)
+    return Corrections(pixels.copy(), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
+
+
+def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> Version | None:
+    """Compares the version with the one that answers and stores both; None where the run was stopped meanwhile."""
+    card = sealed.card
+    while not watch.over.is_set():
+        comparison = _compare(watch, sealed.data, data, corrections)
+        version = Version(
+            source="run",
+            run_id=watch.hold.run_id,
+            preset=card.preset,
+            sha256=weights.digest(sealed.data),
+            weights=sealed.data,
+            card=card.as_dict(),
+            validation_accuracy=card.validation_accuracy,
+            test_accuracy=card.test_accuracy,
+        )
+        try:
+            promoted = watch.hold.finish(version, packed(sealed.test_probabilities), comparison, **watch.news)
+        except ChampionChanged:
+            continue
+        log.info("run %s made %s, %s", version.run_id, version.name, "promoted" if promoted else "which waits")
+        return version
+    return None
+
+
+def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections | None) -> Comparison | None:
+    """A version, as bytes, measured beside the one that answers; None where there is none."""
+    from model.evidence import compare
+
+    with watch.hold.database.reading() as session:
         champion = session.get(Version, champion_id(session) or 0)
         if champion is None:
-            raise TrainingError("no version is in service, so there is nothing to go on from")
-        return champion.weights
-
-
-def _finish(hold: Hold, sealed, news: dict) -> Version:
-    card = sealed.card
-    version = Version(
-        source="run",
-        run_id=hold.run_id,
-        preset=card.preset,
-        sha256=weights.digest(sealed.data),
-        weights=sealed.data,
-        card=card.as_dict(),
-        validation_accuracy=card.validation_accuracy,
-        test_accuracy=card.test_accuracy,
-    )
-    promoted = hold.finish(version, packed(sealed.test_probabilities), **news)
-    log.info("run %s made %s, %s", hold.run_id, version.name, "promoted" if promoted else "which waits")
-    return version
+            return None
+        theirs = champion.weights
+    drawings = corrections.to_compare if corrections else None
+    evidence = compare(data, theirs, mnist.validation, drawings, watch.tell_comparing)
+    return Comparison(champion_id=champion.id, passed=evidence.passed, evidence=evidence.as_dict())
 
 
 def predict_test_set(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:

@@ -38,5 +38,6 @@ def _keep_house(jobs: Jobs) -> None:
         try:
             jobs.reap()
             jobs.redeliver()
+            jobs.sweep()
         except (SQLAlchemyError, sqlite3.Error) as error:
             log.warning("the database does not answer: %s", str(error).splitlines()[0])

@@ -1,9 +1,11 @@
 """What a network learns from, batch by batch."""
 
+import numpy as np
 import pytest
 import torch
 
-from model.material import DRAWN_SHARE, REDRAWN, Material
+from model.corrections import Corrections
+from model.material import DRAWN_SHARE, MOST_COPIES, REDRAWN, Material
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +15,7 @@ def digits(mnist):
 
 def everything(material, epoch):
     batches = list(material.epoch(epoch, 64))
-    return torch.cat([inputs for inputs, _ in batches]), torch.cat([labels for _, labels in batches])
+    return torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches])
 
 
 def test_plain_digits_as_they_are(digits):
@@ -59,3 +61,56 @@ def test_the_same_arguments_give_the_same_batches(digits):
 def test_any_epoch_may_come_first(digits):
     inputs, labels = everything(Material(digits, 1, deformed=True, drawings=True, refused=True), 2)
     assert len(inputs) == len(labels) >= 200
+
+
+def corrections(labels, held_out=None):
+    count = len(labels)
+    images = np.full((count, 28, 28), 3, np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None]
+    held_out = np.zeros(count, bool) if held_out is None else np.array(held_out)
+    return Corrections(images, np.array(labels, np.int64), held_out, np.arange(count))
+
+
+@pytest.mark.parametrize("count, copies", [(1, 20), (2, 10), (40, 1)])
+def test_corrections_are_repeated_until_they_count(digits, count, copies):
+    material = Material(
+        digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7] * count)
+    )
+    batches = list(material.epoch(1, 64))
+    marked = torch.cat([batch.labels[batch.is_correction] for batch in batches])
+    assert marked.tolist() == [7] * (count * copies)
+    inputs = torch.cat([batch.inputs[batch.is_correction] for batch in batches])
+    assert inputs.max() < 0.3, "these and no others are marked"
+    assert len(material) == 200 + count * copies
+
+
+def test_one_correction_is_not_repeated_without_end(mnist):
+    material = Material(mnist.train, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7]))
+    assert len(material) == len(mnist.train) + MOST_COPIES
+
+
+@pytest.mark.parametrize("refused, labels", [(True, {3, 13}), (False, {3})])
+def test_what_is_no_digit_is_learnt_by_networks_that_can_refuse(digits, refused, labels):
+    material = Material(
+        digits, 1, deformed=True, drawings=True, refused=refused, corrections=corrections([3, 10])
+    )
+    for epoch in (1, 2, REDRAWN + 1):
+        batches = list(material.epoch(epoch, 64))
+        assert set(torch.cat([batch.labels[batch.is_correction] for batch in batches]).tolist()) == labels
+
+
+def test_an_epoch_does_not_depend_on_those_before(digits):
+    going = Material(digits, 5, deformed=True, drawings=True, refused=True)
+    for epoch in (1, 2):
+        everything(going, epoch)
+    fresh = Material(digits, 5, deformed=True, drawings=True, refused=True)
+    for mine, its in zip(everything(going, 3), everything(fresh, 3), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_no_batch_is_a_single_picture(digits):
+    material = Material(
+        digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7])
+    )
+    for size in range(2, 75):
+        lengths = [len(batch.labels) for batch in material.epoch(1, size)]
+        assert sum(lengths) == len(material) and 1 < min(lengths) <= max(lengths) <= size

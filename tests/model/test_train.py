@@ -2,14 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from model import drawn, weights
+from model import drawn, evaluate, weights
 from model import train as training
+from model.calibrate import calibrate
+from model.corrections import Corrections
 from model.mnist import Mnist, Split
 from model.network import MLP
+from model.picture import digit_image
 from model.presets import PRESETS, Config
+from model.recognizer import SHIPPED
+from model.strokes import Drawing, Look, draw
 from model.train import TrainingError, train
 
 
@@ -271,3 +277,98 @@ def test_config_takes_the_presets_epochs_where_none_are_named():
     assert Config("seed").epochs == PRESETS["seed"].epochs
     assert Config("standard", seed=2**32 - 1).epochs == PRESETS["standard"].epochs
     assert Config("seed", 1000).epochs == 1000
+
+
+def going_on(config, data, **more):
+    """A whole training's result, and its checkpoints."""
+    kept = []
+    return train(config, data, on_checkpoint=kept.append, **more), kept
+
+
+def figures(result):
+    return [replace(epoch, seconds=0) for epoch in result.history]
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tiny drawn", "tiny seed"])
+def test_a_training_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few, preset):
+    whole, kept = going_on(Config(preset, 4, 2), few)
+    assert len(kept) == 3
+    for checkpoint in kept:
+        resumed = train(Config(preset, 4, 2), few, checkpoint=checkpoint)
+        assert figures(resumed) == figures(whole)
+        assert resumed.best_epoch == whole.best_epoch
+        assert same_weights(resumed.network, whole.network)
+
+
+def test_a_resumed_training_does_only_what_is_left(few):
+    _, kept = going_on(Config("tiny", 4, 2), few)
+    ended = []
+    train(Config("tiny", 4, 2), few, on_epoch=lambda epoch, network: ended.append(epoch.epoch), checkpoint=kept[2])
+    assert ended == [4]
+
+
+def test_the_best_epoch_of_before_is_remembered(few, as_measured):
+    as_measured(0.1, 0.9, 0.5, 0.5, 0.5, 0.5)
+    _, kept = going_on(Config("tiny", 3, 2), few)
+    as_measured(0.5)
+    resumed = train(Config("tiny", 3, 2), few, checkpoint=kept[1])
+    assert (resumed.best_epoch, resumed.validation_accuracy) == (1, 0.9)
+
+
+@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 5}, {"preset": "tiny seed"}])
+def test_a_checkpoint_of_another_training_is_left_aside(few, change):
+    _, kept = going_on(Config("tiny", 4, 2), few)
+    other = replace(Config("tiny", 4, 2), **change)
+    fresh, resumed = train(other, few), train(other, few, checkpoint=kept[1])
+    assert same_weights(fresh.network, resumed.network)
+
+
+def test_a_checkpoint_from_before_a_correction_was_deleted_is_left_aside(few):
+    _, kept = going_on(Config("tiny", 3, 2), few, corrections=mirrored(20))
+    fewer = mirrored(19)
+    fresh = train(Config("tiny", 3, 2), few, corrections=fewer)
+    resumed = train(Config("tiny", 3, 2), few, corrections=fewer, checkpoint=kept[0])
+    assert same_weights(fresh.network, resumed.network)
+
+
+def mirrored(count, held_out=()):
+    """Fours as small children write them, the wrong way round."""
+    strokes = [[(25, 95), (25, 5), (90, 65), (5, 65)]]
+    images = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        lines = tuple(np.array(stroke) + random.normal(0, 3, (len(stroke), 2)) for stroke in strokes)
+        look = Look(size=random.uniform(0.4, 0.8), pen=random.uniform(12, 28), angle=random.uniform(-8, 8))
+        images.append(digit_image(draw(Drawing(4, lines), look)))
+    kept = np.isin(np.arange(count), held_out)
+    return Corrections(np.stack(images), np.full(count, 4), kept, np.arange(count))
+
+
+def test_with_corrections_the_last_epoch_is_kept(few, as_measured):
+    as_measured(0.9, 0.8, 0.7, 0.6)
+    result = train(Config("tiny", 3, 2), few, corrections=mirrored(3))
+    assert (result.best_epoch, result.validation_accuracy) == (3, 0.6)
+
+
+def test_what_is_held_out_is_not_learnt_from(few):
+    learnt = train(Config("tiny", 2, 2), few, corrections=mirrored(20, held_out=range(10, 20)))
+    fewer = train(Config("tiny", 2, 2), few, corrections=mirrored(10))
+    assert same_weights(learnt.network, fewer.network)
+
+
+def test_fifty_corrections_teach_a_style_and_forget_no_digit(mnist):
+    """The shipped network refuses mirrored fours, or takes them for others; MNIST has none."""
+    start, card = weights.load(SHIPPED)
+    style = mirrored(250, held_out=range(50, 250))
+    result = train(Config("fine-tune"), mnist, start=start, corrections=style)
+    network, calibration = calibrate(result.network, mnist.validation)
+    unseen = style.to_compare
+    assert read_right(network, calibration, unseen) - read_right(start, card.calibration, unseen) > 0.2
+    assert accuracy(network, mnist.test) >= accuracy(start, mnist.test) - 0.001
+
+
+def read_right(network, calibration, corrections):
+    """The share that is taken for a digit, and for the right one."""
+    probabilities, outliers = evaluate.readings(network, corrections.images)
+    taken = evaluate.not_a_digit(outliers) <= calibration.refuse_above
+    return float((taken & (probabilities.argmax(1) == corrections.labels)).mean())

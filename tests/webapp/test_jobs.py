@@ -1,15 +1,16 @@
-"""Runs as rows: one at a time, held by attempt and lease, written by nobody else."""
+"""What is to be done in the background: asked for, delivered, taken up again, and by child processes that die."""
 
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select
 
 from model.presets import Config
-from webapp.database import Predictions, Promotion, Run, Strength, Version, champion_id
-from webapp.jobs import LOST, STALE_SECONDS, Hold, LeaseLost, RunActive, promote_if_better
+from webapp import runs
+from webapp.database import Predictions, Run, Strength
+from webapp.jobs import STALE_SECONDS
+from webapp.runs import Hold, RunActive
 from webapp.services import Services
 
 CONFIG = Config("seed", 1)
@@ -40,7 +41,7 @@ def get(database, run_id):
 def claimed(jobs, database):
     """A run in the hands of a trainer."""
     run = jobs.start(CONFIG, "test")
-    return Hold(database, run.id, jobs._claim(run.id))
+    return Hold(database, run.id, runs.claim(database, run.id))
 
 
 def change(database, run_id, **values):
@@ -50,23 +51,52 @@ def change(database, run_id, **values):
             setattr(row, name, value)
 
 
-def version(accuracy, **more):
-    return Version(
-        source="run",
-        preset="seed",
-        sha256="0" * 64,
-        weights=b"weights",
-        card={},
-        validation_accuracy=accuracy,
-        test_accuracy=accuracy,
-        **more,
-    )
-
-
 def test_start_queues_a_row_and_rings_once(jobs, database):
     run = jobs.start(CONFIG, "somebody")
     row = get(database, run.id)
     assert (row.state, row.preset, row.epochs, row.requested_by) == ("queued", "seed", 1, "somebody")
+    assert jobs.huey.pending_count() == 1
+
+
+def test_a_run_that_waits_again_is_told_to_the_worker(jobs, database):
+    hold = claimed(jobs, database)
+    jobs.huey.flush()
+    change(database, hold.run_id, lease_until=time.time() - 1)
+    jobs.reap()
+    jobs.reap()
+    assert (get(database, hold.run_id).state, jobs.huey.pending_count()) == ("queued", 1)
+
+
+def test_a_trainer_that_dies_is_followed_by_another_and_three_times_is_enough(jobs, database, monkeypatch):
+    run = jobs.start(CONFIG, "test")
+    codes = iter((-9, 1, -9))
+    monkeypatch.setattr(jobs, "_child", lambda *_: next(codes))
+    for losses in (1, 2, 3):
+        jobs.do_run(run.id)
+        row = get(database, run.id)
+        assert (row.losses, row.attempt) == (losses, losses)
+        assert row.state == ("queued" if losses < 3 else "lost")
+    assert row.error == "Its training process was lost 3 times; the last time it was killed by signal 9."
+    assert row.ended_at and jobs.start(CONFIG, "next")
+
+
+def test_a_trainer_that_ends_with_its_worker_counts_as_no_loss(jobs, database, monkeypatch):
+    run = jobs.start(CONFIG, "test")
+
+    def stopped(_, run_id, attempt):
+        jobs.stopping.set()
+        Hold(database, int(run_id), int(attempt)).release()
+        return -15
+
+    monkeypatch.setattr(jobs, "_child", stopped)
+    jobs.do_run(run.id)
+    assert (get(database, run.id).state, get(database, run.id).losses) == ("queued", 0)
+
+
+def test_judging_the_corrections_starts_no_process_where_there_are_none(jobs, monkeypatch):
+    monkeypatch.setattr(jobs, "_child", lambda *arguments: pytest.fail("there is nothing to judge"))
+    jobs.score_corrections()
+    jobs.do_suspicion()
     assert jobs.huey.pending_count() == 1
 
 
@@ -92,96 +122,10 @@ def test_many_starts_at_once_make_one_run(settings):
             services.database.close()
 
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(start, range(24)))
+        results = list(pool.map(start, range(50)))
     started = [result for result in results if isinstance(result, int)]
     assert len(started) == 1
     assert all(error.run_id == started[0] for error in results if not isinstance(error, int))
-
-
-def test_a_run_is_claimed_once(jobs):
-    run = jobs.start(CONFIG, "test")
-    assert jobs._claim(run.id) == 1
-    assert jobs._claim(run.id) is None
-
-
-def test_the_holder_alone_may_write(jobs, database):
-    hold = claimed(jobs, database)
-    assert hold.renew(progress={"epoch": 1}) is False
-    stranger = Hold(database, hold.run_id, hold.attempt + 1)
-    for write in (
-        lambda: stranger.renew(progress={"epoch": 9}),
-        lambda: stranger.end("failed", error="no"),
-        lambda: stranger.finish(version(1.0), b""),
-    ):
-        with pytest.raises(LeaseLost):
-            write()
-    assert get(database, hold.run_id).progress == {"epoch": 1}
-
-
-def test_a_lost_run_takes_no_version(jobs, database):
-    hold = claimed(jobs, database)
-    change(database, hold.run_id, lease_until=time.time() - 1)
-    jobs.reap()
-    with pytest.raises(LeaseLost):
-        hold.finish(version(1.0), b"")
-    row = get(database, hold.run_id)
-    assert (row.state, row.error, row.version_id) == ("failed", LOST, None)
-    with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Version)) == 1
-        assert session.scalar(select(func.count()).select_from(Predictions)) == 0
-
-
-def test_reaping_spares_runs_with_a_lease(jobs, database):
-    hold = claimed(jobs, database)
-    jobs.reap()
-    assert get(database, hold.run_id).state == "running"
-
-
-def test_start_after_a_lost_run_is_accepted(jobs, database):
-    hold = claimed(jobs, database)
-    change(database, hold.run_id, lease_until=time.time() - 1)
-    assert jobs.start(CONFIG, "next").id > hold.run_id
-
-
-def test_cancelling_in_each_state(jobs, database):
-    queued = jobs.start(CONFIG, "test")
-    jobs.cancel(queued.id, "test")
-    assert get(database, queued.id).state == "cancelled"
-    assert jobs._claim(queued.id) is None
-
-    hold = claimed(jobs, database)
-    jobs.cancel(hold.run_id, "test")
-    assert hold.renew() is True
-    hold.end("cancelled")
-    jobs.cancel(hold.run_id, "test")
-    assert get(database, hold.run_id).state == "cancelled"
-
-
-@pytest.mark.parametrize(("better_by", "promoted"), [(-0.0002, False), (0.0, True), (0.0002, True)])
-def test_a_version_is_promoted_when_at_least_as_good(jobs, database, better_by, promoted):
-    with database.reading() as session:
-        champion = session.get(Version, champion_id(session))
-    hold = claimed(jobs, database)
-    challenger = version(champion.validation_accuracy + better_by)
-    assert hold.finish(challenger, b"") is promoted
-    with database.reading() as session:
-        assert champion_id(session) == (challenger.id if promoted else champion.id)
-        row = session.get(Run, hold.run_id)
-        assert (row.state, row.version_id) == ("finished", challenger.id)
-        if promoted:
-            last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
-            assert last.by == f"run {hold.run_id}" and champion.name in last.why
-
-
-def test_the_first_version_is_promoted_whatever_it_reads(database):
-    with database.writing() as session:
-        for row in session.scalars(select(Promotion)):
-            session.delete(row)
-        session.flush()
-        only = version(0.1)
-        session.add(only)
-        session.flush()
-        assert promote_if_better(session, only, by="test")
 
 
 @pytest.mark.parametrize("ask", ["predict_test_set", "measure_strength"])
@@ -211,14 +155,6 @@ def test_what_a_worker_computes_it_does_not_compute_beside(jobs, monkeypatch, as
     assert len(children) == 1
     getattr(jobs, do)(1)
     assert len(children) == 2, "that one has ended, and the row says that there is no result yet"
-
-
-def test_a_finished_run_leaves_its_versions_strength_to_its_trainer(jobs, database):
-    hold = claimed(jobs, database)
-    made = version(0.5)
-    hold.finish(made, b"")
-    assert jobs.measure_strength(made.id).fraction == 0
-    assert jobs.huey.pending_count() == 1, "the message of the run, and none beside it"
 
 
 def test_a_lost_message_is_sent_again(jobs, database):

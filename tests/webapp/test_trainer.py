@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from sqlalchemy import delete
 
-from model import mnist, strength, weights
+from model import mnist, seal, strength, train, weights
 from model.recognizer import SHIPPED
 from model.seal import Sealed
+from model.train import Result
 from tests.webapp.versions import add_version, damaged
-from webapp import trainer
 from webapp.database import Promotion, Run, Strength, Version
-from webapp.jobs import Hold, Jobs
+from webapp.jobs import Jobs
+from webapp.runs import Hold
 from webapp.trainer import WorkerGone, measure_strength, train_run
 
 
@@ -81,7 +82,8 @@ def test_without_its_worker_it_writes_nothing(settings, database, jobs, few):
 
 def test_a_failed_measuring_loses_no_version(settings, database, jobs, broken, monkeypatch):
     data = SHIPPED.read_bytes()
-    monkeypatch.setattr(trainer, "_train", lambda settings, watch: sealed(data))
+    monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
+    monkeypatch.setattr(seal, "seal", lambda *_: sealed(data))
     run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
     with database.writing() as session:
         session.add(run)
@@ -94,7 +96,7 @@ def test_a_failed_measuring_loses_no_version(settings, database, jobs, broken, m
 
 
 def fine_tuning(database):
-    run = Run(state="running", attempt=1, preset="fine-tune", epochs=1, seed=0, requested_by="a test")
+    run = Run(state="running", attempt=1, preset="fine-tune", epochs=1, seed=0, requested_by="a test", parent_id=1)
     with database.writing() as session:
         session.add(run)
     return run.id
@@ -119,9 +121,10 @@ def test_fine_tuning_goes_on_from_the_version_in_service(settings, database, few
 
 
 def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, database):
+    number = fine_tuning(database)
     with database.writing() as session:
         session.execute(delete(Promotion))
-    number = fine_tuning(database)
+        session.get(Run, number).parent_id = None
     train_run(settings, Hold(database, number, 1), threading.Event())
     assert ended(database, number).state == "failed"
     assert "nothing to go on from" in ended(database, number).error

@@ -1,21 +1,26 @@
 """The real worker and its real child processes, killed, stopped and starved."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sqlalchemy import text
 
 from model import mnist, weights
 from model.presets import Config
-from webapp.database import Predictions, Run, Strength, Version
-from webapp.jobs import LOST, RENEW_SECONDS
+from webapp.database import Checkpoint, Predictions, Run, Strength, Version
+from webapp.runs import LEASE_SECONDS
 from webapp.services import Services
 from webapp.settings import ROOT
+from webapp.trainer import RENEW_SECONDS
 
 LONG = Config("seed", 1000)
 
@@ -55,11 +60,28 @@ class Installation:
         wait_until(lambda: self.run(started.id).progress.get("fraction"))
         return self.run(started.id), self.child()
 
-    def child(self):
-        """The trainer's process id: the worker's only child, whichever of its threads started it."""
+    def child(self, run_id=None):
+        """The process id of the worker's only child, or of the one that has this run: None where there is none."""
         threads = Path(f"/proc/{self.worker.pid}/task").iterdir()
-        (child,) = [pid for thread in threads for pid in (thread / "children").read_text().split()]
-        return int(child)
+        children = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+        if run_id:
+            order = f"\0run\0{run_id}\0".encode()
+            return next((pid for pid in children if order in Path(f"/proc/{pid}/cmdline").read_bytes()), None)
+        (child,) = children
+        return child
+
+    def expire(self, run_id):
+        """As if the trainer had not renewed its lease for long enough."""
+        with self.database.writing() as session:
+            session.get(Run, run_id).lease_until = time.time() - 1
+
+    def checkpoint(self, run_id):
+        with self.database.reading() as session:
+            return session.get(Checkpoint, run_id)
+
+    def network(self, version_id):
+        with self.database.reading() as session:
+            return weights.from_bytes(session.get(Version, version_id).weights)[0]
 
     def ended(self, run_id, seconds=60):
         wait_until(lambda: self.run(run_id).ended_at, seconds)
@@ -153,16 +175,17 @@ def test_cancelling_does_not_wait_until_the_training_has_begun(installation):
     assert time.monotonic() - asked < 5
 
 
-def test_a_killed_worker_leaves_a_failed_run_and_no_child(installation):
+def test_a_killed_worker_leaves_a_run_that_waits_and_no_child(installation):
     run, child = installation.running()
     installation.worker.kill()
     installation.worker.wait()
-    ended = installation.ended(run.id, 10)
-    assert (ended.state, ended.error) == ("failed", LOST)
+    wait_until(lambda: installation.run(run.id).state == "queued", 10)
     wait_until(lambda: gone(child))
+    assert installation.run(run.id).losses == 0
     installation.start_worker()
-    run, _ = installation.running()
+    wait_until(lambda: installation.run(run.id).attempt == 2, 30)
     installation.jobs.cancel(run.id, "test")
+    assert installation.ended(run.id).state == "cancelled"
 
 
 def test_a_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
@@ -170,33 +193,52 @@ def test_a_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
     installation.worker.kill()
     os.kill(child, signal.SIGKILL)
     installation.worker.wait()
-    assert installation.run(run.id).lease_until < time.time() + 60
-    with installation.database.writing() as session:
-        session.get(Run, run.id).lease_until = time.time() - 1  # as if the time had passed
-    installation.jobs.reap()
-    ended = installation.run(run.id)
-    assert (ended.state, ended.error) == ("failed", LOST)
+    assert installation.run(run.id).lease_until < time.time() + LEASE_SECONDS
+    installation.expire(run.id)
+    installation.start_worker()
+    wait_until(lambda: installation.run(run.id).attempt == 2, 15)
+    installation.jobs.cancel(run.id, "test")
 
 
-def test_a_killed_trainer_fails_its_run_with_the_reason(installation):
+def test_a_killed_trainer_is_followed_by_one_that_makes_the_same_version(installation):
+    """Killed in the midst of its epochs, the run goes on from the last one to the result of an unbroken run."""
+    config = Config("seed", 8, seed=11)
+    unbroken = installation.ended(installation.jobs.start(config, "test").id)
+    started = installation.jobs.start(config, "test")
+    wait_until(lambda: installation.checkpoint(started.id))
+    os.kill(installation.child(started.id), signal.SIGKILL)
+    broken = installation.ended(started.id)
+    assert (broken.state, broken.attempt, broken.losses) == ("finished", 2, 1)
+    figures = [[{**epoch, "seconds": 0} for epoch in run.history] for run in (unbroken, broken)]
+    assert figures[0] == figures[1]
+    first, second = (installation.network(run.version_id) for run in (unbroken, broken))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    wait_until(lambda: installation.checkpoint(started.id) is None)
+
+
+def test_a_training_that_is_killed_again_and_again_is_given_up(installation):
+    """As by the kernel, when it takes more memory than there is."""
     run, child = installation.running()
-    os.kill(child, signal.SIGKILL)
+    for attempt in (1, 2, 3):
+        wait_until(lambda number=attempt: installation.run(run.id).attempt == number, 30)
+        os.kill(wait_until(lambda: installation.child(run.id)), signal.SIGKILL)
     ended = installation.ended(run.id)
-    assert ended.state == "failed" and "killed by signal 9" in ended.error
+    assert (ended.state, ended.attempt, ended.version_id) == ("lost", 3, None)
+    assert "killed by signal 9" in ended.error
+    run, _ = installation.running()
+    installation.jobs.cancel(run.id, "test")
 
 
 def test_a_stopped_trainer_that_lost_its_lease_writes_nothing_more(installation):
     run, child = installation.running()
     os.kill(child, signal.SIGSTOP)
-    with installation.database.writing() as session:
-        session.get(Run, run.id).lease_until = time.time() - 1
-    installation.jobs.reap()
-    before = installation.run(run.id)
+    installation.expire(run.id)
+    wait_until(lambda: installation.run(run.id).attempt == 2, 30)
     os.kill(child, signal.SIGCONT)
     wait_until(lambda: gone(child), 10 * RENEW_SECONDS)
-    after = installation.run(run.id)
-    assert (after.state, after.error, after.version_id) == ("failed", LOST, None)
-    assert (after.progress, after.history, after.ended_at) == (before.progress, before.history, before.ended_at)
+    assert (installation.run(run.id).state, installation.run(run.id).attempt) == ("running", 2)
+    installation.jobs.cancel(run.id, "test")
+    assert installation.ended(run.id).version_id is None
 
 
 def test_sigterm_ends_worker_and_training_in_order(installation):
@@ -204,8 +246,45 @@ def test_sigterm_ends_worker_and_training_in_order(installation):
     installation.worker.terminate()
     assert installation.worker.wait(12) == 0
     assert gone(child)
-    ended = installation.run(run.id)
-    assert (ended.state, ended.error) == ("failed", LOST)
+    waiting = installation.run(run.id)
+    assert (waiting.state, waiting.losses, waiting.error) == ("queued", 0, None)
+    installation.start_worker()
+    wait_until(lambda: len(installation.run(run.id).history) > len(waiting.history), 30)
+    installation.jobs.cancel(run.id, "test")
+
+
+@pytest.fixture
+def small_disk(settings, tmp_path):
+    """The installation on a disk of its own with 24 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "disk", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a disk takes root's rights")
+    shutil.copytree(settings.data_dir, disk / "data")
+    url = f"sqlite:///{disk / 'data' / 'inkling.db'}"
+    installation = Installation(replace(settings, data_dir=disk / "data", database_url=url))
+    yield installation, disk
+    installation.close()
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_fails_the_run_with_the_reason_and_the_next_one_works(small_disk):
+    installation, disk = small_disk
+    run, _ = installation.running()
+    fill(disk / "filler", leaving=300_000)  # less than a checkpoint takes, and enough to say so
+    ended = installation.ended(run.id)
+    assert (ended.state, ended.version_id) == ("failed", None)
+    assert "full" in ended.error and len(ended.error) < 200
+    (disk / "filler").unlink()
+    with installation.database.reading() as session:
+        assert session.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    assert installation.ended(installation.jobs.start(Config("seed", 2), "test").id).state == "finished"
+
+
+def fill(path, leaving):
+    free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize
+    path.write_bytes(bytes(free - leaving))
 
 
 def test_without_mnist_the_run_fails_and_says_what_to_do(settings, tmp_path):

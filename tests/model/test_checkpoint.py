@@ -1,0 +1,30 @@
+"""Bytes to go on from: whole or nothing, and only for the training that they are of."""
+
+import pytest
+import torch
+
+from model.checkpoint import pack, unpack
+
+STATE = {"epoch": 3, "network": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{"loss": None}]}
+
+
+def test_what_is_packed_comes_back():
+    found = unpack(pack("this one", STATE), "this one")
+    assert found["epoch"] == 3 and found["history"] == [{"loss": None}]
+    assert torch.equal(found["network"]["weight"], STATE["network"]["weight"])
+
+
+def test_another_training_begins_anew():
+    assert unpack(pack("this one", STATE), "that one") is None
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:200], lambda d: b"", lambda d: d + b"!"])
+def test_bytes_cut_short_are_left_aside(damage):
+    assert unpack(damage(pack("this one", STATE)), "this one") is None
+
+
+def test_one_flipped_bit_anywhere_is_noticed():
+    data = pack("this one", STATE)
+    for place in range(0, len(data), 97):
+        flipped = data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+        assert unpack(flipped, "this one") is None

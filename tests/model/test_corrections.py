@@ -1,0 +1,39 @@
+"""A set of corrections: its parts and its digest."""
+
+import numpy as np
+import pytest
+
+from model.corrections import NO_DIGIT, Corrections, class_of
+from model.verdict import REASONS
+
+
+def some(labels=(3, 7, NO_DIGIT), held_out=(False, True, False)):
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 28, 28), np.uint8)
+    return Corrections(images, np.array(labels), np.array(held_out), np.arange(len(labels)) + 50)
+
+
+def test_the_parts_are_whole_and_apart():
+    assert some().to_learn.ids.tolist() == [50, 52]
+    assert some().to_compare.ids.tolist() == [51]
+    assert some().to_compare.labels.tolist() == [7]
+
+
+def test_the_digest_is_that_of_a_set():
+    order = np.array([2, 0, 1])
+    assert some().part(order).digest() == some().digest()
+
+
+@pytest.mark.parametrize("other", [some(labels=(3, 7, 9)), some(held_out=(True, True, False)), some().to_learn])
+def test_whatever_is_learnt_from_it_is_in_the_digest(other):
+    assert other.digest() != some().digest()
+
+
+def test_a_pixel_counts():
+    changed = some()
+    changed.images[1, 2, 3] ^= 1
+    assert changed.digest() != some().digest()
+
+
+def test_the_class_of_a_label():
+    assert [class_of(label) for label in range(10)] == list(range(10))
+    assert REASONS[class_of(NO_DIGIT) - 10] == "unlike_any_digit"

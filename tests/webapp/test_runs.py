@@ -1,0 +1,292 @@
+"""Runs as rows: one at a time, held by attempt and lease, written by nobody else, and lost without a trace of half."""
+
+import time
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from model.presets import Config
+from webapp import runs
+from webapp.database import (
+    Comparison,
+    Correction,
+    Predictions,
+    Promotion,
+    Run,
+    RunCorrection,
+    Strength,
+    Version,
+    champion_id,
+)
+from webapp.runs import ChampionChanged, Hold, LeaseLost
+from webapp.trainer import chosen_corrections
+
+CONFIG = Config("seed", 1)
+
+
+def get(database, run_id):
+    with database.reading() as session:
+        return session.get(Run, run_id)
+
+
+def count(database, table):
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(table))
+
+
+def start(database, corrections=False, preset="seed"):
+    return runs.start(database, Config(preset, 1), "test", corrections).id
+
+
+def claimed(database, **more) -> Hold:
+    """A run in the hands of a trainer."""
+    run_id = start(database, **more)
+    return Hold(database, run_id, runs.claim(database, run_id))
+
+
+def change(database, run_id, **values):
+    with database.writing() as session:
+        row = session.get(Run, run_id)
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+def expire(database, run_id):
+    change(database, run_id, lease_until=time.time() - 1)
+
+
+def version(accuracy=0.99):
+    return Version(
+        source="run",
+        preset="seed",
+        sha256="0" * 64,
+        weights=b"weights",
+        card={},
+        validation_accuracy=accuracy,
+        test_accuracy=accuracy,
+    )
+
+
+def comparison(passed=True, champion=1):
+    return Comparison(champion_id=champion, passed=passed, evidence={"summary": "it is better"})
+
+
+def keep_correction(database, **values):
+    """A correction, approved; returns its number."""
+    row = {
+        "source": "somebody",
+        "receipt_sha256": str(time.perf_counter_ns()),
+        "meant": 7,
+        "label": 7,
+        "digit_image": np.full((28, 28), 9, np.uint8).tobytes(),
+        "picture": b"png",
+        "answered": {},
+        "held_out": False,
+        "state": "approved",
+    }
+    correction = Correction(**row | values)
+    with database.writing() as session:
+        session.add(correction)
+    return correction.id
+
+
+def chosen(database, run_id):
+    with database.reading() as session:
+        return list(session.scalars(select(RunCorrection.correction_id).where(RunCorrection.run_id == run_id)))
+
+
+def test_a_run_is_claimed_once(database):
+    run_id = start(database)
+    assert runs.claim(database, run_id) == 1
+    assert runs.claim(database, run_id) is None
+    assert get(database, run_id).state == "running"
+
+
+def test_the_holder_alone_may_write(database):
+    hold = claimed(database)
+    hold.keep(b"mine")
+    assert hold.renew(progress={"epoch": 1}) is False
+    stranger = Hold(database, hold.run_id, hold.attempt + 1)
+    for write in (
+        lambda: stranger.renew(progress={"epoch": 9}),
+        lambda: stranger.keep(b"another's"),
+        lambda: stranger.release(),
+        lambda: stranger.end("failed", error="no"),
+        lambda: stranger.finish(version(), b"", comparison()),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert get(database, hold.run_id).progress == {"epoch": 1}
+    assert hold.checkpoint() == b"mine"
+    assert (count(database, Version), count(database, Comparison)) == (1, 0)
+
+
+def test_a_lost_run_waits_for_another_attempt_and_keeps_what_it_has(database):
+    hold = claimed(database)
+    hold.keep(b"as far as this")
+    expire(database, hold.run_id)
+    assert runs.reap(database) == [hold.run_id]
+    row = get(database, hold.run_id)
+    assert (row.state, row.losses, row.ended_at, row.lease_until) == ("queued", 1, None, None)
+    for write in (hold.renew, lambda: hold.keep(b"more"), lambda: hold.finish(version(), b"", comparison())):
+        with pytest.raises(LeaseLost):
+            write()
+    assert runs.claim(database, hold.run_id) == 2
+    assert Hold(database, hold.run_id, 2).checkpoint() == b"as far as this"
+
+
+def test_a_run_that_is_lost_three_times_is_given_up(database):
+    run_id = start(database)
+    for attempt in (1, 2, 3):
+        assert runs.claim(database, run_id) == attempt
+        Hold(database, run_id, attempt).keep(b"so far")
+        expire(database, run_id)
+        assert runs.reap(database) == ([run_id] if attempt < 3 else [])
+    row = get(database, run_id)
+    assert (row.state, row.losses, row.version_id) == ("lost", 3, None)
+    assert "lost 3 times" in row.error and row.ended_at
+    assert start(database) > run_id
+
+
+def test_a_run_that_is_let_go_in_order_is_not_lost(database):
+    run_id = start(database)
+    for attempt in range(1, 6):
+        assert runs.claim(database, run_id) == attempt
+        Hold(database, run_id, attempt).release()
+        assert runs.reap(database) == []
+    assert (get(database, run_id).state, get(database, run_id).losses) == ("queued", 0)
+
+
+def test_reaping_spares_runs_with_a_lease(database):
+    hold = claimed(database)
+    assert runs.reap(database) == []
+    assert get(database, hold.run_id).state == "running"
+
+
+def test_only_the_attempt_that_died_is_taken_from_its_trainer(database):
+    hold = claimed(database)
+    assert runs.lose(database, hold.run_id, hold.attempt + 1, "it died") == []
+    assert get(database, hold.run_id).state == "running"
+    assert runs.lose(database, hold.run_id, hold.attempt, "it died") == [hold.run_id]
+
+
+def test_cancelling_in_each_state(database):
+    queued = start(database)
+    runs.cancel(database, queued)
+    assert get(database, queued).state == "cancelled"
+    assert runs.claim(database, queued) is None
+
+    hold = claimed(database)
+    hold.keep(b"so far")
+    runs.cancel(database, hold.run_id)
+    assert hold.renew() is True
+    hold.end("cancelled")
+    runs.cancel(database, hold.run_id)
+    assert get(database, hold.run_id).state == "cancelled"
+
+
+def test_a_checkpoint_stays_until_its_run_has_ended(database):
+    hold = claimed(database)
+    hold.keep(b"so far")
+    for keeps in (lambda: None, hold.release, lambda: runs.claim(database, hold.run_id)):
+        keeps()
+        runs.sweep(database)
+        assert hold.checkpoint() == b"so far"
+    runs.cancel(database, hold.run_id)
+    Hold(database, hold.run_id, 2).end("cancelled")
+    runs.sweep(database)
+    assert hold.checkpoint() is None
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_that_was_to_be_cancelled_does_not_begin_again(database, lost):
+    hold = claimed(database)
+    if lost:
+        runs.cancel(database, hold.run_id)
+        expire(database, hold.run_id)
+        assert runs.reap(database) == []
+    else:
+        hold.release()
+        runs.cancel(database, hold.run_id)
+    assert get(database, hold.run_id).state == "cancelled"
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_evidence_decides_who_answers(database, passed):
+    hold = claimed(database)
+    hold.keep(b"so far")
+    challenger = version()
+    assert hold.finish(challenger, b"", comparison(passed)) is passed
+    with database.reading() as session:
+        assert champion_id(session) == (challenger.id if passed else 1)
+        row = session.get(Run, hold.run_id)
+        assert (row.state, row.version_id) == ("finished", challenger.id)
+        assert session.get(Comparison, challenger.id).passed is passed
+        assert session.get(Predictions, challenger.id) and session.get(Strength, challenger.id)
+        last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
+        if passed:
+            assert (last.from_id, last.version_id) == (1, challenger.id)
+            assert (last.by, last.why) == (f"run {hold.run_id}", "it is better")
+
+
+def test_evidence_against_a_champion_of_yesterday_decides_nothing(database):
+    hold = claimed(database)
+    with database.writing() as session:
+        other = version()
+        session.add(other)
+        session.flush()
+        session.add(Promotion(version_id=other.id, from_id=1, by="somebody", why="meanwhile"))
+    with pytest.raises(ChampionChanged):
+        hold.finish(version(), b"", comparison())
+    assert (get(database, hold.run_id).state, count(database, Version)) == ("running", 2)
+    assert hold.finish(version(), b"", comparison(champion=other.id)) is True
+
+
+def test_the_first_version_of_all_answers(database):
+    with database.writing() as session:
+        session.delete(session.scalars(select(Promotion)).one())
+    assert claimed(database).finish(version(0.1), b"", None) is True
+
+
+def test_the_first_attempt_chooses_where_to_go_on_from(database):
+    hold = claimed(database, preset="fine-tune")
+    assert get(database, hold.run_id).parent_id == 1
+    with database.writing() as session:
+        other = version()
+        session.add(other)
+        session.flush()
+        session.add(Promotion(version_id=other.id, from_id=1, by="somebody", why="meanwhile"))
+    hold.release()
+    assert runs.claim(database, hold.run_id) == 2
+    assert get(database, hold.run_id).parent_id == 1
+
+
+@pytest.mark.parametrize("corrections", [True, False])
+def test_the_first_attempt_chooses_its_corrections(database, corrections):
+    first = keep_correction(database)
+    held_out = keep_correction(database, held_out=True)
+    keep_correction(database, twin_of=first)
+    keep_correction(database, state="received")
+    keep_correction(database, state="refused")
+    hold = claimed(database, corrections=corrections)
+    expected = [first, held_out] if corrections else [held_out]
+    assert chosen(database, hold.run_id) == expected
+    keep_correction(database)
+    hold.release()
+    runs.claim(database, hold.run_id)
+    assert chosen(database, hold.run_id) == expected
+
+
+def test_what_is_no_longer_approved_or_deleted_is_not_learnt_from(database):
+    kept, refused, deleted = (keep_correction(database, label=label, held_out=label == 3) for label in (3, 4, 5))
+    hold = claimed(database, corrections=True)
+    with database.writing() as session:
+        session.get(Correction, refused).state = "refused"
+        session.delete(session.get(Correction, deleted))
+    with database.reading() as session:
+        found = chosen_corrections(session, hold.run_id)
+    assert (found.ids.tolist(), found.labels.tolist(), found.held_out.tolist()) == ([kept], [3], [True])
+    assert found.images.shape == (1, 28, 28) and (found.images == 9).all()
+    with database.reading() as session:
+        assert chosen_corrections(session, 99) is None

@@ -1,0 +1,229 @@
+"""Runs as rows: who holds one, what becomes of it when its holder is lost, and what it leaves behind.
+
+The row is the truth. A trainer holds a run by its attempt number, which fences off all earlier ones, and by a lease
+that it keeps renewing. Whoever lost either can write no more. A run whose holder is gone waits for the next one, which
+goes on from the last checkpoint; one that is lost too often is given up.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from model.presets import PRESETS, Config
+from webapp.database import (
+    ACTIVE,
+    ENDED,
+    Checkpoint,
+    Comparison,
+    Correction,
+    Database,
+    Predictions,
+    Run,
+    RunCorrection,
+    Strength,
+    Version,
+    champion_id,
+)
+from webapp.promotions import record_promotion
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 20.0
+MOST_LOSSES = 3
+
+
+class RunActive(Exception):
+    """A run is queued or running already, and there is one at a time."""
+
+    def __init__(self, run_id: int):
+        super().__init__(f"Run {run_id} is under way; there is one at a time.")
+        self.run_id = run_id
+        self.details = {"run": run_id}
+
+
+class LeaseLost(Exception):
+    """This process no longer holds the run: it was given up for lost or ended by somebody else."""
+
+
+class ChampionChanged(Exception):
+    """Another version answers by now than the one that this version was compared with."""
+
+
+def start(database: Database, config: Config, by: str, corrections: bool) -> Run:
+    """A new run, queued; raises RunActive where there is an active one."""
+    run = Run(state="queued", requested_by=by, corrections=corrections, **asdict(config))
+    try:
+        with database.writing() as session:
+            session.add(run)
+    except IntegrityError:
+        with database.reading() as session:
+            active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
+        if active is None:  # it ended in between
+            return start(database, config, by, corrections)
+        raise RunActive(active) from None
+    return run
+
+
+def cancel(database: Database, run_id: int) -> None:
+    """Ends a queued run at once, a running one as soon as its trainer sees the wish; an ended one stays."""
+    with database.writing() as session:
+        running = Run.id == run_id, Run.state == "running"
+        session.execute(update(Run).where(*running).values(cancel_requested=True))
+        _end(session, (Run.id == run_id, Run.state == "queued"), "cancelled", cancel_requested=True)
+
+
+def claim(database: Database, run_id: int) -> int | None:
+    """The number of the attempt that begins with this; None where the run does not wait.
+
+    What the run goes on from and which corrections it uses is chosen by its first attempt, and stays.
+    """
+    now = time.time()
+    with database.writing() as session:
+        run = session.scalar(
+            update(Run)
+            .where(Run.id == run_id, Run.state == "queued")
+            .values(
+                state="running",
+                attempt=Run.attempt + 1,
+                started_at=func.coalesce(Run.started_at, now),
+                lease_until=now + LEASE_SECONDS,
+            )
+            .returning(Run)
+        )
+        if run is None:
+            return None
+        if run.attempt == 1:
+            _choose(session, run)
+        return run.attempt
+
+
+def reap(database: Database) -> list[int]:
+    """Takes runs whose lease has run out from their lost holders; returns those that wait again.
+
+    Cheap, and safe from any process at any time.
+    """
+    expired = Run.state == "running", Run.lease_until < time.time()
+    with database.reading() as session:
+        if session.scalar(select(Run.id).where(*expired)) is None:
+            return []
+    with database.writing() as session:
+        waiting = _lose(session, expired, "it stopped answering")
+    log.warning("a run was taken from its trainer: the lease ran out")
+    return waiting
+
+
+def lose(database: Database, run_id: int, attempt: int, reason: str) -> list[int]:
+    """The same for one run whose trainer is known to be gone; `reason` goes on from "its training process ..."."""
+    held = Run.id == run_id, Run.attempt == attempt, Run.state == "running"
+    with database.writing() as session:
+        return _lose(session, held, reason)
+
+
+def sweep(database: Database) -> None:
+    """Removes the checkpoints of ended runs. Apart from their ends, which are so small that a full disk takes them."""
+    ended = select(Run.id).where(Run.state.in_(ENDED))
+    left = Checkpoint.run_id.in_(ended)
+    with database.reading() as session:
+        if session.scalar(select(Checkpoint.run_id).where(left)) is None:
+            return
+    with database.writing() as session:
+        session.execute(delete(Checkpoint).where(left))
+
+
+def _choose(session: Session, run: Run) -> None:
+    if PRESETS[run.preset].fine_tunes:
+        run.parent_id = champion_id(session)
+    approved = select(literal(run.id), Correction.id)
+    approved = approved.where(Correction.state == "approved", Correction.twin_of.is_(None))
+    if not run.corrections:  # it is compared by those that are held out, all the same
+        approved = approved.where(Correction.held_out)
+    session.execute(insert(RunCorrection).from_select(["run_id", "correction_id"], approved))
+
+
+def _lose(session: Session, held: tuple[Any, ...], reason: str) -> list[int]:
+    error = f"Its training process was lost {MOST_LOSSES} times; the last time {reason}."
+    _end(session, (*held, Run.cancel_requested), "cancelled")
+    _end(session, (*held, Run.losses >= MOST_LOSSES - 1), "lost", losses=Run.losses + 1, error=error)
+    again = update(Run).where(*held).values(state="queued", losses=Run.losses + 1, lease_until=None)
+    return list(session.scalars(again.returning(Run.id)))
+
+
+def _end(session: Session, which: tuple[Any, ...], state: str, **values) -> None:
+    session.execute(update(Run).where(*which).values(state=state, ended_at=time.time(), **values))
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A trainer's hold on its run. Every write is refused with LeaseLost once the attempt is not the running one."""
+
+    database: Database
+    run_id: int
+    attempt: int
+
+    def renew(self, **values) -> bool:
+        """Writes `values`, extends the lease, and returns whether somebody wishes the run cancelled."""
+        with self.database.writing() as session:
+            return self._write(session, lease_until=time.time() + LEASE_SECONDS, **values)
+
+    def keep(self, checkpoint: bytes) -> None:
+        """Stores where the training stands, in place of the checkpoint before."""
+        with self.database.writing() as session:
+            self._write(session, lease_until=time.time() + LEASE_SECONDS)
+            session.merge(Checkpoint(run_id=self.run_id, at=time.time(), data=checkpoint))
+
+    def checkpoint(self) -> bytes | None:
+        """What an earlier attempt has left to go on from."""
+        with self.database.reading() as session:
+            return session.scalar(select(Checkpoint.data).where(Checkpoint.run_id == self.run_id))
+
+    def release(self, **values) -> None:
+        """Lets the run wait for another trainer: this one has to go, in order."""
+        with self.database.writing() as session:
+            self._write(session, state="queued", lease_until=None, **values)
+
+    def end(self, state: str, **values) -> None:
+        """Ends the run as "failed" or "cancelled"."""
+        with self.database.writing() as session:
+            self._write(session, state=state, ended_at=time.time(), **values)
+
+    def finish(self, version: Version, probabilities: bytes, comparison: Comparison | None, **values) -> bool:
+        """Ends the run with a version and promotes it where the comparison has passed; returns whether it did.
+
+        `comparison` is None where no version answers yet. Raises ChampionChanged, having written nothing, where it is
+        with another version than the one that answers now. The holder goes on to measure the version's strength. All in
+        one transaction: there is never a finished run without its version, nor a promotion without its evidence.
+        """
+        with self.database.writing() as session:
+            champion = champion_id(session)
+            if champion != (comparison.champion_id if comparison else None):
+                raise ChampionChanged
+            session.add(version)
+            session.flush()
+            self._write(session, state="finished", ended_at=time.time(), version_id=version.id, **values)
+            session.add(Predictions(version_id=version.id, fraction=1.0, probabilities=probabilities))
+            session.add(Strength(version_id=version.id))
+            if comparison is not None:
+                comparison.version_id = version.id
+                session.add(comparison)
+                if not comparison.passed:
+                    return False
+            why = comparison.evidence["summary"] if comparison else "the first version"
+            return record_promotion(session, version.id, by=f"run {self.run_id}", why=why)
+
+    def _write(self, session: Session, **values) -> bool:
+        cancel_requested = session.scalar(
+            update(Run)
+            .where(Run.id == self.run_id, Run.attempt == self.attempt, Run.state == "running")
+            .values(**values)
+            .returning(Run.cancel_requested)
+        )
+        if cancel_requested is None:
+            raise LeaseLost(f"run {self.run_id} is no longer held by attempt {self.attempt}")
+        return cancel_requested
