@@ -65,7 +65,7 @@ def dashboard() -> Response | str:
         champion = _champion(db)
         verdicts = evidence.verdicts(db)
         served = set(db.scalars(select(Promotion.version_id).distinct()))
-        waiting = db.scalar(select(func.count()).select_from(Correction).where(Correction.state == "received"))
+        waiting = db.scalar(select(func.count()).where(Correction.state == "received", Correction.twin_of.is_(None)))
     active = next((run for run in runs if run.state in ACTIVE), None)
     return render_template(
         "admin.html",

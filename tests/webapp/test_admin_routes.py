@@ -23,6 +23,9 @@ CHANGES = {
     "/admin/runs/1/cancel": "/admin/runs/<int:run_id>/cancel",
     "/admin/versions/1/promote": "/admin/versions/<int:version_id>/promote",
     "/admin/versions/1/roll-back": "/admin/versions/<int:version_id>/roll-back",
+    "/admin/corrections/decide": "/admin/corrections/decide",
+    "/admin/corrections/undo": "/admin/corrections/undo",
+    "/admin/corrections/import": "/admin/corrections/import",
 }
 # What anybody may send, without a cookie's power.
 OPEN = {"/predict", "/feedback", "/receipts/<secret>", "/receipts/<secret>/delete"}

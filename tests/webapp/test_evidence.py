@@ -126,3 +126,11 @@ def test_the_list_of_versions_gives_each_verdict(admin, database, challenger):
     rows = {number: page.split(f'id="version-{number}"')[1].split("</tr>")[0] for number in (1, challenger, other)}
     assert "not compared" in rows[1] and ">passed<" in rows[other]
     assert ">waits</span> reads 9s 3.2 points worse" in rows[challenger]
+
+
+def test_the_dashboard_leads_to_the_corrections_that_wait(admin, database):
+    first = correct(database, state="received")
+    correct(database, state="received", receipt_sha256="twin", twin_of=first)  # reviewed with the first
+    correct(database, receipt_sha256="approved")
+    page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
+    assert re.search(r'href="/admin/corrections">Corrections</a> <span[^>]*>1 waiting<', page)
