@@ -457,7 +457,7 @@ def _counts(session: Session) -> dict[str, int]:
     found = session.execute(
         select(Correction.state, func.count()).where(Correction.twin_of.is_(None)).group_by(Correction.state)
     )
-    return dict.fromkeys(REVIEW_STATES, 0) | dict(found.tuples())
+    return dict.fromkeys(REVIEW_STATES, 0) | {state: count for state, count in found}
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:

@@ -84,7 +84,7 @@ function chooseAll() {
 
 function tellChosen() {
   const count = chosen().length;
-  const words = count ? `${count} chosen` : "The one at hand";
+  const words = count ? `${count} chosen` : "This one";
   if (byId("chosen").textContent !== words) byId("chosen").textContent = words;
   byId("all").textContent = count && count === cards().length ? "None" : "All";
 }
