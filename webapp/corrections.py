@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.orm import Session, undefer
 
 from webapp.database import NO_DIGIT, Correction, Database, Review
@@ -78,6 +78,8 @@ class Corrections:
             raise ValueError("a correction is a digit image, uint8 (28, 28), and a label from 0 to 10")
         source, now = self.source_of(address), time.time()
         with self._database.writing() as session:
+            if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+                session.execute(text("LOCK TABLE correction IN SHARE ROW EXCLUSIVE MODE"))
             own = _folded(session, source, digit_image, meant)
             if own is not None:
                 return Kept(own, self._secret(own), False)
