@@ -1,4 +1,4 @@
-"""The command line: `python -m model data | train | evaluate | strength | predict`.
+"""The command line: `python -m model data | train | replay | evaluate | strength | predict`.
 
 Whatever a user gets wrong ends in one line, "inkling: ...", on the error output and exit code 2. torch is
 imported inside the commands that need it, so that --help answers at once.
@@ -19,21 +19,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from model import evaluate, mnist, picture, strokes, weights
+from model import evaluate, mnist, npz, picture, strokes, weights
 from model.files import write_beside
 from model.presets import PRESETS, Config
 from model.recognizer import SHIPPED, Recognizer
+from model.terminal import progress_bar, training_bar
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from model.corrections import Corrections
     from model.network import MLP
     from model.recognizer import Reading
+    from model.seal import Sealed
     from model.strength import Refusals, Sets, Strength, Strokes
-    from model.train import Epoch, Progress, Result
+    from model.train import Epoch, Result
 
 MOST_SAMPLES = 1_000
-BAD_INPUT, INTERRUPTED = 2, 130
+DIFFERENT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class UsageError(Exception):
@@ -48,13 +51,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run one command and return its exit code: 0, 1 for a replay that differs, 2 for bad input, 130 when
+    interrupted."""
     try:
         args = _parser().parse_args(argv)
         code = args.run(args)
         sys.stdout.flush()  # so that a closed pipe is met here and not at exit
         return code
-    except (UsageError, mnist.MnistMissing, strokes.StrokesError, weights.WeightsError) as error:
+    except (UsageError, mnist.MnistMissing, npz.NpzError, strokes.StrokesError, weights.WeightsError) as error:
         _complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -88,9 +92,15 @@ def _parser() -> Parser:
     )
     add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
     add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
+    add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
     add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
     add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
     add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
+
+    add = command("replay", _replay, "train weights again from their card, and compare", "v7.safetensors")
+    add("weights", type=Path, metavar="FILE", help="the weights to make again")
+    add("--from", dest="start", type=Path, metavar="FILE", help="the weights that they were fine-tuned from")
+    add("--corrections", type=Path, metavar="FILE.npz", help="the corrections that they were made with")
 
     shipped = "default: the shipped weights"
     arrays = "images uint8 (N, 28, 28), bright on black, and labels uint8 (N,); default: MNIST's test set"
@@ -137,6 +147,8 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from model.seal import seal
+
     try:
         config = Config(args.preset, args.epochs or 0, args.seed)
     except ValueError as error:
@@ -144,9 +156,10 @@ def _train(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{config.preset}.safetensors")
     _check_writable(out)
     parent = _parent(config, args.start)
+    corrections = npz.read_corrections(args.corrections) if args.corrections else None
     data = mnist.load()
-    result = _train_visibly(config, data, weights.from_bytes(parent)[0] if parent else None)
-    _write(out, config, result, data, parent)
+    result = _train_visibly(config, data, weights.from_bytes(parent)[0] if parent else None, corrections)
+    _write(out, seal(config, result, data, parent, corrections), result.best_epoch)
     return 0
 
 
@@ -160,14 +173,30 @@ def _parent(config: Config, start: Path | None) -> bytes | None:
     return (start or SHIPPED).read_bytes()
 
 
-def _train_visibly(config: Config, data: mnist.Mnist, start: MLP | None) -> Result:
+def _replay(args: argparse.Namespace) -> int:
+    from model.replay import ReplayError, differences, replay
+
+    weights.load(args.weights)  # says what is wrong with them, and with which file
+    data = args.weights.read_bytes()
+    parent = args.start.read_bytes() if args.start and weights.load(args.start) else None
+    corrections = npz.read_corrections(args.corrections) if args.corrections else None
+    for difference in differences(weights.read_card(data)):
+        _complain(f"note: {difference}")
+    try:
+        with training_bar() as follow:
+            found = replay(data, mnist.load(), parent, corrections, follow)
+    except ReplayError as error:
+        raise UsageError(f"{args.weights} cannot be made again: {error}") from error
+    print(f"the same bytes, SHA-256 {found.made}" if found.same else f"other bytes: SHA-256 {found.made}")
+    return 0 if found.same else DIFFERENT
+
+
+def _train_visibly(
+    config: Config, data: mnist.Mnist, start: MLP | None, corrections: Corrections | None
+) -> Result:
     from model.train import TrainingError, train
 
-    with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-
-        def on_progress(progress: Progress) -> None:
-            bar.update(100 * progress.fraction - bar.n)
-
+    with training_bar() as follow:
         ended = 0.0
 
         def on_epoch(epoch: Epoch, network: MLP) -> None:
@@ -178,7 +207,7 @@ def _train_visibly(config: Config, data: mnist.Mnist, start: MLP | None) -> Resu
             tqdm.write(line)
 
         try:
-            return train(config, data, on_progress, on_epoch=on_epoch, start=start)
+            return train(config, data, follow, on_epoch=on_epoch, start=start, corrections=corrections)
         except TrainingError as error:
             raise UsageError(error) from error
 
@@ -193,16 +222,13 @@ def _accuracy(network: MLP, split: mnist.Split) -> float:
     return evaluate.report(evaluate.probabilities(network, split.images), split.labels.numpy()).accuracy
 
 
-def _write(out: Path, config: Config, result: Result, data: mnist.Mnist, parent: bytes | None) -> None:
-    from model.seal import seal
-
-    sealed = seal(config, result, data, parent)
+def _write(out: Path, sealed: Sealed, epoch: int) -> None:
     try:
         write_beside(out, sealed.data)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
     card = sealed.card
-    print(f"epoch {result.best_epoch} read the validation digits best: {card.validation_accuracy:.2%}")
+    print(f"epoch {epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
     print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
 
 
@@ -222,7 +248,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise UsageError("--samples and --out go together: how many digits to draw, and into which file")
     if args.out:
         _check_samples(args.samples, args.out)
-    images, labels = _read_npz(args.data) if args.data else mnist.read_test()
+    images, labels = npz.read_digits(args.data) if args.data else mnist.read_test()
     network, _ = weights.load(args.weights)
     likely = _probabilities(network, images)
     if args.out:
@@ -279,15 +305,10 @@ def _strength(args: argparse.Namespace) -> int:
     images, labels = mnist.read_test()
     network, card = weights.load(args.weights)
     read = functools.partial(evaluate.readings, network)
-    with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-        on_progress = functools.partial(_move, bar)
-        found = strength(read, card.calibration, images, labels, drawings, args.seed, on_progress)
+    with progress_bar() as move:
+        found = strength(read, card.calibration, images, labels, drawings, args.seed, move)
     print(json.dumps({"weights": str(args.weights)} | found.as_dict()) if args.json else _strength_table(found))
     return 0
-
-
-def _move(bar: tqdm, done: float) -> None:
-    bar.update(100 * done - bar.n)
 
 
 def _strength_table(found: Strength) -> str:
@@ -344,34 +365,6 @@ def _stroke_rows(found: Strokes | None) -> list[str]:
         *_separation(found.refused_beside, found.area),
         *_rows({f"same answer: {name}": share for name, share in found.same.items()}),
     ]
-
-
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 (N, 28, 28) and labels uint8 (N,), N at least 1; raises UsageError."""
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "labels") if name in file}
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # NumPy raises a dozen kinds on damaged files, a SyntaxError among them
-        raise UsageError(f"{path} is not a whole .npz file of plain arrays") from error
-    missing = [name for name in ("images", "labels") if name not in arrays]
-    if missing:
-        raise UsageError(f"{path} holds no array named {' and none named '.join(missing)}")
-    images, labels = arrays["images"], arrays["labels"]
-    _check_digits(path, images, labels)
-    return images, labels
-
-
-def _check_digits(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise UsageError(f"{path}: images must be uint8 (N, 28, 28), not {images.dtype} {images.shape}")
-    if labels.dtype != np.uint8 or labels.shape != (len(images),):
-        raise UsageError(f"{path}: labels must be uint8 ({len(images)},), not {labels.dtype} {labels.shape}")
-    if len(labels) == 0:
-        raise UsageError(f"{path} holds no digits")
-    if labels.max() > 9:
-        raise UsageError(f"{path}: labels must be from 0 to 9, not {labels.max()}")
 
 
 def _predict(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m webapp setup | run | worker | password`."""
+"""The commands behind the Makefile: `python -m webapp setup | run | worker | password | replay`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from model import mnist, weights
+from model.mnist import MnistMissing
 from model.weights import WeightsError
-from webapp.database import Database
+from webapp.database import Database, Run, Version
 from webapp.door import Door, PasswordRefused
 from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup import set_up
@@ -35,10 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         ("password", "set the administrator's password, asked for or from standard input", set_password),
     ):
         commands.add_parser(name, help=does, description=does).set_defaults(function=function)
+    does = "train a version again, and compare it with what is stored"
+    again = commands.add_parser("replay", help=does, description=does)
+    again.add_argument("version", type=_version_number, metavar="VERSION", help="its name, such as v7")
+    again.set_defaults(function=lambda settings: replay_version(settings, args.version))
     args = parser.parse_args(arguments)
     try:
         args.function(Settings.read())
-    except (SettingsError, PasswordRefused, WeightsError, Refused) as error:
+    except (SettingsError, PasswordRefused, MnistMissing, WeightsError, Refused) as error:
         print(f"inkling: {error}", file=sys.stderr)
         return 2
     except SQLAlchemyError as error:
@@ -83,6 +89,39 @@ def set_password(settings: Settings) -> None:
         raise Refused("the two are not the same; nothing was changed")
     Door(database).set_password(password)
     print("The administrator's password is set; everybody is signed out.")
+
+
+def replay_version(settings: Settings, version_id: int) -> None:
+    """Makes a version again from its card, its parent and its corrections, as they are stored."""
+    from model.replay import ReplayError, differences, replay
+    from model.terminal import training_bar
+    from webapp.trainer import chosen_corrections
+
+    with Database(settings.database_url).reading() as session:
+        version = session.get(Version, version_id)
+        if version is None:
+            raise Refused(f"there is no version v{version_id}")
+        run = session.get(Run, version.run_id) if version.run_id else None
+        parent = session.get(Version, run.parent_id).weights if run and run.parent_id else None
+        corrections = chosen_corrections(session, run.id) if run else None
+        data = version.weights
+    for difference in differences(weights.read_card(data)):
+        print(f"note: {difference}")
+    try:
+        with training_bar() as follow:
+            found = replay(data, mnist.load(settings.mnist_dir), parent, corrections, follow)
+    except ReplayError as error:
+        raise Refused(f"{version.name} cannot be made again: {error}") from error
+    if not found.same:
+        raise Refused(f"{version.name} came out different: SHA-256 {found.made}, and {found.expected} is stored")
+    print(f"{version.name} came out the same: SHA-256 {found.made}")
+
+
+def _version_number(text: str) -> int:
+    digits = text.removeprefix("v")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version's name, such as v7")
+    return int(digits)
 
 
 def _check_port(settings: Settings) -> None:

@@ -1,0 +1,59 @@
+"""Digits in `.npz` files: images uint8 (N, 28, 28), bright on black, and labels uint8 (N,), N at least 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from model.corrections import NO_DIGIT, Corrections
+
+
+class NpzError(ValueError):
+    """The file holds no such digits; the message names it and says why."""
+
+
+def read_digits(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of 0..9; raises NpzError."""
+    arrays = _arrays(path)
+    _check(path, arrays, 9)
+    return arrays["images"], arrays["labels"]
+
+
+def read_corrections(path: Path) -> Corrections:
+    """Corrections as the administrator's page exports them: labels of 0..10, 10 for no digit, and, where there is an
+    array `held_out` (N,), those that are not to be learnt from. Raises NpzError.
+    """
+    arrays = _arrays(path)
+    _check(path, arrays, NO_DIGIT)
+    count = len(arrays["labels"])
+    held_out, ids = arrays.get("held_out", np.zeros(count, bool)), arrays.get("id", np.arange(count))
+    if held_out.dtype not in (bool, np.uint8) or held_out.shape != (count,) or ids.shape != (count,):
+        raise NpzError(f"{path}: held_out and id must have a value for each of the {count} images")
+    return Corrections(arrays["images"], arrays["labels"].astype(np.int64), held_out.astype(bool), ids)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "labels", "held_out", "id") if name in file}
+    except OSError as error:
+        raise NpzError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # NumPy raises a dozen kinds on damaged files, a SyntaxError among them
+        raise NpzError(f"{path} is not a whole .npz file of plain arrays") from error
+    missing = [name for name in ("images", "labels") if name not in arrays]
+    if missing:
+        raise NpzError(f"{path} holds no array named {' and none named '.join(missing)}")
+    return arrays
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray], greatest: int) -> None:
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+        raise NpzError(f"{path}: images must be uint8 (N, 28, 28), not {images.dtype} {images.shape}")
+    if labels.dtype != np.uint8 or labels.shape != (len(images),):
+        raise NpzError(f"{path}: labels must be uint8 ({len(images)},), not {labels.dtype} {labels.shape}")
+    if len(labels) == 0:
+        raise NpzError(f"{path} holds no digits")
+    if labels.max() > greatest:
+        raise NpzError(f"{path}: labels must be from 0 to {greatest}, not {labels.max()}")

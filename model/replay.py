@@ -1,0 +1,95 @@
+"""Making a version again from its card, to the same bytes on the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model import code, weights
+from model.presets import PRESETS, Config
+from model.weights import ModelCard
+
+if TYPE_CHECKING:
+    from model.corrections import Corrections
+    from model.mnist import Mnist
+    from model.train import Progress
+
+
+class ReplayError(ValueError):
+    """The version cannot be made again from what is there; the message says what is missing or other than it was."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of it: the SHA-256 of the version and of what was made again, in hex."""
+
+    expected: str
+    made: str
+
+    @property
+    def same(self) -> bool:
+        return self.expected == self.made
+
+
+def differences(card: ModelCard) -> list[str]:
+    """What is not as it was when the card was written, in words: each may change the last bit of the result."""
+    from model.seal import libraries
+
+    found = []
+    if card.code_sha256 != code.digest():
+        found.append("the code is another one")
+    for name, version in libraries().items():
+        if card.libraries.get(name) != version:
+            found.append(f"{name} is {version}, and was {card.libraries.get(name, 'not named')}")
+    return found
+
+
+def replay(
+    data: bytes,
+    mnist: Mnist,
+    parent: bytes | None = None,
+    corrections: Corrections | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Replay:
+    """Trains the version again whose bytes these are, with as many threads as then.
+
+    `parent` are the bytes that it was fine-tuned from, `corrections` those that it learnt from and was compared by.
+    Raises WeightsError where bytes are damaged, and ReplayError where they are not those that the card names.
+    """
+    import torch
+
+    from model.seal import seal
+    from model.train import train
+
+    card = weights.from_bytes(data)[1]
+    config = _config(card)
+    _check(card, parent, corrections)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(card.threads or threads)
+    try:
+        start = weights.from_bytes(parent)[0] if parent else None
+        result = train(config, mnist, on_progress, start=start, corrections=corrections)
+        sealed = seal(config, result, mnist, parent, corrections, card.created)
+    finally:
+        torch.set_num_threads(threads)
+    return Replay(weights.digest(data), weights.digest(sealed.data))
+
+
+def _config(card: ModelCard) -> Config:
+    try:
+        return Config(card.preset, card.epochs, card.seed)
+    except ValueError as error:
+        raise ReplayError(str(error)) from error
+
+
+def _check(card: ModelCard, parent: bytes | None, corrections: Corrections | None) -> None:
+    if card.parent != (weights.digest(parent) if parent else None):
+        raise ReplayError(f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others")
+    if PRESETS[card.preset].fine_tunes and parent is None:
+        raise ReplayError("the weights that it was fine-tuned from are needed")
+    named = card.corrections["sha256"] if card.corrections else None
+    if named != (corrections.digest() if corrections else None):
+        count = card.corrections["learnt"] + card.corrections["held_out"] if card.corrections else 0
+        there = len(corrections) if corrections else 0
+        raise ReplayError(f"its {count} corrections are no longer what they were; {there} are there")
