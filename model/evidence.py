@@ -409,7 +409,7 @@ def _worse(right: list[np.ndarray]) -> tuple[bool, str]:
     """Whether the challenger reads worse than chance explains, and the same in words."""
     lost, gained = _lost_and_gained(right)
     p = mcnemar(lost, gained)
-    said = f"p = {p:.2f}" if p >= 0.01 else f"p = {p:.0e}" if p >= 1e-9 else "p below 1e-09"
+    said = f"p = {p:.2f}" if p >= 0.1 else f"p = {p:.4f}" if p >= 0.0001 else "p below 0.0001"
     return p < LEVEL, f"{gained} gained and {lost} lost ({said})"
 
 

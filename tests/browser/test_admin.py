@@ -8,7 +8,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from strokes import DIGITS, draw
 
-from tests.webapp.versions import figures
+from tests.webapp.versions import add_version, figures, promotions, turned
 from webapp.database import Database, Strength
 
 TRAINING_SECONDS = 150
@@ -44,9 +44,30 @@ def start_run(driver, preset, epochs=""):
     wait_for(driver, lambda d: "/admin/runs/" in d.current_url and find(d, "#run"))
 
 
-def promote(driver, version):
-    find(driver, f'.version[data-version="{version}"] button').click()
-    wait_for(driver, lambda d: find(d, "#champion").get_attribute("data-version") == version)
+def promote(driver, version, reason):
+    """From the dashboard to the version's page, where the reason is written, and back."""
+    find(driver, f'.version[data-version="{version}"] .card-action a').click()
+    wait_for(driver, lambda d: find(d, "#promote textarea")).send_keys(reason)
+    find(driver, "#promote button").click()
+    wait_for(driver, lambda d: champion(d) == version)
+
+
+def roll_back(driver, version):
+    find(driver, f'.version[data-version="{version}"] .card-action button').click()
+    wait_for(driver, lambda d: champion(d) == version)
+
+
+def champion(driver):
+    """The version that the dashboard says answers; None on another page."""
+    return driver.execute_script("return document.getElementById('champion')?.dataset.version")
+
+
+def marks(driver):
+    """Which criteria the version on this page passed, by name."""
+    return driver.execute_script(
+        "const rows = [...document.querySelectorAll('#criteria [data-criterion]')];"
+        "return Object.fromEntries(rows.map((row) => [row.dataset.criterion, row.dataset.passed === 'true']));"
+    )
 
 
 def version_that_reads(driver, server):
@@ -125,14 +146,35 @@ def test_a_version_is_trained_watched_and_promoted(admin, server):
     assert sideways(admin) == [0, 0]
     admin.get(f"{server.url}/admin")
     assert find(admin, f'.version[data-version="{version}"]').get_attribute("data-champion") == "false"
-    promote(admin, version)
+    assert "waits" in find(admin, f'.version[data-version="{version}"]').text
+    promote(admin, version, "it is small enough for our class")
     assert "answers now" in find(admin, f'.version[data-version="{version}"]').text
-    assert "chosen by hand" in find(admin, "#champion").text
+    assert "it is small enough for our class" in find(admin, "#champion").text
     assert sideways(admin) == [0, 0]
     # A page shows what its own last question was answered with: ask again until the web workers have changed over.
     wait_for(admin, lambda d: version_that_reads(d, server) == f"Read by v{version}", CHANGE_OVER_SECONDS)
+    admin.get(f"{server.url}/admin/versions/{version}")
+    passed = marks(admin)
+    assert passed["usable"] and passed["time"] and not passed["validation"] and not passed["refused-others"]
+    assert len(admin.find_elements(By.CSS_SELECTOR, "#digits-lost img")) == 60
+    assert find(admin, "#digits-lost img").size == {"width": 56, "height": 56}
+    assert sideways(admin) == [0, 0]
     admin.get(f"{server.url}/admin")
-    promote(admin, shipped)
+    roll_back(admin, shipped)
+    first = find(admin, "#promotions tbody tr").text
+    assert f"v{version}" in first and f"v{shipped}" in first and f"rolled back from v{version}" in first
+    wait_for(admin, lambda d: version_that_reads(d, server) == f"Read by v{shipped}", CHANGE_OVER_SECONDS)
+
+
+def test_no_version_is_promoted_without_a_reason(admin, server):
+    database = Database(f"sqlite:///{server.data_dir}/inkling.db")
+    version = add_version(database, turned(1))
+    before = promotions(database)
+    admin.get(f"{server.url}/admin/versions/{version}")
+    find(admin, "#promote button").click()
+    assert find(admin, "#reason:invalid") == admin.switch_to.active_element
+    assert admin.current_url.endswith(f"/versions/{version}") and promotions(database) == before
+    database.close()
 
 
 def test_a_versions_strength_is_watched_and_then_shown(admin, server):

@@ -134,3 +134,13 @@ def test_the_dashboard_leads_to_the_corrections_that_wait(admin, database):
     correct(database, receipt_sha256="approved")
     page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
     assert re.search(r'href="/admin/corrections">Corrections</a> <span[^>]*>1 waiting<', page)
+
+
+def test_one_that_was_promoted_all_the_same_waits_no_more(admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    assert "<strong>Waits</strong>" in page_of(admin, challenger)
+    promote(database, challenger)
+    page = page_of(admin, challenger)
+    assert "<strong>Did not pass</strong>" in page and "Waits" not in page
+    row = admin.get("/admin", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
+    assert ">did not pass</span>" in row and "waits" not in row
