@@ -1,0 +1,435 @@
+"""The review of corrections by HTTP: the queue, decisions, undoing, and what happens to it meanwhile."""
+
+import io
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+from sqlalchemy import delete, select
+
+from tests.conftest import PASSWORD, TOKEN
+from tests.webapp.asking import assert_error
+from tests.webapp.corrected import add_correction, digits
+from webapp import review
+from webapp.database import NO_DIGIT, Correction, Review
+from webapp.services import services
+
+SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+QUEUE = "/admin/corrections"
+DECIDE, UNDO, IMPORT = f"{QUEUE}/decide", f"{QUEUE}/undo", f"{QUEUE}/import"
+
+
+@pytest.fixture
+def add(app):
+    """Adds corrections, each of a source of its own unless one is named; returns their numbers."""
+    found = services(app)
+
+    def add(count=1, start=0, meant=None, address=None):
+        return [
+            add_correction(
+                found.settings, found.database, image, digit if meant is None else meant, address=address, read=8
+            )
+            for image, digit in digits(count, start)
+        ]
+
+    return add
+
+
+@pytest.fixture
+def database(app):
+    return services(app).database
+
+
+@pytest.fixture
+def script(client):
+    """Asks as a script does, and returns the JSON."""
+
+    def ask(path, json=None, status=200):
+        response = client.get(path, headers=SCRIPT) if json is None else client.post(path, json=json, headers=SCRIPT)
+        assert response.status_code == status, response.text[:500]
+        return response.get_json()
+
+    return ask
+
+
+@pytest.fixture
+def admin(client):
+    client.post("/admin/sign-in", data={"csrf_token": token_of(client, "/admin/sign-in"), "password": PASSWORD})
+    return client
+
+
+def token_of(client, path=QUEUE):
+    page = client.get(path, headers=BROWSER).get_data(as_text=True)
+    return re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
+
+
+def shown(script, state="received", page=1):
+    return [row["id"] for row in script(f"{QUEUE}?state={state}&page={page}")["corrections"]]
+
+
+def stored(database, number):
+    with database.reading() as session:
+        row = session.get(Correction, number)
+        return row and (row.state, row.label, row.reason)
+
+
+def suspect(database, suspicions):
+    with database.writing() as session:
+        for number, suspicion in suspicions.items():
+            session.get(Correction, number).suspicion = suspicion
+
+
+# Who may look and decide
+
+
+@pytest.mark.parametrize("path", [QUEUE, f"{QUEUE}/1/picture.png", f"{QUEUE}/export.npz", f"{QUEUE}/export.zip"])
+def test_nobody_else_looks(client, add, path):
+    add()
+    assert_error(client.get(path), 401, "not_signed_in")
+    away = client.get(path, headers=BROWSER)
+    assert away.status_code == 303 and away.headers["Location"].endswith("/admin/sign-in")
+
+
+@pytest.mark.parametrize("path", [DECIDE, UNDO, IMPORT])
+def test_nobody_else_changes(client, add, database, path):
+    (number,) = add()
+    wish = {"ids": [number], "action": "approve"}
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        assert_error(client.post(path, json=wish, headers=headers), 401, "not_signed_in")
+    assert stored(database, number)[0] == "received"
+
+
+@pytest.mark.parametrize("path", [DECIDE, UNDO, IMPORT])
+def test_a_browser_needs_its_csrf_token(admin, add, database, path):
+    (number,) = add()
+    for body in ({"json": {"ids": [number], "action": "approve"}}, {"data": {"approve": number}}):
+        assert_error(admin.post(path, **body), 400, "csrf")
+    assert stored(database, number)[0] == "received"
+
+
+# The queue
+
+
+def test_the_most_suspicious_come_first_and_those_not_judged_yet_last(script, add, database):
+    numbers = add(4)
+    suspect(database, dict(zip(numbers, (0.2, None, 0.9, 0.5), strict=True)))
+    assert shown(script) == [numbers[2], numbers[3], numbers[0], numbers[1]]
+
+
+def test_of_decided_ones_the_latest_decision_comes_first(script, add):
+    numbers = add(3)
+    for number in (numbers[1], numbers[2], numbers[0]):
+        script(DECIDE, {"ids": [number], "action": "approve"})
+    assert shown(script, "approved") == [numbers[0], numbers[2], numbers[1]]
+
+
+def test_a_script_reads_all_there_is_to_know(script, add, database):
+    (number,) = add(meant=4)
+    doubt = {"version": "v1", "read": 7, "probability": 0.01, "neighbours": {"7": 9, "1": 1}}
+    with database.writing() as session:
+        row = session.get(Correction, number)
+        row.suspicion, row.doubt = 0.97, doubt
+    found = script(QUEUE)
+    assert found["counts"] == {"received": 1, "approved": 0, "refused": 0} and found["unjudged"] == 0
+    (row,) = found["corrections"]
+    assert (row["id"], row["meant"], row["label"], row["state"]) == (number, 4, 4, "received")
+    assert (row["suspicion"], row["doubt"], row["version"]) == (0.97, doubt, "v1")
+    assert (row["times"], row["sources"], row["answered"]["digits"]) == (1, 1, [8])
+    assert row["digit_image"].startswith("data:image/png;base64,")
+
+
+def test_the_page_says_what_was_meant_and_what_speaks_against_it(admin, add, database):
+    (number,) = add(meant=4)
+    with database.writing() as session:
+        row = session.get(Correction, number)
+        row.suspicion = 0.97
+        row.doubt = {"version": "v1", "read": 7, "probability": 0.01, "neighbours": {"7": 9, "1": 1}}
+    page = admin.get(QUEUE, headers=BROWSER)
+    assert page.status_code == 200 and page.cache_control.no_store
+    words = re.sub(r"<[^>]+>", " ", page.text)
+    words = re.sub(r"\s+", " ", words)
+    assert "4 meant" in words and "suspicious 97" in words
+    assert "answered 8, 90 % v1" in words and "v1 reads 7; 4 1 %" in words and "7 ×9" in words
+    assert f'id="c{number}"' in page.text and "Waiting" in words
+
+
+def test_twins_are_folded_into_their_first(script, admin, add):
+    addresses = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    first, *twins = [add(address=address)[0] for address in addresses]
+    found = script(QUEUE)
+    (row,) = found["corrections"]
+    assert (row["id"], row["times"], row["sources"]) == (first, 3, 3) and found["counts"]["received"] == 1
+    page = admin.get(QUEUE, headers=BROWSER).text
+    assert "<b>3 times</b>, from 3 sources" in page and f'id="c{twins[0]}"' not in page
+
+
+def test_pages_and_what_lies_beyond_the_last(script, client, admin, add, monkeypatch):
+    monkeypatch.setattr(review, "PER_PAGE", 2)
+    numbers = add(5)
+    assert [shown(script, page=page) for page in (1, 2, 3)] == [numbers[:2], numbers[2:4], numbers[4:]]
+    beyond = client.get(f"{QUEUE}?page=4", headers=SCRIPT)
+    assert beyond.status_code == 302 and "page=3" in beyond.headers["Location"]
+    page = admin.get(f"{QUEUE}?page=2", headers=BROWSER).text
+    assert "Page 2 of 3" in page and 'rel="prev"' in page and 'rel="next"' in page
+
+
+@pytest.mark.parametrize("query", ["state=all", "state=", "page=0", "page=-1", "page=x", "page=1e9", "page=99999999"])
+def test_a_queue_that_does_not_exist(client, query):
+    assert_error(client.get(f"{QUEUE}?{query}", headers=SCRIPT), 400, f"bad_{query.split('=')[0]}")
+
+
+def test_an_empty_queue_says_so(admin):
+    said = {"received": "Nothing waits", "approved": "None is approved", "refused": "None is refused"}
+    for state, words in said.items():
+        assert words in admin.get(f"{QUEUE}?state={state}", headers=BROWSER).text
+
+
+def test_looking_has_the_unjudged_ones_judged_and_not_at_every_look(app, script, add, database):
+    pending = services(app).jobs.huey.pending_count
+    script(QUEUE)
+    assert pending() == 0
+    numbers = add(2)
+    for _ in range(3):
+        assert script(QUEUE)["unjudged"] == 2
+    assert pending() == 1
+    suspect(database, dict.fromkeys(numbers, 0.5))
+    app.extensions.pop("inkling.judgement")
+    script(QUEUE)
+    assert pending() == 1
+
+
+def test_the_picture_is_ours_and_not_kept(client, add):
+    (number,) = add()
+    picture = client.get(f"{QUEUE}/{number}/picture.png", headers=SCRIPT)
+    assert picture.mimetype == "image/png" and picture.headers["X-Content-Type-Options"] == "nosniff"
+    assert picture.cache_control.no_store
+    assert Image.open(io.BytesIO(picture.data)).format == "PNG"
+    for missing in (number + 1, 0, 2**31, 10**30):
+        assert client.get(f"{QUEUE}/{missing}/picture.png", headers=SCRIPT).status_code == 404
+
+
+# Decisions
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ({"action": "approve"}, ("approved", 7, None)),
+        ({"action": "refuse", "reason": "It is a face."}, ("refused", 7, "It is a face.")),
+        ({"action": "refuse", "reason": "  two\n lines "}, ("refused", 7, "two lines")),
+        ({"action": "relabel", "label": 1}, ("approved", 1, None)),
+        ({"action": "relabel", "label": 0}, ("approved", 0, None)),
+        ({"action": "relabel", "label": "not_a_digit"}, ("approved", NO_DIGIT, None)),
+        ({"action": "relabel", "label": 10}, ("approved", NO_DIGIT, None)),
+    ],
+)
+def test_a_decision(script, add, database, wish, expected):
+    (number,) = add(meant=7)
+    answer = script(DECIDE, {"ids": [number], **wish})
+    assert answer["decided"] == [number] and answer["batch"] and answer["gone"] == answer["elsewhere"] == []
+    assert stored(database, number) == expected
+    assert answer["counts"] == {"received": 0, "approved": 0, "refused": 0} | {expected[0]: 1}
+    with database.reading() as session:
+        kept = session.scalars(select(Review)).one()
+    assert (kept.by, kept.state, kept.label) == ("script", *expected[:2])
+    assert (kept.state_before, kept.label_before, kept.reason_before) == ("received", 7, None)
+
+
+BAD_DECISIONS = [
+    ({}, "bad_decision"),
+    ({"action": "delete"}, "bad_decision"),
+    ({"action": ["approve"]}, "bad_decision"),
+    ({"ids": []}, "bad_decision"),
+    ({"ids": 1}, "bad_decision"),
+    ({"ids": "1"}, "bad_decision"),
+    ({"ids": [True]}, "bad_decision"),
+    ({"ids": [1.5]}, "bad_decision"),
+    ({"ids": [0]}, "bad_decision"),
+    ({"ids": [2**31]}, "bad_decision"),
+    ({"ids": ["\u0661"]}, "bad_decision"),
+    ({"ids": [None]}, "bad_decision"),
+    ({"ids": list(range(1, 1002))}, "bad_decision"),
+    ({"action": "relabel"}, "bad_decision"),
+    ({"action": "relabel", "label": 11}, "bad_decision"),
+    ({"action": "relabel", "label": -1}, "bad_decision"),
+    ({"action": "relabel", "label": True}, "bad_decision"),
+    ({"action": "relabel", "label": "seven"}, "bad_decision"),
+    ({"action": "refuse"}, "bad_reason"),
+    ({"action": "refuse", "reason": ""}, "bad_reason"),
+    ({"action": "refuse", "reason": " \n"}, "bad_reason"),
+    ({"action": "refuse", "reason": 7}, "bad_reason"),
+    ({"action": "refuse", "reason": "x" * 301}, "bad_reason"),
+    ({"action": "refuse", "reason": "a\u202eb"}, "bad_reason"),
+    ({"state": "gone"}, "bad_state"),
+    ({"state": 1}, "bad_state"),
+]
+
+
+@pytest.mark.parametrize(("wish", "code"), BAD_DECISIONS)
+def test_a_decision_that_cannot_be(client, add, database, wish, code):
+    (number,) = add()
+    body = {"ids": [number], "action": "approve"} | wish if wish else {}
+    assert_error(client.post(DECIDE, json=body, headers=SCRIPT), 400, code)
+    assert stored(database, number)[0] == "received"
+
+
+def test_many_at_once(script, add, database):
+    numbers = add(6)
+    assert script(DECIDE, {"ids": numbers[:4], "action": "approve"})["decided"] == numbers[:4]
+    assert [stored(database, number)[0] for number in numbers] == ["approved"] * 4 + ["received"] * 2
+
+
+def test_a_used_one_can_be_refused_later_and_a_refused_one_approved(script, add, database):
+    (number,) = add(meant=7)
+    script(DECIDE, {"ids": [number], "action": "approve"})
+    script(DECIDE, {"ids": [number], "action": "refuse", "reason": "On second thought."})
+    assert stored(database, number) == ("refused", 7, "On second thought.")
+    script(DECIDE, {"ids": [number], "action": "relabel", "label": 1})
+    assert stored(database, number) == ("approved", 1, None)
+
+
+def test_twins_share_the_decision_and_its_undoing(script, add, database):
+    first, twin = add(address="192.0.2.1") + add(address="192.0.2.2")
+    answer = script(DECIDE, {"ids": [first], "action": "relabel", "label": 1})
+    assert answer["decided"] == [first] and answer["counts"]["approved"] == 1
+    assert stored(database, twin) == stored(database, first) == ("approved", 1, None)
+    (late,) = add(address="192.0.2.3")
+    assert stored(database, late) == ("approved", 1, None)
+    assert script(UNDO, {})["undone"] == [first]
+    assert {stored(database, number)[0] for number in (first, twin, late)} == {"received"}
+    assert stored(database, late)[1] == 7
+    script(DECIDE, {"ids": [twin], "action": "approve"})  # by a twin's number it is the same
+    assert {stored(database, number)[0] for number in (first, twin, late)} == {"approved"}
+
+
+def test_what_was_deleted_meanwhile_is_said_and_does_no_harm(app, script, add, database):
+    numbers = add(3)
+    services(app).corrections.delete(numbers[1])
+    answer = script(DECIDE, {"ids": [*numbers, 999], "action": "approve"})
+    assert answer["decided"] == [numbers[0], numbers[2]] and answer["gone"] == [numbers[1], 999]
+    assert "Deleted by the author meanwhile: 2 corrections." in answer["said"]
+    only = script(DECIDE, {"ids": [999], "action": "approve"})
+    assert only["batch"] is None and only["decided"] == []
+
+
+def test_what_another_administrator_decided_meanwhile_is_left_alone(script, add, database):
+    numbers = add(2)
+    script(DECIDE, {"ids": [numbers[0]], "action": "refuse", "reason": "A face.", "state": "received"})
+    answer = script(DECIDE, {"ids": numbers, "action": "approve", "state": "received"})
+    assert answer["decided"] == [numbers[1]] and answer["elsewhere"] == [numbers[0]]
+    assert "by somebody else" in answer["said"]
+    assert stored(database, numbers[0])[0] == "refused"
+
+
+def test_the_same_decision_twice_is_one(script, add, database):
+    (number,) = add()
+    script(DECIDE, {"ids": [number, number], "action": "approve"})
+    again = script(DECIDE, {"ids": [number], "action": "approve"})
+    assert again["batch"] is None and again["said"].startswith("Nothing changed")
+    with database.reading() as session:
+        assert len(session.scalars(select(Review)).all()) == 1
+
+
+def test_two_decisions_at_the_same_moment_are_taken_one_after_the_other(app, add, database):
+    numbers = add(4)
+
+    def approve(_):
+        body = {"ids": numbers, "action": "approve", "state": "received"}
+        return app.test_client().post(DECIDE, json=body, headers=SCRIPT).get_json()["decided"]
+
+    with ThreadPoolExecutor(4) as pool:
+        decided = list(pool.map(approve, range(4)))
+    assert sorted(map(len, decided)) == [0, 0, 0, 4]
+    with database.reading() as session:
+        assert len(session.scalars(select(Review)).all()) == 4
+
+
+# Undoing
+
+
+def test_undo_goes_back_decision_by_decision(client, script, add, database):
+    one, two = add(2)
+    before = stored(database, one), stored(database, two)
+    script(DECIDE, {"ids": [one, two], "action": "approve"})
+    script(DECIDE, {"ids": [one], "action": "refuse", "reason": "No."})
+    script(DECIDE, {"ids": [one], "action": "relabel", "label": 3})
+    answer = script(UNDO, {})
+    assert answer["undone"] == [one] and answer["state"] == "refused" and stored(database, one)[2] == "No."
+    assert script(UNDO, {})["state"] == "approved"
+    assert script(UNDO, {})["undone"] == [one, two]
+    assert (stored(database, one), stored(database, two)) == before
+    assert_error(client.post(UNDO, json={}, headers=SCRIPT), 409, "nothing_to_undo")
+
+
+def test_a_batch_of_ones_own_is_undone_though_somebody_else_decided_since(script, add, database):
+    mine, theirs = add(2)
+    batch = script(DECIDE, {"ids": [mine], "action": "approve"})["batch"]
+    script(DECIDE, {"ids": [theirs], "action": "approve"})
+    assert script(UNDO, {"batch": batch})["undone"] == [mine]
+    assert (stored(database, mine)[0], stored(database, theirs)[0]) == ("received", "approved")
+
+
+def test_what_was_decided_again_since_stays(script, add, database):
+    one, two = add(2)
+    batch = script(DECIDE, {"ids": [one, two], "action": "approve"})["batch"]
+    script(DECIDE, {"ids": [one], "action": "refuse", "reason": "No."})
+    assert script(UNDO, {"batch": batch})["undone"] == [two]
+    assert stored(database, one)[0] == "refused"
+
+
+def test_what_was_deleted_cannot_be_brought_back(app, client, script, add, database):
+    one, two = add(2)
+    script(DECIDE, {"ids": [one, two], "action": "approve"})
+    services(app).corrections.delete(one)
+    assert script(UNDO, {})["undone"] == [two]
+    with database.writing() as session:
+        session.execute(delete(Review))
+    assert_error(client.post(UNDO, json={"batch": "gone"}, headers=SCRIPT), 409, "nothing_to_undo")
+    assert_error(client.post(UNDO, json={"batch": 7}, headers=SCRIPT), 400, "bad_decision")
+
+
+# As plain forms
+
+
+def test_the_page_works_as_a_plain_form(admin, add, database):
+    one, two, three, four = add(4, meant=7)
+    form = {"csrf_token": token_of(admin), "state": "received", "page": "1", "reason": ""}
+
+    def send(**fields):
+        answer = admin.post(DECIDE, data=form | fields, headers=BROWSER)
+        assert answer.status_code == 303 and answer.headers["Location"].endswith("?state=received")
+        return admin.get(answer.headers["Location"], headers=BROWSER).text
+
+    assert "Approved: 1 correction." in send(approve=str(one))
+    assert stored(database, one)[0] == "approved" and stored(database, two)[0] == "received"
+    assert "Approved as no digit: 1 correction." in send(ids=[str(two)], relabel="10")
+    send(ids=[str(three)], because=review.REASONS[2])
+    assert stored(database, three) == ("refused", 7, review.REASONS[2])
+    send(refuse=str(four), reason="A <b>cat</b>.")
+    page = admin.get(f"{QUEUE}?state=refused", headers=BROWSER).text
+    assert "A &lt;b&gt;cat&lt;/b&gt;." in page
+    undone = admin.post(UNDO, data=form, headers=BROWSER)
+    assert undone.status_code == 303 and stored(database, four)[0] == "received"
+    assert "Taken back: 1 correction, now waiting again." in admin.get(QUEUE, headers=BROWSER).text
+
+
+def test_a_plain_refusal_has_a_reason_all_the_same(admin, add, database):
+    (number,) = add()
+    admin.post(DECIDE, data={"csrf_token": token_of(admin), "refuse": str(number), "reason": ""}, headers=BROWSER)
+    assert stored(database, number)[2] == review.REASONS[0]
+
+
+@pytest.mark.parametrize("fields", [{"approve": ""}, {"relabel": "3"}, {"because": "x"}, {"refuse": "", "reason": "x"}])
+def test_a_form_without_any_chosen_says_so(admin, add, fields):
+    add()
+    refused = admin.post(DECIDE, data={"csrf_token": token_of(admin)} | fields)
+    assert "tick some first" in assert_error(refused, 400, "nothing_chosen")
+
+
+@pytest.mark.parametrize("page", ["", "0", "x", "-1", "9" * 400])
+def test_a_forms_odd_page_leads_to_the_first(admin, add, page):
+    (number,) = add()
+    form = {"csrf_token": token_of(admin), "approve": str(number), "page": page}
+    assert admin.post(DECIDE, data=form, headers=BROWSER).headers["Location"].endswith("?state=received")
