@@ -247,7 +247,7 @@ def _check_limits(session: Session, source: str, now: float) -> None:
             raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(retry_after)}.", retry_after)
     waiting = session.scalar(select(func.count()).where(sent, Correction.state == "received"))
     if waiting >= MOST_WAITING:
-        message = "So many corrections wait for review that no more are taken. Please try again later."
+        message = "Enough corrections wait for review at the moment. Please try again later."
         raise TooManyCorrections(message, WAITING_RETRY_SECONDS)
 
 

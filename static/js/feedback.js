@@ -98,15 +98,19 @@ export class Feedback {
     const words = verdict === "unsure" ? "another …" : "No, it was …";
     const other = button(words, () => this.#choose(), { class: "other" });
     if (verdict === "unsure") {
-      const named = digits.slice(0, 3).map((digit) => button(String(digit), () => this.#mean(digit)));
+      const named = digits.slice(0, 3).map((digit) => this.#digit(digit));
       this.#show(step, make("span", {}, "It was"), ...named, other);
     } else {
       this.#show(step, button("Right", () => this.#mean(verdict === "digit" ? digits[0] : NO_DIGIT)), other);
     }
   }
 
+  #digit(digit) {
+    return button(String(digit), () => this.#mean(digit), { class: "digit" });
+  }
+
   #choose() {
-    const digits = Array.from({ length: 10 }, (_, digit) => button(String(digit), () => this.#mean(digit)));
+    const digits = Array.from({ length: 10 }, (_, digit) => this.#digit(digit));
     const close = button("×", () => this.#ask(), { "aria-label": "Close" });
     const panel = make(
       "div",

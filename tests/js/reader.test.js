@@ -97,15 +97,19 @@ function bench() {
   const clock = new Clock();
   const server = new Server();
   const readings = [];
+  const ofNow = [];
   const troubles = [];
   const reader = new Reader({
     url: "/predict",
     fetch: server.fetch,
     clock,
-    onReading: ({ top }) => readings.push(top[0].digit),
+    onReading: ({ top }, isOfNow) => {
+      readings.push(top[0].digit);
+      ofNow.push(isOfNow);
+    },
     onTrouble: (trouble) => troubles.push(trouble),
   });
-  return { clock, server, readings, troubles, reader };
+  return { clock, server, readings, ofNow, troubles, reader };
 }
 
 const drawing = (name) => () => name;
@@ -161,6 +165,18 @@ test("a quick answer counts while the drawing grows, a late one does not", async
   server.last.answer(3);
   await clock.pass(10);
   assert.deepEqual(readings, [1, 3]);
+});
+
+test("a reading says whether it is about the drawing as it is now", async () => {
+  const { clock, server, ofNow, reader } = bench();
+  reader.look(drawing("first"));
+  await clock.pass(1);
+  reader.look(drawing("second"), { grown: true });
+  server.last.answer(1);
+  await clock.pass(100);
+  server.last.answer(2);
+  await clock.pass(1);
+  assert.deepEqual(ofNow, [false, true]);
 });
 
 test("a slow answer about the drawing as it still is counts", async () => {

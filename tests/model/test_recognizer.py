@@ -92,6 +92,13 @@ def test_mnist_digits_are_read(shipped, mnist):
     assert sum(a == b for a, b in zip(read, labels, strict=True)) >= 196
 
 
+def test_a_digit_image_is_read_as_the_picture_that_it_was_made_from(shipped):
+    reading = shipped.recognize(seven())
+    again = shipped.read(reading.digit_image)
+    assert np.array_equal(again.digit_image, reading.digit_image)
+    assert replace(again, digit_image=None) == replace(reading, digit_image=None)
+
+
 def test_the_version_is_carried(shipped):
     assert shipped.version == "v1"
     assert Recognizer(SHIPPED.read_bytes, "v27").version == "v27"
