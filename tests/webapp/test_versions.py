@@ -221,6 +221,7 @@ def test_the_page_shows_the_card_whatever_it_holds(admin, database, challenger):
     page = admin.get(f"/admin/versions/{challenger}", headers=BROWSER).text
     for words in (
         "python -m model train --preset &lt;seed&gt;",
+        "python -m webapp replay v2",
         "count 51, held out 12, sha256 c0ffee",
         "64, 32",
         "A field of later",
