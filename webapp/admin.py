@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 from model import mnist
 from model.presets import PRESETS, Config
 from webapp import curves, evidence
-from webapp.database import ACTIVE, Correction, Promotion, Run, Version, champion_id
+from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.draw import json_object
 from webapp.errors import BadRequest, wants_page
+from webapp.runs import approved, used
 from webapp.services import services
 
 LISTED_RUNS = 50
@@ -60,13 +61,15 @@ def dashboard() -> Response | str:
         return redirect(url_for("admin.sign_in"), 303)
     with services().database.reading() as db:
         runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED_RUNS)).all()
+        active = next((run for run in runs if run.state in ACTIVE), None)
         versions = db.scalars(select(Version).order_by(Version.id.desc())).all()
         promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED_RUNS)).all()
         champion = _champion(db)
+        part = _part(db, active, champion)
+        to_learn, _ = approved(db)
         verdicts = evidence.verdicts(db)
         served = set(db.scalars(select(Promotion.version_id).distinct()))
         waiting = db.scalar(select(func.count()).where(Correction.state == "received", Correction.twin_of.is_(None)))
-    active = next((run for run in runs if run.state in ACTIVE), None)
     return render_template(
         "admin.html",
         page="admin",
@@ -77,11 +80,12 @@ def dashboard() -> Response | str:
         verdicts=verdicts,
         served=served,
         waiting=waiting,
+        to_learn=to_learn,
         presets=PRESETS.values(),
         default_preset=Config.preset,
         mnist_folder=services().settings.mnist_dir,
         mnist_missing=mnist.missing(services().settings.mnist_dir),
-        **_part(active, None, champion),
+        **part,
     )
 
 
@@ -114,9 +118,11 @@ def sign_out() -> Response:
 @blueprint.post("/retrain")
 @csrf.exempt
 def retrain() -> Response | tuple[Response, int]:
-    """Starts a run with the `preset`, `epochs` and `seed` of a form or a JSON object."""
+    """Starts a run with the `preset`, `epochs`, `seed` and `corrections` of a form or a JSON object."""
     by = requester()
-    run = services().jobs.start(_config(fields()), by)
+    sent = fields()
+    config, corrections = _config(sent), _wants_corrections(sent)
+    run = services().jobs.start(config, by, corrections)
     if wants_page():
         return redirect(url_for("admin.run", run_id=run.id), 303)
     response = jsonify(run_as_json(run))
@@ -129,11 +135,12 @@ def run(run_id: int) -> Response | str:
     """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
     if away := turned_away():
         return away
-    found, version = _run(run_id)
+    services().jobs.reap()
+    with services().database.reading() as db:
+        found = _run(db, run_id)
+        part = _part(db, found, _champion(db))
     if not request.args.get("part") and not wants_page():
         return jsonify(run_as_json(found))
-    with services().database.reading() as db:
-        part = _part(found, version, _champion(db))
     if request.args.get("part"):
         return render_template("_run.html", **part)
     return render_template("run.html", page="admin", **part)
@@ -143,9 +150,12 @@ def run(run_id: int) -> Response | str:
 @csrf.exempt
 def cancel(run_id: int) -> Response | tuple[Response, int]:
     by = requester()
-    _run(run_id)
+    services().jobs.reap()
+    with services().database.reading() as db:
+        _run(db, run_id)
     services().jobs.cancel(run_id, by)
-    found, _ = _run(run_id)
+    with services().database.reading() as db:
+        found = _run(db, run_id)
     if wants_page():
         return redirect(url_for("admin.run", run_id=run_id), 303)
     return jsonify(run_as_json(found)), 202
@@ -158,8 +168,10 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "preset": run.preset,
         "epochs": run.epochs,
         "seed": run.seed,
+        "corrections": run.corrections,
         "requested_by": run.requested_by,
         "attempt": run.attempt,
+        "losses": run.losses,
         "cancel_requested": run.cancel_requested,
         "created_at": run.created_at,
         "started_at": run.started_at,
@@ -183,28 +195,27 @@ def turned_away() -> Response | None:
     return None
 
 
-def _run(run_id: int) -> tuple[Run, Version | None]:
-    services().jobs.reap()
-    with services().database.reading() as db:
-        found = db.get(Run, run_id) if run_id <= BIGGEST_ROW_ID else None
-        if found is None:
-            abort(404)
-        return found, db.get(Version, found.version_id) if found.version_id else None
+def _run(db: Session, run_id: int) -> Run:
+    """A run, or 404."""
+    found = db.get(Run, run_id) if run_id <= BIGGEST_ROW_ID else None
+    return found or abort(404)
 
 
 def _champion(db: Session) -> Version | None:
     return db.get(Version, champion_id(db) or 0)
 
 
-def _part(run: Run | None, version: Version | None, champion: Version | None) -> dict[str, Any]:
+def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, Any]:
     """What `_run.html` shows of a run; only the champion where there is no run."""
     if run is None:
         return {"champion": champion}
     goal = champion.validation_accuracy if champion and run.state in ACTIVE else None
     return {
         "run": run,
-        "version": version,
+        "version": db.get(Version, run.version_id or 0),
+        "comparison": db.get(Comparison, run.version_id or 0),
         "champion": champion,
+        "used": used(db, run.id),
         "now": time.time(),
         "loss": curves.loss_chart(run.history, run.epochs),
         "accuracy": curves.accuracy_chart(run.history, run.epochs, goal),
@@ -223,6 +234,19 @@ def _config(fields: dict[str, Any]) -> Config:
         return Config(preset if isinstance(preset, str) else repr(preset), **numbers)
     except ValueError as error:
         raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def _wants_corrections(fields: dict[str, Any]) -> bool:
+    """Whether the run is to learn from corrections: a box that is ticked, or true in JSON."""
+    value = fields.get("corrections", False)
+    if value not in (False, True, "", "0", "1"):
+        raise BadRequest(400, "bad_settings", "Corrections must be true or false.")
+    wanted = value in (True, "1")
+    if wanted:
+        with services().database.reading() as db:
+            if not approved(db)[0]:
+                raise BadRequest(400, "no_corrections", "There is no approved correction to learn from.")
+    return wanted
 
 
 def _number(fields: dict[str, Any], name: str) -> int:

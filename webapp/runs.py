@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, insert, literal, select, update
+from sqlalchemy import Select, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -135,6 +135,23 @@ def sweep(database: Database) -> None:
             return
     with database.writing() as session:
         session.execute(delete(Checkpoint).where(left))
+
+
+def approved(session: Session) -> tuple[int, int]:
+    """How many corrections the next run can learn from, and by how many it will be compared."""
+    usable = Correction.state == "approved", Correction.twin_of.is_(None)
+    return _counted(session, select(Correction.held_out, func.count()).where(*usable))
+
+
+def used(session: Session, run_id: int) -> tuple[int, int]:
+    """How many of the corrections that a run learns from, and is compared by, are still there."""
+    mine = RunCorrection.run_id == run_id
+    return _counted(session, select(Correction.held_out, func.count()).join(RunCorrection).where(mine))
+
+
+def _counted(session: Session, found: Select) -> tuple[int, int]:
+    counts = dict(session.execute(found.group_by(Correction.held_out)).all())
+    return counts.get(False, 0), counts.get(True, 0)
 
 
 def _choose(session: Session, run: Run) -> None:
