@@ -22,11 +22,10 @@ const token = form.elements.csrf_token.value;
 let anchor = null;
 /** The batches that were decided here, the latest last: what Undo takes back first. */
 const batches = [];
-/** Told to the server one after the other. */
+/** What the server is told, one after the other: how much it has been in all, and how much is still to come. */
 let telling = Promise.resolve();
+let told = 0;
 let untold = 0;
-/** Cards that were decided, and must not come back with a page that was asked for before. */
-const leaving = new Set();
 
 // The cards
 
@@ -97,7 +96,9 @@ function decide(action, about, more = {}) {
   take(about);
   if (refusing) refusing.open = false;
   const body = { action, ids, state, ...more };
-  tell(form.action, () => body, (answer) => void (answer.batch && batches.push(answer.batch)), ids);
+  tell(form.action, () => body, (answer) => {
+    if (answer.batch) batches.push(answer.batch);
+  });
 }
 
 /** Takes cards away and hands over to the one that takes the place of the first of them. */
@@ -106,10 +107,7 @@ function take(gone) {
   const rest = all.filter((card) => !gone.includes(card));
   const at = all.indexOf(gone.includes(current()) ? current() : gone[0]);
   const next = all.slice(at).find((card) => !gone.includes(card)) ?? rest.at(-1);
-  for (const card of gone) {
-    leaving.add(card.dataset.id);
-    card.remove();
-  }
+  for (const card of gone) card.remove();
   if (next) moveTo(next);
   showWhetherEmpty();
   tellChosen();
@@ -117,25 +115,23 @@ function take(gone) {
 
 function undo() {
   const last = () => (batches.length ? { batch: batches.pop() } : {});
-  tell(byId("undo").action, last, (answer) => {
-    for (const id of answer.undone) leaving.delete(String(id));
-    if (answer.state !== state || !answer.undone.length) return null;
-    return () => moveTo(byId(`c${answer.undone[0]}`));
-  });
+  tell(byId("undo").action, last, null, (answer) => moveTo(byId(`c${answer.undone[0]}`)));
 }
 
-/** Tells the server what `body()` returns, after what it is being told already; then shows what it has to show. */
-function tell(url, body, then, ids = []) {
+/**
+ * Tells the server what `body()` returns, after what it is being told already, and shows what it then has to show.
+ * `then` gets the answer at once, `afterwards` when it is shown; neither where something is wrong.
+ */
+function tell(url, body, then, afterwards) {
+  told += 1;
   untold += 1;
   telling = telling.then(async () => {
     const answer = await post(url, body());
     untold -= 1;
-    if (answer.error) for (const id of ids) leaving.delete(String(id));
     say(answer.error ?? answer.said, Boolean(answer.error));
-    if (answer.counts) showCounts(answer.counts);
-    const afterwards = answer.error ? null : then(answer);
+    if (!answer.error) then?.(answer);
     if (untold === 0) await refill();
-    if (afterwards) afterwards();
+    if (!answer.error) afterwards?.(answer);
   });
 }
 
@@ -151,19 +147,13 @@ async function post(url, body) {
     const answer = await response.json();
     return response.ok ? answer : { error: answer.error.message };
   } catch {
-    return { error: "The server cannot be reached. Nothing was decided." };
+    return { error: "The server cannot be reached. Reload the page to see what was decided." };
   }
 }
 
 function say(words, isBad) {
   byId("told").textContent = words;
   byId("told").classList.toggle("is-bad", isBad);
-}
-
-function showCounts(counts) {
-  for (const [name, count] of Object.entries(counts)) {
-    byId(`tab-${name}`).querySelector(".count").textContent = count.toLocaleString("en");
-  }
 }
 
 function showWhetherEmpty() {
@@ -175,30 +165,40 @@ function showWhetherEmpty() {
 
 /**
  * Fetches the page anew. Cards that are there stay where they are, whatever the order is by now, so that none moves
- * away from under a finger; new ones come after them, and those that were taken back where they belong.
+ * away from under a finger; new ones, and those that were taken back, come in where they belong among them.
  */
 async function refill() {
+  const before = told;
   const page = await fetchPage();
-  if (!page || untold) return;
-  const next = [...page.getElementById("queue").children].filter((card) => !leaving.has(card.dataset.id));
-  const there = new Set(next.map((card) => card.id));
-  const handed = current() && !there.has(current().id) ? cards().indexOf(current()) : -1;
-  for (const card of cards()) if (!there.has(card.id)) card.remove();
-  let before = null;
+  if (!page || told !== before || untold) return; // it shows what has been decided by now
+  const hadCurrent = cards().indexOf(current());
+  const next = [...page.getElementById("queue").children];
+  if (page.getElementById("review").dataset.pages === "1") removeAllBut(next);
+  let last = null;
   for (const card of next) {
     const old = byId(card.id);
     if (old) renew(old, card);
-    else if (before) before.after(card);
+    else if (last) last.after(card);
     else queue.prepend(card);
-    before = old ?? card;
+    last = old ?? card;
   }
-  for (const each of page.querySelectorAll(".tabs .count")) {
-    byId(each.parentElement.id).querySelector(".count").textContent = each.textContent;
-  }
-  form.dataset.unjudged = page.getElementById("review").dataset.unjudged;
-  if (!current()) moveTo(cards()[Math.min(Math.max(handed, 0), cards().length - 1)], handed >= 0 || focusIsNowhere());
+  showFigures(page);
+  if (!current()) moveTo(cards()[Math.min(Math.max(hadCurrent, 0), cards().length - 1)], focusIsNowhere());
   showWhetherEmpty();
   tellChosen();
+}
+
+/** Those that the only page does not show are decided or deleted; of several pages it may be that others came first. */
+function removeAllBut(next) {
+  const there = new Set(next.map((card) => card.id));
+  for (const card of cards()) if (!there.has(card.id)) card.remove();
+}
+
+function showFigures(page) {
+  for (const count of page.querySelectorAll(".tabs .count")) {
+    byId(count.parentElement.id).querySelector(".count").textContent = count.textContent;
+  }
+  form.dataset.unjudged = page.getElementById("review").dataset.unjudged;
 }
 
 /** What is said on a card may have changed; its box and its place stay. */
@@ -284,12 +284,10 @@ function actByKey(event) {
 function move(step, rows, range) {
   const from = current() ?? cards()[0];
   if (!from) return false;
-  const to = document.activeElement === from || focusIsNowhere() || form.contains(document.activeElement)
-    ? beside(from, step, rows)
-    : from;
+  const to = beside(from, step, rows);
   if (range) chooseRange(from, to);
+  anchor = to;
   moveTo(to);
-  anchor = range ? (anchor ?? from) : to;
   tellChosen();
   return true;
 }
@@ -312,18 +310,24 @@ function openReasons() {
 function onClick(event) {
   const card = event.target.closest(".card");
   const button = event.target.closest("button");
-  if (card) {
-    const from = anchor && queue.contains(anchor) ? anchor : current();
-    const isPicking = event.target.matches(".card-pick") || (event.target.closest(".card-look") && !event.detail);
-    moveTo(card, !event.target.matches(".card-pick"));
-    if (event.shiftKey && from && !button) chooseRange(from, card);
-    if (event.target.matches(".card-pick")) anchor = card;
-    if (isPicking || event.shiftKey) tellChosen();
-  }
+  if (card && !button) pick(event, card);
   if (button?.id === "all") chooseAll();
-  if (!button || button.type !== "submit" || !form.contains(button)) return;
+  if (!button || button.type !== "submit") return;
   event.preventDefault();
   press(button, card);
+}
+
+/** A click on a card makes it the one at hand; with shift it chooses all from the last one. */
+function pick(event, card) {
+  const isBox = event.target.matches(".card-pick");
+  const from = queue.contains(anchor) ? anchor : current();
+  moveTo(card, !isBox);
+  if (event.shiftKey) {
+    if (!isBox) event.preventDefault(); // its label would turn the box back
+    chooseRange(from, card);
+    tellChosen();
+  }
+  anchor = card;
 }
 
 /** A submit button of the form does what it says, here. */
@@ -332,11 +336,15 @@ function press(button, card) {
   if (button.name === "approve") decide("approve", about);
   else if (button.name === "relabel") decide("relabel", about, { label: Number(button.value) });
   else if (button.name === "because") decide("refuse", about, { reason: button.value });
-  else if (card) {
-    for (const other of chosen()) box(other).checked = false;
-    tellChosen();
-    openReasons();
-  } else refuseFor(byId("reason"));
+  else if (card) refuseOne(card);
+  else refuseFor(byId("reason"));
+}
+
+function refuseOne(card) {
+  for (const other of chosen()) box(other).checked = false;
+  moveTo(card, false);
+  tellChosen();
+  openReasons();
 }
 
 function refuseFor(field) {
@@ -346,14 +354,10 @@ function refuseFor(field) {
   field.value = "";
 }
 
-function onSubmit(event) {
-  event.preventDefault();
-}
-
 byId("all").hidden = false;
 document.addEventListener("keydown", onKey);
 form.addEventListener("click", onClick);
-form.addEventListener("submit", onSubmit);
+form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("change", tellChosen);
 queue.addEventListener("focusin", (event) => moveTo(event.target.closest(".card"), false));
 byId("undo").addEventListener("submit", (event) => {
