@@ -440,9 +440,12 @@ def test_a_receipt_is_not_changed_by_other_methods(app, client):
     assert client.head(receipt).status_code == 200 and count(app) == 1
 
 
-def test_no_receipt_is_logged(app, client, caplog):
+def test_no_receipt_is_logged(app, client, caplog, monkeypatch):
     receipt = send(client).headers["Location"]
     client.get(receipt)
+    monkeypatch.setattr(services(app).live, "recognizer", lambda: 1 / 0)
+    assert client.get(receipt).status_code == 500
+    monkeypatch.undo()
     client.delete(receipt)
     client.get(receipt)
-    assert receipt.rpartition("/")[2] not in caplog.text
+    assert "ZeroDivisionError" in caplog.text and receipt.rpartition("/")[2] not in caplog.text
