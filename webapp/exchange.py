@@ -21,7 +21,7 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model import picture as road
@@ -69,11 +69,9 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of a bundle: how many are new, and how many of these are like one that is there already; how many
-    had been imported before and were left out."""
+    """What became of a bundle: how many are new, and how many were there already, with the same label."""
 
     added: int
-    twins: int
     known: int
 
 
@@ -118,37 +116,31 @@ def read(file: IO[bytes]) -> Bundle:
         with zipfile.ZipFile(file) as archive:
             entries = _entries(archive)
             return _read_arrays(archive, entries) if "images.npy" in entries else _read_pngs(archive, entries)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zipfile.zlib.error) as error:
+    except ImportRefused:
+        raise
+    except Exception as error:  # zipfile raises a dozen kinds on damaged archives, an IndexError among them
         raise ImportRefused("The file is no whole .npz and no whole zip archive.") from error
 
 
 def store(database: Database, corrections: Corrections, bundle: Bundle, digest: str) -> Imported:
-    """Stores a bundle as corrections that wait for review, in one transaction.
+    """Stores a bundle as corrections that wait for review, in one transaction; what is there already is left out.
 
-    `digest` stands for the file: the same file again adds nothing. What is exactly like another source's correction
-    becomes its twin, as if it had been sent.
+    `digest` stands for the file, whose digits are of one source, or of one for each of its groups.
     """
-    added = twins = known = 0
     with database.writing() as session:
-        firsts = _firsts(session)
+        known = _digits(session)
+        before = len(known)
         for group in np.unique(bundle.groups).tolist():
             source = corrections.source_of(f"import {digest} {group}")
             held_out = corrections.held_out_for(session, source)
-            mine = _digits_of(session, source)
             for place in np.flatnonzero(bundle.groups == group).tolist():
                 row = _row(bundle, place, source, held_out)
-                digit = row.digit_image, row.meant
-                if digit in mine:
-                    known += 1
-                    continue
-                mine.add(digit)
-                added += 1
-                if first := firsts.get(digit):
-                    twins += 1
-                    row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
-                session.add(row)
+                if (row.digit_image, row.label) not in known:
+                    known.add((row.digit_image, row.label))
+                    session.add(row)
             session.flush()  # the next source's part is chosen by how many there are
-    return Imported(added, twins, known)
+    added = len(known) - before
+    return Imported(added, len(bundle) - added)
 
 
 def digest_of(file: IO[bytes]) -> str:
@@ -161,16 +153,9 @@ def digest_of(file: IO[bytes]) -> str:
 # What is stored
 
 
-def _firsts(session: Session) -> dict[tuple[bytes, int], Row]:
-    """Those that others may be twins of, by digit image and label."""
-    columns = Correction.id, Correction.digit_image, Correction.label, Correction.state, Correction.reason
-    found = session.execute(select(*columns).where(Correction.twin_of.is_(None)).order_by(Correction.id.desc()))
-    return {(row.digit_image, row.label): row for row in found}
-
-
-def _digits_of(session: Session, source: str) -> set[tuple[bytes, int]]:
-    mine = select(Correction.digit_image, Correction.meant).where(Correction.source == source)
-    return {tuple(row) for row in session.execute(mine)}
+def _digits(session: Session) -> set[tuple[bytes, int]]:
+    """All that is there, by digit image and label."""
+    return {tuple(row) for row in session.execute(select(Correction.digit_image, Correction.label))}
 
 
 def _row(bundle: Bundle, place: int, source: str, held_out: bool) -> Correction:
@@ -221,7 +206,7 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(info) as member:
             data = member.read(info.file_size + 1)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zipfile.zlib.error, OSError) as error:
+    except Exception as error:  # as above
         raise ImportRefused(f"{_named(info.filename)} is damaged.") from error
     if len(data) != info.file_size:
         raise ImportRefused(f"{_named(info.filename)} does not have the size that the archive says.")

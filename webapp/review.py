@@ -239,7 +239,7 @@ def take_in() -> Response:
     if wants_page():
         flash(_imported_in_words(done), "imported")
         return redirect(url_for(".index"), 303)
-    return _private(jsonify(added=done.added, twins=done.twins, known=done.known))
+    return _private(jsonify(added=done.added, known=done.known))
 
 
 # Decisions
@@ -350,9 +350,7 @@ def _things(count: int) -> str:
 
 def _imported_in_words(done: exchange.Imported) -> str:
     said = f"Imported: {_things(done.added)}, to be reviewed."
-    if done.twins:
-        said += f" {done.twins:,} of them like one that was there, and folded into it."
-    return said + (f" {done.known:,} had been imported before." if done.known else "")
+    return said + (f" {done.known:,} more were here already." if done.known else "")
 
 
 # What is asked
@@ -457,7 +455,7 @@ def _counts(session: Session) -> dict[str, int]:
     found = session.execute(
         select(Correction.state, func.count()).where(Correction.twin_of.is_(None)).group_by(Correction.state)
     )
-    return dict.fromkeys(REVIEW_STATES, 0) | {state: count for state, count in found}
+    return dict.fromkeys(REVIEW_STATES, 0) | dict(found.all())
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:
