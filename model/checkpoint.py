@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import pickle
 from typing import Any
 
 import torch
@@ -25,7 +26,11 @@ def unpack(data: bytes, training: str) -> dict[str, Any] | None:
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         log.warning("the checkpoint is damaged")
         return None
-    found = torch.load(io.BytesIO(data[32:]), weights_only=True)
+    try:
+        found = torch.load(io.BytesIO(data[32:]), weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        log.warning("the checkpoint is none")
+        return None
     if found["training"] != training:
         log.warning("the checkpoint is that of another training")
         return None

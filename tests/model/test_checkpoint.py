@@ -1,5 +1,9 @@
 """Bytes to go on from: whole or nothing, and only for the training that they are of."""
 
+import hashlib
+import io
+import pickle
+
 import pytest
 import torch
 
@@ -28,3 +32,26 @@ def test_one_flipped_bit_anywhere_is_noticed():
     for place in range(0, len(data), 97):
         flipped = data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
         assert unpack(flipped, "this one") is None
+
+
+class Trap:
+    """Makes a file as soon as it is unpickled."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return open, (str(self.canary), "w")
+
+
+@pytest.mark.parametrize("make", [lambda trap: pickle.dumps(trap, 2), lambda trap: saved({"training": "this one", "state": trap})])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, make):
+    data = make(Trap(tmp_path / "canary"))
+    assert unpack(hashlib.sha256(data).digest() + data, "this one") is None
+    assert not (tmp_path / "canary").exists()
+
+
+def saved(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()

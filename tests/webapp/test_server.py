@@ -21,7 +21,7 @@ from tests.conftest import PASSWORD
 from tests.webapp.asking import ONE, drawn, encoded
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, damaged, promote, read_by, turned
-from webapp.database import SignInAttempt
+from webapp.database import SignInAttempt, Version, champion_id
 from webapp.door import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
 from webapp.draw import MAX_BODY_BYTES
 
@@ -243,6 +243,58 @@ def test_a_promotion_reaches_both_workers_and_no_request_fails(post, database):
     assert {answer["version"] for *_, answer in asking.answers} == set(expected)
     for *_, answer in asking.answers:
         np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
+
+
+def test_twenty_promotions_under_load_and_no_answer_fails_or_is_anothers(post, database):
+    made = {1: 0} | {add_version(database, turned(by)): by for by in (3, 4)}
+    expected = {f"v{number}": read_by(turned(by), PNG) for number, by in made.items()}
+    promote(database, 1)
+    with Asking(post) as asking:
+        asking.wait_for(lambda: asking.only("v1", 10), CHANGE_SECONDS + 5)
+        first = len(asking.answers)
+        for turn in range(20):
+            number = list(made)[(turn + 1) % 3]
+            promote(database, number)
+            asking.wait_for(lambda name=f"v{number}": asking.only(name, 10), CHANGE_SECONDS + 5)
+    assert {status for _, status, _ in asking.answers} == {200}
+    assert {answer["version"] for *_, answer in asking.answers[first:]} == set(expected)
+    for *_, answer in asking.answers[first:]:
+        np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
+    promote(database, 1)
+
+
+def test_a_champion_that_is_damaged_meanwhile_stays_in_the_workers_that_have_it(server, post, database):
+    with database.reading() as session:
+        number = champion_id(session)
+        whole = session.get(Version, number).weights
+    with Asking(post) as asking:
+        asking.wait_for(lambda: asking.only(f"v{number}"), CHANGE_SECONDS + 5)
+    write_weights(database, number, damaged(whole))
+    before = server.workers()
+    os.kill(min(before), signal.SIGKILL)
+    try:
+        ready = statuses(lambda: server.request("GET", "/readyz").status, until={200, 503})
+        assert ready == {200, 503}, "one worker has it, and the new one says that it has none"
+        assert statuses(lambda: post().status, until={200, 503}) == {200, 503}
+        assert server.process.poll() is None and server.request("GET", "/healthz").status == 200
+    finally:
+        write_weights(database, number, whole)
+    end = time.monotonic() + CHANGE_SECONDS
+    while {post().status for _ in range(20)} != {200}:
+        assert time.monotonic() < end
+
+
+def write_weights(database, number, data):
+    with database.writing() as session:
+        session.get(Version, number).weights = data
+
+
+def statuses(ask, until):
+    """What was answered until all of these have been, or for a while at most."""
+    found, end = set(), time.monotonic() + CHANGE_SECONDS + 10
+    while found != until and time.monotonic() < end:
+        found.add(ask())
+    return found
 
 
 def test_a_damaged_version_is_refused_and_the_old_one_goes_on(server, post, database):
