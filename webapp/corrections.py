@@ -70,9 +70,10 @@ class Corrections:
         """Keeps a correction, or folds it into one that is nearly the same.
 
         `picture` is a PNG of our own making, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT. The same source
-        with nearly the same drawing gets its earlier correction back; while that waits for review, the very same
-        drawing with another meaning changes it: a misclick put right. Of another source it becomes a new row, the twin
-        of the first. Raises TooManyCorrections.
+        with the very same drawing gets its earlier correction back; while that waits for review, another meaning
+        changes it: a misclick put right. Nearly the same drawing, of whatever source, becomes a new row, the twin of
+        the first: those behind one address need not be one person, and each has a receipt of their own. Raises
+        TooManyCorrections.
         """
         if digit_image.shape != (SIDE, SIDE) or digit_image.dtype != np.uint8 or not 0 <= meant <= NO_DIGIT:
             raise ValueError("a correction is a digit image, uint8 (28, 28), and a label from 0 to 10")
@@ -182,8 +183,7 @@ def _folded(session: Session, source: str, digit_image: np.ndarray, meant: int) 
         same.suspicion = same.doubt = None
         _join_twins(session, same)
         return same
-    nearest = _nearest(session, digit_image, Correction.source == source, Correction.meant == meant)
-    return None if nearest is None else session.get(Correction, nearest)
+    return None
 
 
 def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnElement[bool]) -> int | None:
@@ -202,9 +202,9 @@ def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnEleme
 
 
 def _join_twins(session: Session, row: Correction) -> None:
-    """Makes a row that waits the twin of another source's nearly same one, with what was decided on that."""
-    firsts_of_others = (Correction.source != row.source, Correction.twin_of.is_(None))
-    first_id = _nearest(session, image_of(row), Correction.meant == row.meant, *firsts_of_others)
+    """Makes a row that waits the twin of a nearly same one, with what was decided on that."""
+    others_firsts = Correction.id != row.id, Correction.twin_of.is_(None)
+    first_id = _nearest(session, image_of(row), Correction.meant == row.meant, *others_firsts)
     if first_id is not None:
         first = session.get(Correction, first_id)
         row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason

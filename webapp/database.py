@@ -129,8 +129,8 @@ class Correction(Base):
     """A drawing with what its author meant by it, kept because the author said so.
 
     `meant` and `label` are 0 to 9, or NO_DIGIT: what the author said, and what the reviewer made of it. `source` is a
-    keyed digest of the sender's address. A correction that is nearly the same as an earlier one of another source is
-    its twin: reviewed with it, and learnt from once.
+    keyed digest of the sender's address. A correction that is nearly the same as an earlier one is its twin: reviewed
+    with it, and learnt from once.
     """
 
     __tablename__ = "correction"

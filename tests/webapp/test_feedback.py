@@ -379,7 +379,7 @@ def test_a_twins_receipt_tells_of_its_first(app, client):
     receipt = send(client, environ_base={"REMOTE_ADDR": "192.0.2.7"}).get_json()["receipt"]
     finished_run(services(app).database, 1, 1)
     assert client.get(receipt).get_json()["used"] == [{"version": "v1", "for": "training"}]
-    assert "Somebody else sent nearly the same drawing" in page_of(client, receipt)
+    assert "Nearly the same drawing was sent before" in page_of(client, receipt)
 
 
 def test_a_receipt_can_be_read_and_deleted_while_no_version_answers(app, client, monkeypatch):
