@@ -52,9 +52,10 @@ class Suspicion:
 
 
 class Reference:
-    """Digit images whose labels are believed: images uint8 (M, 28, 28), labels (M,) of 0..10; to find the nearest among.
+    """Digit images whose labels are believed: images uint8 (M, 28, 28), labels (M,) of 0..10.
 
-    Raises ValueError where these do not match. It may be empty; then the neighbours are silent.
+    Those nearest to others are found among them. Raises ValueError where these do not match. It may be empty; then the
+    neighbours are silent.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):

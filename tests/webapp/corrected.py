@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from ipaddress import IPv4Address
 
 import numpy as np
 
@@ -40,6 +41,6 @@ def add_correction(
     settings: Settings, database: Database, image: np.ndarray, meant: int, address: str | None = None, read: int = 8
 ) -> int:
     """Stores a correction of another source each time, unless an address is named, and returns its number."""
-    address = address or f"198.51.{next(_next_address) // 250}.{next(_next_address) % 250}"
+    address = address or str(IPv4Address("10.0.0.0") + next(_next_address))
     kept = Corrections(database, settings).add(picture_of(image), image, meant, answer(read), 1, address)
     return kept.correction.id

@@ -145,9 +145,12 @@ def test_there_is_no_other_kind(client, path):
 
 
 def test_the_command_line_reads_an_export_of_digits(export, approved, database, tmp_path, capsys):
+    path = tmp_path / "digits.npz"
+    path.write_bytes(export("npz"))
+    assert main(["evaluate", "--data", str(path)]) == 2  # one of them is no digit, and the command says so
+    assert "labels must be from 0 to 9, not 10" in capsys.readouterr().err
     with database.writing() as session:
         session.get(Correction, approved[2]).state = "refused"
-    path = tmp_path / "digits.npz"
     path.write_bytes(export("npz"))
     assert main(["evaluate", "--data", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 10
