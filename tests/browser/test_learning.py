@@ -1,0 +1,106 @@
+"""The whole way of a correction: sent, followed, approved, learnt from; the version compared, promoted, rolled back."""
+
+import pytest
+from conftest import start, stop
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+from strokes import draw
+
+STEP_SECONDS = 60
+TRAINING_SECONDS = 300
+
+# As small children write a seven, the wrong way round.
+MIRRORED_SEVEN = [[(0.7, 0.22), (0.5, 0.21), (0.3, 0.22), (0.4, 0.42), (0.49, 0.62), (0.55, 0.82)]]
+
+READ = """
+const [spoken, said, by] = ["spoken", "verdict", "version"].map((id) => document.getElementById(id).textContent);
+return { spoken, said, by };
+"""
+
+
+def wait_for(driver, condition, seconds=STEP_SECONDS):
+    return WebDriverWait(driver, seconds, 0.05).until(condition)
+
+
+def text(driver):
+    return driver.execute_script("return document.querySelector('main').innerText")
+
+
+def shows(driver, words, seconds=STEP_SECONDS):
+    wait_for(driver, lambda d: words in text(d), seconds)
+
+
+def click(driver, selector, words=None):
+    """Clicks what the selector finds, with these words on it, once it is there to be clicked."""
+    found = (
+        "const all = [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility() && !e.disabled);"
+        "const one = arguments[1] === null ? all[0] : all.find((e) => e.textContent.trim() === arguments[1]);"
+        "one?.click(); return Boolean(one);"
+    )
+    wait_for(driver, lambda d: d.execute_script(found, selector, words))
+
+
+def reading(driver, url, version):
+    """The verdict's words on a freshly drawn mirrored seven, once this version gives it."""
+
+    def drawn(driver):
+        driver.get(url)
+        draw(driver, MIRRORED_SEVEN)
+        read = wait_for(driver, lambda d: (found := d.execute_script(READ))["said"] and found["spoken"] and found)
+        return read["by"] == f"Read by {version}" and read["said"]
+
+    return wait_for(driver, drawn)
+
+
+@pytest.fixture
+def installation(tmp_path_factory):
+    """An installation of its own: what this changes, other tests shall not meet."""
+    server = start(tmp_path_factory.mktemp("learning"))
+    yield server
+    stop(server)
+
+
+def test_a_correction_goes_all_the_way_and_back(browser, installation):
+    url = installation.url
+    assert reading(browser, url, "v1") == "That does not look like a digit"
+
+    click(browser, "#feedback button", "No, it was …")
+    click(browser, "#feedback button", "7")
+    click(browser, "#feedback button", "Keep it")
+    receipt = wait_for(browser, lambda d: d.execute_script("return document.querySelector('#feedback a')?.href"))
+    browser.get(receipt)
+    shows(browser, "It waits for a person to look at it")
+
+    browser.get(f"{url}/admin")
+    browser.find_element(By.ID, "password").send_keys(installation.password)
+    click(browser, "main form button")
+    shows(browser, "Answers now")
+    browser.get(f"{url}/admin/corrections")
+    wait_for(browser, lambda d: d.find_elements(By.CSS_SELECTOR, "#queue .card"))
+    browser.find_element(By.TAG_NAME, "body").send_keys("a")
+    wait_for(browser, lambda d: d.find_element(By.CSS_SELECTOR, "#tab-approved .count").text == "1")
+    browser.get(receipt)
+    shows(browser, "A person has looked at it and agrees: a 7.")
+
+    browser.get(f"{url}/admin")
+    shows(browser, "1 approved one")
+    click(browser, "#start-run [value=fine-tune]")
+    click(browser, "#start-run button")
+    shows(browser, "It answers now.", TRAINING_SECONDS)
+    assert "1 learnt from, 0 held out to compare by" in text(browser)
+
+    browser.get(f"{url}/admin/versions/2")
+    assert browser.find_element(By.ID, "verdict").get_attribute("data-passed") == "true"
+    criteria = browser.find_elements(By.CSS_SELECTOR, "#criteria [data-passed=true]")
+    assert {"validation", "recall-9", "time"} <= {row.get_attribute("data-criterion") for row in criteria}
+    browser.get(receipt)
+    wait_for(browser, lambda d: d.get(receipt) or "v2, which answers now, reads" in text(d))
+    assert "in v2, which learnt from it" in text(browser)
+    assert "v2, which answers now, reads\na 7" in text(browser), text(browser)
+    assert reading(browser, url, "v2") == "It is a 7"
+
+    browser.get(f"{url}/admin")
+    click(browser, '.version[data-version="1"] .card-action button')
+    wait_for(browser, lambda d: d.execute_script("return document.getElementById('champion')?.dataset.version") == "1")
+    assert "rolled back from v2" in text(browser)
+    assert reading(browser, url, "v1") == "That does not look like a digit"
