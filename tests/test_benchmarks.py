@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from werkzeug.serving import make_server
 
-from benchmarks import forward, recognition, training
+from benchmarks import corrections, forward, recognition, training
 from model import mnist
 from model.recognizer import SHIPPED, Recognizer
 from model.strokes import Drawing
@@ -163,3 +163,34 @@ def test_both_ways_of_training_are_measured(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:4]] == ["the original loop", "--preset seed", "times as fast"]
     assert 0 < int(re.search(r"take (\d+)%", lines[4])[1]) < 100
+
+
+def test_what_corrections_teach_is_measured_on_other_writers(tmp_path, monkeypatch, capsys):
+    rows = [
+        {"label": label, "donor": "d", "writer": writer, "strokes": [[5 * i, 0, slant, 900]]}
+        for label in "17"
+        for writer in ("ann", "bob", "cy")
+        for i, slant in enumerate((0, 40, 80))
+    ]
+    (tmp_path / "all.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    for name, value in {"LEARNT": 4, "LEAST_HELD_OUT": 3, "LEAST_DRAWINGS": 7, "STYLES": 1}.items():
+        monkeypatch.setattr(corrections, name, value)
+    few = mnist.load().subset(200)
+    monkeypatch.setattr(mnist, "load", lambda: few)
+    monkeypatch.setattr("sys.argv", ["corrections", str(tmp_path), "--weights", str(SHIPPED)])
+    corrections.main()
+    first, _, style = capsys.readouterr().out.splitlines()
+    assert first.startswith("18 drawings, 50.00% read right")
+    assert style.split()[:4] == ["d,", "7", "4", "3"], "what is a stroke is no seven; one writer is left to measure by"
+
+
+def test_the_drawings_learnt_from_are_other_writers(monkeypatch):
+    monkeypatch.setattr(corrections, "LEARNT", 4)
+    monkeypatch.setattr(corrections, "LEAST_HELD_OUT", 3)
+    writers = np.array(["ann"] * 3 + ["bob"] * 3 + ["cy"] * 3)
+    written = corrections.Handwriting(np.zeros((9, 28, 28), np.uint8), np.ones(9), writers, writers)
+    learnt, held_out = corrections.parts(np.arange(9), written)
+    assert len(learnt) == 4 and not set(writers[learnt]) & set(writers[held_out])
+    alone = corrections.Handwriting(written.images, written.labels, writers, np.array(["ann"] * 9))
+    learnt, held_out = corrections.parts(np.arange(9), alone)
+    assert sorted([*learnt, *held_out]) == list(range(9))

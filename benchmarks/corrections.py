@@ -1,0 +1,156 @@
+"""What fifty corrections teach: python benchmarks/corrections.py STROKES_FOLDER [--weights FILE]
+
+Takes real handwriting in one style that a network reads badly, fine-tunes the network on fifty drawings of some
+writers, and measures it on those of the others, on all other handwriting, and on MNIST's test set. Styles are the
+drawings of one digit by the writers of one donor; those read worst are taken. The folder holds `*.jsonl.gz` files of
+one JSON object a line with `label`, `donor`, `writer` and `strokes`. Without --weights, the network is one that has
+learnt from MNIST alone, trained first: the shipped one knows most styles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from model import evaluate, mnist, weights
+from model.calibrate import calibrate
+from model.corrections import Corrections
+from model.network import MLP
+from model.picture import digit_image
+from model.presets import PRESETS, Config
+from model.strokes import Drawing, draw
+from model.terminal import training_bar
+from model.train import train
+from model.verdict import Calibration
+
+LEARNT = 50
+STYLES = 3
+LEAST_HELD_OUT = 20
+LEAST_DRAWINGS = LEARNT + LEAST_HELD_OUT
+EPOCHS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Handwriting:
+    """Drawn digits: images uint8 (N, 28, 28), labels (N,), and of each its donor's and its writer's name, (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    donors: np.ndarray
+    writers: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reader:
+    network: MLP
+    calibration: Calibration
+
+    def right(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Which are taken for a digit, and for the right one: bool (N,)."""
+        probabilities, outliers = evaluate.readings(self.network, images)
+        taken = evaluate.not_a_digit(outliers) <= self.calibration.refuse_above
+        return taken & (probabilities.argmax(1) == labels)
+
+    def error(self, split: mnist.Split) -> float:
+        probabilities = evaluate.probabilities(self.network, split.images)
+        return 1 - evaluate.report(probabilities, split.labels.numpy()).accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    written, data = read(args.folder), mnist.load()
+    before = Reader(*_loaded(args.weights)) if args.weights else trained(data)
+    right = before.right(written.images, written.labels)
+    print(f"{len(right):,} drawings, {right.mean():.2%} read right; MNIST test error {before.error(data.test):.2%}")
+    print("style           learnt  held out   before    after              others          test error     s")
+    for name, style in worst(written, right):
+        print(learn(name, style, written, data, before), flush=True)
+
+
+def read(folder: Path) -> Handwriting:
+    rows = []
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            rows += [row for row in map(json.loads, lines) if row["label"].isdigit()]
+    images = [digit_image(draw(_drawing(row))) for row in tqdm(rows, unit=" drawings", disable=None)]
+    kept = [i for i, image in enumerate(images) if image is not None]
+    columns = ([rows[i][name] for i in kept] for name in ("label", "donor", "writer"))
+    labels, donors, writers = map(np.array, columns)
+    return Handwriting(np.stack([images[i] for i in kept]), labels.astype(np.int64), donors, writers)
+
+
+def _drawing(row: dict) -> Drawing:
+    return Drawing(int(row["label"]), tuple(np.array(stroke, float).reshape(-1, 2) for stroke in row["strokes"]))
+
+
+def _loaded(path: Path) -> tuple[MLP, Calibration]:
+    network, card = weights.load(path)
+    return network, card.calibration
+
+
+def trained(data: mnist.Mnist) -> Reader:
+    """A network that has seen MNIST's digits alone, deformed."""
+    PRESETS["mnist alone"] = replace(PRESETS["standard"], name="mnist alone", drawn=False)
+    with training_bar() as follow:
+        result = train(Config("mnist alone", EPOCHS), data, follow)
+    return Reader(*calibrate(result.network, data.validation))
+
+
+def worst(written: Handwriting, right: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The styles that are read worst, as a name and the drawings' places."""
+    styles = defaultdict(list)
+    for place, (donor, label) in enumerate(zip(written.donors, written.labels, strict=True)):
+        styles[f"{donor}, {label}"].append(place)
+    enough = {name: np.array(places) for name, places in styles.items() if len(places) >= LEAST_DRAWINGS}
+    return sorted(enough.items(), key=lambda style: right[style[1]].mean())[:STYLES]
+
+
+def parts(style: np.ndarray, written: Handwriting) -> tuple[np.ndarray, np.ndarray]:
+    """Drawings to learn from and to measure by, of different writers; of the same ones where there are too few."""
+    chosen = list(_by_writer(style, written))
+    learnt = np.array(chosen[:LEARNT])
+    others = np.array([i for i in chosen if written.writers[i] not in set(written.writers[learnt])])
+    return learnt, others if len(others) >= LEAST_HELD_OUT else np.array(chosen[LEARNT:])
+
+
+def _by_writer(style: np.ndarray, written: Handwriting) -> Iterator[int]:
+    writers = sorted(set(written.writers[style]))
+    for writer in np.random.default_rng(0).permutation(writers):
+        yield from (i for i in style if written.writers[i] == writer)
+
+
+def learn(name: str, style: np.ndarray, written: Handwriting, data: mnist.Mnist, before: Reader) -> str:
+    """Fine-tunes on one style; a line of the table."""
+    learnt, held_out = parts(style, written)
+    corrections = Corrections(written.images[learnt], written.labels[learnt], np.zeros(len(learnt), bool), learnt)
+    begun = time.perf_counter()
+    with training_bar() as follow:
+        result = train(Config("fine-tune"), data, follow, start=before.network, corrections=corrections)
+    seconds = time.perf_counter() - begun
+    after = Reader(*calibrate(result.network, data.validation))
+    others = np.setdiff1d(np.arange(len(written.labels)), style)
+    shares = [
+        reader.right(written.images[part], written.labels[part]).mean()
+        for part in (held_out, others)
+        for reader in (before, after)
+    ]
+    errors = f"{before.error(data.test):.2%} to {after.error(data.test):.2%}"
+    moved = f"{shares[2]:.2%} to {shares[3]:.2%}"
+    counts = f"{len(learnt):>8}{len(held_out):>10}"
+    return f"{name:<14}{counts}{shares[0]:>9.1%}{shares[1]:>9.1%}{moved:>20}{errors:>20}{seconds:>6.0f}"
+
+
+if __name__ == "__main__":
+    main()
