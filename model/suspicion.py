@@ -20,10 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.corrections import NO_DIGIT
 from model.verdict import DIGITS
 
-NO_DIGIT = 10
-"""The label of what is no digit."""
 NEIGHBOURS = 10
 # Cosine similarities. The nearest ten of a digit of MNIST are at 0.93 to 0.96 in half of all cases, and below 0.86 in
 # one of a hundred; those of a scribble are at 0.83.
@@ -66,11 +65,10 @@ class Reference:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def nearest(self, images: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The labels int64 (N, K) and similarities float32 (N, K) of the nearest to each image uint8 (N, 28, 28).
 
-        K is NEIGHBOURS, or fewer where the reference is smaller. `own` int (N,) says at which place of the reference
-        an image itself stands, which is left out; -1 where it does not.
+        K is NEIGHBOURS, or fewer where the reference is smaller.
         """
         count = min(NEIGHBOURS, len(self))
         labels = np.zeros((len(images), count), np.int64)
@@ -81,9 +79,6 @@ class Reference:
         for start in range(0, len(images), BATCH):
             part = slice(start, start + BATCH)
             found = asked[part] @ self._features.T
-            if own is not None:
-                rows = np.flatnonzero(own[part] >= 0)
-                found[rows, own[part][rows]] = -1
             places = np.argpartition(found, -count, axis=1)[:, -count:]
             labels[part] = self.labels[places]
             similarities[part] = np.take_along_axis(found, places, 1)
@@ -96,13 +91,11 @@ def suspicion(
     probabilities: np.ndarray,
     outliers: np.ndarray,
     reference: Reference,
-    own: np.ndarray | None = None,
 ) -> Suspicion:
     """Judge labels (N,) of 0..10 for digit images uint8 (N, 28, 28); the module's own words say how.
 
     `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0) of a network that refuses nothing, are what
-    `evaluate.readings` returns for the images; `own` is as in `Reference.nearest`. Raises ValueError where the sizes
-    differ.
+    `evaluate.readings` returns for the images. Raises ValueError where the sizes differ.
     """
     _check(images, labels)
     labels = np.asarray(labels, np.int64)
@@ -113,7 +106,7 @@ def suspicion(
     read = believed.argmax(1)
     if outliers.shape[1] == 0:
         network_doubt = np.where(labels == NO_DIGIT, 0.5, network_doubt)
-    near_labels, similarities = reference.nearest(images, own)
+    near_labels, similarities = reference.nearest(images)
     voices = np.clip((similarities.astype(np.float64) - FAR) / (NEAR - FAR), 0, 1)
     neighbour_doubt = _neighbour_doubt(labels, near_labels, voices)
     return Suspicion(
@@ -134,14 +127,14 @@ def features(images: np.ndarray) -> np.ndarray:
     found = np.empty((len(images), 14 * 14), np.float32)
     for start in range(0, len(images), 1_000):  # the steps between take five times the memory
         part = slice(start, start + 1_000)
-        halved = _blurred(images[part].astype(np.float32)).reshape(-1, 14, 2, 14, 2).mean((2, 4))
+        halved = blurred(images[part].astype(np.float32)).reshape(-1, 14, 2, 14, 2).mean((2, 4))
         found[part] = halved.reshape(-1, 14 * 14)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.divide(found, length, out=found, where=length > 0)
 
 
-def _blurred(images: np.ndarray) -> np.ndarray:
-    """Each pixel the weighted mean of itself and its eight neighbours."""
+def blurred(images: np.ndarray) -> np.ndarray:
+    """Images, floats (N, H, W), with each pixel the weighted mean of itself and its eight neighbours."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16

@@ -10,13 +10,15 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session, undefer
 
+from model.picture import SIDE
+from model.suspicion import blurred
 from webapp.database import NO_DIGIT, Correction, Database, Review
 from webapp.settings import Settings
 
-SIDE = 28
+NOT_A_DIGIT = "not_a_digit"
 
 PER_SOURCE, SOURCE_WINDOW_SECONDS = 60, 3600
 IN_ALL, ALL_WINDOW_SECONDS = 2_000, 24 * 3600
@@ -70,38 +72,43 @@ class Corrections:
         """Keeps a correction, or folds it into one that is nearly the same.
 
         `picture` is a PNG of our own making, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT. The same source
-        with the very same drawing gets its earlier correction back; while that waits for review, another meaning
-        changes it: a misclick put right. Nearly the same drawing, of whatever source, becomes a new row, the twin of
-        the first: those behind one address need not be one person, and each has a receipt of their own. Raises
-        TooManyCorrections.
+        with the very same drawing gets its earlier correction back. With another meaning, while that one waits for
+        review, the new one replaces it under the same receipt: a misclick put right. It has a number of its own, so
+        that a reviewer who still sees the old meaning decides nothing about the new one. Nearly the same drawing, of
+        whatever source, becomes a new row, the twin of the first: those behind one address need not be one person,
+        and each has a receipt of their own. Raises TooManyCorrections.
         """
         if digit_image.shape != (SIDE, SIDE) or digit_image.dtype != np.uint8 or not 0 <= meant <= NO_DIGIT:
             raise ValueError("a correction is a digit image, uint8 (28, 28), and a label from 0 to 10")
-        source, now = self.source_of(address), time.time()
+        source = self.source_of(address)
+        row = Correction(
+            created_at=time.time(),
+            source=source,
+            meant=meant,
+            label=meant,
+            digit_image=digit_image.tobytes(),
+            picture=picture,
+            answered=answered,
+            version_id=version_id,
+            state="received",
+        )
         with self._database.writing() as session:
-            if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-                session.execute(text("LOCK TABLE correction IN SHARE ROW EXCLUSIVE MODE"))
-            own = _folded(session, source, digit_image, meant)
-            if own is not None:
-                return Kept(own, self._secret(own), False)
-            _check_limits(session, source, now)
-            row = Correction(
-                created_at=now,
-                source=source,
-                meant=meant,
-                label=meant,
-                digit_image=digit_image.tobytes(),
-                picture=picture,
-                answered=answered,
-                version_id=version_id,
-                held_out=self.held_out_for(session, source),
-                state="received",
-            )
+            alone(session)
+            earlier = _sent_before(session, row)
+            if earlier is not None and earlier.meant == meant:
+                return Kept(earlier, self._secret(earlier), False)
+            put_right = earlier is not None and earlier.state == "received"
+            if put_right:
+                row.created_at, row.held_out = earlier.created_at, earlier.held_out
+                _remove(session, earlier)
+            else:
+                _check_limits(session, source, row.created_at)
+                row.held_out = self.held_out_for(session, source)
             _join_twins(session, row)
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
             session.add(row)
-        return Kept(row, secret, True)
+        return Kept(row, secret, not put_right)
 
     def by_receipt(self, secret: str) -> Correction | None:
         """The correction whose receipt has this secret, with its picture; None where there is none, or no longer."""
@@ -112,12 +119,11 @@ class Corrections:
     def delete(self, correction_id: int) -> None:
         """Deletes a correction for good, with its reviews and its places in runs; none of that number is no error."""
         with self._database.writing() as session:
+            alone(session)
             row = session.get(Correction, correction_id)
             if row is None:
                 return
-            _leave_twins(session, row)
-            session.flush()  # nothing points to it any more
-            session.delete(row)
+            _remove(session, row)
         self._empty_log()
 
     def source_of(self, address: str | None) -> str:
@@ -147,6 +153,17 @@ class Corrections:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def alone(session: Session) -> None:
+    """Keeps all others from writing corrections until this transaction ends: what it has read of them stays true."""
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        session.execute(text("LOCK TABLE correction IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def named(label: int) -> int | str:
+    """A label as JSON says it."""
+    return NOT_A_DIGIT if label == NO_DIGIT else label
+
+
 def image_of(correction: Correction) -> np.ndarray:
     """A correction's digit image: uint8 (28, 28)."""
     return np.frombuffer(correction.digit_image, np.uint8).reshape(SIDE, SIDE).copy()
@@ -154,36 +171,21 @@ def image_of(correction: Correction) -> np.ndarray:
 
 def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
     """How alike a digit image, uint8 (28, 28), is to each of (N, 28, 28): cosines of the blurred ones, 0 to 1, (N,)."""
-    one, many = _blurred(digit_image[None]), _blurred(others)
+    one, many = _directions(digit_image[None]), _directions(others)
     return many @ one[0]
 
 
-def _blurred(images: np.ndarray) -> np.ndarray:
-    """Images (N, 28, 28) as unit vectors (N, 784), each pixel mixed with its neighbours, so that half a pixel's
-    difference in where a line runs hardly counts."""
-    padded = np.pad(images.astype(np.float32), ((0, 0), (1, 1), (1, 1)))
-    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    flat = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]).reshape(len(images), -1)
+def _directions(images: np.ndarray) -> np.ndarray:
+    """Images (N, 28, 28) as unit vectors (N, 784), blurred, so that half a pixel's difference in where a line runs
+    hardly counts."""
+    flat = blurred(images.astype(np.float32)).reshape(len(images), -1)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
-def _folded(session: Session, source: str, digit_image: np.ndarray, meant: int) -> Correction | None:
-    """The source's own earlier correction that this one is, or now puts right; None where it is a new one."""
-    same = session.scalar(
-        select(Correction)
-        .where(Correction.source == source, Correction.digit_image == digit_image.tobytes())
-        .order_by(Correction.id.desc())
-        .limit(1)
-    )
-    if same is not None and same.meant == meant:
-        return same
-    if same is not None and same.state == "received":
-        _leave_twins(session, same)
-        same.meant = same.label = meant
-        same.suspicion = same.doubt = None
-        _join_twins(session, same)
-        return same
-    return None
+def _sent_before(session: Session, row: Correction) -> Correction | None:
+    """The latest correction of the same source with the very same drawing."""
+    same = Correction.source == row.source, Correction.digit_image == row.digit_image
+    return session.scalar(select(Correction).where(*same).order_by(Correction.id.desc()).limit(1))
 
 
 def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnElement[bool]) -> int | None:
@@ -202,31 +204,30 @@ def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnEleme
 
 
 def _join_twins(session: Session, row: Correction) -> None:
-    """Makes a row that waits the twin of a nearly same one, with what was decided on that."""
-    others_firsts = Correction.id != row.id, Correction.twin_of.is_(None)
-    first_id = _nearest(session, image_of(row), Correction.meant == row.meant, *others_firsts)
+    """Makes a new row the twin of a nearly same one, with what was decided on that."""
+    first_id = _nearest(session, image_of(row), Correction.meant == row.meant, Correction.twin_of.is_(None))
     if first_id is not None:
         first = session.get(Correction, first_id)
         row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
 
 
-def _leave_twins(session: Session, row: Correction) -> None:
-    """Takes a row out of its twins; if it was their first, the oldest of them becomes that.
+def _remove(session: Session, row: Correction) -> None:
+    """Deletes a row; if it was the first of its twins, the oldest of them becomes that.
 
     The new first keeps what was decided, unless nobody has ever looked at it itself: then it waits again, and with it
     those that are now its twins.
     """
-    row.twin_of = None
-    twins = list(session.scalars(select(Correction).where(Correction.twin_of == row.id).order_by(Correction.id)))
-    if not twins:
-        return
-    first = twins[0]
-    session.execute(update(Correction).where(Correction.twin_of == row.id).values(twin_of=first.id))
-    first.twin_of = None
-    looked_at = session.scalar(select(Review.id).where(Review.correction_id == first.id).limit(1))
-    if looked_at is None:
+    twins = session.scalars(select(Correction).where(Correction.twin_of == row.id).order_by(Correction.id)).all()
+    if twins:
+        first = twins[0]
+        looked_at = session.scalar(select(Review.id).where(Review.correction_id == first.id).limit(1))
         for twin in twins:
-            twin.state, twin.label, twin.reason = "received", twin.meant, None
+            twin.twin_of = None if twin is first else first.id
+            if looked_at is None:
+                twin.state, twin.label, twin.reason = "received", twin.meant, None
+        session.flush()  # nothing points to it any more
+    session.delete(row)
+    session.flush()
 
 
 def _check_limits(session: Session, source: str, now: float) -> None:

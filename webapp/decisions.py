@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from webapp.corrections import alone
 from webapp.database import Correction, Review
 
 
@@ -40,14 +41,13 @@ class Decided:
 
 def decide(session: Session, wish: Wish, by: str) -> Decided:
     """Decides about the corrections, each with its twins. One that is so already is not decided again."""
-    # Locked, where the database locks rows, so that two decisions at once are taken one after the other.
-    asked = session.scalars(select(Correction).where(Correction.id.in_(wish.ids)).with_for_update()).all()
+    alone(session)
+    asked = session.scalars(select(Correction).where(Correction.id.in_(wish.ids))).all()
     firsts = {row.id if row.twin_of is None else row.twin_of for row in asked}
     rows = session.scalars(
         select(Correction)
         .where(Correction.id.in_(firsts) | Correction.twin_of.in_(firsts))
         .order_by(Correction.id)
-        .with_for_update()
     ).all()
     elsewhere = {row.id for row in rows if wish.shown not in (None, row.state)}
     batch, decided = secrets.token_hex(8), []
@@ -68,20 +68,20 @@ def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
 
     A correction about which something else was decided since stays as it is. None where there is no such batch.
     """
+    alone(session)
     batch = batch or session.scalar(select(Review.batch).order_by(Review.id.desc()).limit(1))
     reviews = session.scalars(select(Review).where(Review.batch == batch).order_by(Review.id)).all()
     if not reviews:
         return None
-    rows = {
-        row.id: row
-        for row in session.scalars(
-            select(Correction).where(Correction.id.in_([review.correction_id for review in reviews])).with_for_update()
-        )
-    }
+    numbers = select(Review.correction_id).where(Review.batch == batch)
+    rows = {row.id: row for row in session.scalars(select(Correction).where(Correction.id.in_(numbers)))}
+    latest = select(func.max(Review.id)).where(Review.correction_id.in_(numbers)).group_by(Review.correction_id)
+    last_words = set(session.scalars(latest))
     undone = []
     for review in reviews:
-        row = rows.get(review.correction_id)
-        if row is not None and (row.state, row.label, row.reason) == (review.state, review.label, review.reason):
+        row = rows[review.correction_id]
+        decided = (row.state, row.label, row.reason) == (review.state, review.label, review.reason)
+        if decided and review.id in last_words:
             row.state, row.label, row.reason = review.state_before, review.label_before, review.reason_before
             if row.twin_of is None:
                 undone.append(row.id)
@@ -116,7 +116,6 @@ def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) 
 
 def _twins_follow(session: Session, numbers: Iterable[int]) -> None:
     """What came after the decision and was folded into one that is undone goes back with it."""
-    twins = session.scalars(select(Correction).where(Correction.twin_of.in_(numbers))).all()
-    for twin in twins:
+    for twin in session.scalars(select(Correction).where(Correction.twin_of.in_(numbers))):
         first = session.get(Correction, twin.twin_of)
         twin.state, twin.label, twin.reason = first.state, first.label, first.reason

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from model import picture as road
 from model.weights import WeightsError
-from webapp.corrections import image_of
+from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.database import NO_DIGIT, Correction, Run, RunCorrection
 from webapp.draw import as_json, data_url, json_object, picture_bytes, png_url
 from webapp.errors import BadRequest, answer, wants_page
@@ -20,7 +20,6 @@ from webapp.services import services
 
 LONGEST_SIDE = 280
 MARGIN = 16
-NOT_A_DIGIT = "not_a_digit"
 # What a reading says that is the same for everybody, or can be made again from the digit image.
 NOT_KEPT = ("coverage", "digit_image", "version")
 NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
@@ -112,18 +111,14 @@ def _as_json(correction: Correction, secret: str) -> dict[str, Any]:
     return {
         "receipt": url_for(".receipt", secret=secret),
         "created_at": correction.created_at,
-        "meant": _named(correction.meant),
+        "meant": named(correction.meant),
         "state": correction.state,
-        "label": _named(correction.label),
+        "label": named(correction.label),
         "reason": correction.reason,
         "held_out": correction.held_out,
         "version": correction.version_id and f"v{correction.version_id}",
         "answered": correction.answered,
     }
-
-
-def _named(label: int) -> int | str:
-    return NOT_A_DIGIT if label == NO_DIGIT else label
 
 
 def _used(correction: Correction) -> list[dict[str, str]]:

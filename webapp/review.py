@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp import decisions, exchange
 from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
-from webapp.corrections import image_of
+from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Review
 from webapp.decisions import Decided, Wish
 from webapp.draw import data_url, json_object, png_url
@@ -27,7 +27,6 @@ PER_PAGE = 48
 MOST_AT_ONCE = 1_000
 LONGEST_REASON = 300
 ACTIONS = {"approve": "approved", "relabel": "approved", "refuse": "refused"}
-NOT_A_DIGIT = "not_a_digit"
 # What is refused most often, and why; the author reads it on the receipt.
 REASONS = (
     "It cannot be told which digit this is.",
@@ -158,7 +157,7 @@ def undo() -> Response:
     requester()
     fields = json_object() if request.is_json else request.form
     batch = fields.get("batch") or None
-    if batch is not None and not isinstance(batch, str):
+    if batch is not None and not (isinstance(batch, str) and batch.isascii() and batch.isalnum()):
         raise BadRequest(400, "bad_decision", "The batch must be the text that a decision answered with.")
     with services().database.writing() as session:
         found = decisions.undo(session, batch)
@@ -231,7 +230,7 @@ def _in_words(done: Decided, wish: Wish) -> str:
     if done.elsewhere:
         parts.append(f"Decided by somebody else meanwhile and left alone: {_things(len(done.elsewhere))}.")
     if done.gone:
-        parts.append(f"Deleted by the author meanwhile: {_things(len(done.gone))}.")
+        parts.append(f"Deleted or changed by the author meanwhile: {_things(len(done.gone))}.")
     return " ".join(parts) or "Nothing changed: it was so already."
 
 
@@ -337,11 +336,6 @@ def _in_state(state: str) -> tuple[ColumnElement[bool], ...]:
     return Correction.state == state, Correction.twin_of.is_(None)
 
 
-def waiting(session: Session) -> int:
-    """How many corrections wait for review."""
-    return session.scalar(select(func.count()).where(*_in_state("received")))
-
-
 def _counts(session: Session) -> dict[str, int]:
     found = session.execute(
         select(Correction.state, func.count()).where(Correction.twin_of.is_(None)).group_by(Correction.state)
@@ -397,8 +391,8 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "created_at": row.created_at,
         "state": row.state,
         "reason": row.reason,
-        "meant": _named(row.meant),
-        "label": _named(row.label),
+        "meant": named(row.meant),
+        "label": named(row.label),
         "answered": row.answered,
         "version": f"v{row.version_id}" if row.version_id else None,
         "held_out": row.held_out,
@@ -409,10 +403,6 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "digit_image": png_url(image_of(row)),
         "picture": url_for(".picture", number=row.id),
     }
-
-
-def _named(label: int) -> int | str:
-    return NOT_A_DIGIT if label == NO_DIGIT else label
 
 
 def _back() -> Response:

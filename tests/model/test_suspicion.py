@@ -29,8 +29,8 @@ def digits(mnist):
     return part.images.numpy(), part.labels.numpy()
 
 
-def judged(network, reference, images, labels, own=None):
-    return suspicion.suspicion(images, labels, *evaluate.readings(network, images), reference, own)
+def judged(network, reference, images, labels):
+    return suspicion.suspicion(images, labels, *evaluate.readings(network, images), reference)
 
 
 def test_planted_wrong_labels_stand_out(network, reference, digits):
@@ -66,16 +66,6 @@ def test_what_is_no_digit(network, reference, digits):
     assert (right.read == NO_DIGIT).mean() > 0.9 and (wrong.read == digits[1][:200]).mean() > 0.9
     as_digits = judged(network, reference, others, np.full(200, 3))
     assert np.median(as_digits.suspicion) > 0.4  # nothing near them is a 3, and much is simply far
-
-
-def test_a_correction_is_not_its_own_witness(network, digits):
-    images, labels = digits[0][:50].copy(), digits[1][:50].copy()
-    images[7], labels[7] = images[3], (labels[3] + 1) % 10
-    alone = Reference(images[[7]], labels[[7]])
-    with_itself = judged(network, alone, images[[7]], labels[[7]])
-    without = judged(network, alone, images[[7]], labels[[7]], own=np.array([0]))
-    assert with_itself.neighbours.sum() == 1 and without.neighbours.sum() == 0
-    assert without.neighbour_doubt == pytest.approx(0.5) and without.suspicion > with_itself.suspicion
 
 
 def test_the_neighbours_of_a_digit_are_what_a_slow_search_finds(digits):

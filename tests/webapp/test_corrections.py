@@ -174,6 +174,15 @@ def test_a_misclick_is_put_right_while_it_waits(add, database):
     assert (row.meant, row.label, row.suspicion, row.doubt) == (NO_DIGIT, NO_DIGIT, None, None)
 
 
+def test_a_misclick_put_right_stays_in_its_part_and_takes_no_room(add, database, monkeypatch):
+    monkeypatch.setattr(limits, "PER_SOURCE", 1)
+    for number in range(HELD_OUT_EVERY + 1):
+        add(*DIGITS[number], address=f"192.0.2.{number}")
+    held_out = HELD_OUT_EVERY - 1
+    add(DIGITS[held_out][0], NO_DIGIT, address=f"192.0.2.{held_out}")
+    assert [row.meant for row in rows(database) if row.held_out] == [NO_DIGIT]
+
+
 def test_what_is_decided_is_not_changed_by_another_meaning(add, database):
     first = add(meant=1)
     reviewed(database, first.correction.id, "approved", 1)
@@ -201,7 +210,12 @@ def test_a_first_that_changes_its_meaning_leaves_its_twins(add, database):
         add(address=address)
     add(meant=2, address="192.0.2.4")
     add(meant=2, address=HERE)
-    assert [(row.meant, row.twin_of) for row in rows(database)] == [(2, 4), (7, None), (7, 2), (2, None)]
+    assert [(row.id, row.meant, row.twin_of) for row in rows(database)] == [
+        (2, 7, None),
+        (3, 7, 2),
+        (4, 2, None),
+        (5, 2, 4),
+    ]
 
 
 # Limits

@@ -309,9 +309,19 @@ def test_what_was_deleted_meanwhile_is_said_and_does_no_harm(app, script, add, d
     services(app).corrections.delete(numbers[1])
     answer = script(DECIDE, {"ids": [*numbers, 999], "action": "approve"})
     assert answer["decided"] == [numbers[0], numbers[2]] and answer["gone"] == [numbers[1], 999]
-    assert "Deleted by the author meanwhile: 2 corrections." in answer["said"]
+    assert "Deleted or changed by the author meanwhile: 2 corrections." in answer["said"]
     only = script(DECIDE, {"ids": [999], "action": "approve"})
     assert only["batch"] is None and only["decided"] == []
+
+
+def test_another_meaning_that_came_after_the_look_is_not_decided_about_unseen(app, script, add, database):
+    """Its author sent a 7 as a 7, waited for the reviewer to look, and made a 1 of it before "approve" was pressed."""
+    shown_number, _ = add(address="192.0.2.1", meant=7), add(start=1)
+    add(address="192.0.2.1", meant=1)
+    answer = script(DECIDE, {"ids": shown_number, "action": "approve", "state": "received"})
+    assert answer["decided"] == [] and answer["gone"] == shown_number
+    with database.reading() as session:
+        assert set(session.scalars(select(Correction.state))) == {"received"}
 
 
 def test_what_another_administrator_decided_meanwhile_is_left_alone(script, add, database):
@@ -379,6 +389,19 @@ def test_what_was_decided_again_since_stays(script, add, database):
     assert stored(database, one)[0] == "refused"
 
 
+def test_what_was_decided_again_to_the_same_end_stays_too(script, add, database):
+    (number,) = add()
+    batch = script(DECIDE, {"ids": [number], "action": "approve"})["batch"]
+    script(DECIDE, {"ids": [number], "action": "refuse", "reason": "No."})
+    script(DECIDE, {"ids": [number], "action": "approve"})
+    assert script(UNDO, {"batch": batch})["undone"] == [] and stored(database, number)[0] == "approved"
+
+
+@pytest.mark.parametrize("batch", [7, ["x"], {"a": 1}, "\ud800", "a\0b", "a b"])
+def test_a_batch_that_cannot_be(client, batch):
+    assert_error(client.post(UNDO, json={"batch": batch}, headers=SCRIPT), 400, "bad_decision")
+
+
 def test_what_was_deleted_cannot_be_brought_back(app, client, script, add, database):
     one, two = add(2)
     script(DECIDE, {"ids": [one, two], "action": "approve"})
@@ -387,7 +410,6 @@ def test_what_was_deleted_cannot_be_brought_back(app, client, script, add, datab
     with database.writing() as session:
         session.execute(delete(Review))
     assert_error(client.post(UNDO, json={"batch": "gone"}, headers=SCRIPT), 409, "nothing_to_undo")
-    assert_error(client.post(UNDO, json={"batch": 7}, headers=SCRIPT), 400, "bad_decision")
 
 
 # As plain forms
