@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model.ink import ink_png
-from webapp.database import NO_DIGIT, Comparison, Correction
+from webapp.database import NO_DIGIT, Comparison, Correction, Run, RunCorrection
 from webapp.draw import data_url
 
 GROUPS = {
@@ -128,15 +128,22 @@ def _pictures(session: Session, evidence: dict[str, Any], champion: int, challen
             continue
         for side in ("gained", "lost"):
             pictures = differences[f"{side}_pictures"]
-            urls = _digit_images(session, [one["number"] for one in pictures]) if part == "drawings" else {}
+            numbers = [one["number"] for one in pictures]
+            urls = _digit_images(session, challenger, numbers) if part == "drawings" else {}
             shown = [_shown(one, names, _url(one, urls)) for one in pictures]
             found.append(Pictures(f"{part}-{side}", f"{side.capitalize()}: {kind}", differences[side], shown))
     return found
 
 
-def _digit_images(session: Session, numbers: Iterable[int]) -> dict[int, str]:
-    """Data URLs of the corrections that are still there."""
-    rows = session.execute(select(Correction.id, Correction.digit_image).where(Correction.id.in_(numbers)))
+def _digit_images(session: Session, version_id: int, numbers: Iterable[int]) -> dict[int, str]:
+    """Data URLs of the corrections that are still there, of those that the version was compared by: the number of one
+    that was deleted may be another's by now."""
+    rows = session.execute(
+        select(Correction.id, Correction.digit_image)
+        .join(RunCorrection, RunCorrection.correction_id == Correction.id)
+        .join(Run, Run.id == RunCorrection.run_id)
+        .where(Run.version_id == version_id, Correction.id.in_(numbers))
+    )
     side = CORRECTION_SIDE
     return {number: data_url(ink_png(np.frombuffer(ink, np.uint8).reshape(side, side))) for number, ink in rows}
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.versions import add_version, compared, evidence, promote, turned
-from webapp.database import NO_DIGIT, Comparison, Correction, Version
+from webapp.database import NO_DIGIT, Comparison, Correction, Run, RunCorrection, Version
 from webapp.services import services
 
 
@@ -37,6 +37,16 @@ def correct(database, **values) -> int:
     with database.writing() as session:
         session.add(correction)
     return correction.id
+
+
+def compared_by(database, version_id, numbers) -> None:
+    """Stores a comparison of a run's version by these corrections."""
+    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", version_id=version_id)
+    with database.writing() as session:
+        session.add(run)
+        session.flush()
+        session.add_all(RunCorrection(run_id=run.id, correction_id=number) for number in numbers)
+    compared(database, version_id, evidence(corrections=numbers))
 
 
 def test_a_version_that_waits_says_why_first(admin, database, challenger):
@@ -82,7 +92,7 @@ def test_of_many_pictures_it_is_said_how_many(admin, database, challenger):
 
 def test_a_held_out_drawing_that_was_deleted_is_gone_from_the_page(admin, database, challenger):
     kept, gone = correct(database), correct(database, receipt_sha256="other")
-    compared(database, challenger, evidence(corrections=[kept, gone]))
+    compared_by(database, challenger, [kept, gone])
     section = page_of(admin, challenger).split('id="drawings-gained"')[1].split("</section>")[0]
     assert section.count("<img") == 2 and "deleted meanwhile" not in section
     with database.writing() as session:
@@ -90,6 +100,10 @@ def test_a_held_out_drawing_that_was_deleted_is_gone_from_the_page(admin, databa
     section = page_of(admin, challenger).split('id="drawings-gained"')[1].split("</section>")[0]
     assert section.count("<img") == 1 and section.count("deleted meanwhile") == 1
     assert "was</span> 7" in section
+    # The next one that is sent gets the number of the last one that was deleted: another's drawing is not shown for it.
+    assert correct(database, receipt_sha256="another's") == gone
+    section = page_of(admin, challenger).split('id="drawings-gained"')[1].split("</section>")[0]
+    assert section.count("<img") == 1 and section.count("deleted meanwhile") == 1
 
 
 def test_a_drawing_of_no_digit_is_called_that(admin, database, challenger):
