@@ -34,7 +34,9 @@ class Corrections:
 
     @property
     def to_learn(self) -> Corrections:
-        return self.part(~self.held_out)
+        """Those not held out, in an order that does not depend on theirs: the same set gives the same training."""
+        names = self._names()
+        return self.part(np.array(sorted(np.flatnonzero(~self.held_out).tolist(), key=names.__getitem__), int))
 
     @property
     def to_compare(self) -> Corrections:
@@ -42,9 +44,12 @@ class Corrections:
 
     def digest(self) -> str:
         """SHA-256, in hex, of images, labels and division, whatever their order: model cards name the set by it."""
+        return hashlib.sha256(b"".join(sorted(self._names()))).hexdigest()
+
+    def _names(self) -> list[bytes]:
+        """For each a digest of all that counts."""
         rows = zip(self.images, self.labels.tolist(), self.held_out.tolist(), strict=True)
-        lines = sorted(hashlib.sha256(image.tobytes() + bytes((label, held))).digest() for image, label, held in rows)
-        return hashlib.sha256(b"".join(lines)).hexdigest()
+        return [hashlib.sha256(image.tobytes() + bytes((label, held))).digest() for image, label, held in rows]
 
 
 def class_of(label: int) -> int:

@@ -55,6 +55,7 @@ def test_a_fine_tuned_version_comes_out_the_same_from_its_parent_and_corrections
     assert card.corrections == {"learnt": 4, "held_out": 2, "sha256": corrections.digest()}
     assert replay(data, few, parent, corrections).same
     order = np.array([5, 3, 1, 0, 2, 4])
+    assert replay(data, few, parent, corrections.part(order)).same  # the card names a set
     with pytest.raises(ReplayError):
         replay(data, few, parent, corrections.part(order[:5]))
     with pytest.raises(ReplayError, match="6 corrections are no longer what they were; 0 are there"):
