@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model import drawn, evidence
+from model import drawn, evidence, strength
 from model.corrections import NO_DIGIT, Corrections
 from model.mnist import Split
 from model.presets import Config
@@ -178,6 +178,14 @@ def test_prediction_time_leaves_the_threads_as_they_were(shipped_network, mnist)
     finally:
         torch.set_num_threads(1)
     assert len(times) == 2 and all(0 < seconds < 1 for seconds in times)
+
+
+@pytest.mark.parametrize(("shares", "waits_for"), [((0.93, 0.92), set()), ((0.93, 0.90), {"strength"})])
+def test_a_margin_may_be_used_up(validation, monkeypatch, shares, waits_for):
+    """0.93 - 0.90 is more than 0.03 to a computer."""
+    found = iter(shares * len(strength.CHANGES))
+    monkeypatch.setattr(evidence, "_read_right", lambda *_: next(found))
+    assert failed(evidence.compare(shipped(), shipped(), validation)) - {"time"} == waits_for
 
 
 # Drawings held out
