@@ -25,15 +25,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model import picture as road
-from model.picture import PictureError
-from webapp.corrections import Corrections, image_of
+from model.picture import SIDE, PictureError
+from webapp.corrections import Corrections, alone, image_of
 from webapp.database import NO_DIGIT, Correction, Database
 from webapp.feedback import redrawn
 
-SIDE = 28
 MAX_FILE_BYTES = 16 << 20
 MAX_UNPACKED_BYTES = 64 << 20
 MOST = 10_000
+# Of other sizes than a digit image: each takes some ten milliseconds, and the server gives a request 15 seconds.
+MOST_PICTURES = 500
 MOST_SOURCES = 1_000
 # A folder or a file that some program left beside each picture is still no attack.
 MOST_ENTRIES = 3 * MOST
@@ -53,15 +54,13 @@ class ImportRefused(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """What a file brings: images uint8 (N, 28, 28), labels int64 (N,) of 0..10, and whose they are, int64 (N,).
-
-    `pictures` holds a PNG for each, or None where the digit image itself is all there is.
-    """
+    """What a file brings: images uint8 (N, 28, 28), labels int64 (N,) of 0..10, whose they are, int64 (N,), and the
+    picture of each, a PNG."""
 
     images: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
-    pictures: Sequence[bytes | None]
+    pictures: Sequence[bytes]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -128,6 +127,7 @@ def store(database: Database, corrections: Corrections, bundle: Bundle, digest: 
     `digest` stands for the file, whose digits are of one source, or of one for each of its groups.
     """
     with database.writing() as session:
+        alone(session)
         known = _digits(session)
         before = len(known)
         for group in np.unique(bundle.groups).tolist():
@@ -144,10 +144,8 @@ def store(database: Database, corrections: Corrections, bundle: Bundle, digest: 
 
 
 def digest_of(file: IO[bytes]) -> str:
-    """The SHA-256 of an uploaded file, which is left at its beginning."""
-    found = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0)
-    return found
+    """The SHA-256 of an uploaded file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # What is stored
@@ -167,7 +165,7 @@ def _row(bundle: Bundle, place: int, source: str, held_out: bool) -> Correction:
         meant=label,
         label=label,
         digit_image=image.tobytes(),
-        picture=bundle.pictures[place] or picture_of(image),
+        picture=bundle.pictures[place],
         answered={},
         version_id=None,
         held_out=held_out,
@@ -234,7 +232,7 @@ def _read_arrays(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) 
         groups = _array(archive, entries["source.npy"])
         if groups.dtype.kind not in "ui" or groups.shape != labels.shape:
             raise ImportRefused(f'"source" must be whole numbers ({len(images)},), not {groups.dtype} {groups.shape}.')
-    return _bundle(images, labels.astype(np.int64), groups.astype(np.int64), [None] * len(images))
+    return _bundle(images, labels.astype(np.int64), groups.astype(np.int64), [picture_of(image) for image in images])
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -258,10 +256,15 @@ def _read_pngs(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) ->
     _check_count(len(labels))
     known_groups = _indexed_groups(archive, entries)
     images, pictures = [], []
+    larger = 0
     for name in labels:
         image, picture = _digit(name, _unpacked(archive, entries[name]))
         images.append(image)
-        pictures.append(picture)
+        pictures.append(picture or picture_of(image))
+        larger += picture is not None
+        if larger > MOST_PICTURES:
+            kind = f"digit images, grey, bright on black, {SIDE} x {SIDE} pixels"
+            raise ImportRefused(f"At most {MOST_PICTURES:,} pictures are taken at once that are no {kind}.")
     groups = [known_groups.get(name, 0) for name in labels]
     return _bundle(np.stack(images), np.array(list(labels.values())), np.array(groups, np.int64), pictures)
 
@@ -312,7 +315,7 @@ def _digit(name: str, data: bytes) -> tuple[np.ndarray, bytes | None]:
     return image, redrawn(opened)
 
 
-def _bundle(images: np.ndarray, labels: np.ndarray, groups: np.ndarray, pictures: list[bytes | None]) -> Bundle:
+def _bundle(images: np.ndarray, labels: np.ndarray, groups: np.ndarray, pictures: list[bytes]) -> Bundle:
     if len(np.unique(groups)) > MOST_SOURCES:
         raise ImportRefused(f"The file names {len(np.unique(groups)):,} sources; at most {MOST_SOURCES:,} are taken.")
     return Bundle(images, labels, groups, pictures)

@@ -201,14 +201,14 @@ def take_in() -> Response:
         raise BadRequest(413, "file_too_large", message) from error
     if file is None or not file.filename:
         raise BadRequest(400, "no_file", 'The request must have a "file": an .npz, or a zip of PNG files.')
+    digest = exchange.digest_of(file.stream)
     try:
         bundle = exchange.read(file.stream)
     except ImportRefused as error:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
     found = services()
-    file.stream.seek(0)
-    done = exchange.store(found.database, found.corrections, bundle, exchange.digest_of(file.stream))
-    services().jobs.score_corrections()
+    done = exchange.store(found.database, found.corrections, bundle, digest)
+    found.jobs.score_corrections()
     if wants_page():
         flash(_imported_in_words(done), "imported")
         return redirect(url_for(".index"), 303)

@@ -394,6 +394,9 @@ def test_too_many_are_refused(send, database, monkeypatch):
     monkeypatch.setattr(exchange, "MOST_SOURCES", 2)
     many = npz(images=IMAGES, labels=LABELS, source=np.arange(3))
     assert "3 sources" in assert_error(send(many), 400, "bad_file")
+    monkeypatch.setattr(exchange, "MOST_PICTURES", 1)
+    two = {"7/a.png": encoded(drawn()), "7/b.png": encoded(drawn())}
+    assert "At most 1 pictures" in assert_error(send(zipped(two)), 400, "bad_file")
     assert rows_of(database) == []
 
 
