@@ -82,7 +82,7 @@ def dashboard() -> Response | str:
         waiting=waiting,
         to_learn=to_learn,
         presets=PRESETS.values(),
-        default_preset=Config.preset,
+        default_preset="fine-tune" if to_learn else Config.preset,
         mnist_folder=services().settings.mnist_dir,
         mnist_missing=mnist.missing(services().settings.mnist_dir),
         **part,
