@@ -1,0 +1,129 @@
+"""What a run's version has to pass before it answers, as the trainer asks for it."""
+
+import threading
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from model import evidence, mnist, seal, strength, train, weights
+from model.seal import Sealed
+from model.train import Result
+from tests.challengers import DAMAGED, nines_read_less, shipped, wider
+from tests.webapp.asking import drawn
+from tests.webapp.versions import add_version, promote, promotions
+from webapp import runs
+from webapp.database import Comparison, Promotion, Run, Version
+from webapp.live import Live
+from webapp.runs import Hold
+from webapp.trainer import train_run
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch, settings):
+    """Fewer of everything that is measured; and no digit twice from the disk."""
+    monkeypatch.setattr(evidence, "STRENGTH_DIGITS", 20)
+    for module, count in {evidence: 120, strength: 20}.items():
+        monkeypatch.setattr(module, "OTHERS", count)
+    monkeypatch.setattr(strength, "CURVE_DIGITS", 5)
+    data = mnist.load(settings.mnist_dir)
+    monkeypatch.setattr(mnist, "load", lambda folder: data)
+
+
+@pytest.fixture
+def make(settings, database, monkeypatch):
+    """Ends a run as if it had trained these weights; its row."""
+
+    def make(data: bytes) -> Run:
+        card = weights.read_card(shipped())
+        result = Sealed(data, card, np.zeros((10_000, 10), np.float32))
+        monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
+        monkeypatch.setattr(seal, "seal", lambda *_: result)
+        run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
+        with database.writing() as session:
+            session.add(run)
+        train_run(settings, Hold(database, run.id, 1), threading.Event())
+        with database.reading() as session:
+            return session.get(Run, run.id)
+
+    return make
+
+
+def get(database, table, key):
+    with database.reading() as session:
+        return session.get(table, key)
+
+
+BAD = {
+    **{name: (damaged, ["waits: cannot be used: ", told]) for name, (damaged, told) in DAMAGED.items()},
+    "fine except for nines": (lambda: nines_read_less(1.0), ["waits: reads 9s "]),
+    "slower": (wider, ["waits: takes "]),
+}
+"""Challengers, and what is said of them."""
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_challenger_is_kept_and_waits_and_the_champion_goes_on_answering(database, make, bad):
+    made, told = BAD[bad]
+    data = made()
+    live = Live(database)
+    live.recognizer().warm()
+    run = make(data)
+    assert (run.state, run.error) == ("finished", None)
+    with database.reading() as session:
+        assert session.get(Version, run.version_id).weights == data
+    found = get(database, Comparison, run.version_id)
+    assert not found.passed and found.champion_id == 1
+    assert all(part in found.evidence["summary"] for part in told)
+    live.refresh()
+    assert promotions(database) == [1] and live.recognizer().version == "v1"
+    assert live.recognizer().recognize(drawn()).top[0][0] == 1
+
+
+def test_a_good_challenger_takes_the_champions_place_and_the_list_says_why(database, make):
+    worse = add_version(database, nines_read_less(3.0))
+    promote(database, worse)
+    run = make(shipped())
+    assert promotions(database) == [1, worse, run.version_id]
+    change = get(database, Promotion, 3)
+    assert (change.from_id, change.by) == (worse, f"run {run.id}")
+    assert change.why == get(database, Comparison, run.version_id).evidence["summary"]
+
+
+def test_a_champion_that_changes_meanwhile_is_compared_with_too(database, make, monkeypatch):
+    """What was found beside the champion of before says nothing about the one of now."""
+    worse, better = add_version(database, nines_read_less(3.0)), 1
+    promote(database, worse)
+    compare, beside = evidence.compare, []
+
+    def compare_slowly(challenger, champion, *more):
+        found = compare(challenger, champion, *more)
+        beside.append(champion)
+        if len(beside) == 1:
+            promote(database, better)
+        return found
+
+    monkeypatch.setattr(evidence, "compare", compare_slowly)
+    run = make(nines_read_less(1.0))  # better than the one, worse than the other
+    assert beside == [nines_read_less(3.0), shipped()]
+    found = get(database, Comparison, run.version_id)
+    assert not found.passed and found.champion_id == better
+    assert promotions(database) == [1, worse, better]
+
+
+def test_a_run_that_is_cancelled_while_it_is_compared_leaves_no_version(database, make, monkeypatch):
+    compare = evidence.compare
+
+    def cancelled_meanwhile(*arguments):
+        found = compare(*arguments)
+        with database.reading() as session:
+            run_id = session.scalar(select(Run.id))
+        runs.cancel(database, run_id)
+        Hold(database, run_id, 1).end("cancelled")  # as the watch does within a second
+        return found
+
+    monkeypatch.setattr(evidence, "compare", cancelled_meanwhile)
+    with pytest.raises(runs.LeaseLost):
+        make(shipped())
+    assert get(database, Run, 1).state == "cancelled" and get(database, Version, 2) is None
+    assert promotions(database) == [1]
