@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from model import code, weights
@@ -22,7 +22,7 @@ class ReplayError(ValueError):
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of it: the SHA-256 of the version and of what was made again, in hex."""
+    """What came of it: the SHA-256 of the version and of what was made again under its card, in hex."""
 
     expected: str
     made: str
@@ -73,7 +73,16 @@ def replay(
         sealed = seal(config, result, mnist, parent, corrections, card.created)
     finally:
         torch.set_num_threads(threads)
-    return Replay(weights.digest(data), weights.digest(sealed.data))
+    return Replay(weights.digest(data), weights.digest(_as_then(sealed.data, card)))
+
+
+def _as_then(data: bytes, card: ModelCard) -> bytes:
+    """The same with code, libraries and threads named as in the card of then: `differences` tells what has changed, and
+    the replay whether that matters.
+    """
+    network, made = weights.from_bytes(data)
+    made = replace(made, code_sha256=card.code_sha256, libraries=card.libraries, threads=card.threads)
+    return weights.to_bytes(network, made)
 
 
 def _config(card: ModelCard) -> Config:

@@ -101,6 +101,14 @@ def test_what_is_no_longer_as_it_was_is_told(few, monkeypatch):
     assert "the code is another one" in differences(old) and "was 1.0" in differences(old)[1]
 
 
+def test_whether_other_code_matters_is_seen_by_what_it_makes(few, monkeypatch):
+    data = made("tiny", few)
+    monkeypatch.setattr(code, "digest", lambda: "another")
+    assert replay(data, few).same
+    monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], label_smoothing=0.1))
+    assert not replay(data, few).same
+
+
 def test_a_preset_that_is_no_more_cannot_be_trained(few, monkeypatch):
     data = made("tiny", few)
     monkeypatch.delitem(PRESETS, "tiny")
