@@ -101,3 +101,5 @@ class Live:
                 self._housekeeping()
             except (NoChampion, WeightsError, SQLAlchemyError) as error:
                 log.warning("cannot look for a newer version: %s", str(error).splitlines()[0])
+            except Exception:  # whatever it is, this thread is the only one that follows
+                log.exception("cannot look for a newer version")

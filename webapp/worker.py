@@ -24,7 +24,7 @@ def main(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, then ends the child processes in order."""
     set_up_logging()
     jobs = Services.open(settings).jobs
-    threading.Thread(target=_keep_house, args=(jobs,), name="housekeeping", daemon=True).start()
+    threading.Thread(target=keep_house, args=(jobs,), name="housekeeping", daemon=True).start()
     # A message waits for a second at most; a signal ends the consumer at once, whatever its threads wait for.
     consumer = Consumer(jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
     log.info("the worker is ready")
@@ -33,7 +33,8 @@ def main(settings: Settings) -> None:
     log.info("the worker has ended")
 
 
-def _keep_house(jobs: Jobs) -> None:
+def keep_house(jobs: Jobs) -> None:
+    """Takes up what was lost and removes what is no longer needed, every few seconds until the worker stops."""
     while not jobs.stopping.wait(REDELIVER_SECONDS):
         try:
             jobs.reap()
@@ -41,3 +42,5 @@ def _keep_house(jobs: Jobs) -> None:
             jobs.sweep()
         except (SQLAlchemyError, sqlite3.Error) as error:
             log.warning("the database does not answer: %s", str(error).splitlines()[0])
+        except Exception:  # whatever it is, without this thread lost runs would wait for ever
+            log.exception("housekeeping failed")

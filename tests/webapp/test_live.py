@@ -129,6 +129,21 @@ def test_the_follower_warms_up_keeps_house_and_changes_over(database, quick):
     assert digit(live) == 2
 
 
+def test_the_follower_survives_whatever_goes_wrong(database, quick, caplog):
+    fails, again = iter([ZeroDivisionError("a surprise")]), threading.Event()
+
+    def keep_house():
+        for surprise in fails:
+            raise surprise
+        again.set()
+
+    live = Live(database, keep_house)
+    live.follow()
+    assert again.wait(10)
+    live.stop()
+    assert "a surprise" in caplog.text
+
+
 def test_the_follower_survives_a_database_that_is_away(database, quick, caplog, settings):
     path = settings.data_dir / "inkling.db"
     data = path.read_bytes()

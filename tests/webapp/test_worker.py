@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from sqlalchemy import text
 
 from model import mnist, weights
 from model.presets import Config
+from webapp import worker
 from webapp.database import Checkpoint, Predictions, Run, Strength, Version
 from webapp.runs import LEASE_SECONDS
 from webapp.services import Services
@@ -294,6 +296,21 @@ def test_without_mnist_the_run_fails_and_says_what_to_do(settings, tmp_path):
         assert ended.state == "failed" and "make data" in ended.error
     finally:
         installation.close()
+
+
+def test_the_housekeeping_survives_whatever_goes_wrong(settings, monkeypatch, caplog):
+    jobs = Services.open(settings).jobs
+    fails = iter([ZeroDivisionError("a surprise"), sqlite3.OperationalError("the disk is away")])
+
+    def reap():
+        for surprise in fails:
+            raise surprise
+        jobs.stopping.set()
+
+    monkeypatch.setattr(jobs, "reap", reap)
+    monkeypatch.setattr(worker, "REDELIVER_SECONDS", 0)
+    worker.keep_house(jobs)
+    assert "a surprise" in caplog.text and "the disk is away" in caplog.text
 
 
 def test_a_message_lost_with_a_worker_is_delivered_again(installation):
