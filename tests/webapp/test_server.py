@@ -14,14 +14,14 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from model.recognizer import SHIPPED
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.asking import ONE, drawn, encoded
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, damaged, promote, read_by, turned
-from webapp.database import SignInAttempt, Version, champion_id
+from webapp.database import Run, SignInAttempt, Version, champion_id
 from webapp.door import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
 from webapp.draw import MAX_BODY_BYTES
 
@@ -36,7 +36,7 @@ PNG = encoded(drawn())
 def server(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "data"
     shutil.copytree(prepared, folder)
-    with serve(folder) as server:
+    with serve(folder, ADMIN_TOKEN=TOKEN) as server:
         yield server
     log = server.log.read_text()
     assert "Traceback" not in log and "TIMEOUT" not in log, log
@@ -192,6 +192,20 @@ def test_wrong_passwords_at_the_same_time_are_counted_too(browser):
     with ThreadPoolExecutor(8) as pool:
         statuses = Counter(pool.map(lambda number: browser.sign_in(f"wrong {number}").status, range(16)))
     assert statuses == {403: ATTEMPTS_PER_ADDRESS, 429: 16 - ATTEMPTS_PER_ADDRESS}
+
+
+def test_fifty_starts_at_once_make_one_run(server, database):
+    def start(number):
+        headers = JSON | {"Authorization": f"Bearer {TOKEN}"}
+        return server.request("POST", "/admin/retrain", json.dumps({"seed": number}).encode(), headers)
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(start, range(50)))
+    assert Counter(answer.status for answer in answers) == {202: 1, 409: 49}
+    assert {json.loads(answer.body)["error"]["code"] for answer in answers if answer.status == 409} == {"run_active"}
+    with database.writing() as session:
+        run = session.scalars(select(Run)).one()
+        session.delete(run)
 
 
 class Asking:
