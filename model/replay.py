@@ -55,7 +55,8 @@ def replay(
     """Trains the version again whose bytes these are, with as many threads as then.
 
     `parent` are the bytes that it was fine-tuned from, `corrections` those that it learnt from and was compared by.
-    Raises WeightsError where bytes are damaged, and ReplayError where they are not those that the card names.
+    What `differences` finds is for the caller to tell: other code may make the same network all the same. Raises
+    WeightsError where bytes are damaged, and ReplayError where they are not those that the card names.
     """
     import torch
 
@@ -70,7 +71,7 @@ def replay(
     try:
         start = weights.from_bytes(parent)[0] if parent else None
         result = train(config, mnist, on_progress, start=start, corrections=corrections)
-        sealed = seal(config, result, mnist, parent, corrections, card.created)
+        sealed = seal(config, result, mnist, parent, corrections, card)
     finally:
         torch.set_num_threads(threads)
     return Replay(weights.digest(data), weights.digest(_as_then(sealed.data, card)))

@@ -34,11 +34,11 @@ def seal(
     data: mnist.Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
-    created: str | None = None,
+    again: weights.ModelCard | None = None,
 ) -> Sealed:
     """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
-    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes; `created` (default: now) is the
-    card's, in ISO 8601.
+    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes. `again` is the card of the
+    version that this one repeats: its date, code and libraries are taken over, so that equal networks make equal bytes.
     """
     from model.calibrate import calibrate
 
@@ -50,14 +50,14 @@ def seal(
         seed=config.seed,
         data_sha256=mnist.DATA_SHA256,
         command=_command(config, parent, corrections),
-        created=created or datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries=libraries(),
+        created=again.created if again else datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries=again.libraries if again else libraries(),
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
         outputs=network.outputs,
         calibration=calibration,
         parent=weights.digest(parent) if parent else None,
-        code_sha256=code.digest(),
+        code_sha256=again.code_sha256 if again else code.digest(),
         threads=torch.get_num_threads(),
         corrections=_in_numbers(corrections),
     )
