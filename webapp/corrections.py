@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, undefer
 
 from model.picture import SIDE
 from model.suspicion import blurred
-from webapp.database import NO_DIGIT, Correction, Database, Review
+from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection
 from webapp.settings import Settings
 
 NOT_A_DIGIT = "not_a_digit"
@@ -117,12 +117,14 @@ class Corrections:
             return session.scalar(select(Correction).where(whose).options(undefer(Correction.picture)))
 
     def delete(self, correction_id: int) -> None:
-        """Deletes a correction for good, with its reviews and its places in runs; none of that number is no error."""
+        """Deletes a correction for good, with its reviews and its places in runs and comparisons; none of that number
+        is no error."""
         with self._database.writing() as session:
             alone(session)
             row = session.get(Correction, correction_id)
             if row is None:
                 return
+            _leave_comparisons(session, row)
             _remove(session, row)
         self._empty_log()
 
@@ -228,6 +230,19 @@ def _remove(session: Session, row: Correction) -> None:
         session.flush()  # nothing points to it any more
     session.delete(row)
     session.flush()
+
+
+def _leave_comparisons(session: Session, row: Correction) -> None:
+    """Takes a row out of the pictures that versions gained or lost; how many there were stays."""
+    compared = select(Comparison).join(Run, Run.version_id == Comparison.version_id)
+    by_this = compared.join(RunCorrection, RunCorrection.run_id == Run.id).where(RunCorrection.correction_id == row.id)
+    for comparison in session.scalars(by_this):
+        if drawings := comparison.evidence["drawings"]:
+            left = {
+                side: [one for one in drawings[side] if one["number"] != row.id]
+                for side in ("gained_pictures", "lost_pictures")
+            }
+            comparison.evidence = comparison.evidence | {"drawings": drawings | left}
 
 
 def _check_limits(session: Session, source: str, now: float) -> None:

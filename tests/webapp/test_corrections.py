@@ -14,7 +14,7 @@ from model import picture as road
 from tests.webapp.corrected import answer, digits
 from webapp import corrections as limits
 from webapp.corrections import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
-from webapp.database import NO_DIGIT, Correction, Review, Run, RunCorrection
+from webapp.database import NO_DIGIT, Comparison, Correction, Review, Run, RunCorrection
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
 DIGITS = digits(60)
@@ -343,6 +343,21 @@ def test_deleting_takes_the_reviews_and_the_places_in_runs_along(add, correction
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Review)) == 0
         assert session.scalars(select(RunCorrection.correction_id)).all() == [second.id]
+
+
+def test_deleting_takes_it_out_of_the_pictures_of_comparisons(add, corrections, database):
+    held_out, other = add().correction.id, add(*DIGITS[1]).correction.id
+    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True, version_id=1)
+    lists = {"gained_pictures": [{"number": held_out, "truth": 7}], "lost_pictures": [{"number": other, "truth": 2}]}
+    evidence = {"summary": "x", "drawings": {"count": 2, "gained": 1, "lost": 1} | lists, "digits": lists}
+    with database.writing() as session:
+        session.add_all((run, Comparison(version_id=1, champion_id=1, passed=True, evidence=evidence)))
+        session.flush()
+        session.add_all(RunCorrection(run_id=run.id, correction_id=number) for number in (held_out, other))
+    corrections.delete(held_out)
+    with database.reading() as session:
+        left = session.scalar(select(Comparison.evidence))
+    assert left == evidence | {"drawings": evidence["drawings"] | {"gained_pictures": []}}
 
 
 def test_a_number_that_is_used_again_does_not_open_the_old_receipt(add, corrections):
