@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model import code, weights
@@ -74,16 +74,7 @@ def replay(
         sealed = seal(config, result, mnist, parent, corrections, card)
     finally:
         torch.set_num_threads(threads)
-    return Replay(weights.digest(data), weights.digest(_as_then(sealed.data, card)))
-
-
-def _as_then(data: bytes, card: ModelCard) -> bytes:
-    """The same with code, libraries and threads named as in the card of then: `differences` tells what has changed, and
-    the replay whether that matters.
-    """
-    network, made = weights.from_bytes(data)
-    made = replace(made, code_sha256=card.code_sha256, libraries=card.libraries, threads=card.threads)
-    return weights.to_bytes(network, made)
+    return Replay(weights.digest(data), weights.digest(sealed.data))
 
 
 def _config(card: ModelCard) -> Config:

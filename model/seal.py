@@ -38,7 +38,8 @@ def seal(
 ) -> Sealed:
     """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
     its card. `parent` are the weights that fine-tuning went on from, as a file's bytes. `again` is the card of the
-    version that this one repeats: its date, code and libraries are taken over, so that equal networks make equal bytes.
+    version that this one repeats: its date, code, libraries and threads are taken over, so that equal networks make
+    equal bytes.
     """
     from model.calibrate import calibrate
 
@@ -50,17 +51,20 @@ def seal(
         seed=config.seed,
         data_sha256=mnist.DATA_SHA256,
         command=_command(config, parent, corrections),
-        created=again.created if again else datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries=again.libraries if again else libraries(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries=libraries(),
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
         outputs=network.outputs,
         calibration=calibration,
         parent=weights.digest(parent) if parent else None,
-        code_sha256=again.code_sha256 if again else code.digest(),
+        code_sha256=code.digest(),
         threads=torch.get_num_threads(),
         corrections=_in_numbers(corrections),
     )
+    if again:
+        names = "created", "libraries", "code_sha256", "threads"
+        card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = weights.from_bytes(weights.to_bytes(network, card))
     probabilities = evaluate.probabilities(kept, data.test.images)
     report = evaluate.report(probabilities, data.test.labels.numpy())
