@@ -300,6 +300,17 @@ def test_a_training_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few, pr
         assert same_weights(resumed.network, whole.network)
 
 
+@pytest.mark.parametrize("count", [0, 20])
+def test_a_fine_tuning_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few, count):
+    start = train(Config("tiny drawn", 1), few).network
+    config, more = Config("fine-tune", 3, 2), {"start": start, "corrections": mirrored(count) if count else None}
+    whole, kept = going_on(config, few, **more)
+    for checkpoint in kept:
+        resumed = train(config, few, checkpoint=checkpoint, **more)
+        assert figures(resumed) == figures(whole) and same_weights(resumed.network, whole.network)
+    assert not same_weights(whole.network, start)
+
+
 def test_a_resumed_training_does_only_what_is_left(few):
     _, kept = going_on(Config("tiny", 4, 2), few)
     ended = []
