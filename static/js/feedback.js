@@ -141,8 +141,9 @@ export class Feedback {
         "p",
         { id: "keep-words" },
         make("strong", {}, "Keep this drawing? "),
-        "So that the network can learn, it is kept with what you meant, what was read and a code made from your network " +
-          "address. A person looks at it first. You get a link to follow or delete it. What you do not send is never kept.",
+        "So that the network can learn, it is kept with what you meant, what was read, the time and a code made from " +
+          "your network address. A person looks at it first. You get a link to follow or delete it. What you do not " +
+          "send is never kept.",
       ),
       make("div", { class: "panel-foot" }, ...buttons),
     );
