@@ -22,7 +22,7 @@ from webapp.errors import BadRequest, wants_page
 from webapp.runs import approved, used
 from webapp.services import services
 
-LISTED_RUNS = 50
+LISTED = 50
 BIGGEST_ROW_ID = 2**31 - 1
 
 csrf = CSRFProtect()
@@ -60,15 +60,14 @@ def dashboard() -> Response | str:
     if not services().door.is_open(session.get("administrator")):
         return redirect(url_for("admin.sign_in"), 303)
     with services().database.reading() as db:
-        runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED_RUNS)).all()
+        runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED)).all()
         active = next((run for run in runs if run.state in ACTIVE), None)
-        versions = db.scalars(select(Version).order_by(Version.id.desc())).all()
-        promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED_RUNS)).all()
+        versions = db.scalars(select(Version).order_by(Version.id.desc()).limit(LISTED)).all()
+        promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED)).all()
         champion = _champion(db)
         part = _part(db, active, champion)
         to_learn, _ = approved(db)
-        verdicts = evidence.verdicts(db)
-        served = set(db.scalars(select(Promotion.version_id).distinct()))
+        said = evidence.verdicts(db, versions)
         waiting = db.scalar(select(func.count()).where(Correction.state == "received", Correction.twin_of.is_(None)))
     return render_template(
         "admin.html",
@@ -77,14 +76,13 @@ def dashboard() -> Response | str:
         active=active,
         versions=versions,
         promotions=promotions,
-        verdicts=verdicts,
-        served=served,
         waiting=waiting,
         to_learn=to_learn,
         presets=PRESETS.values(),
         default_preset="fine-tune" if to_learn else Config.preset,
         mnist_folder=services().settings.mnist_dir,
         mnist_missing=mnist.missing(services().settings.mnist_dir),
+        **said,
         **part,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model.ink import ink_png
-from webapp.database import NO_DIGIT, Comparison, Correction, Run, RunCorrection
+from webapp.database import NO_DIGIT, Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.draw import data_url
 
 GROUPS = {
@@ -101,11 +101,17 @@ def report(session: Session, version_id: int) -> Report | None:
     )
 
 
-def verdicts(session: Session) -> dict[int, tuple[bool, str]]:
-    """For each version that was compared, whether it passed, and its summary."""
+def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:
+    """What a list says of these versions: whether each that was compared passed, with its summary, and which of them
+    have served."""
+    numbers = [version.id for version in versions]
     summary = Comparison.evidence["summary"].as_string()
-    rows = session.execute(select(Comparison.version_id, Comparison.passed, summary))
-    return {version_id: (passed, said) for version_id, passed, said in rows}
+    compared = select(Comparison.version_id, Comparison.passed, summary).where(Comparison.version_id.in_(numbers))
+    served = select(Promotion.version_id).where(Promotion.version_id.in_(numbers))
+    return {
+        "verdicts": {version_id: (passed, said) for version_id, passed, said in session.execute(compared)},
+        "served": set(session.scalars(served)),
+    }
 
 
 def _row(criterion: dict[str, Any]) -> Row:

@@ -6,7 +6,7 @@ Whoever puts a version into service by hand says why; who goes back to one that 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
 from sqlalchemy import exists, select
@@ -25,7 +25,26 @@ LONGEST_REASON = 500
 # A computation that has told nothing for so long has perhaps no worker.
 QUIET_SECONDS = 10.0
 
+Listed = TypeVar("Listed", Version, Promotion)
+
 blueprint = Blueprint("versions", __name__, url_prefix="/admin")
+
+
+@blueprint.get("/versions")
+def index() -> Response | str:
+    """Every version with what its comparison said, the latest first, fifty at a time: those `before` a number."""
+    if away := turned_away():
+        return away
+    before = request.args.get("before", type=int)
+    with services().database.reading() as db:
+        found, older = _latest(db, Version, before)
+        champion = db.get(Version, champion_id(db) or 0)
+        said = evidence.verdicts(db, found)
+    if wants_page():
+        shown = {"versions": found, "champion": champion, "older": older, "before": before}
+        return render_template("versions.html", page="admin", **shown, **said)
+    following = url_for(".index", before=older) if older else None
+    return jsonify({"versions": [_in_short(one, champion, said) for one in found], "next": following})
 
 
 @blueprint.get("/versions/<int:version_id>")
@@ -109,21 +128,20 @@ def promotions() -> Response | str:
         return away
     before = request.args.get("before", type=int)
     with services().database.reading() as db:
-        found = latest_promotions(db, PER_PAGE + 1, before)
-    older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
-    found = found[:PER_PAGE]
+        found, older = _latest(db, Promotion, before)
     if wants_page():
         return render_template("promotions.html", page="admin", promotions=found, older=older, before=before)
     following = url_for(".promotions", before=older) if older else None
     return jsonify({"promotions": [promotion_as_json(one) for one in found], "next": following})
 
 
-def latest_promotions(db: Session, count: int, before: int | None = None) -> list[Promotion]:
-    """At most so many changes of the version that answers, the latest first."""
-    chosen = select(Promotion).order_by(Promotion.id.desc()).limit(count)
+def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
+    """A page of rows, the latest first, and the number before which the next page begins."""
+    chosen = select(table).order_by(table.id.desc()).limit(PER_PAGE + 1)
     if before is not None:
-        chosen = chosen.where(Promotion.id < min(before, BIGGEST_ROW_ID))
-    return list(db.scalars(chosen))
+        chosen = chosen.where(table.id < min(max(before, 0), BIGGEST_ROW_ID))
+    found = list(db.scalars(chosen))
+    return found[:PER_PAGE], found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
 
 
 def has_served(db: Session, version_id: int) -> bool:
@@ -138,6 +156,23 @@ def promotion_as_json(promotion: Promotion) -> dict[str, Any]:
         "from": f"v{promotion.from_id}" if promotion.from_id else None,
         "to": f"v{promotion.version_id}",
         "why": promotion.why,
+    }
+
+
+def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) -> dict[str, Any]:
+    passed, summary = said["verdicts"].get(version.id, (None, None))
+    return {
+        "version": version.name,
+        "preset": version.preset,
+        "run": version.run_id,
+        "created_at": version.created_at,
+        "validation_accuracy": version.validation_accuracy,
+        "test_accuracy": version.test_accuracy,
+        "answers": champion is not None and champion.id == version.id,
+        "has_served": version.id in said["served"],
+        "passed": passed,
+        "summary": summary,
+        "url": url_for(".page", version_id=version.id),
     }
 
 

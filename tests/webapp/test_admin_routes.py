@@ -215,7 +215,8 @@ def test_rows_that_are_not_there(app, client, number):
 
 def test_without_signing_in_a_page_leads_to_the_sign_in_and_a_script_is_refused(client):
     version = "/admin/versions/1"
-    parts = (version, f"{version}?part=1", f"{version}/weights", f"{version}/card", "/admin/promotions")
+    parts = [version, f"{version}?part=1", f"{version}/weights", f"{version}/card"]
+    parts += ["/admin/versions", "/admin/promotions"]
     for path in ("/admin", "/admin/runs/1", *parts):
         response = client.get(path, headers=BROWSER)
         assert (response.status_code, response.headers["Location"]) == (303, "/admin/sign-in")

@@ -12,7 +12,17 @@ from model.recognizer import SHIPPED
 from tests.challengers import DAMAGED
 from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
 from tests.webapp.asking import ONE, assert_error
-from tests.webapp.versions import add_version, damaged, figures, measured, promote, promotions, turned
+from tests.webapp.versions import (
+    add_version,
+    compared,
+    damaged,
+    evidence,
+    figures,
+    measured,
+    promote,
+    promotions,
+    turned,
+)
 from webapp.database import Promotion, Strength, Version
 from webapp.services import services
 
@@ -166,10 +176,28 @@ def test_the_list_of_promotions_is_read_page_by_page(admin, database, challenger
     assert admin.get(first["next"], headers=BROWSER).text.count('id="promotion-') == 11
 
 
-@pytest.mark.parametrize("before", ["0", "-1", "x", "", str(2**31), str(2**63), "9" * 400])
-def test_any_place_in_the_list_may_be_asked_for(client, before):
-    assert client.get(f"/admin/promotions?before={before}", headers=SCRIPT).status_code == 200
-    assert client.get(f"/admin/promotions?before={before}", headers=BROWSER | SCRIPT).status_code == 200
+@pytest.mark.parametrize("listed", ["promotions", "versions"])
+@pytest.mark.parametrize("before", ["0", "-1", "x", "", str(2**31), str(2**63), "9" * 400, "-" + "9" * 400])
+def test_any_place_in_a_list_may_be_asked_for(client, listed, before):
+    assert client.get(f"/admin/{listed}?before={before}", headers=SCRIPT).status_code == 200
+    assert client.get(f"/admin/{listed}?before={before}", headers=BROWSER | SCRIPT).status_code == 200
+
+
+def test_the_list_of_versions_is_read_page_by_page_and_the_dashboard_shows_the_latest(admin, database, challenger):
+    for _ in range(50):
+        last = add_version(database, b"of no matter here")
+    compared(database, challenger, evidence(passed=False))
+    first = admin.get("/admin/versions").get_json()
+    assert [one["version"] for one in first["versions"]] == [f"v{number}" for number in range(last, 2, -1)]
+    second = admin.get(first["next"]).get_json()
+    assert [one["version"] for one in second["versions"]] == ["v2", "v1"] and second["next"] is None
+    waiting, champion = second["versions"]
+    assert (waiting["passed"], waiting["summary"]) == (False, "waits: reads 9s 3.2 points worse")
+    assert (champion["passed"], champion["answers"], champion["has_served"]) == (None, True, True)
+    for page in ("/admin/versions", "/admin"):
+        assert admin.get(page, headers=BROWSER).text.count('id="version-') == 50
+    older = admin.get(first["next"], headers=BROWSER).text
+    assert older.count('id="version-') == 2 and "reads 9s 3.2 points worse" in older and "answers now" in older
 
 
 def test_the_dashboard_offers_the_way_forward_and_the_way_back(admin, database, challenger):
