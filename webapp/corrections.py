@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -166,6 +167,17 @@ def named(label: int) -> int | str:
     return NOT_A_DIGIT if label == NO_DIGIT else label
 
 
+def showing(evidence: dict[str, Any], is_there: Callable[[int], bool]) -> dict[str, Any]:
+    """A comparison's evidence with the pictures of those corrections alone that are there, by their numbers."""
+    drawings = evidence.get("drawings")
+    if drawings is None:
+        return evidence
+    lists = "gained_pictures", "lost_pictures"
+    return evidence | {
+        "drawings": drawings | {name: [one for one in drawings[name] if is_there(one["number"])] for name in lists}
+    }
+
+
 def image_of(correction: Correction) -> np.ndarray:
     """A correction's digit image: uint8 (28, 28)."""
     return np.frombuffer(correction.digit_image, np.uint8).reshape(SIDE, SIDE).copy()
@@ -237,12 +249,7 @@ def _leave_comparisons(session: Session, row: Correction) -> None:
     compared = select(Comparison).join(Run, Run.version_id == Comparison.version_id)
     by_this = compared.join(RunCorrection, RunCorrection.run_id == Run.id).where(RunCorrection.correction_id == row.id)
     for comparison in session.scalars(by_this):
-        if drawings := comparison.evidence["drawings"]:
-            left = {
-                side: [one for one in drawings[side] if one["number"] != row.id]
-                for side in ("gained_pictures", "lost_pictures")
-            }
-            comparison.evidence = comparison.evidence | {"drawings": drawings | left}
+        comparison.evidence = showing(comparison.evidence, lambda number: number != row.id)
 
 
 def _check_limits(session: Session, source: str, now: float) -> None:
