@@ -21,6 +21,7 @@ from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
 from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
+from model.seal import libraries
 from model.verdict import DIGITS
 
 REPORT_SECONDS = 0.25
@@ -153,8 +154,8 @@ class _Run:
         start = hashlib.sha256()
         for parameter in self.start.parameters() if self.start else ():
             start.update(parameter.detach().numpy().tobytes())
-        threads = torch.get_num_threads()
-        return repr((self.config, len(self.data.train), start.hexdigest(), corrections, code.digest(), threads))
+        machine = libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _HALF_IS_FAST
+        return repr((self.config, len(self.data.train), start.hexdigest(), corrections, code.digest(), machine))
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -135,7 +135,9 @@ class Corrections:
 
     def held_out_for(self, session: Session, source: str) -> bool:
         """Whether a source's corrections are kept out of training: the part stays what it was for the first one."""
-        earlier = session.scalar(select(Correction.held_out).where(Correction.source == source).limit(1))
+        earlier = session.scalar(
+            select(Correction.held_out).where(Correction.source == source).order_by(Correction.held_out.desc()).limit(1)
+        )
         if earlier is not None:
             return earlier
         others = session.scalar(select(func.count(Correction.source.distinct())))
@@ -229,11 +231,13 @@ def _remove(session: Session, row: Correction) -> None:
     """Deletes a row; if it was the first of its twins, the oldest of them becomes that.
 
     The new first keeps what was decided, unless nobody has ever looked at it itself: then it waits again, and with it
-    those that are now its twins.
+    those that are now its twins. It is not held out where the row was not: a version has perhaps learnt from that one,
+    and is not to be measured by nearly the same drawing.
     """
     twins = session.scalars(select(Correction).where(Correction.twin_of == row.id).order_by(Correction.id)).all()
     if twins:
         first = twins[0]
+        first.held_out = first.held_out and row.held_out
         looked_at = session.scalar(select(Review.id).where(Review.correction_id == first.id).limit(1))
         for twin in twins:
             twin.twin_of = None if twin is first else first.id

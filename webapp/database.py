@@ -151,6 +151,9 @@ class Correction(Base):
     suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
     doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
 
+    # A number is never used again: a decision about one that was deleted must not fall on the next one sent.
+    __table_args__ = {"sqlite_autoincrement": True}
+
 
 class Review(Base):
     """One decision about one correction, with what it replaced; decisions taken together share a `batch`."""
@@ -233,12 +236,12 @@ class Database:
     def __init__(self, url: str):
         if url.startswith("sqlite"):
             # Opened anew each time: a connection that is kept goes on with a file that was moved away or replaced.
-            self.engine = create_engine(url, poolclass=NullPool)
+            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
             event.listen(self.engine, "do_connect", _find_sqlite)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True)
+            self.engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         self._writing_engine = self.engine.execution_options(writing=True)
 
     @contextmanager

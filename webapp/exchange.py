@@ -124,17 +124,19 @@ def read(file: IO[bytes]) -> Bundle:
 def store(database: Database, corrections: Corrections, bundle: Bundle, digest: str) -> Imported:
     """Stores a bundle as corrections that wait for review, in one transaction; what is there already is left out.
 
-    `digest` stands for the file, whose digits are of one source, or of one for each of its groups.
+    `digest` stands for the file, whose digits are of one source, or of one for each of its groups. An image that is
+    there with another label stays in the part, learnt from or held out, that it is in.
     """
     with database.writing() as session:
         alone(session)
-        known = _digits(session)
+        known, parts = _digits(session)
         before = len(known)
         for group in np.unique(bundle.groups).tolist():
             source = corrections.source_of(f"import {digest} {group}")
             held_out = corrections.held_out_for(session, source)
             for place in np.flatnonzero(bundle.groups == group).tolist():
                 row = _row(bundle, place, source, held_out)
+                row.held_out = parts.setdefault(row.digit_image, held_out)
                 if (row.digit_image, row.label) not in known:
                     known.add((row.digit_image, row.label))
                     session.add(row)
@@ -151,9 +153,10 @@ def digest_of(file: IO[bytes]) -> str:
 # What is stored
 
 
-def _digits(session: Session) -> set[tuple[bytes, int]]:
-    """All that is there, by digit image and label."""
-    return {tuple(row) for row in session.execute(select(Correction.digit_image, Correction.label))}
+def _digits(session: Session) -> tuple[set[tuple[bytes, int]], dict[bytes, bool]]:
+    """All that is there, by digit image and label, and of each image whether it is held out."""
+    rows = session.execute(select(Correction.digit_image, Correction.label, Correction.held_out)).all()
+    return {(image, label) for image, label, _ in rows}, {image: held_out for image, _, held_out in rows}
 
 
 def _row(bundle: Bundle, place: int, source: str, held_out: bool) -> Correction:

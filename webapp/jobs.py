@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from huey import SqliteHuey
 from huey.serializer import SignedSerializer
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from model.presets import Config
 from webapp import runs
@@ -149,7 +149,7 @@ class Jobs:
             return
         code = self._child("run", str(run_id), str(attempt))
         if code and not self.stopping.is_set():
-            reason = f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
+            reason = _how_it_ended(code)
             log.error("attempt %s of run %s: %s", attempt, run_id, reason)
             for waiting in runs.lose(self._database, run_id, attempt, reason):
                 self._ring(self._deliver_run, waiting)
@@ -179,8 +179,15 @@ class Jobs:
                 return
             with self._database.reading() as session:
                 row = session.get(table, version_id)
-            if row is not None and row.fraction < 1 and self._child(table.__tablename__, str(version_id)):
-                log.error("could not compute the %s of v%s", table.__tablename__, version_id)
+            if row is None or row.fraction == 1:
+                return
+            code = self._child(table.__tablename__, str(version_id))
+            if code and not self.stopping.is_set():
+                error = f"The computation failed: {_how_it_ended(code)}."
+                log.error("%s of v%s: %s", table.__tablename__, version_id, error)
+                with self._database.writing() as session:  # or it would be begun again for ever
+                    unfinished = table.version_id == version_id, table.fraction < 1
+                    session.execute(update(table).where(*unfinished).values(error=error))
 
     @contextmanager
     def _once(self, *what) -> Iterator[bool]:
@@ -222,3 +229,7 @@ class Jobs:
         finally:
             self._children.discard(child)
             child.stdin.close()
+
+
+def _how_it_ended(code: int) -> str:
+    return f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"

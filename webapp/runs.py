@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from model.presets import PRESETS, Config
+from webapp.corrections import showing
 from webapp.database import (
     ACTIVE,
     ENDED,
@@ -155,7 +156,8 @@ def _counted(session: Session, found: Select) -> tuple[int, int]:
 
 
 def _choose(session: Session, run: Run) -> None:
-    if PRESETS[run.preset].fine_tunes:
+    preset = PRESETS.get(run.preset)  # none where a release has it no more: the trainer says so
+    if preset and preset.fine_tunes:
         run.parent_id = champion_id(session)
     approved = select(literal(run.id), Correction.id)
     approved = approved.where(Correction.state == "approved", Correction.twin_of.is_(None))
@@ -200,6 +202,14 @@ class Hold:
         with self.database.reading() as session:
             return session.scalar(select(Checkpoint.data).where(Checkpoint.run_id == self.run_id))
 
+    def drop_refused(self) -> None:
+        """Takes those corrections from the run that were refused since it chose them: it does not use them."""
+        approved = select(Correction.id).where(Correction.state == "approved")
+        mine = RunCorrection.run_id == self.run_id
+        with self.database.writing() as session:
+            self._write(session, lease_until=time.time() + LEASE_SECONDS)
+            session.execute(delete(RunCorrection).where(mine, RunCorrection.correction_id.not_in(approved)))
+
     def release(self, **values) -> None:
         """Lets the run wait for another trainer: this one has to go, in order."""
         with self.database.writing() as session:
@@ -228,6 +238,9 @@ class Hold:
             session.add(Strength(version_id=version.id))
             if comparison is not None:
                 comparison.version_id = version.id
+                mine = select(RunCorrection.correction_id).where(RunCorrection.run_id == self.run_id)
+                # without those that were deleted while it was measured
+                comparison.evidence = showing(comparison.evidence, set(session.scalars(mine)).__contains__)
                 session.add(comparison)
                 if not comparison.passed:
                     return False

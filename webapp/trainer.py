@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from model import weights
@@ -56,6 +56,10 @@ log = logging.getLogger("webapp.trainer")
 # A training gives way to the web workers, whose answers somebody waits for.
 NICENESS = 10
 RENEW_SECONDS = 1.0
+# A training looks whether it is over before each step, a comparison at its end; what takes longer has got stuck.
+STUCK_SECONDS = 120.0
+# What SQLite and PostgreSQL say of a disk without room.
+FULL = ("disk is full", "No space left on device")
 TELL_SECONDS = 0.3
 
 
@@ -81,6 +85,9 @@ class Watch(threading.Thread):
             except Exception:
                 # The database may be away for a while; the lease decides for how long that is bearable.
                 log.exception("the lease could not be renewed")
+        if self.over.is_set() and not self.stop.wait(STUCK_SECONDS):
+            log.error("run %s is over, and its training does not end", self.hold.run_id)
+            os._exit(1)
 
     def _look(self) -> None:
         if self.worker_gone.is_set():
@@ -139,8 +146,8 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, DBAPIError):  # its own text carries the statement, with all that was to be stored
-        return f"the database did not take it ({error.orig})"
-    return str(error) or type(error).__name__
+        return f"the database did not take it ({str(error.orig).splitlines()[0]})"
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _make(settings: Settings, watch: Watch) -> Version | None:
@@ -160,7 +167,7 @@ def _make(settings: Settings, watch: Watch) -> Version | None:
         start=weights.from_bytes(parent)[0] if parent else None,
         corrections=corrections,
         checkpoint=hold.checkpoint(),
-        on_checkpoint=hold.keep,
+        on_checkpoint=functools.partial(_keep, hold),
     )
     if result.stopped:
         return None
@@ -168,16 +175,29 @@ def _make(settings: Settings, watch: Watch) -> Version | None:
     return _finish(watch, sealed, data, corrections)
 
 
+def _keep(hold: Hold, checkpoint: bytes) -> None:
+    """Stores a checkpoint. Without one for a while, less is kept; without room for one, there is none for a version."""
+    try:
+        hold.keep(checkpoint)
+    except OperationalError as error:
+        if any(words in str(error.orig) for words in FULL):
+            raise
+        log.warning("a checkpoint could not be stored: %s", error.orig)
+
+
 def _order(hold: Hold) -> tuple[Config, bytes | None, Corrections | None]:
     """What is to be trained, from which weights, and with which corrections."""
     from model.train import TrainingError
 
+    hold.drop_refused()
     with hold.database.reading() as session:
         run = session.get(Run, hold.run_id)
+        config = Config(run.preset, run.epochs, run.seed)
         parent = session.get(Version, run.parent_id).weights if run.parent_id else None
         if parent is None and PRESETS[run.preset].fine_tunes:
             raise TrainingError("no version is in service, so there is nothing to go on from")
-        return Config(run.preset, run.epochs, run.seed), parent, chosen_corrections(session, run.id)
+        corrections = chosen_corrections(session, run.id)
+    return config, parent, corrections
 
 
 def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
@@ -222,16 +242,22 @@ def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections 
 
 
 def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections | None) -> Comparison | None:
-    """A version, as bytes, measured beside the one that answers; None where there is none."""
+    """A version, as bytes, measured beside the one that answers; None where there is none.
+
+    Raises TrainingError where the version is not even good enough to be the first.
+    """
     from model.evidence import compare
+    from model.train import TrainingError
 
     with watch.hold.database.reading() as session:
         champion = session.get(Version, champion_id(session) or 0)
-        if champion is None:
-            return None
-        theirs = champion.weights
+        theirs = champion.weights if champion else None
     drawings = corrections.to_compare if corrections else None
     evidence = compare(data, theirs, mnist.validation, drawings, watch.tell_comparing)
+    if champion is None:
+        if not evidence.passed:
+            raise TrainingError(f"it is not good enough to be the first version in service: {evidence.summary}")
+        return None
     return Comparison(champion_id=champion.id, passed=evidence.passed, evidence=evidence.as_dict())
 
 

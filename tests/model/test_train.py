@@ -334,6 +334,15 @@ def test_a_checkpoint_of_another_training_is_left_aside(few, change):
     assert same_weights(fresh.network, resumed.network)
 
 
+def test_a_checkpoint_of_another_library_is_left_aside(few, monkeypatch):
+    """The card would name the one of now, under which a replay gives other bits."""
+    _, kept = going_on(Config("tiny seed", 3, 2), few)
+    monkeypatch.setattr("model.seal.version", lambda name: "another")
+    ended = []
+    train(Config("tiny seed", 3, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[1])
+    assert ended == [0, 1, 2, 3]
+
+
 def test_a_checkpoint_from_before_a_correction_was_deleted_is_left_aside(few):
     _, kept = going_on(Config("tiny", 3, 2), few, corrections=mirrored(20))
     fewer = mirrored(19)

@@ -169,7 +169,7 @@ def test_a_misclick_is_put_right_while_it_waits(add, database):
     first = add(meant=1)
     change(database, first.correction.id, suspicion=0.9, doubt={"model": 0.9})
     second = add(meant=NO_DIGIT)
-    assert not second.is_new and second.secret == first.secret
+    assert not second.is_new and second.secret == first.secret and second.correction.id != first.correction.id
     (row,) = rows(database)
     assert (row.meant, row.label, row.suspicion, row.doubt) == (NO_DIGIT, NO_DIGIT, None, None)
 
@@ -360,11 +360,12 @@ def test_deleting_takes_it_out_of_the_pictures_of_comparisons(add, corrections, 
     assert left == evidence | {"drawings": evidence["drawings"] | {"gained_pictures": []}}
 
 
-def test_a_number_that_is_used_again_does_not_open_the_old_receipt(add, corrections):
+def test_a_number_is_never_used_again(add, corrections):
+    """A reviewer who still sees the deleted one would decide about another one unseen."""
     old = add()
     corrections.delete(old.correction.id)
     new = add()
-    assert new.correction.id == old.correction.id and corrections.by_receipt(old.secret) is None
+    assert new.correction.id > old.correction.id and corrections.by_receipt(old.secret) is None
 
 
 def test_when_the_first_is_deleted_its_oldest_twin_takes_its_place(add, corrections, database):
@@ -386,6 +387,19 @@ def test_a_new_first_that_nobody_has_looked_at_waits_for_a_review(add, correctio
     add(address="192.0.2.3")
     corrections.delete(1)
     assert [(row.twin_of, row.state) for row in rows(database)] == [(None, "received"), (2, "received")]
+
+
+@pytest.mark.parametrize(("learnt", "twins", "after"), [(True, True, False), (True, False, False), (False, True, True)])
+def test_a_new_first_is_not_held_out_where_a_version_may_have_learnt_from_the_old(
+    add, corrections, database, learnt, twins, after
+):
+    """`learnt`: the first could be learnt from; `twins`: the source of its twin is one that is held out."""
+    add(address=HERE)
+    add(address=THERE)
+    change(database, 1, held_out=not learnt)
+    change(database, 2, held_out=twins)
+    corrections.delete(1)
+    assert [row.held_out for row in rows(database)] == [after]
 
 
 def test_the_answer_is_kept_as_it_was_given(add, database):

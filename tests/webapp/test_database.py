@@ -39,7 +39,8 @@ def migrate(database, how, revision):
 def schema(database):
     """The statements that would make the database as it is."""
     with database.reading() as session:
-        statements = session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        ours = "sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        statements = session.execute(text(f"SELECT name, sql FROM sqlite_master WHERE {ours}"))
         return dict(statements.all())
 
 

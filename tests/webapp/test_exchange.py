@@ -215,6 +215,19 @@ def test_what_is_there_already_is_left_out(send, app, database):
     ]
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_an_image_that_is_there_with_another_label_stays_in_its_part(send, database, held_out):
+    images = np.stack([image for image, _ in digits(2)])
+    send(npz(images=images[:1], labels=np.array([3], np.uint8)))
+    with database.writing() as session:
+        session.scalars(select(Correction)).one().held_out = held_out
+    send(npz(images=images, labels=np.array([5, 5], np.uint8)))
+    parts = {row.digit_image: set() for row in rows_of(database)}
+    for row in rows_of(database):
+        parts[row.digit_image].add(row.held_out)
+    assert parts[images[0].tobytes()] == {held_out} and len(rows_of(database)) == 3
+
+
 def test_sources_given_stay_together_and_some_are_held_out(send, database):
     images = np.stack([image for image, _ in digits(30)])
     labels = np.array([label for _, label in digits(30)])

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from model import evidence, mnist, seal, strength, train, weights
 from model.seal import Sealed
@@ -127,3 +127,13 @@ def test_a_run_that_is_cancelled_while_it_is_compared_leaves_no_version(database
         make(shipped())
     assert get(database, Run, 1).state == "cancelled" and get(database, Version, 2) is None
     assert promotions(database) == [1]
+
+
+def test_where_no_version_answers_the_first_one_has_floors_to_pass(database, make):
+    with database.writing() as session:
+        session.execute(delete(Promotion))
+    run = make(nines_read_less(1000.0))  # reads no nine at all
+    assert run.state == "failed" and "95 % is the least" in run.error
+    assert promotions(database) == []
+    run = make(shipped())
+    assert run.state == "finished" and promotions(database) == [run.version_id]

@@ -1,6 +1,7 @@
 """What is to be done in the background: asked for, delivered, taken up again, and by child processes that die."""
 
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ from webapp.database import Predictions, Run, Strength
 from webapp.jobs import STALE_SECONDS
 from webapp.runs import Hold, RunActive
 from webapp.services import Services
+from webapp.trainer import train_run
 
 CONFIG = Config("seed", 1)
 
@@ -208,3 +210,37 @@ def test_a_queue_that_takes_no_message_loses_no_run(jobs, database, monkeypatch)
     change(database, run.id, created_at=time.time() - 60)
     jobs.redeliver()
     assert jobs.huey.pending_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("ask", "do", "table"),
+    [("predict_test_set", "do_predictions", Predictions), ("measure_strength", "do_strength", Strength)],
+)
+def test_a_computation_that_is_killed_says_so_and_is_not_begun_again_for_ever(
+    jobs, database, monkeypatch, ask, do, table
+):
+    """As by the kernel, when it takes more memory than there is."""
+    getattr(jobs, ask)(1)
+    jobs.huey.flush()
+    monkeypatch.setattr(jobs, "_child", lambda *_: -9)
+    getattr(jobs, do)(1)
+    with database.reading() as session:
+        assert session.get(table, 1).error == "The computation failed: it was killed by signal 9."
+    later = time.time() + STALE_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    jobs.redeliver()
+    assert jobs.huey.pending_count() == 0
+    getattr(jobs, ask)(1)  # somebody who looks at the page has it tried again
+    assert jobs.huey.pending_count() == 1
+
+
+def test_a_run_whose_preset_is_no_more_fails_with_the_reason(settings, jobs, database, monkeypatch):
+    """As after an upgrade: a run that could not be claimed would wait for ever, and no other could start."""
+    run = Run(state="queued", preset="gone", epochs=1, seed=0, requested_by="a test")
+    with database.writing() as session:
+        session.add(run)
+    monkeypatch.setattr(
+        jobs, "_child", lambda _, number, attempt: train_run(settings, Hold(database, run.id, 1), threading.Event())
+    )
+    jobs.do_run(run.id)
+    assert get(database, run.id).state == "failed" and "no preset 'gone'" in get(database, run.id).error

@@ -230,6 +230,20 @@ def test_the_evidence_decides_who_answers(database, passed):
             assert (last.by, last.why) == (f"run {hold.run_id}", "it is better")
 
 
+def test_a_drawing_that_was_deleted_while_it_was_compared_is_in_no_evidence(database):
+    kept, deleted = keep_correction(database, held_out=True), keep_correction(database, held_out=True)
+    hold = claimed(database)
+    with database.writing() as session:
+        session.delete(session.get(Correction, deleted))
+    made, challenger = comparison(), version()
+    drawings = {"gained_pictures": [{"number": kept}, {"number": deleted}], "lost_pictures": []}
+    made.evidence = made.evidence | {"drawings": drawings}
+    hold.finish(challenger, b"", made)
+    with database.reading() as session:
+        left = session.get(Comparison, challenger.id).evidence["drawings"]
+    assert left == {"gained_pictures": [{"number": kept}], "lost_pictures": []}
+
+
 def test_evidence_against_a_champion_of_yesterday_decides_nothing(database):
     hold = claimed(database)
     with database.writing() as session:
@@ -284,6 +298,8 @@ def test_what_is_no_longer_approved_or_deleted_is_not_learnt_from(database):
     with database.writing() as session:
         session.get(Correction, refused).state = "refused"
         session.delete(session.get(Correction, deleted))
+    hold.drop_refused()
+    assert chosen(database, hold.run_id) == [kept], "and no receipt says that the others were used"
     with database.reading() as session:
         found = chosen_corrections(session, hold.run_id)
     assert (found.ids.tolist(), found.labels.tolist(), found.held_out.tolist()) == ([kept], [3], [True])

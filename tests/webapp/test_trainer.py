@@ -1,20 +1,23 @@
 """What the worker's child process computes about a version, run within this one."""
 
+import sqlite3
 import threading
 
 import numpy as np
 import pytest
 from sqlalchemy import delete
+from sqlalchemy.exc import OperationalError
 
 from model import mnist, seal, strength, train, weights
 from model.recognizer import SHIPPED
 from model.seal import Sealed
 from model.train import Result
 from tests.webapp.versions import add_version, damaged
+from webapp import trainer
 from webapp.database import Promotion, Run, Strength, Version
 from webapp.jobs import Jobs
-from webapp.runs import Hold
-from webapp.trainer import WorkerGone, measure_strength, train_run
+from webapp.runs import Hold, LeaseLost
+from webapp.trainer import Watch, WorkerGone, measure_strength, train_run
 
 
 @pytest.fixture
@@ -133,3 +136,34 @@ def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, da
 def sealed(data):
     """The shipped weights as if they had just been trained."""
     return Sealed(data, weights.read_card(data), np.zeros((10_000, 10), np.float32))
+
+
+def said(words):
+    return OperationalError("INSERT", {}, sqlite3.OperationalError(words))
+
+
+def test_a_checkpoint_that_finds_the_database_busy_is_left_out(database, monkeypatch):
+    def fail(*_):
+        raise said("database is locked")
+
+    monkeypatch.setattr(Hold, "keep", fail)
+    trainer._keep(Hold(database, 1, 1), b"so far")
+
+
+@pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
+def test_a_checkpoint_without_room_or_right_ends_the_training(database, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Hold, "keep", fail)
+    with pytest.raises(type(error)):
+        trainer._keep(Hold(database, 1, 1), b"so far")
+
+
+def test_a_training_that_does_not_end_when_it_is_over_is_ended(database, monkeypatch):
+    monkeypatch.setattr(trainer, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(trainer, "STUCK_SECONDS", 0.01)
+    ended = threading.Event()
+    monkeypatch.setattr(trainer.os, "_exit", lambda code: ended.set())
+    with Watch(Hold(database, 1, 1), threading.Event()):  # a run that nobody has
+        assert ended.wait(10)

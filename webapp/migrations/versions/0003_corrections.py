@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("twin_of", sa.Integer, sa.ForeignKey("correction.id"), index=True),
         sa.Column("suspicion", sa.Double),
         sa.Column("doubt", sa.JSON(none_as_null=True)),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "review",
