@@ -1,4 +1,8 @@
-"""Makes the README's pictures from a running Inkling: `PYTHONPATH=. python tests/browser/screenshot.py URL`."""
+"""Makes the pictures in README and docs from a running Inkling: PYTHONPATH=. python tests/browser/screenshot.py URL
+
+With the administrator's password after the URL, those of the review and of the version that answers too: what waits for
+review there, and the evidence for the version, should be worth a picture.
+"""
 
 import io
 import sys
@@ -29,7 +33,7 @@ VERDICTS = (
 DRAWN_COLUMNS, DRAWN_ROWS = 30, 3
 
 
-def main(url: str) -> None:
+def main(url: str, password: str | None = None) -> None:
     drawings().save(DOCS / "drawn.png", optimize=True)
     with tempfile.TemporaryDirectory() as profile:
         driver = chromium(profile)
@@ -42,8 +46,21 @@ def main(url: str) -> None:
             WebDriverWait(driver, 60).until(lambda d: d.find_elements(By.CSS_SELECTOR, "svg.ink"))
             driver.save_screenshot(str(DOCS / "gallery.png"))
             verdicts(driver, url).save(DOCS / "verdicts.png", optimize=True)
+            if password:
+                administration(driver, url.rstrip("/"), password)
         finally:
             driver.quit()
+
+
+def administration(driver, url, password) -> None:
+    driver.get(f"{url}/admin")
+    driver.find_element(By.ID, "password").send_keys(password)
+    driver.find_element(By.CSS_SELECTOR, "main form button").click()
+    WebDriverWait(driver, 10).until(lambda d: d.find_elements(By.ID, "champion"))
+    version = driver.find_element(By.ID, "champion").get_attribute("data-version")
+    for name, path in (("corrections", "/admin/corrections"), ("evidence", f"/admin/versions/{version}")):
+        driver.get(url + path)
+        driver.save_screenshot(str(DOCS / f"{name}.png"))
 
 
 def read(driver, url, strokes, words) -> None:
