@@ -60,6 +60,7 @@ def installation(tmp_path_factory):
     stop(server)
 
 
+@pytest.mark.timeout(600)
 def test_a_correction_goes_all_the_way_and_back(browser, installation):
     url = installation.url
     assert reading(browser, url, "v1") == "That does not look like a digit"

@@ -259,6 +259,7 @@ def test_a_promotion_reaches_both_workers_and_no_request_fails(post, database):
         np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
 
 
+@pytest.mark.timeout(600)
 def test_twenty_promotions_under_load_and_no_answer_fails_or_is_anothers(post, database):
     made = {1: 0} | {add_version(database, turned(by)): by for by in (3, 4)}
     expected = {f"v{number}": read_by(turned(by), PNG) for number, by in made.items()}
@@ -277,13 +278,14 @@ def test_twenty_promotions_under_load_and_no_answer_fails_or_is_anothers(post, d
     promote(database, 1)
 
 
-def test_a_champion_that_is_damaged_meanwhile_stays_in_the_workers_that_have_it(server, post, database):
+@pytest.mark.parametrize("lose", [damaged, lambda data: b""])
+def test_a_champion_that_is_damaged_or_gone_stays_in_the_workers_that_have_it(server, post, database, lose):
     with database.reading() as session:
         number = champion_id(session)
         whole = session.get(Version, number).weights
     with Asking(post) as asking:
         asking.wait_for(lambda: asking.only(f"v{number}"), CHANGE_SECONDS + 5)
-    write_weights(database, number, damaged(whole))
+    write_weights(database, number, lose(whole))
     before = server.workers()
     os.kill(min(before), signal.SIGKILL)
     try:

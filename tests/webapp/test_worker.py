@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from model import mnist, weights
 from model.presets import Config
@@ -84,6 +84,11 @@ class Installation:
     def network(self, version_id):
         with self.database.reading() as session:
             return weights.from_bytes(session.get(Version, version_id).weights)[0]
+
+    def made_by(self, run_id):
+        """The versions that a run has made: one, or none."""
+        with self.database.reading() as session:
+            return list(session.scalars(select(Version.id).where(Version.run_id == run_id)))
 
     def ended(self, run_id, seconds=60):
         wait_until(lambda: self.run(run_id).ended_at, seconds)
@@ -202,6 +207,7 @@ def test_a_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
     installation.jobs.cancel(run.id, "test")
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_trainer_is_followed_by_one_that_makes_the_same_version(installation):
     """Killed in the midst of its epochs, the run goes on from the last one to the result of an unbroken run."""
     config = Config("seed", 8, seed=11)
@@ -215,9 +221,11 @@ def test_a_killed_trainer_is_followed_by_one_that_makes_the_same_version(install
     assert figures[0] == figures[1]
     first, second = (installation.network(run.version_id) for run in (unbroken, broken))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert installation.made_by(started.id) == [broken.version_id]
     wait_until(lambda: installation.checkpoint(started.id) is None)
 
 
+@pytest.mark.timeout(600)
 def test_a_training_that_is_killed_again_and_again_is_given_up(installation):
     """As by the kernel, when it takes more memory than there is."""
     run, child = installation.running()
@@ -231,16 +239,17 @@ def test_a_training_that_is_killed_again_and_again_is_given_up(installation):
     installation.jobs.cancel(run.id, "test")
 
 
+@pytest.mark.timeout(600)
 def test_a_stopped_trainer_that_lost_its_lease_writes_nothing_more(installation):
-    run, child = installation.running()
+    run, child = installation.running(Config("seed", 30))
     os.kill(child, signal.SIGSTOP)
     installation.expire(run.id)
     wait_until(lambda: installation.run(run.id).attempt == 2, 30)
     os.kill(child, signal.SIGCONT)
-    wait_until(lambda: gone(child), 10 * RENEW_SECONDS)
-    assert (installation.run(run.id).state, installation.run(run.id).attempt) == ("running", 2)
-    installation.jobs.cancel(run.id, "test")
-    assert installation.ended(run.id).version_id is None
+    wait_until(lambda: gone(child), 30 * RENEW_SECONDS)
+    ended = installation.ended(run.id, 120)
+    assert (ended.state, ended.attempt) == ("finished", 2)
+    assert installation.made_by(run.id) == [ended.version_id]
 
 
 def test_sigterm_ends_worker_and_training_in_order(installation):
@@ -271,6 +280,7 @@ def small_disk(settings, tmp_path):
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+@pytest.mark.timeout(600)
 def test_a_full_disk_fails_the_run_with_the_reason_and_the_next_one_works(small_disk):
     installation, disk = small_disk
     run, _ = installation.running()
