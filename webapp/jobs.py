@@ -170,7 +170,7 @@ class Jobs:
                 return
             with self._database.reading() as session:
                 waiting = session.scalar(unjudged.limit(1))
-            if waiting is not None and self._child("suspicion", "0"):
+            if waiting is not None and self._child("suspicion"):
                 log.error("could not judge the corrections")
 
     def _compute(self, table: type[Computed], version_id: int) -> None:

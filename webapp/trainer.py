@@ -1,9 +1,9 @@
-"""The worker's child process: trains a run, or computes a version's predictions for the gallery or its strength.
+"""The worker's child process: trains a run, computes a version's predictions or strength, or judges corrections.
 
     python -m webapp.trainer run ID ATTEMPT
     python -m webapp.trainer predictions VERSION
     python -m webapp.trainer strength VERSION
-    python -m webapp.trainer suspicion 0
+    python -m webapp.trainer suspicion
 
 It reads nothing from its standard input but the end of it, which says that the worker has gone: then it puts its row in
 order and ends. So a training never outlives its worker, and dies with it in order even when the worker is killed.
@@ -14,37 +14,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from model import weights
-from model.mnist import MnistMissing
 from model.presets import PRESETS, Config
-from webapp.database import (
-    Comparison,
-    Correction,
-    Database,
-    Predictions,
-    Run,
-    RunCorrection,
-    Strength,
-    Version,
-    champion_id,
-)
-from webapp.jobs import Computed
+from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
+from webapp.database import Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
 from webapp.logs import set_up_logging
 from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.settings import Settings
+from webapp.suspicion import score_waiting
 
 if TYPE_CHECKING:
     from model.corrections import Corrections
@@ -60,7 +47,6 @@ RENEW_SECONDS = 1.0
 STUCK_SECONDS = 120.0
 # What SQLite and PostgreSQL say of a disk without room.
 FULL = ("disk is full", "No space left on device")
-TELL_SECONDS = 0.3
 
 
 class Watch(threading.Thread):
@@ -120,10 +106,6 @@ class Watch(threading.Thread):
     def __exit__(self, *_) -> None:
         self.stop.set()
         self.join()
-
-
-class WorkerGone(Exception):
-    """The worker that asked for this has ended."""
 
 
 def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
@@ -261,85 +243,6 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
     return Comparison(champion_id=champion.id, passed=evidence.passed, evidence=evidence.as_dict())
 
 
-def predict_test_set(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
-    """Computes a version's probabilities for the test digits and stores them, telling the progress on the way."""
-    from model import evaluate, mnist
-
-    def work(tell: Callable[[float], None]) -> dict[str, Any]:
-        images, _ = mnist.read_test(settings.mnist_dir)
-        network, _ = _loaded(database, version_id)
-        return {"probabilities": packed(evaluate.probabilities(network, images, tell))}
-
-    _compute(database, Predictions, version_id, work, worker_gone)
-
-
-def measure_strength(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
-    """Computes a version's strength report and stores it likewise."""
-    from model import evaluate, mnist
-    from model.strength import strength
-
-    def work(tell: Callable[[float], None]) -> dict[str, Any]:
-        images, labels = mnist.read_test(settings.mnist_dir)
-        network, card = _loaded(database, version_id)
-        read = functools.partial(evaluate.readings, network)
-        return {"figures": strength(read, card.calibration, images, labels, on_progress=tell).as_dict()}
-
-    _compute(database, Strength, version_id, work, worker_gone)
-
-
-def _loaded(database: Database, version_id: int):
-    """A version's network and card."""
-    with database.reading() as session:
-        data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
-    return weights.from_bytes(data)
-
-
-def _compute(
-    database: Database,
-    table: type[Computed],
-    version_id: int,
-    work: Callable[[Callable[[float], None]], dict[str, Any]],
-    worker_gone: threading.Event,
-) -> None:
-    """Stores what `work` returns in the version's row, or why it fails, and the progress that it tells meanwhile.
-
-    Raises WorkerGone where the worker has ended: nothing may be written any more.
-    """
-    told_at = -math.inf
-
-    def write(**values) -> None:
-        with database.writing() as session:
-            unfinished = table.version_id == version_id, table.fraction < 1
-            session.execute(update(table).where(*unfinished).values(updated_at=time.time(), **values))
-
-    def tell(done: float) -> None:
-        nonlocal told_at
-        if worker_gone.is_set():
-            raise WorkerGone
-        if time.monotonic() - told_at > TELL_SECONDS:
-            told_at = time.monotonic()
-            write(fraction=0.99 * done)
-
-    try:
-        tell(0)  # what an earlier attempt has reached counts no more
-        found = work(tell)
-        tell(1)
-        write(fraction=1.0, error=None, **found)
-    except WorkerGone:
-        raise
-    except (MnistMissing, weights.WeightsError) as error:
-        log.error("the %s of v%s cannot be computed: %s", table.__tablename__, version_id, error)
-        write(error=str(error))
-    except Exception:
-        log.exception("the %s of v%s failed", table.__tablename__, version_id)
-        write(error="The computation failed; the server's log says why.")
-
-
-def packed(probabilities: np.ndarray) -> bytes:
-    """Probabilities (N, 10) as they are stored: float16, row by row."""
-    return probabilities.astype(np.float16).tobytes()
-
-
 def main(arguments: list[str]) -> None:
     set_up_logging()
     os.nice(NICENESS)
@@ -347,21 +250,22 @@ def main(arguments: list[str]) -> None:
     database = Database(settings.database_url)
     worker_gone = threading.Event()
     threading.Thread(target=_await_worker, args=(worker_gone,), daemon=True).start()
-    what, number, *attempt = arguments
+    what, *numbers = arguments
     with contextlib.suppress(WorkerGone):
-        if what == "predictions":
-            predict_test_set(settings, database, int(number), worker_gone)
-        elif what == "strength":
-            measure_strength(settings, database, int(number), worker_gone)
-        elif what == "suspicion":
-            from webapp.suspicion import score_waiting
-
-            score_waiting(settings, database, worker_gone)
-        else:
-            try:
-                train_run(settings, Hold(database, int(number), int(attempt[0])), worker_gone)
-            except LeaseLost as error:
-                log.warning("%s; its result is dropped", error)
+        match what, list(map(int, numbers)):
+            case "run", [run_id, attempt]:
+                try:
+                    train_run(settings, Hold(database, run_id, attempt), worker_gone)
+                except LeaseLost as error:
+                    log.warning("%s; its result is dropped", error)
+            case "predictions", [version_id]:
+                predict_test_set(settings, database, version_id, worker_gone)
+            case "strength", [version_id]:
+                measure_strength(settings, database, version_id, worker_gone)
+            case "suspicion", []:
+                score_waiting(settings, database, worker_gone)
+            case _:
+                sys.exit(f"there is no such work: {' '.join(arguments)}")
 
 
 def _await_worker(gone: threading.Event) -> None:

@@ -20,13 +20,13 @@ from werkzeug.datastructures import MultiDict
 
 from model import mnist
 from webapp import create_app
+from webapp.computations import packed
 from webapp.database import Predictions, Version
 from webapp.gallery import LEVELS, Page, View, confidence, confusion_levels, share, sheet
 from webapp.jobs import STALE_SECONDS
 from webapp.predictions import KEPT_VERSIONS, Readings
 from webapp.services import services
 from webapp.settings import ROOT
-from webapp.trainer import packed
 
 PERSON = {"Accept": "text/html"}
 

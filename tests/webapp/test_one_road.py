@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from tests.webapp.asking import data_url, encoded
+from webapp.computations import predict_test_set
 from webapp.predictions import Library
 from webapp.services import services
 from webapp.settings import ROOT
-from webapp.trainer import predict_test_set
 
 POSTED = 1_000
 CANVAS = 280

@@ -14,10 +14,11 @@ from model.seal import Sealed
 from model.train import Result
 from tests.webapp.versions import add_version, damaged
 from webapp import trainer
+from webapp.computations import WorkerGone, measure_strength
 from webapp.database import Promotion, Run, Strength, Version
 from webapp.jobs import Jobs
 from webapp.runs import Hold, LeaseLost
-from webapp.trainer import Watch, WorkerGone, measure_strength, train_run
+from webapp.trainer import Watch, train_run
 
 
 @pytest.fixture
