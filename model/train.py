@@ -216,16 +216,16 @@ class Loop:
         self.average = Average(network) if preset.averaged else None
         self.mixed = preset.mixed_precision and _HALF_IS_FAST
 
-    @torch.no_grad()
-    def _targets(self, batch: Batch) -> torch.Tensor:
-        """What the network is to say, probabilities (B, outputs)."""
-        outputs, smoothing = self.network.outputs, self.preset.label_smoothing
-        meant = F.one_hot(batch.labels, outputs).float() * (1 - smoothing) + smoothing / outputs
+    def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The cross-entropy of logits (B, outputs) with the labels, or with what the teacher says."""
+        smoothing = self.preset.label_smoothing
         if self.teacher is None:
-            return meant
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+            return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             said = self.teacher(batch.inputs)
-        return torch.where(batch.is_correction[:, None], meant, said.float().softmax(1))
+        outputs = self.network.outputs
+        meant = F.one_hot(batch.labels, outputs).float() * (1 - smoothing) + smoothing / outputs
+        return F.cross_entropy(logits, torch.where(batch.is_correction[:, None], meant, said.float().softmax(1)))
 
     def state(self) -> dict[str, Any]:
         """All that the steps so far have changed; the material's chance depends on the epoch's number alone."""
@@ -270,7 +270,7 @@ class Loop:
         """One step of the optimizer; the loss."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             logits = self.network(batch.inputs)
-        loss = F.cross_entropy(logits.float(), self._targets(batch))
+        loss = self._loss(logits.float(), batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
