@@ -18,6 +18,7 @@ from sqlalchemy import (
     create_engine,
     event,
     false,
+    func,
     select,
     text,
 )
@@ -25,6 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS = 5
+MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the same database
 ACTIVE = ("queued", "running")
 REVIEW_STATES = ("received", "approved", "refused")
 NO_DIGIT = 10
@@ -255,7 +257,10 @@ class Database:
             yield session
 
     def upgrade(self) -> None:
-        """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once."""
+        """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once.
+
+        All of it is one transaction, begun with a lock: of several processes one migrates, and the others find it done.
+        """
         import alembic.command  # only here: the web processes need not wait for it
         import alembic.config
 
@@ -263,7 +268,9 @@ class Database:
             Path(self.engine.url.database).touch()
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._writing_engine.connect() as connection:
+        with self._writing_engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's write lock is taken already
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 

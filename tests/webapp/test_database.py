@@ -7,7 +7,7 @@ import alembic.config
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tests.webapp import together
@@ -93,6 +93,17 @@ def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(
         assert session.get(Predictions, 7).probabilities == b"\3"
         assert session.scalars(select(Run.state)).all() == ["queued"]
         assert session.get(Strength, 7) is None
+
+
+def test_all_migrations_are_one_transaction(tmp_path):
+    """Between two of them another process would find the first one done, and do the second one too."""
+    database = Database(f"sqlite:///{tmp_path}/inkling.db")
+    begun, ended = [], []
+    event.listen(database.engine, "begin", begun.append)
+    event.listen(database.engine, "commit", ended.append)
+    database.upgrade()
+    assert len(begun) == len(ended) == 1
+    database.close()
 
 
 def test_installations_that_start_together_set_up_once(tmp_path):

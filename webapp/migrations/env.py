@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates over the connection that `Database.upgrade` hands in."""
+"""Alembic's entry: migrates over the connection that `Database.upgrade` hands in, within its transaction."""
 
 from alembic import context
 
@@ -8,4 +8,3 @@ connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()
-connection.commit()
