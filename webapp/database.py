@@ -91,6 +91,7 @@ class Run(Base):
     preset: Mapped[str]
     epochs: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
+    processes: Mapped[int] = mapped_column(default=1, server_default="1")  # that train it together
     corrections: Mapped[bool] = mapped_column(default=False, server_default=false())  # the approved ones
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # whose weights fine-tuning goes on from
     requested_by: Mapped[str]
@@ -153,8 +154,11 @@ class Correction(Base):
     suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
     doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
 
-    # A number is never used again: a decision about one that was deleted must not fall on the next one sent.
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = (
+        Index("ix_correction_review", "state", "twin_of"),
+        # A number is never used again: a decision about one that was deleted must not fall on the next one sent.
+        {"sqlite_autoincrement": True},
+    )
 
 
 class Review(Base):
@@ -204,6 +208,14 @@ class Strength(Base):
     fraction: Mapped[float] = mapped_column(default=0.0)
     figures: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None]
+
+
+class Installation(Base):
+    """What all processes of an installation share on whichever machine they run; one row."""
+
+    __tablename__ = "installation"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    secret_key: Mapped[str]
 
 
 class Administrator(Base):
