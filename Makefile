@@ -36,6 +36,7 @@ test: export OMP_WAIT_POLICY = passive
 test: .venv/ready-dev
 	@python -m model data
 	@scripts/browser.sh
+	@scripts/cluster.sh
 	ruff check
 	python -m pytest -n 2 --dist loadfile
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Debian packages as root or through sudo, after saying so.
+# Installs Debian packages as root or through sudo, after saying so. No service of theirs is started.
 set -eu
 
 if [ "$(id -u)" = 0 ]; then
@@ -12,5 +12,11 @@ else
 fi
 command -v apt-get >/dev/null || { echo "inkling: please install: $*" >&2; exit 1; }
 echo "Installing with ${as_root:+$as_root }apt-get: $*"
+policy=/usr/sbin/policy-rc.d # which Debian's packages ask before they start what they bring
+if [ ! -e $policy ]; then
+    trap '$as_root rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+    $as_root chmod 755 $policy
+fi
 $as_root apt-get update -qq
 DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null

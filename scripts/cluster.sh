@@ -1,0 +1,18 @@
+#!/bin/sh
+# The servers that tests start for themselves on loopback, installed where they are missing. Debian's own services of
+# them stay off, now and at the next boot; those that are already installed are left as they are.
+set -eu
+PATH=$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)
+
+missing=
+for package in initdb=postgresql redis-server=redis-server nginx=nginx wrk=wrk; do
+    command -v "${package%=*}" >/dev/null || missing="$missing ${package#*=}"
+done
+[ -n "$missing" ] || exit 0
+# shellcheck disable=SC2086
+"$(dirname "$0")/apt.sh" $missing || { echo "Tests go without:$missing."; exit 0; }
+if [ -d /run/systemd/system ]; then
+    for service in $missing; do
+        $([ "$(id -u)" = 0 ] || echo sudo) systemctl disable --quiet "$service" 2>/dev/null || true
+    done
+fi
