@@ -150,12 +150,14 @@ class Correction(Base):
     held_out: Mapped[bool]  # never learnt from: for comparing versions
     state: Mapped[str] = mapped_column(default="received", index=True)  # of REVIEW_STATES
     reason: Mapped[str | None]  # why it was refused
+    decided_at: Mapped[float] = mapped_column(default=0.0, server_default="0")  # when a reviewer last changed it
     twin_of: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
     suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
     doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
 
     __table_args__ = (
-        Index("ix_correction_review", "state", "twin_of"),
+        # Pages of the review and their numbers come from it alone, however many were decided.
+        Index("ix_correction_review", "state", "twin_of", "decided_at", "id"),
         # A number is never used again: a decision about one that was deleted must not fall on the next one sent.
         {"sqlite_autoincrement": True},
     )

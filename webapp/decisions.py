@@ -83,6 +83,7 @@ def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
         decided = (row.state, row.label, row.reason) == (review.state, review.label, review.reason)
         if decided and review.id in last_words:
             row.state, row.label, row.reason = review.state_before, review.label_before, review.reason_before
+            row.decided_at = time.time()
             if row.twin_of is None:
                 undone.append(row.id)
     _twins_follow(session, undone)
@@ -97,6 +98,7 @@ def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) 
     if before == after:
         return False
     row.state, row.label, row.reason = after
+    row.decided_at = time.time()
     session.add(
         Review(
             batch=batch,

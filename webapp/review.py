@@ -15,7 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from webapp import decisions, exchange
 from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, named
-from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Review
+from webapp.database import NO_DIGIT, REVIEW_STATES, Correction
 from webapp.decisions import Decided, Wish
 from webapp.draw import data_url, json_object, png_url
 from webapp.errors import BadRequest, wants_page
@@ -348,8 +348,7 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
     if state == "received":
         order = (Correction.suspicion.is_(None), Correction.suspicion.desc(), Correction.id)
     else:
-        last = select(func.max(Review.id)).where(Review.correction_id == Correction.id).scalar_subquery()
-        order = (func.coalesce(last, 0).desc(), Correction.id.desc())
+        order = (Correction.decided_at.desc(), Correction.id.desc())
     rows = session.scalars(
         select(Correction)
         .where(*_in_state(state))

@@ -1,4 +1,4 @@
-"""What several machines share: the secret key, and over how many processes a run trains."""
+"""What several machines share: the secret key, over how many processes a run trains; the review of many corrections."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,13 +13,18 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("secret_key", sa.String, nullable=False),
     )
-    with op.batch_alter_table("run") as run:
-        run.add_column(sa.Column("processes", sa.Integer, nullable=False, server_default="1"))
-    op.create_index("ix_correction_review", "correction", ["state", "twin_of"])
+    op.add_column("run", sa.Column("processes", sa.Integer, nullable=False, server_default="1"))
+    op.add_column("correction", sa.Column("decided_at", sa.Double, nullable=False, server_default="0"))
+    op.execute(
+        "UPDATE correction SET decided_at = coalesce("
+        "(SELECT max(review.at) FROM review WHERE review.correction_id = correction.id), 0)"
+    )
+    op.create_index("ix_correction_review", "correction", ["state", "twin_of", "decided_at", "id"])
 
 
 def downgrade() -> None:
     op.drop_index("ix_correction_review", "correction")
-    with op.batch_alter_table("run") as run:
-        run.drop_column("processes")
+    # Not by a batch, which makes the table anew: dropping the old one would take the rows that belong to it along.
+    op.execute("ALTER TABLE correction DROP COLUMN decided_at")
+    op.execute("ALTER TABLE run DROP COLUMN processes")
     op.drop_table("installation")
