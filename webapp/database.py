@@ -148,7 +148,7 @@ class Correction(Base):
     answered: Mapped[dict]  # verdict, digits, reason, top, not_a_digit, as POST /predict answers
     version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # which answered; None for an imported one
     held_out: Mapped[bool]  # never learnt from: for comparing versions
-    state: Mapped[str] = mapped_column(default="received", index=True)  # of REVIEW_STATES
+    state: Mapped[str] = mapped_column(default="received")  # of REVIEW_STATES
     reason: Mapped[str | None]  # why it was refused
     decided_at: Mapped[float] = mapped_column(default=0.0, server_default="0")  # when a reviewer last changed it
     twin_of: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)

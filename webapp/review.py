@@ -337,10 +337,8 @@ def _in_state(state: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _counts(session: Session) -> dict[str, int]:
-    found = session.execute(
-        select(Correction.state, func.count()).where(Correction.twin_of.is_(None)).group_by(Correction.state)
-    )
-    return dict.fromkeys(REVIEW_STATES, 0) | dict(found.all())
+    # One by one each is counted in the index; grouped, the database would look at every row.
+    return {state: session.scalar(select(func.count()).where(*_in_state(state))) for state in REVIEW_STATES}
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:

@@ -19,11 +19,13 @@ def upgrade() -> None:
         "UPDATE correction SET decided_at = coalesce("
         "(SELECT max(review.at) FROM review WHERE review.correction_id = correction.id), 0)"
     )
+    op.drop_index("ix_correction_state", "correction")
     op.create_index("ix_correction_review", "correction", ["state", "twin_of", "decided_at", "id"])
 
 
 def downgrade() -> None:
     op.drop_index("ix_correction_review", "correction")
+    op.create_index("ix_correction_state", "correction", ["state"])
     # Not by a batch, which makes the table anew: dropping the old one would take the rows that belong to it along.
     op.execute("ALTER TABLE correction DROP COLUMN decided_at")
     op.execute("ALTER TABLE run DROP COLUMN processes")
