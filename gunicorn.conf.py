@@ -2,12 +2,13 @@
 
 import os
 
+# Of any use only before numpy is imported. The products of one digit gain nothing from threads, which would only fight
+# the other workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from webapp.services import services
 from webapp.serving import prefer_spoken
 from webapp.settings import Settings
-
-# The matrix products of one digit gain nothing from threads, which would only fight the other workers.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _settings = Settings.read()
 
@@ -15,7 +16,7 @@ wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "webapp.serving.Worker"
-# No preloading: torch's threads do not survive a fork.
+# No preloading: a library's threads do not survive a fork.
 preload_app = False
 timeout = 15
 graceful_timeout = 15
@@ -24,7 +25,7 @@ loglevel = "warning"
 # Its default socket is one per user, and a second installation would take it over.
 control_socket_disable = True
 
-# The first page is served before torch, whose import takes a second or two, gets to hold the interpreter.
+# The first page is served before the network is loaded, which holds the interpreter for a moment.
 WARM_UP_DELAY_SECONDS = 1.0
 
 

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from model import chance, drawn, evaluate, weights
 from model.corrections import NO_DIGIT, Corrections
+from model.forward import Forward
 from model.ink import ink_png
-from model.picture import to_tensor
 from model.recognizer import Recognizer
 from model.strength import CHANGES, changed_pictures, digit_images, stream
 from model.verdict import DIGITS, Calibration
@@ -165,7 +164,7 @@ def compare(
     criteria.append(_on_confidence(validation, labels))
     criteria += _on_others(readers, validation)
     tell(0.9)
-    criteria.append(_on_time(readers, data.images[:PACE_DIGITS]))
+    criteria.append(_on_time(readers, data.images[:PACE_DIGITS].numpy()))
     tell(1)
     return _judged(criteria, digits, held_out)
 
@@ -185,30 +184,24 @@ def mcnemar(lost: int, gained: int) -> float:
     return total / 2**count
 
 
-def paces(networks: Sequence[MLP], images: torch.Tensor) -> list[float]:
-    """The seconds that each network takes for one of these digits, uint8 (N, 28, 28), in one thread: the median.
+def paces(networks: Sequence[Forward], images: np.ndarray) -> list[float]:
+    """The seconds that each network, as it serves, takes for one of these digits, uint8 (N, 28, 28): the median.
 
     They read in turns, so that whatever else the machine does hits all, and of several readings of a digit the quickest
     counts: the machine's other work only ever adds.
     """
     best = np.full((len(networks), len(images)), np.inf)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for turn in range(PACE_ROUNDS):
-                for start in range(0, len(images), PACE_TURN):
-                    for which in range(len(networks))[:: 1 if turn % 2 else -1]:
-                        for i in range(start, min(start + PACE_TURN, len(images))):
-                            best[which, i] = min(best[which, i], _seconds(networks[which], images[i : i + 1]))
-    finally:
-        torch.set_num_threads(threads)
+    for turn in range(PACE_ROUNDS):
+        for start in range(0, len(images), PACE_TURN):
+            for which in range(len(networks))[:: 1 if turn % 2 else -1]:
+                for i in range(start, min(start + PACE_TURN, len(images))):
+                    best[which, i] = min(best[which, i], _seconds(networks[which], images[i : i + 1]))
     return np.median(best, axis=1).tolist()
 
 
-def _seconds(network: MLP, image: torch.Tensor) -> float:
+def _seconds(network: Forward, image: np.ndarray) -> float:
     began = time.perf_counter()
-    network(to_tensor(image)).softmax(1).tolist()
+    network.logits(image)
     return time.perf_counter() - began
 
 
@@ -239,6 +232,7 @@ class _Answers:
 @dataclass(frozen=True, eq=False)
 class _Reader:
     network: MLP
+    forward: Forward
     calibration: Calibration
 
     @property
@@ -256,9 +250,10 @@ def _loaded(data: bytes) -> tuple[_Reader | None, str | None]:
     try:
         Recognizer(lambda: data, "").warm()  # tries them on a few inputs, as before they go into service
         network, card = weights.from_bytes(data)
+        forward = Forward(weights.layers(data)[0])
     except WeightsError as error:
         return None, str(error)
-    return _Reader(network, card.calibration), None
+    return _Reader(network, forward, card.calibration), None
 
 
 # Criteria. A list holds the champion's and the challenger's, or the challenger's alone.
@@ -376,9 +371,9 @@ def _on_refused_digits(shares: list[float], bar: bool) -> Criterion:
     )
 
 
-def _on_time(readers: list[_Reader], images: torch.Tensor) -> Criterion:
+def _on_time(readers: list[_Reader], images: np.ndarray) -> Criterion:
     """Measured again where the challenger seems too slow: other work on the machine may have hit it alone."""
-    networks = [reader.network for reader in readers]
+    networks = [reader.forward for reader in readers]
     attempts = []
     while not attempts or (attempts[-1][-1] > SLOWER * attempts[-1][0] and len(attempts) < PACE_ATTEMPTS):
         attempts.append(paces(networks, images))

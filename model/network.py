@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from model.presets import Preset
 from model.verdict import DIGITS, REASONS
 
 PIXELS = 28 * 28
-_ONE_BAG = torch.zeros(1, dtype=torch.int64)
 OUTPUTS = (DIGITS, DIGITS + len(REASONS))
 
 
@@ -33,33 +31,9 @@ class MLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32 ink (N, 784), 0 to 1, to logits (N, outputs)."""
-        if len(x) == 1 and not torch.is_grad_enabled() and self._by_columns():
-            return self._one(x[0])
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
         return self.layers[-1](x)
-
-    def by_columns(self) -> MLP:
-        """Lays this network's weights out column by column in memory, which reading one digit needs; returns it."""
-        for layer in self.layers:
-            layer.weight.data = layer.weight.data.t().contiguous().t()
-        return self
-
-    def _by_columns(self) -> bool:
-        return all(layer.weight.t().is_contiguous() for layer in self.layers)
-
-    def _one(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (1, outputs) of one digit (784,), without touching the weights of inputs that are zero.
-
-        One product with a vector takes as long as it takes to fetch the matrix from memory; four fifths of the pixels
-        have no ink, and most hidden units are off.
-        """
-        for i, layer in enumerate(self.layers):
-            on = x.nonzero()[:, 0]
-            # a sum of columns, each times its input: what embedding bags do to rows
-            x = F.embedding_bag(on, layer.weight.t(), _ONE_BAG, mode="sum", per_sample_weights=x[on])[0] + layer.bias
-            x = x if i == len(self.layers) - 1 else torch.relu_(x)
-        return x[None]
 
 
 class NormalizedMLP(MLP):

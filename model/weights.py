@@ -2,8 +2,8 @@
 
 Half precision on disk, float32 in memory. The header carries, beside safetensors' own table, `format`, `card`
 (JSON) and `sha256`: the digest of the card's text followed by the tensors' bytes in the order of their names,
-so that a flipped bit anywhere is found. Reading runs no code from the file. Only what makes tensors imports
-torch.
+so that a flipped bit anywhere is found. Reading runs no code from the file. Only what makes a network of them
+imports torch.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from model.files import write_beside
+from model.picture import SIDE
 from model.verdict import DIGITS, REASONS, UNCALIBRATED, Calibration
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from model.network import MLP
 
 FORMAT = "inkling-mlp-1"
@@ -152,33 +154,26 @@ def to_bytes(network: MLP, card: ModelCard) -> bytes:
 
     Raises WeightsError when a weight is NaN, infinite or beyond half precision, or the card does not fit.
     """
-    from safetensors.torch import save
-
     state = network.state_dict()
     _check_shapes({name: list(tensor.shape) for name, tensor in state.items()}, card)
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}
-    _check_finite(tensors)
+    arrays = {name: tensor.detach().cpu().half().contiguous().numpy() for name, tensor in state.items()}
+    _check_finite(arrays)
     text = json.dumps(card.as_dict(), sort_keys=True, allow_nan=False)
-    metadata = {"format": FORMAT, "card": text, "sha256": _seal(text, tensors)}
-    return _with_sorted_header(save(tensors, metadata))
+    metadata = {"format": FORMAT, "card": text, "sha256": _seal(text, arrays)}
+    return _with_sorted_header(save_arrays(arrays, metadata))
 
 
 def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
     """Return the MLP, in eval mode and float32, with its card; raises WeightsError for any other bytes."""
-    from safetensors.torch import load
+    arrays, card = _arrays(data)
+    return _network(card, arrays), card
 
-    header = _header(data)
-    metadata = _metadata(header)
-    card = _card(metadata)
-    _check_table(header, card)
-    try:
-        tensors = load(data)
-    except SafetensorError as error:
-        raise WeightsError(f"the weights are damaged or cut short ({error})") from error
-    if _seal(metadata["card"], tensors) != metadata.get("sha256"):
-        raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
-    _check_finite(tensors)
-    return _network(card, tensors), card
+
+def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]:
+    """Return what `from_bytes` returns, without torch: of each layer a weight (outputs, inputs) and a bias, float16."""
+    arrays, card = _arrays(data)
+    count = len(card.hidden) + 1
+    return [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"]) for i in range(count)], card
 
 
 def read_card(data: bytes) -> ModelCard:
@@ -204,6 +199,22 @@ def load(path: Path | str) -> tuple[MLP, ModelCard]:
 def digest(data: bytes) -> str:
     """Return the SHA-256 of a whole file of weights, in hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _arrays(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
+    """Take the tensors, float16, and the card out of a file after every check."""
+    header = _header(data)
+    metadata = _metadata(header)
+    card = _card(metadata)
+    _check_table(header, card)
+    try:
+        arrays = load_arrays(data)
+    except SafetensorError as error:
+        raise WeightsError(f"the weights are damaged or cut short ({error})") from error
+    if _seal(metadata["card"], arrays) != metadata.get("sha256"):
+        raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
+    _check_finite(arrays)
+    return arrays, card
 
 
 def _header(data: bytes) -> dict[str, Any]:
@@ -266,9 +277,7 @@ def _check_shapes(shapes: dict[str, Any], card: ModelCard) -> None:
 
 
 def _expected_shapes(card: ModelCard) -> dict[str, list[int]]:
-    from model.network import PIXELS
-
-    widths = (PIXELS, *card.hidden, card.outputs)
+    widths = (SIDE * SIDE, *card.hidden, card.outputs)
     shapes = {}
     for i in range(len(widths) - 1):
         shapes[f"layers.{i}.weight"] = [widths[i + 1], widths[i]]
@@ -276,16 +285,16 @@ def _expected_shapes(card: ModelCard) -> dict[str, list[int]]:
     return shapes
 
 
-def _check_finite(tensors: dict[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+def _check_finite(arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
             raise WeightsError(f"{name} holds a value that is NaN, infinite or beyond half precision")
 
 
-def _seal(card_text: str, tensors: dict[str, Tensor]) -> str:
+def _seal(card_text: str, arrays: dict[str, np.ndarray]) -> str:
     seal = hashlib.sha256(card_text.encode())
-    for name in sorted(tensors):
-        seal.update(tensors[name].numpy().tobytes())
+    for name in sorted(arrays):
+        seal.update(arrays[name].tobytes())
     return seal.hexdigest()
 
 
@@ -297,12 +306,13 @@ def _with_sorted_header(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[start:]
 
 
-def _network(card: ModelCard, tensors: dict[str, Tensor]) -> MLP:
+def _network(card: ModelCard, arrays: dict[str, np.ndarray]) -> MLP:
     import torch
 
     from model.network import MLP
 
     with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
         network = MLP(card.hidden, card.outputs)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return network.by_columns().eval()
+    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    network.load_state_dict(state, assign=True)
+    return network.eval()

@@ -170,16 +170,6 @@ def test_a_moment_of_other_work_on_the_machine_refuses_nobody(validation, monkey
     assert criterion(found, "time").challenger == pytest.approx(0.11)
 
 
-def test_prediction_time_leaves_the_threads_as_they_were(shipped_network, mnist):
-    torch.set_num_threads(2)
-    try:
-        times = evidence.paces([shipped_network, shipped_network], mnist.validation.images[:3])
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
-    assert len(times) == 2 and all(0 < seconds < 1 for seconds in times)
-
-
 @pytest.mark.parametrize(("shares", "waits_for"), [((0.93, 0.92), set()), ((0.93, 0.90), {"strength"})])
 def test_a_margin_may_be_used_up(validation, monkeypatch, shares, waits_for):
     """0.93 - 0.90 is more than 0.03 to a computer."""

@@ -91,29 +91,6 @@ def test_fold_leaves_the_trained_network_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("hidden", [(30,), (40, 20), (16, 24, 8)])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.2, 1.0])
-def test_one_digit_is_read_as_in_a_batch(hidden, share):
-    network = MLP(hidden, 14).by_columns().eval()
-    inputs = torch.rand(20, 784) * (torch.rand(20, 784) < share)
-    with torch.inference_mode():
-        together = network(inputs)
-        alone = torch.cat([network(one[None]) for one in inputs])
-    assert torch.allclose(together, alone, atol=1e-5)
-
-
-def test_one_digit_can_be_learnt_from():
-    network = MLP((30, 20)).by_columns()
-    network(torch.rand(1, 784)).sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
-
-
-def test_the_layout_does_not_change_the_network():
-    network = MLP((30, 20)).eval()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert all(torch.equal(before[name], value) for name, value in network.by_columns().state_dict().items())
-
-
 @pytest.mark.parametrize("outputs", [0, 9, 11, 15])
 def test_outputs_are_ten_or_fourteen(outputs):
     with pytest.raises(ValueError, match="10 or 14 outputs"):

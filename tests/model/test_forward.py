@@ -1,0 +1,58 @@
+"""The forward pass that serves, against the network that was trained."""
+
+import numpy as np
+import pytest
+import torch
+
+from model import weights
+from model.forward import PORTION, Forward
+from model.network import MLP
+from model.picture import to_tensor
+from model.recognizer import SHIPPED
+
+
+def served(network):
+    return Forward([(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in network.layers])
+
+
+def trained(network, images):
+    with torch.inference_mode():
+        return network(to_tensor(images)).numpy()
+
+
+def inked(share, count=20):
+    random = np.random.default_rng(4)
+    pixels = random.integers(0, 256, (count, 28, 28)) * (random.random((count, 28, 28)) < share)
+    return pixels.astype(np.uint8)
+
+
+@pytest.mark.parametrize("hidden", [(30,), (40, 20), (PORTION, 2 * PORTION, PORTION + 1)])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.2, 1.0])
+def test_it_computes_what_the_network_does_alone_and_together(hidden, share):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = MLP(hidden, 14).eval()
+    images, forward = inked(share), served(network)
+    expected = trained(network, images)
+    assert np.allclose(forward.logits(images), expected, atol=1e-5)
+    alone = np.concatenate([forward.logits(image[None]) for image in images])
+    assert alone.dtype == np.float32 and np.allclose(alone, expected, atol=1e-5)
+
+
+def test_the_shipped_network_says_the_same_of_digits(mnist):
+    images = mnist.test.images[:300].numpy()
+    network, card = weights.load(SHIPPED)
+    layers, card_again = weights.layers(SHIPPED.read_bytes())
+    forward, expected = Forward(layers), trained(network, images)
+    assert card_again == card
+    assert np.allclose(forward.logits(images), expected, atol=2e-4)
+    assert np.allclose([forward.logits(image[None])[0] for image in images], expected, atol=2e-4)
+
+
+def test_the_pictures_stay_as_they_were():
+    images = inked(0.3, 2)
+    before = images.copy()
+    forward = served(MLP((8,)))
+    forward.logits(images)
+    forward.logits(images[:1])
+    assert np.array_equal(images, before)
