@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy import select
@@ -16,6 +17,8 @@ from webapp.database import Database, Version, champion_id
 log = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 1.0
+# After so long a version that could not be loaded is tried again: its row may have been mended.
+REFUSED_SECONDS = 30.0
 
 
 class NoChampion(Exception):
@@ -30,7 +33,7 @@ class Live:
 
     A promotion is a row in the database. Each process looks for a newer one every second, loads the new version beside
     the old one, and changes over by one assignment: no request waits, and one that is under way keeps the recognizer
-    that it took. A version that cannot be loaded is logged and the old one goes on.
+    that it took. A version that cannot be loaded is logged and the old one goes on; it is tried again now and then.
     """
 
     def __init__(self, database: Database, housekeeping: Callable[[], object] = lambda: None):
@@ -38,6 +41,7 @@ class Live:
         self._housekeeping = housekeeping
         self._recognizer: Recognizer | None = None
         self._refused: int | None = None
+        self._refused_at = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,18 +59,17 @@ class Live:
                 champion = champion_id(session)
             if champion is None:
                 raise NoChampion
-            if self._recognizer is None or (
-                self._recognizer.version != f"v{champion}" and champion != self._refused
-            ):
+            answers = self._recognizer is not None and self._recognizer.version == f"v{champion}"
+            if not answers and not self._was_refused(champion):
                 self._change_to(champion)
 
     def try_out(self, version_id: int) -> None:
         """Loads a version beside the one that answers; raises WeightsError where it cannot be used."""
         Recognizer(lambda: self._weights(version_id), f"v{version_id}").warm()
 
-    def follow(self, delay: float = 0.0) -> None:
-        """Starts a thread that, after `delay` seconds, warms the model up and then follows promotions."""
-        self._thread = threading.Thread(target=self._follow, args=(delay,), name="live", daemon=True)
+    def follow(self) -> None:
+        """Starts a thread that warms the model up and then follows promotions."""
+        self._thread = threading.Thread(target=self._follow, name="live", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -81,20 +84,21 @@ class Live:
             try:
                 recognizer.warm()
             except WeightsError as error:
-                self._refused = champion
+                self._refused, self._refused_at = champion, time.monotonic()
                 log.error("v%s cannot be loaded and %s goes on: %s", champion, self._recognizer.version, error)
                 return
             log.info("changed over from %s to v%s", self._recognizer.version, champion)
         self._recognizer, self._refused = recognizer, None
 
+    def _was_refused(self, champion: int) -> bool:
+        return champion == self._refused and time.monotonic() - self._refused_at < REFUSED_SECONDS
+
     def _weights(self, version_id: int) -> bytes:
         with self._database.reading() as session:
             return session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
 
-    def _follow(self, delay: float) -> None:
-        wait = delay
-        while not self._stop.wait(wait):
-            wait = FOLLOW_SECONDS
+    def _follow(self) -> None:
+        while True:
             try:
                 self.refresh()
                 self.recognizer().warm()
@@ -103,3 +107,5 @@ class Live:
                 log.warning("cannot look for a newer version: %s", str(error).splitlines()[0])
             except Exception:  # whatever it is, this thread is the only one that follows
                 log.exception("cannot look for a newer version")
+            if self._stop.wait(FOLLOW_SECONDS):
+                return

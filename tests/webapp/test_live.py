@@ -10,7 +10,7 @@ from model.recognizer import SHIPPED
 from model.weights import WeightsError
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.database import Promotion
+from webapp.database import Promotion, Version
 from webapp.live import Live, NoChampion
 
 
@@ -69,6 +69,20 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one(live, database, capl
     promote(database, good)
     live.refresh()
     assert (live.recognizer().version, digit(live)) == (f"v{good}", 2)
+
+
+def test_a_damaged_version_that_is_mended_is_taken_up(live, database, monkeypatch):
+    live.recognizer().warm()
+    bad = add_version(database, damaged(turned(1)))
+    promote(database, bad)
+    live.refresh()
+    with database.writing() as session:
+        session.get_one(Version, bad).weights = turned(1)
+    live.refresh()
+    assert live.recognizer().version == "v1", "it is not tried again each second"
+    monkeypatch.setattr("webapp.live.REFUSED_SECONDS", 0)
+    live.refresh()
+    assert (live.recognizer().version, digit(live)) == (f"v{bad}", 2)
 
 
 def test_without_an_old_one_a_damaged_version_says_what_is_wrong(live, database):
