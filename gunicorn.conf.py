@@ -16,7 +16,8 @@ wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "webapp.serving.Worker"
-# No preloading: a library's threads do not survive a fork.
+# Each worker makes an application of its own, since no thread survives a fork. The modules, all of which are imported
+# above, are shared nevertheless: a worker is there at once and weighs little.
 preload_app = False
 timeout = 15
 graceful_timeout = 15
@@ -25,13 +26,10 @@ loglevel = "warning"
 # Its default socket is one per user, and a second installation would take it over.
 control_socket_disable = True
 
-# The first page is served before the network is loaded, which holds the interpreter for a moment.
-WARM_UP_DELAY_SECONDS = 1.0
-
 
 def when_ready(server):
     prefer_spoken(server.LISTENERS)
 
 
 def post_worker_init(worker):
-    services(worker.wsgi).live.follow(WARM_UP_DELAY_SECONDS)
+    services(worker.wsgi).live.follow()

@@ -33,8 +33,8 @@ PAGE_BODIES = Path(__file__).with_name("page_bodies.jsonl")
 CONNECTIONS = 8
 WORKERS = 2
 START_SECONDS = 30
-# Long enough for every worker to have loaded the network, which it does a second after its boot.
-WARM_UP_SECONDS = 3
+# Long enough for every worker to have loaded the network, which it does right after its boot.
+WARM_UP_SECONDS = 1
 
 # Every thread of wrk goes through the bodies in turn; what it counted comes out as one line of JSON.
 SCRIPT = """

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -150,6 +151,16 @@ def test_a_sender_who_goes_away_harms_nobody(server, sent):
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(PREDICT + b"Content-Length: 5000\r\n\r\n" + sent)
+
+
+def test_a_worker_reads_without_torch_and_multiplies_in_one_thread(server, post):
+    """Torch would weigh more than all the rest, and its threads, like numpy's, would fight the other workers."""
+    post()
+    for pid in server.workers():
+        libraries = Path(f"/proc/{pid}/maps").read_text()
+        assert "libtorch" not in libraries and "openblas" in libraries
+        names = {path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
+        assert len(list(Path(f"/proc/{pid}/task").iterdir())) <= 2, names  # the worker, and who follows promotions
 
 
 class Browser:
