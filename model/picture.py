@@ -75,11 +75,31 @@ class PictureTooLarge(PictureError):
     """More bytes or more pixels than are read."""
 
 
-def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+class PixelBudget:
+    """How many pixels may be unpacked from now on, in one picture or in several together."""
+
+    def __init__(self, left: int = MAX_PIXELS):
+        self._left = left
+
+    def spend(self, size: tuple[int, int]) -> None:
+        """Raises PictureTooLarge where a picture of this size has more pixels than are left."""
+        width, height = size
+        most = min(self._left, MAX_PIXELS)
+        if width * height > most or max(size) > MAX_SIDE:
+            raise PictureTooLarge(
+                f"The picture has {width} x {height} pixels; at most {most:,} and {MAX_SIDE:,} a side are read."
+            )
+        self._left -= width * height
+
+
+def open_picture(
+    data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None
+) -> Image.Image:
     """Decodes a picture of at most 1 MB and 4 million pixels in one of `formats` (Pillow's names).
 
-    Only the parsers of these formats run, and the size is checked before any pixel is unpacked. Of an animation the
-    first frame is taken, and a photo is turned the way it was held. Raises PictureError, or PictureTooLarge.
+    Only the parsers of these formats run, and the size is checked, and taken off `budget`, before any pixel is
+    unpacked. Of an animation the first frame is taken, and a photo is turned the way it was held. Raises PictureError,
+    or PictureTooLarge.
     """
     if len(data) > MAX_BYTES:
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
@@ -91,7 +111,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image
         # Pillow warns of harmless oddities, in the metadata for instance; the lock is there because catching warnings
         # changes the state of the process.
         with _catching_warnings, warnings.catch_warnings(action="ignore"):
-            return _parsed(data, PARSERS[name][1])
+            return _parsed(data, PARSERS[name][1], budget or PixelBudget())
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -101,11 +121,9 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
 
 
-def _parsed(data: bytes, parser: type[ImageFile.ImageFile]) -> Image.Image:
+def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
     image = parser(io.BytesIO(data))
-    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
-        size = f"{image.width} x {image.height} pixels"
-        raise PictureTooLarge(f"The picture has {size}; at most {MAX_PIXELS:,} and {MAX_SIDE:,} a side are read.")
+    budget.spend(image.size)
     image.load()
     return ImageOps.exif_transpose(image)
 

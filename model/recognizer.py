@@ -71,8 +71,16 @@ class Recognizer:
 
     def read(self, image: np.ndarray) -> Reading:
         """The reading of a digit image, uint8 (28, 28), as `picture.digit_image` makes it."""
+        return self.read_all([image])[0]
+
+    def read_all(self, images: Sequence[np.ndarray | None]) -> list[Reading]:
+        """The readings of digit images together, which takes less time for each; None is a blank picture's."""
+        inked = [image for image in images if image is not None]
+        if not inked:
+            return [BLANK] * len(images)
         self.warm()
-        return self._reading(image, self._forward.logits(image[None])[0].tolist())
+        logits = iter(self._forward.logits(np.stack(inked)).tolist())
+        return [BLANK if image is None else self._reading(image, next(logits)) for image in images]
 
     def _reading(self, image: np.ndarray, logits: Sequence[float]) -> Reading:
         probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]

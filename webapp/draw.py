@@ -9,16 +9,23 @@ import json
 import re
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template, request
+import numpy as np
+from flask import Blueprint, Response, render_template, request
 from PIL import Image
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.picture import MAX_BYTES, PictureTooLarge, open_picture
+from model.picture import MAX_BYTES, PictureError, PictureTooLarge, PixelBudget, digit_image, open_picture
 from model.recognizer import Reading
-from webapp.errors import BadRequest
+from webapp.errors import BadRequest, described
 from webapp.services import services
 
 # A picture of the greatest size in base64, and room for the JSON around it.
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 4096
+# Many pictures at once: as many of the page's as MOST_IMAGES take a quarter of the bytes. The pixels are those of
+# as many sheets of 280 x 280.
+MOST_IMAGES = 256
+MOST_BATCH_BYTES = 4 << 20
+MOST_BATCH_PIXELS = MOST_IMAGES * 280 * 280
 DATA_URL = re.compile(r"data:image/(png|jpeg|webp);base64,", re.ASCII)
 
 blueprint = Blueprint("draw", __name__)
@@ -31,11 +38,49 @@ def page() -> str:
 
 @blueprint.post("/predict")
 def predict() -> Response:
-    """Reads the picture in `{"image": "data:image/png;base64,..."}`; the README describes the answer."""
-    image_type, data = picture_bytes(json_object().get("image"))
+    """Reads the picture in `{"image": "data:image/png;base64,..."}`, or all of `{"images": [...]}`.
+
+    The README describes the answers.
+    """
+    request.max_content_length = MOST_BATCH_BYTES
+    body = json_object()
+    if "images" in body:
+        return json_response(_batch(body))
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    image_type, data = picture_bytes(body.get("image"))
     picture = open_picture(data, formats=(image_type,))
     recognizer = services().live.recognizer()
-    return jsonify(as_json(recognizer.recognize(picture), recognizer.version))
+    reading = as_json(recognizer.recognize(picture))
+    return json_response(reading | {"version": recognizer.version})
+
+
+def _batch(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to `{"images": [...]}`: a reading for each, in order; a picture that cannot be read has its error."""
+    images = body["images"]
+    if "image" in body:
+        raise BadRequest(400, "image_and_images", 'The request must have either "image" or "images".')
+    if not isinstance(images, list) or not images:
+        raise BadRequest(400, "no_image", 'The "images" must be a list of one picture or more, each a data URL.')
+    if len(images) > MOST_IMAGES:
+        told = f"The request has {len(images):,} pictures; at most {MOST_IMAGES} are read at once."
+        raise BadRequest(413, "too_many_images", told)
+    budget = PixelBudget(MOST_BATCH_PIXELS)
+    seen = [_digit_image_or_error(image, budget) for image in images]
+    recognizer = services().live.recognizer()
+    readings = iter(recognizer.read_all([image for image in seen if not isinstance(image, Exception)]))
+    answers = [
+        {"error": described(image)} if isinstance(image, Exception) else as_json(next(readings)) for image in seen
+    ]
+    return {"version": recognizer.version, "readings": answers}
+
+
+def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Exception:
+    try:
+        image_type, data = picture_bytes(image)
+        return digit_image(open_picture(data, (image_type,), budget))
+    except (BadRequest, PictureError) as error:
+        return error
 
 
 def json_object() -> dict[str, Any]:
@@ -49,6 +94,10 @@ def json_object() -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest(400, "not_an_object", "The request must be a JSON object.")
     return value
+
+
+def json_response(value: Any) -> Response:
+    return Response(json.dumps(value, separators=(",", ":")), mimetype="application/json")
 
 
 def picture_bytes(image: Any) -> tuple[str, bytes]:
@@ -69,7 +118,7 @@ def picture_bytes(image: Any) -> tuple[str, bytes]:
     return prefix[1].upper(), data
 
 
-def as_json(reading: Reading, version: str) -> dict[str, Any]:
+def as_json(reading: Reading) -> dict[str, Any]:
     return {
         "verdict": reading.verdict,
         "digits": reading.digits,
@@ -79,7 +128,6 @@ def as_json(reading: Reading, version: str) -> dict[str, Any]:
         "not_a_digit": reading.not_a_digit,
         "coverage": reading.coverage,
         "digit_image": None if reading.digit_image is None else png_url(reading.digit_image),
-        "version": version,
     }
 
 

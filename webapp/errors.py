@@ -75,6 +75,12 @@ def answer(status: int, code: str, message: str, **more) -> Response:
     return response
 
 
+def described(error: Exception) -> dict[str, str]:
+    """One of the named exceptions as the JSON of an error has it: its code for programs, its sentence for people."""
+    code = getattr(error, "code", None) or next(code for kind, _, code in STATUS if isinstance(error, kind))
+    return {"code": code, "message": str(error)}
+
+
 def wants_page() -> bool:
     """Whether a person's browser asks, rather than a script."""
     accepted = request.accept_mimetypes

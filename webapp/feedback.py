@@ -21,7 +21,7 @@ from webapp.services import services
 LONGEST_SIDE = 280
 MARGIN = 16
 # What a reading says that is the same for everybody, or can be made again from the digit image.
-NOT_KEPT = ("coverage", "digit_image", "version")
+NOT_KEPT = ("coverage", "digit_image")
 NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
 
 blueprint = Blueprint("feedback", __name__)
@@ -41,7 +41,7 @@ def send() -> Response:
     reading = recognizer.recognize(picture)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
-    answered = as_json(reading, recognizer.version)
+    answered = as_json(reading)
     kept = services().corrections.add(
         redrawn(picture),
         reading.digit_image,
@@ -138,7 +138,7 @@ def _read_now(correction: Correction) -> dict[str, Any] | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
         recognizer = services().live.recognizer()
-        reading = as_json(recognizer.read(image_of(correction)), recognizer.version)
+        reading = as_json(recognizer.read(image_of(correction))) | {"version": recognizer.version}
     except (NoChampion, WeightsError):
         return None
     return {name: value for name, value in reading.items() if name not in ("coverage", "digit_image")}
