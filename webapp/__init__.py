@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 from whitenoise import WhiteNoise
 
-from webapp import admin, draw, errors, feedback, gallery, headers, health, review, versions
+from webapp import admin, draw, errors, feedback, gallery, headers, health, openapi, review, versions
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
 from webapp.logs import set_up_logging
@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["inkling"] = Services.open(settings)
     errors.register(app)
     headers.register(app)
-    for part in (draw, feedback, gallery, admin, versions, review, health):
+    for part in (draw, feedback, gallery, admin, versions, review, health, openapi):
         app.register_blueprint(part.blueprint)
     admin.csrf.init_app(app)
     # A reading changes nothing and needs no cookie, so scripts may ask for one.

@@ -237,7 +237,7 @@ def _config(fields: dict[str, Any]) -> Config:
 def _wants_corrections(fields: dict[str, Any]) -> bool:
     """Whether the run is to learn from corrections: a box that is ticked, or true in JSON."""
     value = fields.get("corrections", False)
-    if value not in (False, True, "", "0", "1"):
+    if type(value) is not bool and (request.is_json or value not in ("", "0", "1")):
         raise BadRequest(400, "bad_settings", "Corrections must be true or false.")
     wanted = value in (True, "1")
     if wanted:
@@ -250,10 +250,9 @@ def _wants_corrections(fields: dict[str, Any]) -> bool:
 def _number(fields: dict[str, Any], name: str) -> int:
     """A whole number from a form's text or from JSON; 0, which stands for the default, where it is missing."""
     value = fields.get(name, 0)
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 12:
-        return int(value)
+    if not request.is_json and isinstance(value, str):
+        text = value.strip() or "0"
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
     if type(value) is not int:
-        if value == "":
-            return 0
         raise BadRequest(400, "bad_settings", f"{name.capitalize()} must be a whole number.")
     return value

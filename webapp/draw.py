@@ -88,7 +88,9 @@ def json_object() -> dict[str, Any]:
     if request.mimetype != "application/json":
         raise BadRequest(415, "not_json", "The request must be JSON (Content-Type: application/json).")
     try:
-        value = json.loads(request.get_data(), object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(
+            request.get_data(), object_pairs_hook=_object, parse_float=_float, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError) as error:
         raise BadRequest(400, "not_json", "The request is not valid JSON.") from error
     if not isinstance(value, dict):
@@ -147,6 +149,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice")
     return found
+
+
+def _float(text: str) -> int | float:
+    """A number with a point; 7.0 is a whole one, as JSON's own schemas have it."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _no_constant(name: str) -> None:

@@ -156,8 +156,8 @@ def undo() -> Response:
     """Takes the last decision back, or the one that `batch` names; again and again, as far back as there are any."""
     requester()
     fields = json_object() if request.is_json else request.form
-    batch = fields.get("batch") or None
-    if batch is not None and not (isinstance(batch, str) and batch.isascii() and batch.isalnum()):
+    batch = fields.get("batch")
+    if batch not in (None, "") and not (isinstance(batch, str) and batch.isascii() and batch.isalnum()):
         raise BadRequest(400, "bad_decision", "The batch must be the text that a decision answered with.")
     with services().database.writing() as session:
         found = decisions.undo(session, batch)
@@ -259,10 +259,16 @@ def _from_form() -> dict[str, Any]:
     if fields.get("action") == "refuse" and not fields["reason"]:
         fields["reason"] = REASONS[0]
     if "relabel" in form:
-        fields["label"] = form["relabel"]
+        fields["label"] = _number(form["relabel"])
     if fields.get("ids") == []:
         raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
+    fields["ids"] = [_number(text) for text in fields.get("ids", ())]
     return fields
+
+
+def _number(text: str) -> int | str:
+    """A form's number as JSON has it; what is none stays as it is, to be refused."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 11 else text
 
 
 def _wish(fields: dict[str, Any]) -> Wish:
@@ -286,8 +292,6 @@ def _ids(values: Any) -> tuple[int, ...]:
 
 
 def _id(value: Any) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
-        value = int(value)
     if type(value) is not int or not _possible(value):
         raise BadRequest(400, "bad_decision", "The ids must be numbers of corrections.")
     return value
@@ -300,8 +304,6 @@ def _possible(number: int) -> bool:
 def _label(value: Any) -> int:
     if value == NOT_A_DIGIT:
         return NO_DIGIT
-    if isinstance(value, str) and value in [str(label) for label in range(NO_DIGIT + 1)]:
-        return int(value)
     if type(value) is not int or not 0 <= value <= NO_DIGIT:
         raise BadRequest(400, "bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".')
     return value

@@ -35,7 +35,7 @@ def index() -> Response | str:
     """Every version with what its comparison said, the latest first, fifty at a time: those `before` a number."""
     if away := turned_away():
         return away
-    before = request.args.get("before", type=int)
+    before = _before()
     with services().database.reading() as db:
         found, older = _latest(db, Version, before)
         champion = db.get(Version, champion_id(db) or 0)
@@ -126,7 +126,7 @@ def promotions() -> Response | str:
     """Every change of the version that answers, the latest first, fifty at a time: those `before` a number."""
     if away := turned_away():
         return away
-    before = request.args.get("before", type=int)
+    before = _before()
     with services().database.reading() as db:
         found, older = _latest(db, Promotion, before)
     if wants_page():
@@ -139,9 +139,19 @@ def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[
     """A page of rows, the latest first, and the number before which the next page begins."""
     chosen = select(table).order_by(table.id.desc()).limit(PER_PAGE + 1)
     if before is not None:
-        chosen = chosen.where(table.id < min(max(before, 0), BIGGEST_ROW_ID))
+        chosen = chosen.where(table.id < before)
     found = list(db.scalars(chosen))
     return found[:PER_PAGE], found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
+
+
+def _before() -> int | None:
+    """The number before which the page that is asked for begins; None for the first page."""
+    value = request.args.get("before")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 11 and 1 <= int(value) <= BIGGEST_ROW_ID):
+        raise BadRequest(400, "bad_page", "The page must begin before a whole number from 1 on.")
+    return int(value)
 
 
 def has_served(db: Session, version_id: int) -> bool:

@@ -161,7 +161,7 @@ BAD_SETTINGS = [
     ("seed", "nan"),
 ]
 BAD_IN_JSON = [
-    *((name, value) for name in ("preset", "epochs", "seed") for value in (None, True, [], {}, 2.0, [1], {"a": 1})),
+    *((name, value) for name in ("preset", "epochs", "seed") for value in (None, True, [], {}, 2.5, [1], {"a": 1})),
     ("preset", 1),
     ("epochs", -1),
     ("epochs", 10**400),

@@ -99,6 +99,11 @@ def test_every_meaning_is_kept_right_or_wrong(app, client, meant):
     assert only_row(app)[0].meant == (10 if meant == "not_a_digit" else meant)
 
 
+def test_a_whole_number_with_a_point_is_one(client):
+    body = json.dumps(ONE)[:-1] + ', "meant": 7.0}'
+    assert client.post("/feedback", data=body, content_type="application/json").get_json()["meant"] == 7
+
+
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
 def test_of_the_picture_only_the_ink_is_kept(app, client, image_format):
     secret = b"taken at home by somebody"
@@ -222,7 +227,7 @@ MEANINGS = {
     "null": ', "meant": null',
     "ten": ', "meant": 10',
     "below zero": ', "meant": -1',
-    "a fraction": ', "meant": 7.0',
+    "a fraction": ', "meant": 7.5',
     "half": ', "meant": 0.5',
     "true": ', "meant": true',
     "a digit as text": ', "meant": "7"',

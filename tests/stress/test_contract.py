@@ -1,0 +1,117 @@
+"""schemathesis asks the application whatever its own description allows, and much that it does not."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+from schemathesis.transport.serialization import Binary
+from sqlalchemy import select
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.conftest import TOKEN
+from tests.webapp.asking import data_url, drawn, encoded
+from tests.webapp.corrected import add_correction, digits
+from webapp import corrections, exchange
+from webapp.database import Correction
+from webapp.services import services
+
+CONFIG = {
+    "headers": {"Authorization": f"Bearer {TOKEN}"},
+    # What does not fit the description is refused; also for its size, and for not telling its length.
+    "checks": {
+        "negative_data_rejection": {
+            "expected-statuses": ["400", "401", "403", "404", "405", "409", "411", "413", "415", "429"]
+        }
+    },
+}
+
+
+@pytest.fixture
+def busy_app(app, settings, database, monkeypatch):
+    """An application with some corrections, which takes any number more."""
+    for name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
+        monkeypatch.setattr(corrections, name, 10**9)
+    for image, label in digits(5):
+        add_correction(settings, database, image, label)
+    services(app).live.recognizer().warm()
+    return app
+
+
+@pytest.fixture
+def pictures_and_files(busy_app, database):
+    """What schemathesis cannot make itself: pictures, and files of digits."""
+    pictures = [data_url(encoded(drawn(), name), name.lower()) for name in ("PNG", "JPEG", "WEBP")]
+    with database.reading() as session:
+        rows = session.scalars(select(Correction)).all()
+    files = [exchange.as_npz(rows), exchange.as_pngs(rows)]
+    schemathesis.openapi.format("picture", st.sampled_from(pictures))
+    schemathesis.openapi.format("binary", st.sampled_from(files).map(Binary))
+
+
+@pytest.mark.parametrize(
+    "examples", [4, pytest.param(300, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])], ids=["short", "long"]
+)
+def test_schemathesis_finds_nothing(busy_app, pictures_and_files, examples):
+    config = SchemathesisConfig.from_dict(
+        CONFIG | {"seed": 1, "generation": {"deterministic": True, "max-examples": examples}}
+    )
+    failures, succeeded, asked = [], set(), 0
+    with served(busy_app) as address:
+        schema = schemathesis.openapi.from_url(f"{address}/openapi.json", config=config)
+        schema.validate()
+        operations = {found.ok().label for found in schema.get_all_operations()}
+        for event in from_schema(schema).execute():
+            assert not isinstance(event, events.FatalError), event
+            if isinstance(event, events.NonFatalError):
+                failures.append(f"{event.label}: {event.value!r}")
+            if isinstance(event, events.ScenarioFinished):
+                failures += told(event.recorder)
+                succeeded |= successes(event.recorder)
+                asked += len(event.recorder.interactions)
+                if examples > 4:
+                    print(f"\r{event.phase}: {asked:,} requests, {len(failures)} findings", end="", flush=True)
+    assert not failures, "\n\n".join(dict.fromkeys(failures))
+    assert asked > 500
+    assert succeeded == operations, "some were never answered with success"
+
+
+@contextmanager
+def served(app):
+    """The application on a free port of this machine, in threads of this process; its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Quiet(WSGIRequestHandler):
+    def log(self, *_):
+        pass
+
+
+def told(recorder) -> list[str]:
+    """What was found, with the request that found it."""
+    return [
+        f"{check.name}: {check.failure_info.failure.title}: {check.failure_info.failure.message}\n"
+        f"{check.failure_info.code_sample[:2000]}"
+        for checks in recorder.checks.values()
+        for check in checks
+        if check.failure_info
+    ]
+
+
+def successes(recorder) -> set[str]:
+    return {
+        recorder.cases[number].value.operation.label
+        for number, interaction in recorder.interactions.items()
+        if interaction.response is not None and 200 <= interaction.response.status_code < 300
+    }

@@ -1,0 +1,109 @@
+"""The description of the JSON routes: there, complete, and a valid one."""
+
+import re
+
+import jsonschema_rs
+import pytest
+
+from tests.conftest import TOKEN
+from tests.webapp.administrator import SCRIPT
+from webapp import errors
+from webapp.openapi import description
+
+# What answers with a page, and only by an error with JSON.
+PAGES = {
+    ("GET", "/"),
+    ("GET", "/gallery"),
+    ("GET", "/gallery/{number}"),
+    ("GET", "/gallery/sprite/{version_id}-{digest}.png"),
+    ("GET", "/admin"),
+    ("GET", "/admin/sign-in"),
+    ("POST", "/admin/sign-in"),
+    ("POST", "/admin/sign-out"),
+}
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture(scope="module")
+def document(reader):
+    return reader.get("/openapi.json").get_json()
+
+
+def operations(document):
+    """Method, address and description of each."""
+    return [
+        (method.upper(), path, item[method]) for path, item in document["paths"].items() for method in METHODS
+        if method in item
+    ]  # fmt: skip
+
+
+def test_every_json_route_is_described_and_nothing_else(shared_app, document):
+    routes = {
+        (method, re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in shared_app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert {(method, path) for method, path, _ in operations(document)} == routes - PAGES
+    assert routes >= PAGES
+
+
+def test_it_is_open_api_and_every_schema_in_it_is_one(document):
+    assert document["openapi"] == "3.1.0"
+    for schema in found_under("schema", document) + list(document["components"]["schemas"].values()):
+        jsonschema_rs.meta.validate(schema)
+    references = {reference.removeprefix("#/components/schemas/") for reference in found_under("$ref", document)}
+    assert references == set(document["components"]["schemas"])
+
+
+def found_under(name, part):
+    """All that stands under this name, anywhere in a part of a document."""
+    if isinstance(part, list):
+        return [found for one in part for found in found_under(name, one)]
+    if not isinstance(part, dict):
+        return []
+    return [found for key, one in part.items() for found in ([one] if key == name else found_under(name, one))]
+
+
+def test_every_named_error_is_described_somewhere(document):
+    codes = {}
+    for _, _, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            for code in found_under("enum", schema.get("allOf", [])):
+                codes.setdefault(int(status), set()).update(code)
+    of_pages = {"too_many_attempts"}
+    for _, status, code in (named for named in errors.STATUS if named[2] not in of_pages):
+        assert code in codes[status], f"{status} {code} is nowhere described"
+
+
+def test_what_changes_something_as_administrator_asks_for_the_door(document):
+    for _, path, operation in operations(document):
+        assert ("security" in operation) == path.startswith("/admin"), path
+    doors = document["components"]["securitySchemes"]
+    assert (doors["token"]["type"], doors["token"]["scheme"]) == ("http", "bearer")
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document):
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert all(operation["summary"] for _, _, operation in operations(document))
+
+
+def test_a_reading_and_a_refusal_are_as_described(document, reader):
+    example = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["seven"]
+    reading = reader.post("/predict", json=example["value"]).get_json()
+    assert reading["digits"] == [7]
+    schemas = {"components": document["components"]}
+    jsonschema_rs.validate(schemas | {"$ref": "#/components/schemas/Reading"}, reading)
+    refusal = reader.post("/predict", json={}).get_json()
+    jsonschema_rs.validate(schemas | {"$ref": "#/components/schemas/Error"}, refusal)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validate(schemas | {"$ref": "#/components/schemas/Reading"}, reading | {"more": 1})
+
+
+def test_it_is_open_to_all_and_tells_no_secret(app, client):
+    answer = client.get("/openapi.json")
+    assert answer.status_code == 200 and answer.mimetype == "application/json"
+    assert answer.data == client.get("/openapi.json", headers=SCRIPT).data
+    assert TOKEN not in answer.text and app.config["SECRET_KEY"] not in answer.text
+    assert client.get("/openapi.json").get_json() == description(app.config["SESSION_COOKIE_NAME"])
