@@ -109,7 +109,7 @@ class Epochs:
         self._time("matrix products", self._products())
         self._time("batches, deformed", lambda: deque(loop.material.epoch(epoch, loop.preset.batch_size), maxlen=0))
         self._time("optimizer", lambda: [loop.optimizer.step() for _ in range(loop.steps)])
-        self._time("averaging", lambda: [loop.average.update(loop.network) for _ in range(loop.steps)])
+        self._time("averaging", lambda: [loop.average.update() for _ in range(loop.steps)])
 
     def _time(self, part: str, do: Callable[[], object]) -> None:
         begun = time.perf_counter()

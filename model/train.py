@@ -212,8 +212,9 @@ class Loop:
         self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
         self.steps = math.ceil(len(material) / preset.batch_size)
         rate = preset.correcting_rate if teacher else preset.learning_rate
-        self.optimizer, self.schedule = _optimizer(preset, rate, network, self.steps * epochs)
-        self.average = Average(network) if preset.averaged else None
+        self.parameters = in_one_piece(network)
+        self.optimizer, self.schedule = _optimizer(preset, rate, self.parameters, self.steps * epochs)
+        self.average = Average(network, self.parameters) if preset.averaged else None
         self.mixed = preset.mixed_precision and _HALF_IS_FAST
 
     def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -271,38 +272,57 @@ class Loop:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             logits = self.network(batch.inputs)
         loss = self._loss(logits.float(), batch)
-        self.optimizer.zero_grad()
+        self.parameters.grad.zero_()
         loss.backward()
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
         if self.average:
-            self.average.update(self.network)
+            self.average.update()
         return loss.detach()
 
 
-class Average:
-    """An exponential moving average of a network's weights (Polyak and Juditsky 1992)."""
+def in_one_piece(network: MLP) -> torch.Tensor:
+    """All parameters of a network as one float32 tensor, whose `grad` is all their gradients.
 
-    def __init__(self, network: MLP):
-        self.network = copy.deepcopy(network)
+    The network's own are views of both from then on: what is done to all of them at once is one pass over memory.
+    """
+    parameters = list(network.parameters())
+    whole = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    whole.grad = torch.zeros_like(whole)
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, values, gradients in zip(parameters, whole.split(sizes), whole.grad.split(sizes), strict=True):
+        parameter.data, parameter.grad = values.view_as(parameter), gradients.view_as(parameter)
+    return whole
+
+
+class Average:
+    """An exponential moving average of a network's weights (Polyak and Juditsky 1992).
+
+    `parameters` are the network's, as `in_one_piece` gives them.
+    """
+
+    def __init__(self, network: MLP, parameters: torch.Tensor):
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.ours = [in_one_piece(self.network), *self._statistics(self.network)]
+        self.theirs = [parameters, *self._statistics(network)]
         self.updates = 0
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: MLP) -> None:
+    def update(self) -> None:
         self.updates += 1
         # a plain mean at first, so that the random start is forgotten within the first epochs
         weight = max(1 - AVERAGE_DECAY, 1 / (self.updates + 1))
-        ours, theirs = self.network.state_dict(), network.state_dict()
-        floats = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_([ours[name] for name in floats], [theirs[name] for name in floats], weight)
+        torch._foreach_lerp_(self.ours, self.theirs, weight)
+
+    @staticmethod
+    def _statistics(network: MLP) -> list[torch.Tensor]:
+        return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
 
 
-def _optimizer(preset: Preset, rate: float, network: MLP, steps: int):
+def _optimizer(preset: Preset, rate: float, parameters: torch.Tensor, steps: int):
     """Adam as the seed script had it, or AdamW under a one-cycle schedule (Smith and Topin 2017)."""
-    adam = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=preset.weight_decay, fused=True)
+    adam = torch.optim.AdamW([parameters], lr=rate, weight_decay=preset.weight_decay, fused=True)
     if not preset.one_cycle:
         return adam, None
     return adam, torch.optim.lr_scheduler.OneCycleLR(adam, rate, total_steps=steps, pct_start=0.2)
