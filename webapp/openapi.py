@@ -18,6 +18,7 @@ from webapp import exchange, gallery, review, versions
 from webapp.admin import BIGGEST_ROW_ID
 from webapp.corrections import NOT_A_DIGIT
 from webapp.database import ACTIVE, ENDED, NO_DIGIT, REVIEW_STATES
+from webapp.draw import MOST_BATCH_BYTES, MOST_IMAGES
 from webapp.predictions import ORDERS, OUTCOMES
 
 Schema = dict[str, Any]
@@ -170,14 +171,23 @@ def _in_query(name: str, schema: Schema, description: str) -> Schema:
 
 
 def _reading() -> dict[str, Schema]:
+    one = {"image": _of("Picture"), "images": False}
+    many = {
+        "image": False,
+        "images": _list({"anyOf": [_of("Picture"), {}]}, minItems=1, maxItems=MOST_IMAGES),
+    }
     read = _operation(
         "predict",
-        "Read a picture",
-        {200: _answer("The reading.", _of("Reading"))},
-        BODY, JSON_ONLY, PICTURE, MODEL,
-        description=f"A picture of at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels; nothing of it is kept.",
-        requestBody=_takes({"type": "object", "properties": {"image": _of("Picture")}, "required": ["image"]},
-                           seven={"image": SEVEN}),
+        "Read a picture, or many",
+        {200: _answer("The reading, or all of them.", {"anyOf": [_of("Reading"), _of("Readings")]})},
+        BODY, JSON_ONLY, PICTURE, MODEL, {400: ("image_and_images",), 413: ("too_many_images",)},
+        description=f"A picture has at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels, a request of many "
+        f"{MOST_BATCH_BYTES:,} bytes; each of many is answered by itself, with its own error where it cannot be read. "
+        "Nothing is kept.",
+        requestBody=_takes({"anyOf": [
+            {"type": "object", "properties": one, "required": ["image"]},
+            {"type": "object", "properties": many, "required": ["images"]},
+        ]}, seven={"image": SEVEN}, many={"images": [SEVEN, SEVEN]}),
     )  # fmt: skip
     return {"/predict": {"post": read}}
 
@@ -446,7 +456,8 @@ def _schemas_of_readings() -> dict[str, Schema]:
         "probabilities": _list(SHARE, maxItems=10, description="Of the digits 0 to 9; empty for a blank picture."),
         "not_a_digit": SHARE,
     }
-    more = {"coverage": _or_null(SHARE), "digit_image": _or_null(PNG_URL), "version": VERSION}
+    reading = kept | {"coverage": _or_null(SHARE), "digit_image": _or_null(PNG_URL)}
+    readings = _list({"anyOf": [_object(reading), _of("Error")]}, description="In the order of the pictures.")
     correction = {
         "receipt": ADDRESS | {"description": "Whoever knows it may look, and delete."},
         "created_at": MOMENT,
@@ -464,7 +475,12 @@ def _schemas_of_readings() -> dict[str, Schema]:
         "picture": PNG_URL,
         "digit_image": PNG_URL,
     }
-    return {"Reading": _object(kept | more), "Sent": _object(correction), "Receipt": _object(receipt)}
+    return {
+        "Reading": _object(reading | {"version": VERSION}),
+        "Readings": _object({"version": VERSION, "readings": readings}),
+        "Sent": _object(correction),
+        "Receipt": _object(receipt),
+    }
 
 
 def _schemas_of_runs() -> dict[str, Schema]:
