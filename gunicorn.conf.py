@@ -6,6 +6,7 @@ import os
 # the other workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from webapp import metrics
 from webapp.services import services
 from webapp.serving import prefer_spoken
 from webapp.settings import Settings
@@ -21,10 +22,23 @@ worker_class = "webapp.serving.Worker"
 preload_app = False
 timeout = 15
 graceful_timeout = 15
-accesslog = None
+accesslog = None  # the application has a line of its own for each request
 loglevel = "warning"
+logger_class = "webapp.serving.Log"
 # Its default socket is one per user, and a second installation would take it over.
 control_socket_disable = True
+
+
+def on_starting(server):
+    metrics.share()
+
+
+def child_exit(server, worker):
+    metrics.forget(worker.pid)
+
+
+def on_exit(server):
+    metrics.unshare()
 
 
 def when_ready(server):

@@ -6,15 +6,15 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, abort
 from werkzeug.middleware.proxy_fix import ProxyFix
 from whitenoise import WhiteNoise
 
-from webapp import admin, draw, errors, feedback, gallery, headers, health, openapi, review, versions
+from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, versions
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
 from webapp.logs import set_up_logging
-from webapp.services import Services
+from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
 
 
@@ -34,8 +34,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,
     )
     app.extensions["inkling"] = Services.open(settings)
+    edge.register(app)
     errors.register(app)
-    headers.register(app)
     for part in (draw, feedback, gallery, admin, versions, review, health, openapi):
         app.register_blueprint(part.blueprint)
     admin.csrf.init_app(app)
@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _serve_static(app, ROOT / "static")
     if settings.https:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
+    app.wsgi_app = edge.Edge(app.wsgi_app, settings.https, services(app).metrics)
     return app
 
 
@@ -70,6 +71,7 @@ def _serve_static(app: Flask, folder: Path) -> None:
         prefix=prefix,
         allow_all_origins=False,
         immutable_file_test=lambda path, url: True,
-        add_headers_function=lambda sent, path, url: [sent.add_header(*header) for header in headers.ALWAYS.items()],
     )
+    # What is none of these files; WhiteNoise's own refusal of other methods would be an empty page.
+    app.add_url_rule(edge.STATIC, "static", lambda name: abort(404))
     app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"

@@ -18,6 +18,7 @@ from model.mnist import MnistMissing
 from model.weights import WeightsError
 from webapp.database import Database, Run, Version
 from webapp.door import Door, PasswordRefused
+from webapp.logs import TERMINAL
 from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup import set_up
 
@@ -65,6 +66,8 @@ def serve(settings: Settings) -> None:
         INKLING_BIN=str(Path(sys.executable).parent),
         INKLING_ROOT=str(ROOT),
     )
+    if sys.stdout.isatty():
+        os.environ[TERMINAL] = "1"
     os.chdir(ROOT)
     # The supervisor opens the output again for each process; in a file they would write over each other.
     fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +19,12 @@ from webapp import curves, evidence
 from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.draw import json_object
+from webapp.edge import note
 from webapp.errors import BadRequest, wants_page
 from webapp.runs import approved, used
 from webapp.services import services
+
+log = logging.getLogger(__name__)
 
 LISTED = 50
 BIGGEST_ROW_ID = 2**31 - 1
@@ -94,21 +98,32 @@ def sign_in() -> Response | str | tuple[str, int]:
     try:
         token = services().door.sign_in(request.form.get("password", ""), request.remote_addr or "")
     except WrongPassword:
+        note(code="wrong_password")
+        log.warning("a sign-in failed", extra=_client())
         return render_template("sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
+        note(code="too_many_attempts")
+        log.warning("a sign-in was refused: too many have failed", extra=_client())
         response = Response(render_template("sign_in.html", page="admin", error=str(error)), 429)
         response.headers["Retry-After"] = str(error.retry_after)
         return response
     session.clear()
     session.permanent = True
     session["administrator"] = token
+    log.info("the administrator signed in", extra=_client())
     return redirect(url_for("admin.dashboard"), 303)
+
+
+def _client() -> dict[str, Any]:
+    """Who it is, for the log: the same for the same address, which it does not tell."""
+    return {"fields": {"client": services().corrections.source_of(request.remote_addr)[:12]}}
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
     if token := session.get("administrator"):
         services().door.sign_out(token)
+        log.info("the administrator signed out", extra=_client())
     session.clear()
     return redirect(url_for("draw.page"), 303)
 

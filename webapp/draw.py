@@ -7,6 +7,7 @@ import binascii
 import io
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.picture import MAX_BYTES, PictureError, PictureTooLarge, PixelBudget, digit_image, open_picture
 from model.recognizer import Reading
+from webapp.edge import note
 from webapp.errors import BadRequest, described
 from webapp.services import services
 
@@ -51,8 +53,9 @@ def predict() -> Response:
     image_type, data = picture_bytes(body.get("image"))
     picture = open_picture(data, formats=(image_type,))
     recognizer = services().live.recognizer()
-    reading = as_json(recognizer.recognize(picture))
-    return json_response(reading | {"version": recognizer.version})
+    reading = recognizer.recognize(picture)
+    note(version=recognizer.version, verdict=reading.verdict)
+    return json_response(as_json(reading) | {"version": recognizer.version})
 
 
 def _batch(body: dict[str, Any]) -> dict[str, Any]:
@@ -68,9 +71,11 @@ def _batch(body: dict[str, Any]) -> dict[str, Any]:
     budget = PixelBudget(MOST_BATCH_PIXELS)
     seen = [_digit_image_or_error(image, budget) for image in images]
     recognizer = services().live.recognizer()
-    readings = iter(recognizer.read_all([image for image in seen if not isinstance(image, Exception)]))
+    readings = recognizer.read_all([image for image in seen if not isinstance(image, Exception)])
+    note(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
+    found = iter(readings)
     answers = [
-        {"error": described(image)} if isinstance(image, Exception) else as_json(next(readings)) for image in seen
+        {"error": described(image)} if isinstance(image, Exception) else as_json(next(found)) for image in seen
     ]
     return {"version": recognizer.version, "readings": answers}
 

@@ -18,6 +18,7 @@ from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
 from webapp.corrections import TooManyCorrections
 from webapp.door import NotSignedIn, TooManyAttempts
+from webapp.edge import note
 from webapp.live import NoChampion
 from webapp.runs import RunActive
 
@@ -52,6 +53,7 @@ STATUS = (
 
 
 def register(app: Flask) -> None:
+    app.before_request(_refuse_unmeasured)
     for kind, status, code in STATUS:
         app.register_error_handler(kind, _handler(status, code))
     app.register_error_handler(BadRequest, lambda error: answer(error.status, error.code, str(error)))
@@ -70,6 +72,7 @@ def answer(status: int, code: str, message: str, **more) -> Response:
     else:
         response = jsonify({"error": {"code": code, "message": message, **more}})
         response.status_code = status
+    note(code=code)
     response.cache_control.no_store = True
     response.call_on_close(partial(_drain, request.environ))
     return response
@@ -85,6 +88,12 @@ def wants_page() -> bool:
     """Whether a person's browser asks, rather than a script."""
     accepted = request.accept_mimetypes
     return not request.is_json and accepted["text/html"] > accepted["application/json"]
+
+
+def _refuse_unmeasured() -> None:
+    """A body whose length is not told is cut at the limit without a word, and its rest taken for nothing: refused."""
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        raise BadRequest(411, "length_required", "The request must tell its length (Content-Length).")
 
 
 def _handler(status: int, code: str):

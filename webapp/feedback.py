@@ -14,6 +14,7 @@ from model.weights import WeightsError
 from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.database import NO_DIGIT, Correction, Run, RunCorrection
 from webapp.draw import as_json, data_url, json_object, picture_bytes, png_url
+from webapp.edge import note
 from webapp.errors import BadRequest, answer, wants_page
 from webapp.live import NoChampion
 from webapp.services import services
@@ -39,6 +40,7 @@ def send() -> Response:
     picture = road.open_picture(data, formats=(image_type,))
     recognizer = services().live.recognizer()
     reading = recognizer.recognize(picture)
+    note(version=recognizer.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
     answered = as_json(reading)

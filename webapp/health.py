@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+import ipaddress
+
+from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.weights import WeightsError
+from webapp.admin import requester
 from webapp.live import NoChampion
 from webapp.services import services
+
+PASSED_ON = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 blueprint = Blueprint("health", __name__)
 
@@ -27,6 +32,22 @@ def ready() -> tuple[Response, int]:
     response = jsonify({"status": "ok" if ok else "not ready", "checks": checks})
     response.cache_control.no_store = True
     return response, 200 if ok else 503
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Counters for Prometheus: for this machine itself, and for whoever has the token or is signed in."""
+    if not _from_here():
+        requester()
+    body, content_type = services().metrics.exposition(services().database, request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+def _from_here() -> bool:
+    """Whether a process of this machine asks, for itself: a proxy beside us asks for others."""
+    if any(header in request.headers for header in PASSED_ON):
+        return False
+    return bool(request.remote_addr) and ipaddress.ip_address(request.remote_addr).is_loopback
 
 
 def _database() -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.recognizer import Recognizer
 from model.weights import WeightsError
 from webapp.database import Database, Version, champion_id
+from webapp.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,15 @@ class Live:
     that it took. A version that cannot be loaded is logged and the old one goes on; it is tried again now and then.
     """
 
-    def __init__(self, database: Database, housekeeping: Callable[[], object] = lambda: None):
+    def __init__(
+        self,
+        database: Database,
+        housekeeping: Callable[[], object] = lambda: None,
+        metrics: Metrics | None = None,
+    ):
         self._database = database
         self._housekeeping = housekeeping
+        self._metrics = metrics or Metrics()
         self._recognizer: Recognizer | None = None
         self._refused: int | None = None
         self._refused_at = 0.0
@@ -85,10 +92,12 @@ class Live:
                 recognizer.warm()
             except WeightsError as error:
                 self._refused, self._refused_at = champion, time.monotonic()
+                self._metrics.not_loaded.inc()
                 log.error("v%s cannot be loaded and %s goes on: %s", champion, self._recognizer.version, error)
                 return
             log.info("changed over from %s to v%s", self._recognizer.version, champion)
         self._recognizer, self._refused = recognizer, None
+        self._metrics.version.set(champion)
 
     def _was_refused(self, champion: int) -> bool:
         return champion == self._refused and time.monotonic() - self._refused_at < REFUSED_SECONDS

@@ -1,14 +1,67 @@
-"""Log lines of all our processes, in one form."""
+"""Log lines of all our processes, in one form: one JSON object a line, or one line of text on a terminal."""
 
+from __future__ import annotations
+
+import functools
+import json
 import logging
+import os
+import sys
 import time
+from contextvars import ContextVar
+from typing import Any
+
+# The number of the request under way: on every line that is logged meanwhile.
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Tells the processes whose output a supervisor passes on that it ends on a terminal.
+TERMINAL = "INKLING_TERMINAL"
+
+_encode = json.JSONEncoder(default=str).encode
 
 
-def set_up_logging() -> None:
-    """One line an event on the error output, UTC; Flask's, gunicorn's and Huey's chatter only from warnings up."""
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
+def set_up_logging(**always: Any) -> None:
+    """Our events from INFO up, those of libraries from warnings up, on the error output; `always` is on every line."""
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
+    handler.setFormatter(formatter(**always))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("webapp").setLevel(logging.INFO)
+
+
+def formatter(**always: Any) -> logging.Formatter:
+    """The form of a line, for whoever sets up a handler of its own."""
+    return Text() if sys.stderr.isatty() or os.environ.get(TERMINAL) else JsonLines(always)
+
+
+class JsonLines(logging.Formatter):
+    """`extra={"fields": {...}}` puts these beside the message; an exception is a string on the same line."""
+
+    def __init__(self, always: dict[str, Any]):
+        super().__init__()
+        self._always = always
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": f"{_utc(int(record.created))}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._always,
+        }
+        if (number := request_id.get()) is not None:
+            line["request"] = number
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _encode(line)
+
+
+class Text(logging.Formatter):
+    converter = time.gmtime
+
+    def __init__(self):
+        super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+
+@functools.lru_cache(maxsize=8)
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -11,6 +11,7 @@ from webapp.database import Database
 from webapp.door import Door
 from webapp.jobs import Jobs
 from webapp.live import Live
+from webapp.metrics import Metrics
 from webapp.settings import Settings
 
 
@@ -22,13 +23,15 @@ class Services:
     jobs: Jobs
     door: Door
     corrections: Corrections
+    metrics: Metrics
 
     @classmethod
     def open(cls, settings: Settings) -> Services:
         database = Database(settings.database_url)
         jobs = Jobs(database, settings)
-        live = Live(database, jobs.reap)
-        return cls(settings, database, live, jobs, Door(database), Corrections(database, settings))
+        metrics = Metrics()
+        live = Live(database, jobs.reap, metrics)
+        return cls(settings, database, live, jobs, Door(database), Corrections(database, settings), metrics)
 
 
 def services(app: Flask | None = None) -> Services:

@@ -10,10 +10,22 @@ from __future__ import annotations
 import select
 import socket
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
+
+from webapp.logs import formatter
 
 KERNEL_WAITS_SECONDS = 5
 FIRST_WORD_SECONDS = 0.5
+
+
+class Log(Logger):
+    """gunicorn's own lines, in the form of ours."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(formatter())
 
 
 class Worker(SyncWorker):

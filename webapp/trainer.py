@@ -244,13 +244,13 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
 
 
 def main(arguments: list[str]) -> None:
-    set_up_logging()
+    what, *numbers = arguments
+    set_up_logging(**dict(zip(("run", "attempt") if what == "run" else ("version",), map(int, numbers), strict=False)))
     os.nice(NICENESS)
     settings = Settings.read()
     database = Database(settings.database_url)
     worker_gone = threading.Event()
     threading.Thread(target=_await_worker, args=(worker_gone,), daemon=True).start()
-    what, *numbers = arguments
     with contextlib.suppress(WorkerGone):
         match what, list(map(int, numbers)):
             case "run", [run_id, attempt]:

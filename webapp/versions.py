@@ -5,6 +5,7 @@ Whoever puts a version into service by hand says why; who goes back to one that 
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ LONGEST_REASON = 500
 QUIET_SECONDS = 10.0
 
 Listed = TypeVar("Listed", Version, Promotion)
+
+log = logging.getLogger(__name__)
 
 blueprint = Blueprint("versions", __name__, url_prefix="/admin")
 
@@ -102,6 +105,7 @@ def promote(version_id: int) -> Response:
     _try_out(found)
     with services().database.writing() as db:
         record_promotion(db, version_id, by, reason)
+    log.info("%s promoted by %s", found.name, by)
     return _in_service(found)
 
 
@@ -118,6 +122,7 @@ def roll_back(version_id: int) -> Response:
     _try_out(found)
     with services().database.writing() as db:
         record_promotion(db, version_id, by, f"rolled back from v{champion_id(db)}")
+    log.info("rolled back to %s by %s", found.name, by)
     return _in_service(found)
 
 

@@ -1,6 +1,7 @@
 """A real gunicorn, started as an installation starts it, and plain sockets to talk to it."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model import mnist
 from webapp.database import Database
@@ -40,6 +42,11 @@ class Server:
             return _read(connection.getresponse())
         finally:
             connection.close()
+
+    def json(self, method: str, path: str, value: Any, headers=()) -> Answer:
+        return self.request(
+            method, path, json.dumps(value).encode(), {"Content-Type": "application/json"} | dict(headers)
+        )
 
     def raw(self, *pieces: bytes) -> Answer:
         """The answer to exactly these bytes, sent one after the other."""

@@ -1,0 +1,179 @@
+"""What is counted, over all web workers, and who may read it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TOKEN
+from tests.webapp.asking import ONE, assert_error
+from tests.webapp.serving import serve
+from tests.webapp.versions import add_version, damaged, promote, turned
+from webapp import metrics
+from webapp.services import services
+from webapp.settings import ROOT
+
+SECONDS = 15
+
+
+def sample(text, name, **labels):
+    """The value of one line of the text; 0 where there is none."""
+    for line in text.splitlines():
+        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if found and found[1] == name and dict(re.findall(r'(\w+)="([^"]*)"', found[2] or "")) == labels:
+            return float(found[3])
+    return 0.0
+
+
+def scrape(server):
+    answer = server.request("GET", "/metrics")
+    assert answer.status == 200
+    return answer.body.decode()
+
+
+@pytest.fixture(scope="module")
+def server(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counted") / "data"
+    shutil.copytree(prepared, folder)
+    with serve(folder, ADMIN_TOKEN=TOKEN) as server:
+        yield server
+
+
+def test_all_workers_are_added_up_whichever_answers(server):
+    before = scrape(server)
+    for _ in range(10):
+        assert server.json("POST", "/predict", ONE).status == 200
+    for _ in range(4):
+        assert server.json("POST", "/predict", {}).status == 400
+    for _ in range(4):
+        text = scrape(server)
+        for name, labels, grown in (
+            ("inkling_requests_total", {"route": "/predict", "method": "POST", "status": "200"}, 10),
+            ("inkling_requests_total", {"route": "/predict", "method": "POST", "status": "400"}, 4),
+            ("inkling_request_seconds_count", {"route": "/predict"}, 14),
+            ("inkling_request_seconds_bucket", {"route": "/predict", "le": "+Inf"}, 14),
+            ("inkling_errors_total", {"code": "no_image"}, 4),
+            ("inkling_readings_total", {"verdict": "digit"}, 10),
+        ):
+            assert sample(text, name, **labels) - sample(before, name, **labels) == grown, name
+        assert sample(text, "inkling_database_up") == sample(text, "inkling_promoted_version") == 1
+
+
+def test_no_name_of_a_callers_making_is_counted(server):
+    for method, path in (("GET", "/made-up/by-me"), ("BREW", "/"), ("GET", "/receipts/made-up"), ("GET", "/?made-up")):
+        server.request(method, path)
+    text = scrape(server)
+    assert "made-up" not in text and "BREW" not in text and TOKEN not in text
+    assert sample(text, "inkling_requests_total", route="none", method="GET", status="404") > 0
+    assert sample(text, "inkling_requests_total", route="none", method="other", status="405") > 0
+
+
+def test_a_worker_that_has_died_is_still_counted_but_tells_no_version_any_more(server):
+    wait_until(lambda: versions_told(server) == server.workers())
+    before = sample(scrape(server), "inkling_readings_total", verdict="digit")
+    for _ in range(10):
+        server.json("POST", "/predict", ONE)
+    died = min(server.workers())
+    os.kill(died, signal.SIGKILL)
+    wait_until(lambda: died not in versions_told(server) and versions_told(server) == server.workers())
+    assert sample(scrape(server), "inkling_readings_total", verdict="digit") == before + 10
+
+
+def test_a_promotion_shows_by_worker_and_so_does_one_that_fails(server):
+    database = server.database()
+    number = add_version(database, turned(1))
+    promote(database, number)
+    wait_until(lambda: versions_told(server, number) == server.workers())
+    assert sample(scrape(server), "inkling_promoted_version") == number
+    promote(database, add_version(database, damaged(turned(2))))
+    wait_until(lambda: sample(scrape(server), "inkling_versions_not_loaded_total") == len(server.workers()))
+    assert versions_told(server, number) == server.workers()
+    promote(database, 1)
+    database.close()
+
+
+def versions_told(server, number=None):
+    found = re.findall(r'inkling_version\{pid="(\d+)"\} (\S+)', scrape(server))
+    return {int(pid) for pid, told in found if number is None or float(told) == number}
+
+
+def wait_until(what):
+    end = time.monotonic() + SECONDS
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_it_is_not_for_everybody(server):
+    for passed_on in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+        headers = {passed_on: "127.0.0.1"}
+        assert server.request("GET", "/metrics", headers=headers).status == 401
+        assert server.request("GET", "/metrics", headers=headers | {"Authorization": "Bearer wrong"}).status == 401
+        told = server.request("GET", "/metrics", headers=headers | {"Authorization": f"Bearer {TOKEN}"})
+        assert told.status == 200 and told.headers["Cache-Control"] == "no-store"
+
+
+def test_not_for_another_machine(app):
+    client = app.test_client()
+    assert client.get("/metrics").status_code == 200
+    for address in ("192.0.2.1", "::2", "10.0.0.1"):
+        answer = client.get("/metrics", environ_base={"REMOTE_ADDR": address})
+        assert_error(answer, 401, "not_signed_in")
+
+
+def test_without_a_database_it_tells_what_the_workers_know(app, settings):
+    client = app.test_client()
+    client.post("/predict", json=ONE)
+    services(app).database.close()
+    (settings.data_dir / "inkling.db").unlink()
+    text = client.get("/metrics").text
+    assert sample(text, "inkling_database_up") == 0 and "inkling_runs" not in text
+    assert sample(text, "inkling_readings_total", verdict="digit") == 1
+
+
+def test_a_scraper_gets_the_form_that_it_asks_for(reader):
+    plain = reader.get("/metrics")
+    assert plain.mimetype == "text/plain" and not plain.text.endswith("# EOF\n")
+    open_metrics = reader.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert open_metrics.mimetype == "application/openmetrics-text" and open_metrics.text.endswith("# EOF\n")
+
+
+class Sharing:
+    """A process that shares its counters with those it would fork off."""
+
+    CODE = "import os; from webapp import metrics as m; m.share(); print(os.environ[m.FOLDER], flush=True); input()"
+
+    def __enter__(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, "-c", self.CODE], cwd=ROOT, text=True, **pipes)
+        self.folder = Path(self.process.stdout.readline().strip())
+        assert self.folder.is_dir()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def test_files_of_a_server_that_was_killed_are_removed_by_the_next_one_and_nobody_elses():
+    with Sharing() as killed, Sharing() as alive:
+        killed.process.kill()
+        killed.process.wait()
+        with Sharing() as next_one:
+            assert [one.folder.is_dir() for one in (killed, alive, next_one)] == [False, True, True]
+
+
+def test_a_servers_files_end_with_it(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "data")
+    with serve(tmp_path / "data", workers=1) as server:
+        held = {os.path.realpath(link) for link in Path(f"/proc/{min(server.workers())}/fd").iterdir()}
+        folder = next(Path(path) for path in held if metrics.PREFIX in path and Path(path).is_dir())
+        assert list(folder.glob("*.db"))
+    assert not folder.exists()

@@ -1,0 +1,76 @@
+"""The outermost layer: every answer, whichever part gives it, leaves through here.
+
+It gets its request's number and the headers that all answers have, is counted, and leaves one line in the log. What
+the line and the counters tell beyond status and time is what the parts have noted; never an address, a body or a path:
+that of a receipt is a secret.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Flask, request
+
+from webapp.headers import always
+from webapp.logs import request_id
+from webapp.metrics import Metrics
+
+log = logging.getLogger("webapp.requests")
+
+NUMBER = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+NOTES = "inkling.notes"
+STATIC = "/static/<path:name>"
+
+
+def note(**what: Any) -> None:
+    """Has the line and the counters of the request under way tell this: `route`, `code`, `version` or `verdict`."""
+    request.environ.setdefault(NOTES, {}).update(what)
+
+
+def register(app: Flask) -> None:
+    app.before_request(lambda: note(route=request.url_rule.rule if request.url_rule else "none"))
+
+
+class Edge:
+    """The application as the server calls it."""
+
+    def __init__(self, application: Callable, https: bool, metrics: Metrics):
+        self._application, self._metrics = application, metrics
+        self._always = [(name.lower(), name, value) for name, value in always(https).items()]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        began = time.perf_counter()
+        number = environ.get("HTTP_X_REQUEST_ID", "")
+        if not NUMBER.fullmatch(number):
+            number = secrets.token_hex(8)
+        notes = environ[NOTES] = {"route": STATIC}  # these do not come to Flask
+        sent = {}
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable:
+            sent.update((name.lower(), value) for name, value in headers)
+            sent["status"] = status[:3]
+            headers = headers + [(name, value) for lower, name, value in self._always if lower not in sent]
+            return start_response(status, [*headers, ("X-Request-ID", number)], exc_info)
+
+        token = request_id.set(number)
+        try:
+            body = self._application(environ, start)
+            self._tell(environ["REQUEST_METHOD"], sent["status"], sent.get("content-length"), began, notes)
+            return body
+        finally:
+            request_id.reset(token)
+
+    def _tell(self, method: str, status: str, length: str | None, began: float, notes: dict[str, Any]) -> None:
+        seconds = time.perf_counter() - began
+        self._metrics.count(method, status, seconds, notes)
+        level = logging.ERROR if status >= "500" else logging.INFO
+        # Made here, since the logger would search the stack for who calls it, at each request.
+        line = logging.LogRecord(log.name, level, __file__, 0, "%s %s: %s", (method, notes["route"], status), None)
+        told = {"method": method, "status": int(status), "bytes": int(length) if length else None}
+        line.fields = told | {"ms": round(seconds * 1000, 2)} | notes
+        log.handle(line)
