@@ -6,7 +6,7 @@ import pytest
 
 from tests.webapp.asking import INTERNALS, ONE, assert_error
 from webapp import draw
-from webapp.draw import MAX_BODY_BYTES
+from webapp.draw import MOST_BATCH_BYTES
 from webapp.settings import ROOT
 
 BROWSER = {"Accept": "text/html"}
@@ -58,7 +58,7 @@ def test_every_answer_is_secured_and_not_kept(reader, method, path, status, head
 
 
 def test_a_reading_and_a_body_that_is_too_large_are_secured(reader):
-    for body, status in ((None, 200), (b" " * (MAX_BODY_BYTES + 1), 413)):
+    for body, status in ((None, 200), (b" " * (MOST_BATCH_BYTES + 1), 413)):
         options = {"json": ONE} if body is None else {"data": body, "content_type": "application/json"}
         response = reader.post("/predict", **options)
         assert response.status_code == status

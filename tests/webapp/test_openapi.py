@@ -10,7 +10,7 @@ from tests.webapp.administrator import SCRIPT
 from webapp import errors
 from webapp.openapi import description
 
-# What answers with a page, and only by an error with JSON.
+# What answers with a page, a picture or text, and only by an error with JSON.
 PAGES = {
     ("GET", "/"),
     ("GET", "/gallery"),
@@ -20,6 +20,8 @@ PAGES = {
     ("GET", "/admin/sign-in"),
     ("POST", "/admin/sign-in"),
     ("POST", "/admin/sign-out"),
+    ("GET", "/metrics"),
+    ("GET", "/static/{name}"),
 }
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -24,7 +24,7 @@ from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, damaged, promote, read_by, turned
 from webapp.database import Run, SignInAttempt, Version, champion_id
 from webapp.door import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
-from webapp.draw import MAX_BODY_BYTES
+from webapp.draw import MOST_BATCH_BYTES
 
 JSON = {"Content-Type": "application/json"}
 BODY = json.dumps(ONE).encode()
@@ -78,7 +78,7 @@ CHUNKED = PREDICT + b"Transfer-Encoding: chunked\r\n\r\n"
 
 @pytest.mark.parametrize(
     "body",
-    [BODY, BODY.ljust(MAX_BODY_BYTES + 1), BODY.ljust(2 * MAX_BODY_BYTES), BODY.ljust(12_000_000), b""],
+    [BODY, BODY.ljust(MOST_BATCH_BYTES + 1), BODY.ljust(2 * MOST_BATCH_BYTES), BODY.ljust(12_000_000), b""],
     ids=["under the limit", "just over", "twice the limit", "12 MB", "empty"],
 )
 def test_a_chunked_body_is_refused_whatever_its_size(server, body):
@@ -107,7 +107,7 @@ def test_broken_chunks_are_refused(server):
         ("/admin/retrain", "application/json", 401, "not_signed_in"),
     ],
 )
-@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 20_000_000], ids=["just over", "20 MB"])
+@pytest.mark.parametrize("size", [MOST_BATCH_BYTES + 1, 20_000_000], ids=["just over", "20 MB"])
 def test_a_sender_of_too_much_gets_to_the_answer(server, path, content_type, status, code, size):
     """An answer given without reading the body closes the connection under its sender, who then sees no answer."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
