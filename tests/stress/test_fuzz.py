@@ -1,0 +1,84 @@
+"""Damaged pictures and requests by the million: read, or refused in a sentence, and each in a quarter of a second."""
+
+import os
+import random
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from tests.stress.fuzzing import MOST_SECONDS, Outcome, examined, in_processes, reduced, try_picture, try_request
+from tests.stress.mutation import picture_case, small_files
+from webapp.services import services
+
+PICTURES = 900_000
+REQUESTS = 100_000
+
+
+def test_damaged_pictures_are_read_or_refused():
+    assert_sound(examined(partial(try_picture, 1), range(4_000)), "pictures", 1)
+
+
+def test_damaged_requests_are_answered_or_refused(app, client):
+    services(app).live.recognizer().warm()
+    assert_sound(examined(partial(try_request, client, 1), range(800)), "requests", 1)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kind", "count"), [("pictures", PICTURES), ("requests", REQUESTS)])
+def test_a_million(kind, count, tmp_path_factory):
+    """SEED, an environment variable, repeats a run; SHARE does a part of it."""
+    seed = int(os.environ.get("SEED") or random.randrange(10**6))
+    count = int(count * float(os.environ.get("SHARE") or 1))
+    print(f"\n{count:,} {kind}, SEED={seed}")
+    outcome = in_processes(kind, seed, count, os.cpu_count() or 1, Told(count).tell)
+    print()
+    if kind == "pictures":
+        for number in list(outcome.faults)[:20]:
+            path = tmp_path_factory.getbasetemp() / f"picture-{seed}-{number}"
+            path.write_bytes(reduced(seed, number))
+            print(f"picture {number} reduced: {path}")
+    assert_sound(outcome, kind, seed)
+
+
+def test_a_case_is_the_same_each_time_and_reduced_to_the_blows_that_matter():
+    case = next(case for case in (picture_case(7, number) for number in range(100)) if len(case.blows) > 4)
+    assert case.damaged() == case.damaged() != case.sound
+    assert {case.sound for case in (picture_case(7, number) for number in range(2000))} >= set(small_files())
+    wanted = case.blows[2]
+    assert case.reduced(lambda less: wanted in less.blows).blows == (wanted,)
+
+
+def test_what_is_slow_or_wrong_is_found():
+    def try_one(number):
+        return ("is wrong" if number == 3 else None), MOST_SECONDS * (2 if number == 5 else 0.5)
+
+    outcome = examined(try_one, range(10))
+    assert outcome.faults == {3: "is wrong", 5: "took 0.500 s"}
+    assert (outcome.count, outcome.slowest) == (10, (0.5, 5))
+
+
+def assert_sound(outcome: Outcome, kind: str, seed: int) -> None:
+    faults = [f"{kind} of SEED={seed}, number {number}: {fault}" for number, fault in outcome.faults.items()]
+    assert not faults, "\n".join(faults[:50])
+
+
+class Told:
+    """A line that tells how far it is."""
+
+    def __init__(self, count: int):
+        self.count, self.began, self.told = count, time.monotonic(), 0.0
+
+    def tell(self, outcome: Outcome) -> None:
+        now = time.monotonic()
+        if now - self.told < 1 and outcome.count < self.count:
+            return
+        self.told = now
+        seconds, number = outcome.slowest
+        sys.stdout.write(
+            f"\r{outcome.count:,} of {self.count:,}, {outcome.count / (now - self.began):,.0f} a second, the slowest "
+            f"{1000 * seconds:.0f} ms (number {number}), {len(outcome.faults)} faults "
+        )
+        sys.stdout.flush()
