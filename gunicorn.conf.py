@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from webapp import metrics
+from webapp.installation import wait_for_secret_key
 from webapp.services import services
 from webapp.serving import prefer_spoken
 from webapp.settings import Settings
@@ -30,6 +31,8 @@ control_socket_disable = True
 
 
 def on_starting(server):
+    # For all workers, which may be born while the database is away; and gunicorn ends when one of them cannot boot.
+    os.environ["SECRET_KEY"] = wait_for_secret_key(_settings, server.log.warning).secret_key
     metrics.share()
 
 

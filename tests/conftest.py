@@ -1,13 +1,17 @@
 """Fixtures for everybody: an installation of its own for each test, made once and copied."""
 
 import shutil
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import make_url
 
 from model import mnist
+from tests import servers
 from webapp import create_app
 from webapp.database import Database
+from webapp.installation import NotSetUp, with_secret_key
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup import set_up
@@ -24,11 +28,46 @@ def prepared(tmp_path_factory):
     return folder
 
 
+def pytest_generate_tests(metafunc):
+    if "settings" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("settings", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def settings(prepared, tmp_path):
+def settings(request, tmp_path):
+    """Those of an installation of its own: on SQLite alone, unless the test is marked `both_databases`."""
     folder = tmp_path / "data"
-    shutil.copytree(prepared, folder)
-    return settings_in(folder)
+    if getattr(request, "param", "sqlite") == "sqlite":
+        shutil.copytree(request.getfixturevalue("prepared"), folder)
+        yield settings_in(folder)
+    else:
+        server, template = request.getfixturevalue("prepared_postgresql")
+        with own_database(server, template) as url:
+            yield settings_in(folder, DATABASE_URL=url)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A server for all tests; each has a database of its own there."""
+    with servers.postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prepared_postgresql(postgresql, tmp_path_factory):
+    """The server, and the name of a database after set-up."""
+    url = postgresql.create_database()
+    set_up(settings_in(tmp_path_factory.mktemp("prepared"), DATABASE_URL=url), say=lambda line: None)
+    return postgresql, make_url(url).database
+
+
+@contextmanager
+def own_database(server, template="template1"):
+    """The URL of a copy of `template` that is gone afterwards."""
+    url = server.create_database(template)
+    yield url
+    with server.connect() as connection:
+        connection.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -42,8 +81,7 @@ def database(settings):
 def app(settings):
     app = create_app(settings)
     yield app
-    services(app).live.stop()
-    services(app).database.close()
+    services(app).close()
 
 
 @pytest.fixture
@@ -51,6 +89,9 @@ def client(app):
     return app.test_client()
 
 
-def settings_in(folder) -> Settings:
-    settings = Settings.read({"DATA_DIR": str(folder), "MNIST_DIR": str(mnist.default_folder())})
-    return replace(settings, admin_password=PASSWORD, admin_token=TOKEN)
+def settings_in(folder, **environ: str) -> Settings:
+    settings = Settings.read({"DATA_DIR": str(folder), "MNIST_DIR": str(mnist.default_folder()), **environ})
+    settings = replace(settings, admin_password=PASSWORD, admin_token=TOKEN)
+    with suppress(NotSetUp):
+        settings = with_secret_key(settings)
+    return settings

@@ -13,6 +13,7 @@ from whitenoise import WhiteNoise
 from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, versions
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
+from webapp.installation import with_secret_key
 from webapp.logs import set_up_logging
 from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
@@ -21,7 +22,7 @@ from webapp.settings import ROOT, Settings
 def create_app(settings: Settings | None = None) -> Flask:
     """The web application with `settings` (default: the environment's). Loads no model and starts no thread."""
     set_up_logging()
-    settings = settings or Settings.read()
+    settings = with_secret_key(settings or Settings.read())
     app = Flask(__name__, static_folder=None, template_folder=ROOT / "templates")
     app.config.update(
         SECRET_KEY=settings.secret_key,

@@ -11,12 +11,12 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
 
 from model.picture import SIDE
 from model.suspicion import blurred
-from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection
+from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection, alone
 from webapp.settings import Settings
 
 NOT_A_DIGIT = "not_a_digit"
@@ -94,7 +94,7 @@ class Corrections:
             state="received",
         )
         with self._database.writing() as session:
-            alone(session)
+            alone(session, Correction)
             earlier = _sent_before(session, row)
             if earlier is not None and earlier.meant == meant:
                 return Kept(earlier, self._secret(earlier), False)
@@ -121,7 +121,7 @@ class Corrections:
         """Deletes a correction for good, with its reviews and its places in runs and comparisons; none of that number
         is no error."""
         with self._database.writing() as session:
-            alone(session)
+            alone(session, Correction)
             row = session.get(Correction, correction_id)
             if row is None:
                 return
@@ -153,15 +153,9 @@ class Corrections:
 
     def _empty_log(self) -> None:
         """What was deleted leaves SQLite's write-ahead log too, where there is one and nobody is reading from it."""
-        if self._database.engine.dialect.name == "sqlite":
+        if not self._database.is_postgresql:
             with closing(self._database.engine.raw_connection()) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def alone(session: Session) -> None:
-    """Keeps all others from writing corrections until this transaction ends: what it has read of them stays true."""
-    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-        session.execute(text("LOCK TABLE correction IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def named(label: int) -> int | str:

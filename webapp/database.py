@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -19,13 +22,26 @@ from sqlalchemy import (
     event,
     false,
     func,
+    literal,
+    make_url,
     select,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS = 5
+CONNECT_SECONDS = 2
+# No request waits for ever: neither for a server that is gone (milliseconds without an acknowledgement), nor for a
+# statement, nor for a lock. And who holds one and stops, or vanishes with its machine, is thrown out before a run's
+# lease ends.
+POSTGRESQL = {
+    "connect_timeout": str(CONNECT_SECONDS),
+    "tcp_user_timeout": "3000",
+    "options": f"-c statement_timeout=10s -c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout=15s"
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2",
+}
 MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the same database
 ACTIVE = ("queued", "running")
 REVIEW_STATES = ("received", "approved", "refused")
@@ -252,17 +268,40 @@ class Database:
     def __init__(self, url: str):
         if url.startswith("sqlite"):
             # Opened anew each time: a connection that is kept goes on with a file that was moved away or replaced.
-            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True, json_serializer=_as_json)
             event.listen(self.engine, "do_connect", _find_sqlite)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+            address = make_url(url)
+            self.engine = create_engine(
+                address.set(query=POSTGRESQL | dict(address.query)),
+                isolation_level="READ COMMITTED",  # what the locks and conditional updates of this package count on
+                pool_pre_ping=True,  # after the server was away, its old connections are worth nothing
+                pool_size=2,
+                pool_timeout=CONNECT_SECONDS,
+                hide_parameters=True,
+                json_serializer=_as_json,
+            )
         self._writing_engine = self.engine.execution_options(writing=True)
+        self._reading_engine = self.engine
+        if self.is_postgresql:  # as in SQLite, what is read within one block is of one moment
+            self._reading_engine = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
+
+    def connect(self) -> Any:
+        """A connection of the driver's own, beside those that are pooled here."""
+        arguments, parameters = self.engine.dialect.create_connect_args(self.engine.url)
+        return self.engine.dialect.connect(*arguments, **parameters)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with Session(self.engine) as session:
+        with Session(self._reading_engine) as session:
             yield session
 
     @contextmanager
@@ -283,7 +322,8 @@ class Database:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._writing_engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # SQLite's write lock is taken already
+            if self.is_postgresql:  # SQLite's write lock is taken already
+                connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
@@ -298,9 +338,41 @@ class Database:
         self.engine.dispose()
 
 
+def alone(session: Session, table: type[Base]) -> None:
+    """Keeps all others from writing to a table until this transaction ends: what it has read of it stays true.
+
+    Who takes several takes them in the order promotion, run's row, correction.
+    """
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def add_missing(session: Session, table: type[Base], **values) -> bool:
+    """Adds a row unless there is one with its key, whoever adds it at the same moment; returns whether it did."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    added = insert(table).values(values).on_conflict_do_nothing().returning(literal(True))
+    return session.scalar(added) is not None
+
+
 def champion_id(session: Session) -> int | None:
     """The version that answers now: the one promoted last."""
     return session.scalar(select(Promotion.version_id).order_by(Promotion.id.desc()).limit(1))
+
+
+def _as_json(value: Any) -> str:
+    """JSON, which knows no NaN and no infinity: null stands for them."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from webapp.corrections import alone
-from webapp.database import Correction, Review
+from webapp.database import Correction, Review, alone
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Decided:
 
 def decide(session: Session, wish: Wish, by: str) -> Decided:
     """Decides about the corrections, each with its twins. One that is so already is not decided again."""
-    alone(session)
+    alone(session, Correction)
     asked = session.scalars(select(Correction).where(Correction.id.in_(wish.ids))).all()
     firsts = {row.id if row.twin_of is None else row.twin_of for row in asked}
     rows = session.scalars(
@@ -68,7 +67,7 @@ def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
 
     A correction about which something else was decided since stays as it is. None where there is no such batch.
     """
-    alone(session)
+    alone(session, Correction)
     batch = batch or session.scalar(select(Review.batch).order_by(Review.id.desc()).limit(1))
     reviews = session.scalars(select(Review).where(Review.batch == batch).order_by(Review.id)).all()
     if not reviews:

@@ -8,9 +8,9 @@ import time
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
-from webapp.database import Administrator, AdminSession, Database, SignInAttempt
+from webapp.database import Administrator, AdminSession, Database, SignInAttempt, add_missing, alone
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -70,8 +70,14 @@ class Door:
         except UnicodeEncodeError as error:
             raise PasswordRefused("The password must be text in UTF-8.") from error
         with self._database.writing() as session:
+            alone(session, Administrator)
             session.merge(Administrator(id=1, password_hash=hashed))
             session.execute(delete(AdminSession))
+
+    def set_first_password(self, password: str) -> bool:
+        """Sets the password where there is none yet; False where another process was first."""
+        with self._database.writing() as session:
+            return add_missing(session, Administrator, id=1, password_hash=HASHER.hash(password))
 
     def sign_in(self, password: str, address: str) -> str:
         """The secret of a new session. Raises WrongPassword or TooManyAttempts.
@@ -100,8 +106,8 @@ class Door:
             return False
         if now - row.seen_at > SEEN_STEP_SECONDS:
             with self._database.writing() as session:
-                if row := session.get(AdminSession, row.token_sha256):
-                    row.seen_at = now
+                mine = AdminSession.token_sha256 == row.token_sha256  # gone, where it signs out meanwhile
+                session.execute(update(AdminSession).where(mine).values(seen_at=now))
         return True
 
     def sign_out(self, token: str) -> None:
@@ -112,6 +118,7 @@ class Door:
         now = time.time()
         since = now - ATTEMPT_WINDOW_SECONDS
         with self._database.writing() as session:
+            alone(session, SignInAttempt)
             session.execute(delete(SignInAttempt).where(SignInAttempt.at < since))
             here = SignInAttempt.address == address
             for condition, limit in ((here, ATTEMPTS_PER_ADDRESS), (True, ATTEMPTS_IN_ALL)):

@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 
 from model import picture as road
 from model.picture import SIDE, PictureError
-from webapp.corrections import Corrections, alone, image_of
-from webapp.database import NO_DIGIT, Correction, Database
+from webapp.corrections import Corrections, image_of
+from webapp.database import NO_DIGIT, Correction, Database, alone
 from webapp.feedback import redrawn
 
 MAX_FILE_BYTES = 16 << 20
@@ -128,7 +128,7 @@ def store(database: Database, corrections: Corrections, bundle: Bundle, digest: 
     there with another label stays in the part, learnt from or held out, that it is in.
     """
     with database.writing() as session:
-        alone(session)
+        alone(session, Correction)
         known, parts = _digits(session)
         before = len(known)
         for group in np.unique(bundle.groups).tolist():

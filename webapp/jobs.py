@@ -1,36 +1,34 @@
 """What is to be done in the background: rows in the database say it, a queue tells a worker, a child process does it.
 
-The row is the truth. Huey only rings the bell: a message that is lost is delivered again, one that comes twice finds
-the row already claimed.
+The row is the truth. Huey only rings the bell: what a lost message was about is taken up from its row, and one that
+comes twice finds the row already claimed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from huey import SqliteHuey
-from huey.serializer import SignedSerializer
 from sqlalchemy import select, update
 
 from model.presets import Config
 from webapp import runs
-from webapp.database import Correction, Database, Predictions, Run, Strength
+from webapp.database import Correction, Database, Predictions, Run, Strength, add_missing
+from webapp.queue import open_queue
 from webapp.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
 
 # A computation tells its progress every second or so; a row that has not moved for longer has lost its worker.
 STALE_SECONDS = 30.0
-REDELIVER_SECONDS = 5.0
+TAKE_UP_SECONDS = 5.0
 STOP_SECONDS = 10.0
 # Training threads that wait for each other must sleep, not spin: while the web workers want the cores too, spinning
 # made a training up to seven times slower.
@@ -46,18 +44,10 @@ class Jobs:
     def __init__(self, database: Database, settings: Settings):
         self._database = database
         self._children: set[subprocess.Popen] = set()
-        self._computing: set[tuple[str, int]] = set()
+        self._computing: set[tuple[Any, ...]] = set()
         self._choosing = threading.Lock()
         self.stopping = threading.Event()
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self.huey = SqliteHuey(
-            "inkling",
-            filename=str(settings.data_dir / "queue.db"),
-            journal_mode="delete",
-            fsync=True,
-            results=False,
-            serializer=SignedSerializer(secret=settings.secret_key),
-        )
+        self.huey = open_queue(settings, database)
         self._deliver_run = self.huey.task()(self.do_run)
         self._deliver_predictions = self.huey.task()(self.do_predictions)
         self._deliver_strength = self.huey.task()(self.do_strength)
@@ -97,11 +87,9 @@ class Jobs:
                 return row
         now = time.time()
         with self._database.writing() as session:
-            row = session.get(table, version_id)
-            asked = row is not None and (row.fraction == 1 or now - row.updated_at < STALE_SECONDS)
-            if row is None:
-                row = table(version_id=version_id)
-                session.add(row)
+            add_missing(session, table, version_id=version_id, updated_at=0)
+            row = session.get(table, version_id, with_for_update=True)
+            asked = row.fraction == 1 or now - row.updated_at < STALE_SECONDS
             if not asked:
                 row.updated_at, row.error = now, None
         if not asked:
@@ -114,10 +102,10 @@ class Jobs:
             self._ring(self._deliver_run, run_id)
 
     def _ring(self, deliver: Callable[..., object], *numbers: int) -> None:
-        """Sends a message. One that cannot be sent is as good as lost, and delivered again later like any other."""
+        """Sends a message. One that cannot be sent is as good as lost: a worker takes up its row all the same."""
         try:
             deliver(*numbers)
-        except sqlite3.Error as error:
+        except Exception as error:  # of SQLite, PostgreSQL or Redis
             log.error("the queue does not take a message: %s", error)
 
     # What a worker does
@@ -126,20 +114,44 @@ class Jobs:
         """Removes what ended runs no longer need."""
         runs.sweep(self._database)
 
-    def redeliver(self) -> None:
-        """Sends the message of a waiting run, or of a version not measured yet, again: it may be lost with a worker."""
-        now = time.time()
-        unmeasured = Strength.fraction < 1, Strength.error.is_(None), Strength.updated_at < now - STALE_SECONDS
+    def take_up(self) -> None:
+        """Begins what has waited for longer than a message takes: it may be lost with a worker, or the queue away."""
+        overdue = Run.state == "queued", Run.created_at < time.time() - TAKE_UP_SECONDS
         with self._database.reading() as session:
-            waiting = session.scalar(
-                select(Run.id).where(Run.state == "queued", Run.created_at < now - REDELIVER_SECONDS)
-            )
-            version = session.scalar(select(Strength.version_id).where(*unmeasured))
-        if self.huey.pending_count() == 0:
-            if waiting is not None:
-                self._ring(self._deliver_run, waiting)
-            elif version is not None:
-                self._ring(self._deliver_strength, version)
+            waiting = session.scalar(select(Run.id).where(*overdue))
+        if waiting is not None:
+            self._beside(self.do_run, waiting)
+        self._beside(self._compute_left, Predictions, self.do_predictions)
+        self._beside(self._compute_left, Strength, self.do_strength)
+
+    def _compute_left(self, table: type[Computed], do: Callable[[int], None]) -> None:
+        """Computes, one after the other, what nobody has been at for a while."""
+        while not self.stopping.is_set() and (version_id := self._take_left(table)) is not None:
+            do(version_id)
+
+    def _take_left(self, table: type[Computed]) -> int | None:
+        """The version of a row that has not moved for a while, and of which no other worker gets to hear now."""
+        stale = table.fraction < 1, table.error.is_(None), table.updated_at < time.time() - STALE_SECONDS
+        with self._database.reading() as session:
+            version_id = session.scalar(select(table.version_id).where(*stale))
+        if version_id is None:
+            return None
+        with self._database.writing() as session:
+            mine = update(table).where(table.version_id == version_id, *stale).values(updated_at=time.time())
+            return session.scalar(mine.returning(table.version_id))
+
+    def _beside(self, do: Callable[..., None], *arguments) -> None:
+        """Does it in a thread of its own, unless the last one is still at it."""
+
+        def work() -> None:
+            with self._once(do, *arguments) as mine:
+                if mine:
+                    try:
+                        do(*arguments)
+                    except Exception:
+                        log.exception("what was taken up could not be done")
+
+        threading.Thread(target=work, name=do.__name__, daemon=True).start()
 
     def do_run(self, run_id: int) -> None:
         """Claims the run and trains it in a child process, which stays the only one to write to it."""

@@ -33,6 +33,12 @@ class Services:
         live = Live(database, jobs.reap, metrics)
         return cls(settings, database, live, jobs, Door(database), Corrections(database, settings), metrics)
 
+    def close(self) -> None:
+        """Ends the thread that follows promotions and closes what is open."""
+        self.live.stop()
+        self.jobs.huey.storage.close()
+        self.database.close()
+
 
 def services(app: Flask | None = None) -> Services:
     """The services of this app (default: the one that handles the request)."""

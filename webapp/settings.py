@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from redis.connection import parse_url
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 ROOT = Path(__file__).resolve().parent.parent
+POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 class SettingsError(ValueError):
@@ -26,7 +28,10 @@ def _setting(variable: str, default: str, meaning: str):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process runs with. `Settings.read()` takes it from the environment."""
+    """What a process runs with. `Settings.read()` takes it from the environment.
+
+    An empty `secret_key` is in PostgreSQL, which is not asked here: `webapp.installation` does.
+    """
 
     data_dir: Path = _setting(
         "DATA_DIR", "instance", "folder of everything made at run time: database, secret key, queue, data set"
@@ -38,7 +43,12 @@ class Settings:
     port: int = _setting("PORT", "8000", "port that the web server listens on")
     web_concurrency: int = _setting("WEB_CONCURRENCY", "number of cores, at most 4", "number of web workers")
     database_url: str = _setting(
-        "DATABASE_URL", "SQLite in `DATA_DIR`", "the database, as an SQLAlchemy address"
+        "DATABASE_URL",
+        "SQLite in `DATA_DIR`",
+        "the database: `postgresql://USER:PASSWORD@HOST/NAME`, or `sqlite:////path/to/file.db`",
+    )
+    redis_url: str = _setting(
+        "REDIS_URL", "the queue is in the database", "`redis://HOST:6379/0`, which then carries the queue"
     )
     admin_password: str = _setting(
         "ADMIN_PASSWORD", "generated, shown once", "sets the administrator's password at the next start"
@@ -46,7 +56,11 @@ class Settings:
     admin_token: str = _setting(
         "ADMIN_TOKEN", "none: scripts are refused", "secret that scripts send as `Authorization: Bearer ...`"
     )
-    secret_key: str = _setting("SECRET_KEY", "generated in `DATA_DIR`", "signs the session cookie")
+    secret_key: str = _setting(
+        "SECRET_KEY",
+        "generated, in `DATA_DIR` or PostgreSQL",
+        "signs session cookies and messages, and keys the digests of addresses",
+    )
     https: bool = _setting(
         "HTTPS", "0", "1 behind a TLS proxy: secure cookies, HSTS, one `X-Forwarded-*` hop is trusted"
     )
@@ -55,16 +69,18 @@ class Settings:
     def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """The settings in `environ`; raises SettingsError."""
         data_dir = _writable(Path(environ.get("DATA_DIR") or ROOT / "instance").absolute())
+        database_url = _database_url(environ, data_dir)
         return cls(
             data_dir=data_dir,
             mnist_dir=Path(environ.get("MNIST_DIR") or data_dir).absolute(),
             host=environ.get("HOST") or "127.0.0.1",
             port=_whole(environ, "PORT", 8000, 1, 65535),
             web_concurrency=_whole(environ, "WEB_CONCURRENCY", min(os.cpu_count() or 1, 4), 1, 256),
-            database_url=_database_url(environ, data_dir),
+            database_url=database_url,
+            redis_url=_redis_url(environ),
             admin_password=environ.get("ADMIN_PASSWORD", ""),
             admin_token=_token(environ),
-            secret_key=environ.get("SECRET_KEY") or _kept_secret(data_dir),
+            secret_key=environ.get("SECRET_KEY") or _kept_secret(data_dir, database_url),
             https=bool(_whole(environ, "HTTPS", 0, 0, 1)),
         )
 
@@ -82,18 +98,31 @@ def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, 
 
 
 def _database_url(environ: Mapping[str, str], data_dir: Path) -> str:
-    """The address of a database that SQLAlchemy and an installed driver know; whether it answers is seen later."""
-    url = environ.get("DATABASE_URL")
-    if not url:
+    """The address of a database, as SQLAlchemy takes it; whether it answers is seen later."""
+    text = environ.get("DATABASE_URL")
+    if not text:
         return URL.create("sqlite", database=str(data_dir / "inkling.db")).render_as_string()
     try:
-        make_url(url).get_dialect().import_dbapi()
+        url = make_url(text)
     except (SQLAlchemyError, ValueError) as error:
         raise SettingsError(f"DATABASE_URL is no address of a database: {error}") from error
-    except ImportError as error:
-        raise SettingsError(f"DATABASE_URL needs a driver that is not installed: {error}") from error
-    if make_url(url).get_backend_name() == "sqlite" and make_url(url).database in (None, "", ":memory:"):
+    if url.drivername in POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if url.drivername != "sqlite":
+        raise SettingsError(f"DATABASE_URL must begin with postgresql:// or sqlite://, not with {url.drivername}://")
+    if url.database in (None, "", ":memory:"):
         raise SettingsError("DATABASE_URL must name a file, since several processes share the database")
+    return text
+
+
+def _redis_url(environ: Mapping[str, str]) -> str:
+    """An address that Redis' client takes; whether it answers is seen later."""
+    url = environ.get("REDIS_URL", "")
+    if url:
+        try:
+            parse_url(url)
+        except ValueError:  # its message is of no use, and might show what is in the address
+            raise SettingsError("REDIS_URL must be redis://HOST:PORT/NUMBER, or rediss:// or unix://") from None
     return url
 
 
@@ -116,8 +145,13 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _kept_secret(folder: Path) -> str:
-    """The installation's secret key, made at the first start and readable by its owner alone."""
+def _kept_secret(folder: Path, database_url: str) -> str:
+    """The installation's secret key, made at the first start and readable by its owner alone.
+
+    Only where the processes share a disk, as with SQLite; empty elsewhere.
+    """
+    if not database_url.startswith("sqlite"):
+        return ""
     path = folder / "secret_key"
     try:
         if not path.exists():

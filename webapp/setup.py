@@ -8,9 +8,11 @@ from sqlalchemy import select
 
 from model import mnist, weights
 from model.recognizer import SHIPPED
-from webapp.database import Database, Version, champion_id
+from webapp.database import Database, Installation, Promotion, Version, alone, champion_id
 from webapp.door import Door
+from webapp.installation import make_secret_key
 from webapp.promotions import record_promotion
+from webapp.queue import make_tables
 from webapp.settings import Settings
 
 
@@ -22,6 +24,11 @@ def set_up(settings: Settings, say=print) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
     database.upgrade()
+    with database.writing() as session:
+        alone(session, Installation)
+        make_tables(session)
+        if database.is_postgresql:
+            make_secret_key(session)
     install_shipped(database)
     set_up_password(settings, Door(database), say)
     try:
@@ -40,6 +47,7 @@ def install_shipped(database: Database) -> None:
     data = SHIPPED.read_bytes()
     digest = weights.digest(data)
     with database.writing() as session:
+        alone(session, Promotion)  # of several that set up at once the first one installs it
         if session.scalar(select(Version.id).where(Version.sha256 == digest)):
             return
         card = weights.read_card(data)
@@ -63,9 +71,7 @@ def set_up_password(settings: Settings, door: Door, say) -> None:
     if settings.admin_password:
         door.set_password(settings.admin_password)
         say("Administrator: sign in with the password in ADMIN_PASSWORD")
-    elif door.has_password():
-        say("Administrator: sign in with your password; `make password` sets another")
-    else:
-        password = secrets.token_urlsafe(12)
-        door.set_password(password)
+    elif not door.has_password() and door.set_first_password(password := secrets.token_urlsafe(12)):
         say(f"Administrator: sign in with the password {password}\n(shown this once; `make password` sets another)")
+    else:
+        say("Administrator: sign in with your password; `make password` sets another")

@@ -17,7 +17,7 @@ def shared_app(prepared, tmp_path_factory):
     app = create_app(settings_in(folder))
     services(app).live.recognizer().warm()
     yield app
-    services(app).database.close()
+    services(app).close()
 
 
 @pytest.fixture(scope="module")

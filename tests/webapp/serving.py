@@ -71,8 +71,8 @@ def _read(response: http.client.HTTPResponse) -> Answer:
 
 
 @contextmanager
-def serve(data_dir: Path, workers=2, **environment: str):
-    """A server with this DATA_DIR on a free port, ready to read."""
+def serve(data_dir: Path, workers=2, ready=True, **environment: str):
+    """A server with this DATA_DIR on a free port, ready to read unless that is not asked for."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -91,14 +91,15 @@ def serve(data_dir: Path, workers=2, **environment: str):
         )
     server = Server(port, data_dir, process, path)
     try:
-        _wait_until_ready(server)
+        if ready:
+            wait_until_ready(server)
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(START_SECONDS)
 
 
-def _wait_until_ready(server: Server) -> None:
+def wait_until_ready(server: Server) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and server.process.poll() is None:
         try:

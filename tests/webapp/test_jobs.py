@@ -4,16 +4,20 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
 from model.presets import Config
+from tests.servers import wait_until
 from webapp import runs
 from webapp.database import Predictions, Run, Strength
-from webapp.jobs import STALE_SECONDS
+from webapp.jobs import STALE_SECONDS, Jobs
 from webapp.runs import Hold, RunActive
 from webapp.services import Services
 from webapp.trainer import train_run
+
+pytestmark = pytest.mark.both_databases
 
 CONFIG = Config("seed", 1)
 
@@ -22,7 +26,7 @@ CONFIG = Config("seed", 1)
 def services(settings):
     services = Services.open(settings)
     yield services
-    services.database.close()
+    services.close()
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ def test_many_starts_at_once_make_one_run(settings):
         except RunActive as error:
             return error
         finally:
-            services.database.close()
+            services.close()
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(start, range(50)))
@@ -159,34 +163,75 @@ def test_what_a_worker_computes_it_does_not_compute_beside(jobs, monkeypatch, as
     assert len(children) == 2, "that one has ended, and the row says that there is no result yet"
 
 
-def test_a_lost_message_is_sent_again(jobs, database):
+@pytest.fixture
+def children(jobs, monkeypatch):
+    """What the worker's child processes, which end at once and well, were begun for."""
+    begun = []
+    monkeypatch.setattr(jobs, "_child", lambda *arguments: begun.append(arguments) or 0)
+    return begun
+
+
+def take_up(jobs):
+    """The same, until all that was taken up is done."""
+    jobs.take_up()
+    wait_until(lambda: not any(thread.name in TAKEN_UP for thread in threading.enumerate()))
+
+
+TAKEN_UP = ("do_run", "_compute_left")
+
+
+def test_a_run_whose_message_was_lost_is_taken_up(jobs, database, children):
     run = jobs.start(CONFIG, "test")
     jobs.huey.flush()
-    jobs.redeliver()
-    assert jobs.huey.pending_count() == 0  # it may still be on its way
+    take_up(jobs)
+    assert children == []  # the message may still be on its way
     change(database, run.id, created_at=time.time() - 60)
-    jobs.redeliver()
-    jobs.redeliver()
-    assert jobs.huey.pending_count() == 1
+    take_up(jobs)
+    take_up(jobs)
+    assert children == [("run", str(run.id), "1")]
 
 
 IN_THE_FUTURE = 1e12  # whenever the tests are collected
 
 
 @pytest.mark.parametrize(
-    "values, rings",
+    "values, times",
     [({}, 1), ({"fraction": 1.0}, 0), ({"error": "MNIST is missing."}, 0), ({"updated_at": IN_THE_FUTURE}, 0)],
 )
-def test_a_measuring_that_its_worker_left_is_taken_up_again(jobs, database, values, rings):
-    jobs.measure_strength(1)
+@pytest.mark.parametrize(("table", "ask"), [(Predictions, "predict_test_set"), (Strength, "measure_strength")])
+def test_what_a_worker_left_half_computed_is_taken_up(jobs, database, children, table, ask, values, times):
+    getattr(jobs, ask)(1)
     jobs.huey.flush()
     with database.writing() as session:
-        row = session.get(Strength, 1)
+        row = session.get(table, 1)
         for name, value in ({"updated_at": time.time() - 300} | values).items():
             setattr(row, name, value)
-    jobs.redeliver()
-    jobs.redeliver()
-    assert jobs.huey.pending_count() == rings
+    take_up(jobs)
+    take_up(jobs)  # somebody is at it, by its row
+    assert children == times * [(table.__tablename__, "1")]
+
+
+def test_of_two_workers_one_takes_up_what_was_left(settings, jobs, database, children):
+    services = Services.open(settings)
+    services.jobs._child = jobs._child
+    jobs.measure_strength(1)
+    with database.writing() as session:
+        session.get(Strength, 1).updated_at -= 300
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(Jobs.take_up, (jobs, services.jobs)))
+    take_up(jobs)
+    services.close()
+    assert children == [("strength", "1")]
+
+
+def test_what_cannot_be_taken_up_is_logged_and_tried_again(jobs, database, monkeypatch, caplog):
+    run = jobs.start(CONFIG, "test")
+    change(database, run.id, created_at=time.time() - 60)
+    monkeypatch.setattr(jobs, "do_run", Mock(__name__="do_run", side_effect=[ZeroDivisionError("a surprise"), None]))
+    take_up(jobs)
+    assert "a surprise" in caplog.text
+    take_up(jobs)
+    assert jobs.do_run.call_count == 2
 
 
 def test_a_late_message_leaves_finished_predictions_alone(jobs, database):
@@ -200,16 +245,15 @@ def test_a_late_message_leaves_finished_predictions_alone(jobs, database):
         assert (row.fraction, row.probabilities) == (1.0, b"done")
 
 
-def test_a_queue_that_takes_no_message_loses_no_run(jobs, database, monkeypatch):
+def test_a_queue_that_takes_no_message_loses_no_run(jobs, database, children, monkeypatch):
     def fail(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(jobs, "_deliver_run", fail)
     run = jobs.start(CONFIG, "test")
-    monkeypatch.undo()
     change(database, run.id, created_at=time.time() - 60)
-    jobs.redeliver()
-    assert jobs.huey.pending_count() == 1
+    take_up(jobs)
+    assert children == [("run", str(run.id), "1")]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +272,7 @@ def test_a_computation_that_is_killed_says_so_and_is_not_begun_again_for_ever(
         assert session.get(table, 1).error == "The computation failed: it was killed by signal 9."
     later = time.time() + STALE_SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
-    jobs.redeliver()
+    take_up(jobs)
     assert jobs.huey.pending_count() == 0
     getattr(jobs, ask)(1)  # somebody who looks at the page has it tried again
     assert jobs.huey.pending_count() == 1

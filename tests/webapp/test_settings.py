@@ -43,6 +43,7 @@ def test_all_variables_are_taken(tmp_path):
         PORT="80",
         WEB_CONCURRENCY="3",
         DATABASE_URL="sqlite:////elsewhere/x.db",
+        REDIS_URL="redis://:pass%20word@queue:6380/3",
         ADMIN_PASSWORD="pass word",
         ADMIN_TOKEN="0123456789abcdef",
         SECRET_KEY="a secret",
@@ -52,6 +53,7 @@ def test_all_variables_are_taken(tmp_path):
     assert (settings.web_concurrency, settings.database_url) == (3, "sqlite:////elsewhere/x.db")
     assert (settings.admin_password, settings.admin_token) == ("pass word", "0123456789abcdef")
     assert (settings.secret_key, settings.https) == ("a secret", True)
+    assert settings.redis_url == "redis://:pass%20word@queue:6380/3"
     assert not (tmp_path / "secret_key").exists()
 
 
@@ -83,7 +85,14 @@ def test_all_variables_are_taken(tmp_path):
         ("DATABASE_URL", "nosuchdatabase://localhost/inkling"),
         ("DATABASE_URL", "sqlite+nosuchdriver:///inkling.db"),
         ("DATABASE_URL", "postgresql://localhost:port/inkling"),
-        ("DATABASE_URL", "mssql+pyodbc://a-driver-that-is-not-installed/inkling"),
+        ("DATABASE_URL", "mssql+pyodbc://localhost/inkling"),
+        ("DATABASE_URL", "mysql://localhost/inkling"),
+        ("DATABASE_URL", "postgresql+psycopg2://localhost/inkling"),
+        ("DATABASE_URL", "sqlite://"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "http://localhost:6379/0"),
+        ("REDIS_URL", "redis://localhost:port/0"),
+        ("REDIS_URL", "redis://localhost/0?socket_timeout=long"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tmp_path, variable, value):
@@ -91,10 +100,33 @@ def test_a_bad_value_is_refused_by_name(tmp_path, variable, value):
         read(tmp_path, **{variable: value})
 
 
-def test_a_refusal_does_not_show_the_databases_password(tmp_path):
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "nosuchdatabase://me:hunter2@localhost/inkling"),
+        ("DATABASE_URL", "postgresql://me:hunter2@localhost:port/inkling"),
+        ("REDIS_URL", "http://:hunter2@localhost/0"),
+        ("REDIS_URL", "redis://:hunter2@localhost:port/0"),
+    ],
+)
+def test_a_refusal_does_not_show_a_password(tmp_path, variable, value):
     with pytest.raises(SettingsError) as caught:
-        read(tmp_path, DATABASE_URL="nosuchdatabase://me:hunter2@localhost/inkling")
+        read(tmp_path, **{variable: value})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_postgresql_is_reached_by_the_driver_that_comes_along(tmp_path, scheme):
+    settings = read(tmp_path, DATABASE_URL=f"{scheme}://me:p%40ss%2Fword@db:5433/inkling?sslmode=require")
+    assert settings.database_url == "postgresql+psycopg://me:p%40ss%2Fword@db:5433/inkling?sslmode=require"
+    arguments = Database(settings.database_url).engine.url.translate_connect_args()
+    assert arguments == {"host": "db", "port": 5433, "database": "inkling", "username": "me", "password": "p@ss/word"}
+
+
+def test_on_postgresql_the_secret_key_is_not_this_machines(tmp_path):
+    settings = read(tmp_path, DATABASE_URL="postgresql://localhost/inkling")
+    assert settings.secret_key == "" and not (tmp_path / "secret_key").exists()
+    assert read(tmp_path, DATABASE_URL="postgresql://localhost/inkling", SECRET_KEY="given").secret_key == "given"
 
 
 @given(text=st.text(string.printable, max_size=8))

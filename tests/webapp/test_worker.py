@@ -318,7 +318,7 @@ def test_the_housekeeping_survives_whatever_goes_wrong(settings, monkeypatch, ca
         jobs.stopping.set()
 
     monkeypatch.setattr(jobs, "reap", reap)
-    monkeypatch.setattr(worker, "REDELIVER_SECONDS", 0)
+    monkeypatch.setattr(worker, "TAKE_UP_SECONDS", 0)
     worker.keep_house(jobs)
     assert "a surprise" in caplog.text and "the disk is away" in caplog.text
 

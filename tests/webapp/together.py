@@ -18,10 +18,11 @@ from webapp.settings import ROOT, Settings
 from webapp.setup import set_up
 
 
-def in_processes(function, count: int, data_dir) -> list:
+def in_processes(function, count: int, data_dir, **environ: str) -> list:
     """What `function`, one of this module's, returned in each of `count` processes with this DATA_DIR."""
     command = [sys.executable, "-m", "tests.webapp.together", function.__name__, str(count)]
     own = {"DATA_DIR": str(data_dir), "MNIST_DIR": str(mnist.default_folder()), "SECRET_KEY": "", "ADMIN_PASSWORD": ""}
+    own |= environ
     done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)

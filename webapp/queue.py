@@ -1,0 +1,55 @@
+"""The queue that tells workers what to do: Huey's, on whatever the settings name.
+
+Opening it connects to nothing, so that a web process starts, and goes on, while the queue's server is away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from huey import PostgresHuey, RedisHuey, SqliteHuey
+from huey.api import Huey
+from huey.serializer import SignedSerializer
+from huey.storage import PostgresStorage
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from webapp.database import Database
+from webapp.settings import Settings
+
+# A request waits no longer for a message to be taken; a worker looks so often whether there is one.
+REDIS_SECONDS = 1.0
+READ_SECONDS = 0.5
+
+
+def open_queue(settings: Settings, database: Database) -> Huey:
+    """Redis where the settings name one, else PostgreSQL where that is the database, else a file."""
+    common = {"results": False, "serializer": SignedSerializer(secret=settings.secret_key)}
+    if settings.redis_url:
+        pool = ConnectionPool.from_url(
+            settings.redis_url,
+            socket_connect_timeout=REDIS_SECONDS,
+            socket_timeout=REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return RedisHuey(_name(settings), connection_pool=pool, read_timeout=READ_SECONDS, **common)
+    if database.is_postgresql:
+        return PostgresHuey("inkling", connection=database.connect, create_tables=False, **common)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    path = str(settings.data_dir / "queue.db")
+    return SqliteHuey("inkling", filename=path, journal_mode="delete", fsync=True, **common)
+
+
+def make_tables(session: Session) -> None:
+    """Makes the tables that the queue has in PostgreSQL, unless they are there."""
+    if session.get_bind().dialect.name == "postgresql":
+        for statement in PostgresStorage(create_tables=False).ddl:
+            session.execute(text(statement))
+
+
+def _name(settings: Settings) -> str:
+    """One per installation, as two of them may use the same Redis."""
+    return "inkling" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
