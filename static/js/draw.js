@@ -85,7 +85,7 @@ function enable(button, usable) {
   button.disabled = !usable;
 }
 
-function drawingChanged({ detail: { grown } }) {
+function drawingChanged({ detail }) {
   offer(null);
   enable(buttons.undo, pad.canUndo);
   enable(buttons.redo, pad.canRedo);
@@ -97,7 +97,7 @@ function drawingChanged({ detail: { grown } }) {
     return;
   }
   if (page.dataset.state === "blank") setState("reading");
-  reader.look(() => toPicture(pad.strokes()), { grown });
+  reader.look(() => toPicture(pad.strokes()), detail);
 }
 
 function setBrush(width) {

@@ -1,6 +1,7 @@
 /*
  * The sheet one draws on: pointer and keyboard events into strokes, strokes into pixels. It never asks the server;
- * it says "change" (detail.grown: ink was only added) and "pen" (detail.down: the keyboard's pen went down or up).
+ * it says "change" (detail.grown: ink was only added, detail.ended: a stroke is finished) and "pen" (detail.down: the
+ * keyboard's pen went down or up).
  */
 
 import { paintInk } from "./ink.js";
@@ -88,9 +89,9 @@ export class Pad extends EventTarget {
     this.#changed(false);
   }
 
-  #changed(grown) {
+  #changed(grown, ended = false) {
     this.#requestFrame();
-    this.dispatchEvent(new CustomEvent("change", { detail: { grown } }));
+    this.dispatchEvent(new CustomEvent("change", { detail: { grown, ended } }));
   }
 
   // Pointers
@@ -142,7 +143,7 @@ export class Pad extends EventTarget {
     if (event.pointerId !== this.#pointer?.id) return;
     this.#pointer = null;
     this.#drawing.end();
-    this.#changed(true);
+    this.#changed(true, true);
   }
 
   #pointerCancel(event) {
@@ -209,7 +210,7 @@ export class Pad extends EventTarget {
     if (!this.#cursor.down) return;
     this.#cursor.down = false;
     this.#drawing.end();
-    this.#changed(true);
+    this.#changed(true, true);
     this.#sayPen();
   }
 

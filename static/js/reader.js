@@ -72,10 +72,11 @@ export class Reader {
 
   /**
    * There is a new drawing. encode() gives its picture and is called only if it is asked about; grown says that ink was
-   * only added since the last one.
+   * only added since the last one, ended that a stroke is finished: now one looks up and wants the answer at once.
    */
-  look(encode, { grown = false } = {}) {
+  look(encode, { grown = false, ended = false } = {}) {
     this.#latest += 1;
+    if (ended && this.#failures === 0) this.#askSoon();
     if (!grown) this.#oldestWelcome = this.#latest;
     this.#encode = encode;
     this.#waiting = true;
@@ -89,16 +90,19 @@ export class Reader {
     this.#encode = null;
     this.#waiting = false;
     this.#failures = 0;
-    this.#notBefore = this.#clock.now();
-    this.#cancelTimer();
+    this.#askSoon();
   }
 
   /** The network is back: do not sit out the pause between two retries. */
   retryNow() {
     if (this.#failures === 0) return;
+    this.#askSoon();
+    this.#plan();
+  }
+
+  #askSoon() {
     this.#notBefore = this.#clock.now();
     this.#cancelTimer();
-    this.#plan();
   }
 
   #cancelTimer() {

@@ -136,6 +136,47 @@ test("a fast pen does not ask more often than the interval", async () => {
   assert.ok(server.asked.length >= 8 && server.asked.length <= 13, `${server.asked.length} questions in a second`);
 });
 
+test("a finished stroke is asked about at once", async () => {
+  const { clock, server, reader } = bench();
+  reader.look(drawing("half"));
+  await clock.pass(1);
+  server.last.answer(1);
+  await clock.pass(10);
+  reader.look(drawing("nearly"), { grown: true });
+  await clock.pass(10);
+  assert.equal(server.last.image, "half", "a moving pen waits for its turn");
+  reader.look(drawing("whole"), { grown: true, ended: true });
+  await clock.pass(1);
+  assert.equal(server.last.image, "whole");
+  await clock.pass(1000);
+  assert.equal(server.asked.length, 2);
+});
+
+test("a finished stroke waits for the question under way, and no longer", async () => {
+  const { clock, server, reader } = bench();
+  reader.look(drawing("half"));
+  await clock.pass(1);
+  reader.look(drawing("whole"), { grown: true, ended: true });
+  await clock.pass(20);
+  assert.equal(server.mostUnderWay, 1);
+  server.last.answer(1);
+  await clock.pass(1);
+  assert.deepEqual(server.asked.map(({ image }) => image), ["half", "whole"]);
+});
+
+test("a finished stroke does not press a server that is in trouble", async () => {
+  const { clock, server, reader } = bench();
+  reader.look(drawing("half"));
+  await clock.pass(1);
+  server.last.fail();
+  await clock.pass(10);
+  reader.look(drawing("whole"), { grown: true, ended: true });
+  await clock.pass(900);
+  assert.equal(server.asked.length, 1);
+  await clock.pass(200);
+  assert.equal(server.last.image, "whole");
+});
+
 test("while a question is under way only the latest drawing waits", async () => {
   const { clock, server, reader } = bench();
   reader.look(drawing("first"));
