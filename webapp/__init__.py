@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from pathlib import Path
 
-from flask import Flask, abort
+from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
-from whitenoise import WhiteNoise
 
-from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, versions
+from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, static, versions
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
 from webapp.installation import with_secret_key
@@ -44,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     admin.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     admin.csrf.exempt(feedback.blueprint)
-    _serve_static(app, ROOT / "static")
+    static.serve(app, settings.data_dir)
     if settings.https:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
     app.wsgi_app = edge.Edge(app.wsgi_app, settings.https, services(app).metrics)
@@ -55,24 +53,3 @@ def _cookie_name(settings: Settings) -> str:
     """One name per installation: browsers keep cookies by host, not by port, and two may run side by side."""
     name = "inkling-" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
     return f"__Host-{name}" if settings.https else name
-
-
-def _serve_static(app: Flask, folder: Path) -> None:
-    """Serves `folder` below /static/HASH/, where HASH is that of all its files.
-
-    So the files can be kept for ever by browsers, and modules that import each other by relative path stay of one age.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    prefix = f"static/{digest.hexdigest()[:12]}"
-    app.wsgi_app = WhiteNoise(
-        app.wsgi_app,
-        root=folder,
-        prefix=prefix,
-        allow_all_origins=False,
-        immutable_file_test=lambda path, url: True,
-    )
-    # What is none of these files; WhiteNoise's own refusal of other methods would be an empty page.
-    app.add_url_rule(edge.STATIC, "static", lambda name: abort(404))
-    app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"

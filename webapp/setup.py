@@ -1,4 +1,5 @@
-"""What is put in order before the processes start: schema, shipped version, administrator and, if possible, MNIST."""
+"""What is put in order before the processes start: files to serve, schema, shipped version, administrator and, if
+possible, MNIST."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from sqlalchemy import select
 
 from model import mnist, weights
 from model.recognizer import SHIPPED
+from webapp import static
 from webapp.database import Database, Installation, Promotion, Version, alone, champion_id
 from webapp.door import Door
 from webapp.installation import make_secret_key
@@ -22,6 +24,7 @@ def set_up(settings: Settings, say=print) -> None:
     Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where the shipped weights are damaged.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    static.compress(settings.data_dir)
     database = Database(settings.database_url)
     database.upgrade()
     with database.writing() as session:

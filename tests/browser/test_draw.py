@@ -185,6 +185,8 @@ def test_no_verdict_moves_anything(stubbed_page, width):
         stub(stubbed_page, kind, digits, *reason)
         draw(stubbed_page, DIGITS[4])
         wait_for(stubbed_page, lambda d, words=words: verdict(d)["words"] == words)
+        # what is said of an answer comes with a style sheet of its own, loaded with the first one
+        wait_for(stubbed_page, lambda d: not d.execute_script("return document.getElementById('feedback').hidden"))
         assert stubbed_page.execute_script(boxes) == blank, name
         assert stubbed_page.execute_script("return document.documentElement.scrollWidth") <= width
 

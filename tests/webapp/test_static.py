@@ -1,0 +1,55 @@
+"""The static files: compressed by set-up, and whole all the same where it has not run."""
+
+import gzip
+import threading
+
+import pytest
+
+from tests.conftest import settings_in
+from webapp import create_app, static
+
+PACKED = {"Accept-Encoding": "gzip, deflate, br"}
+NAMES = [path.relative_to(static.FILES).as_posix() for path in static._files()]
+
+
+def got(app, name, **headers):
+    response = app.test_client().get(app.jinja_env.globals["asset"](name), headers=headers, buffered=True)
+    assert response.status_code == 200
+    return response
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_takes_it_gets_it_compressed(shared_app, name):
+    content = (static.FILES / name).read_bytes()
+    packed, plain = got(shared_app, name, **PACKED), got(shared_app, name)
+    assert plain.data == content and "Content-Encoding" not in plain.headers
+    if packed.headers.get("Content-Encoding") == "gzip":
+        assert gzip.decompress(packed.data) == content and len(packed.data) < len(content)
+        assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+    else:
+        assert packed.data == content and len(content) < 1000, "only what is small already stays as it is"
+    assert packed.mimetype == plain.mimetype and "immutable" in packed.headers["Cache-Control"]
+
+
+def test_without_set_up_the_files_are_served_as_they_are(tmp_path, shared_app):
+    app = create_app(settings_in(tmp_path))
+    response = got(app, "js/draw.js", **PACKED)
+    assert response.data == (static.FILES / "js/draw.js").read_bytes() and "Content-Encoding" not in response.headers
+    assert app.jinja_env.globals["asset"]("js/draw.js") == shared_app.jinja_env.globals["asset"]("js/draw.js")
+
+
+def test_set_up_several_times_at_once_leaves_one_copy_and_nothing_else(tmp_path):
+    gate = threading.Barrier(6)
+
+    def set_up():
+        gate.wait(30)
+        static.compress(tmp_path)
+
+    threads = [threading.Thread(target=set_up) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [copy] = (tmp_path / "static").iterdir()
+    for name in NAMES:
+        assert (copy / name).read_bytes() == (static.FILES / name).read_bytes()

@@ -1,0 +1,73 @@
+"""The static files, below an address that names all of them: browsers may keep them for ever.
+
+Set-up leaves a copy of them in DATA_DIR with a compressed one beside each, which WhiteNoise sends to whoever takes it.
+Pages are not compressed: they hold tokens beside what an address says (the BREACH attack).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from flask import Flask, abort
+from whitenoise import WhiteNoise
+from whitenoise.compress import Compressor
+
+from webapp import edge
+from webapp.settings import ROOT
+
+FILES = ROOT / "static"
+
+
+def compress(data_dir: Path) -> None:
+    """Leaves the compressed copies of the files as they are now, at once or not at all."""
+    copy = _copy(data_dir)
+    if copy.exists():
+        return
+    copy.parent.mkdir(exist_ok=True)
+    compressor = Compressor(use_brotli=False, quiet=True)
+    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        made = Path(folder, "files")
+        for path in _files():
+            file = made / path.relative_to(FILES)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, file)
+            compressor.compress(str(file))
+        try:
+            made.rename(copy)
+        except OSError:  # set up twice at once: the other one's are as good
+            if not copy.exists():
+                raise
+
+
+def serve(app: Flask, data_dir: Path) -> None:
+    """Serves the files below /static/HASH/, where HASH is that of all of them.
+
+    So modules that import each other by relative path stay of one age.
+    """
+    copy = _copy(data_dir)
+    prefix = f"static/{copy.name}"
+    app.wsgi_app = WhiteNoise(
+        app.wsgi_app,
+        root=copy if copy.exists() else FILES,
+        prefix=prefix,
+        allow_all_origins=False,
+        immutable_file_test=lambda path, url: True,
+    )
+    # What is none of these files; WhiteNoise's own refusal of other methods would be an empty page.
+    app.add_url_rule(edge.STATIC, "static", lambda name: abort(404))
+    app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"
+
+
+def _copy(data_dir: Path) -> Path:
+    """Where the copies of the files as they are now belong, in a folder named by their digest."""
+    digest = hashlib.sha256()
+    for path in _files():
+        digest.update(path.relative_to(FILES).as_posix().encode() + b"\0" + path.read_bytes())
+    return data_dir / "static" / digest.hexdigest()[:12]
+
+
+def _files() -> list[Path]:
+    return sorted(path for path in FILES.rglob("*") if path.is_file())
