@@ -182,7 +182,7 @@ class Jobs:
                 return
             with self._database.reading() as session:
                 waiting = session.scalar(unjudged.limit(1))
-            if waiting is not None and self._child("suspicion"):
+            if waiting is not None and self._child("suspicion") and not self.stopping.is_set():
                 log.error("could not judge the corrections")
 
     def _compute(self, table: type[Computed], version_id: int) -> None:

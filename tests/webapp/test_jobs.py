@@ -1,5 +1,6 @@
 """What is to be done in the background: asked for, delivered, taken up again, and by child processes that die."""
 
+import logging
 import sqlite3
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from model.presets import Config
 from tests.servers import wait_until
+from tests.webapp.corrected import add_correction, digits
 from webapp import runs
 from webapp.database import Predictions, Run, Strength
 from webapp.jobs import STALE_SECONDS, Jobs
@@ -104,6 +106,21 @@ def test_judging_the_corrections_starts_no_process_where_there_are_none(jobs, mo
     jobs.score_corrections()
     jobs.do_suspicion()
     assert jobs.huey.pending_count() == 1
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_judging_that_ends_with_its_worker_is_no_failure(jobs, settings, database, monkeypatch, caplog, stops):
+    add_correction(settings, database, *digits(1)[0])
+
+    def ended(*_):
+        if stops:
+            jobs.stopping.set()
+        return -15
+
+    monkeypatch.setattr(jobs, "_child", ended)
+    with caplog.at_level(logging.ERROR):
+        jobs.do_suspicion()
+    assert ("could not judge" in caplog.text) == (not stops)
 
 
 def test_a_second_start_names_the_first(jobs, database):
