@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from webapp import metrics
 from webapp.installation import wait_for_secret_key
 from webapp.services import services
-from webapp.serving import prefer_spoken
+from webapp.serving import prepare
 from webapp.settings import Settings
 
 _settings = Settings.read()
@@ -31,6 +31,8 @@ control_socket_disable = True
 
 
 def on_starting(server):
+    if server.cfg.is_ssl:
+        raise RuntimeError("TLS is left to a proxy in front")
     # For all workers, which may be born while the database is away; and gunicorn ends when one of them cannot boot.
     os.environ["SECRET_KEY"] = wait_for_secret_key(_settings, server.log.warning).secret_key
     metrics.share()
@@ -45,7 +47,7 @@ def on_exit(server):
 
 
 def when_ready(server):
-    prefer_spoken(server.LISTENERS)
+    prepare(server.LISTENERS)
 
 
 def post_worker_init(worker):

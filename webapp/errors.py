@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
@@ -23,10 +20,6 @@ from webapp.live import NoChampion
 from webapp.runs import RunActive
 
 log = logging.getLogger(__name__)
-
-# A refused body is read this far and this long, so that its sender gets to the answer instead of a broken connection.
-DRAINED_BYTES = 64 << 20
-DRAIN_SECONDS = 3.0
 
 
 class BadRequest(Exception):
@@ -74,7 +67,6 @@ def answer(status: int, code: str, message: str, **more) -> Response:
         response.status_code = status
     note(code=code)
     response.cache_control.no_store = True
-    response.call_on_close(partial(_drain, request.environ))
     return response
 
 
@@ -127,22 +119,6 @@ def _http(error: HTTPException) -> Response:
     if error.code == 405 and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
-
-
-def _drain(environ: dict[str, Any]) -> None:
-    """Reads and drops what is left of a refused body, within bounds; the answer has been sent by then."""
-    stream, left = environ["wsgi.input"], DRAINED_BYTES
-    if not environ.get("wsgi.input_terminated"):
-        left = min(left, int(environ.get("CONTENT_LENGTH") or 0))
-    if connection := environ.get("gunicorn.socket"):
-        connection.settimeout(DRAIN_SECONDS)
-    end = time.monotonic() + DRAIN_SECONDS
-    try:
-        while left > 0 and time.monotonic() < end and (chunk := stream.read(min(left, 1 << 16))):
-            left -= len(chunk)
-    except Exception as error:
-        # Besides the socket's errors the server's own, of chunks that are none; the sender has its answer either way.
-        log.info("a refused body could not be read to its end: %s", error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -71,8 +71,11 @@ def _read(response: http.client.HTTPResponse) -> Answer:
 
 
 @contextmanager
-def serve(data_dir: Path, workers=2, ready=True, **environment: str):
-    """A server with this DATA_DIR on a free port, ready to read unless that is not asked for."""
+def serve(data_dir: Path, workers=2, ready=True, first="", **environment: str):
+    """A server with this DATA_DIR on a free port, ready to read unless that is not asked for.
+
+    `first` is code that it runs before all else.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,7 +90,11 @@ def serve(data_dir: Path, workers=2, ready=True, **environment: str):
     path = data_dir.parent / "gunicorn.log"
     with path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn"], cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, "-c", f"{first}\nfrom gunicorn.app.wsgiapp import run; run()"],
+            cwd=ROOT,
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     server = Server(port, data_dir, process, path)
     try:

@@ -1,0 +1,274 @@
+"""More than can be answered, and clients slower than can be waited for."""
+
+import contextlib
+import http.client
+import json
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.webapp.asking import ONE
+from tests.webapp.serving import serve
+from webapp.serving import Crowd
+from webapp.settings import ROOT
+
+# So many pictures at once that the server, and not the one who asks, is what limits.
+MANY = json.dumps({"images": [ONE["image"]] * 16}).encode()
+JSON = {"Content-Type": "application/json"}
+PREDICT = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("overloaded") / "data"
+    shutil.copytree(prepared, folder)
+    with serve(folder) as server:
+        yield server
+    log = server.log.read_text()
+    assert "Traceback" not in log and "TIMEOUT" not in log, log[-3000:]
+
+
+def timed(ask):
+    began = time.monotonic()
+    answer = ask()
+    return time.monotonic() - began, answer
+
+
+def ask(server):
+    return timed(lambda: server.request("POST", "/predict", MANY, JSON))
+
+
+def quantile(seconds, part):
+    return sorted(seconds)[int(part * (len(seconds) - 1))]
+
+
+def rate_and_seconds(server, asking=8, for_seconds=2.0):
+    """How many are answered a second while `asking` of them are under way, and how long each takes."""
+    end = time.monotonic() + for_seconds
+
+    def client(_):
+        found = []
+        while time.monotonic() < end:
+            found.append(ask(server))
+        return found
+
+    with ThreadPoolExecutor(asking) as pool:
+        found = [one for part in pool.map(client, range(asking)) for one in part]
+    assert {answer.status for _, answer in found} == {200}, "so few are never refused"
+    return len(found) / for_seconds, [seconds for seconds, _ in found]
+
+
+def resident(server):
+    """Bytes of all workers together."""
+    pages = (Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in server.workers())
+    return sum(map(int, pages)) * 4096
+
+
+class Probes:
+    """Somebody who looks every tenth of a second whether the server is alive."""
+
+    def __init__(self, server):
+        self._server, self._stop, self.seconds = server, threading.Event(), []
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self):
+        while not self._stop.wait(0.1):
+            seconds, answer = timed(lambda: self._server.request("GET", "/healthz"))
+            assert answer.status == 200
+            self.seconds.append(seconds)
+
+
+def flood(server, rate, seconds):
+    arguments = [sys.executable, "-m", "tests.webapp.flood", str(server.port), str(rate), str(seconds)]
+    done = subprocess.run(arguments, cwd=ROOT, input=MANY, capture_output=True, timeout=seconds + 60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def overload(server, seconds):
+    """Asks for five times what the server can, and holds what must hold; returns the figures."""
+    rate, usual = rate_and_seconds(server)
+    before = resident(server)
+    with Probes(server) as probes:
+        found = flood(server, 5 * rate, seconds)
+    times = found["seconds"]
+    assert set(times) == {"200", "503"}, {status: len(some) for status, some in times.items()}
+    answered, refused = times["200"], times["503"]
+    assert len(refused) > len(answered) > rate * seconds / 10
+    head, _, body = found["refusal"].partition("\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    assert int(headers["Retry-After"]) >= 1 and headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store" and headers["X-Request-ID"]
+    assert json.loads(body)["error"]["code"] == "overloaded"
+    grown = resident(server) - before
+    assert grown < 30 << 20
+    end = time.monotonic() + 5
+    while time.monotonic() < end and max(ask(server)[0] for _ in range(5)) > 2 * quantile(usual, 0.99):
+        pass
+    back, _ = rate_and_seconds(server, for_seconds=1.0)
+    assert back > rate / 3
+    return {
+        "capacity a second": round(rate),
+        "usual p99 ms": round(quantile(usual, 0.99) * 1000),
+        "answered": len(answered),
+        "answered p50, p99 ms": [round(quantile(answered, part) * 1000) for part in (0.5, 0.99)],
+        "refused": len(refused),
+        "refused p50, p99 ms": [round(quantile(refused, part) * 1000) for part in (0.5, 0.99)],
+        "probes p50, p99 ms": [round(quantile(probes.seconds, part) * 1000) for part in (0.5, 0.99)],
+        "grown MB": round(grown / (1 << 20), 1),
+    }
+
+
+def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered_as_quickly_as_ever(server):
+    """Without refusals, those answered would wait for seconds at the end of it, and probes with them."""
+    found = overload(server, seconds=4)
+    usual = max(found["usual p99 ms"], 250)
+    assert found["answered p50, p99 ms"][1] < 4 * usual, found
+    assert found["refused p50, p99 ms"][0] < 2 * usual and found["probes p50, p99 ms"][0] < 2 * usual, found
+    metrics = server.request("GET", "/metrics").body.decode()
+    assert f'inkling_errors_total{{code="overloaded"}} {found["refused"]}.0' in metrics
+    assert "requests were refused: more come than can be answered" in server.log.read_text()
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(300)
+def test_a_minute_of_it(server):
+    found = overload(server, seconds=60)
+    print(json.dumps(found))
+    assert found["answered p50, p99 ms"][1] < max(2 * found["usual p99 ms"], 100), found
+    assert found["refused p50, p99 ms"][0] < 50 and found["probes p50, p99 ms"][1] < 100, found
+
+
+def test_a_burst_is_answered_in_full(server):
+    """A classroom that opens the page together: many at once, and then no more."""
+    clients = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)))
+            clients[-1].sendall(b"GET /healthz?not=a-probe HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answers = [client.recv(12) for client in clients]
+    assert answers == [b"HTTP/1.1 200"] * 60
+
+
+def test_a_crowd_is_one_that_stays():
+    crowd = Crowd(workers=2)
+    for _ in range(200):
+        crowd.answered(0.001)
+    assert not crowd.is_one(50, now=0), "answered in 25 ms"
+    assert not crowd.is_one(60, now=0.1), "perhaps a burst"
+    assert not crowd.is_one(60, now=0.5)
+    assert crowd.is_one(60, now=0.7), "it does not pass"
+    assert not crowd.is_one(50, now=0.71)
+    assert not crowd.is_one(60, now=0.72), "another one"
+    assert not crowd.is_one(60, now=9.0), "what was seen so long ago says nothing"
+    assert crowd.is_one(2000, now=9.01), "at no time"
+    for _ in range(1000):
+        crowd.answered(5.0)
+    assert not any(crowd.is_one(8, now) for now in (9.02, 9.3, 9.6, 9.9)), "never"
+    assert [crowd.is_one(9, now) for now in (10.0, 10.3, 10.6)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"POST /predict HTTP/1.1\r\nHost: lo", PREDICT, PREDICT + b"{", b"GET /healthz HTTP/1.1\r\n\r\nand more of it"],
+    ids=["head", "no body", "part of a body", "does not hang up"],
+)
+def test_two_hundred_slow_clients_hold_nobody_up(server, sent):
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            client.sendall(sent)
+        found = [ask(server) for _ in range(10)]
+    assert {answer.status for _, answer in found} == {200}
+    assert statistics.median(seconds for seconds, _ in found) < 1
+
+
+def test_a_slow_client_is_answered_in_the_end(server):
+    body = json.dumps(ONE).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        request = PREDICT.replace(b"5000", str(len(body)).encode()) + body
+        for start in range(0, len(request), 20):
+            client.sendall(request[start : start + 20])
+            time.sleep(0.02)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.status == 200 and json.loads(answer.read())["verdict"] == "digit"
+
+
+@pytest.fixture
+def impatient(prepared, tmp_path):
+    """A server with one worker that waits a second for a request, and for three connections at most."""
+    shutil.copytree(prepared, tmp_path / "data")
+    patience = (
+        "from webapp import connections, serving; connections.REQUEST_SECONDS = 1; serving.MOST_SLOW = 3;"
+        "serving.MOST_COLLECTED_BYTES = 10_000"
+    )
+    with serve(tmp_path / "data", workers=1, first=patience) as server:
+        yield server
+
+
+def answered(client):
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    return answer.status, json.loads(answer.read())["error"]["code"], answer.headers
+
+
+def test_a_request_that_does_not_arrive_is_given_up(impatient):
+    address = "127.0.0.1", impatient.port
+    with socket.create_connection(address, timeout=20) as late, socket.create_connection(address, timeout=20) as first:
+        late.sendall(PREDICT)
+        status, code, headers = answered(late)
+        assert (status, code) == (408, "too_slow") and "Retry-After" not in headers
+        assert first.recv(10) == b"", "who has said nothing is told nothing"
+
+
+def test_who_is_slow_for_longest_makes_room(impatient):
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", impatient.port), timeout=20)) for _ in range(4)
+        ]
+        for client in clients:
+            client.sendall(PREDICT)
+        status, code, headers = answered(clients[0])
+        assert (status, code, headers["Retry-After"]) == (503, "overloaded", "1")
+        assert answered(clients[1])[:2] == (408, "too_slow"), "as late as it may be"
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", impatient.port), timeout=20)) for _ in range(3)
+        ]
+        for client in clients:
+            client.sendall(PREDICT + b"{" * 4000)
+        assert answered(clients[0])[:2] == (503, "overloaded"), "they have sent more than is kept for them"
+
+
+def test_who_waits_when_the_server_is_told_to_end_is_still_answered(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "data")
+    with serve(tmp_path / "data", workers=1) as server, contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)) for _ in range(8)
+        ]
+        request = PREDICT.replace(b"5000", str(len(MANY)).encode()) + MANY
+        clients[0].sendall(request[:-1])
+        for client in clients[1:]:
+            client.sendall(request)
+        server.process.send_signal(signal.SIGTERM)
+        clients[0].sendall(request[-1:])
+        assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * 8
+        assert server.process.wait(20) == 0
