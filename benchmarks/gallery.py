@@ -1,0 +1,85 @@
+"""What the gallery's pages take: `python -m benchmarks.gallery`.
+
+Servers with 1, 20 and 100 versions, each with its weights and its predictions for the 10,000 test digits, are asked in
+turns for pages with different filters, over HTTP.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from sqlalchemy import insert, select
+
+from benchmarks.figures import Figure, table
+from benchmarks.server import Server, installation, serving
+from model import evaluate, mnist, weights
+from model.recognizer import SHIPPED
+from webapp.computations import packed
+from webapp.database import Database, Predictions, Version
+from webapp.promotions import record_promotion
+
+VERSIONS = (1, 20, 100)
+ROUNDS = 10
+PAGES = (
+    "/gallery",
+    "/gallery?page=73",
+    "/gallery?true=5",
+    "/gallery?true=3&page=4",
+    "/gallery?predicted=8&order=unsure",
+    "/gallery?outcome=wrong",
+    "/gallery?outcome=right&order=sure&page=50",
+    "/gallery?true=4&predicted=9",
+    "/gallery?order=unsure&page=2",
+    "/gallery?version=1&outcome=wrong&order=sure",
+    "/gallery/1234",
+    "/gallery/0?outcome=right",
+)
+
+
+def figures(versions: Sequence[int] = VERSIONS, rounds: int = ROUNDS) -> list[Figure]:
+    few, many = min(versions), max(versions)
+    predictions = packed(evaluate.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
+    with ExitStack() as stack:
+        servers = {count: stack.enter_context(_serving(count, predictions)) for count in versions}
+        taken = {count: [] for count in versions}
+        for _ in range(rounds):
+            for page in PAGES:
+                for count, server in servers.items():
+                    taken[count].append(server.get(page))
+    median = {count: statistics.median(times) * 1e3 for count, times in taken.items()}
+    return [
+        *(Figure(f"a page of the gallery, {_versions(count)} kept", "ms", median[count], 50) for count in versions),
+        Figure("the same beside fewest versions", "ms", median[many], median[few], _versions(few), goal=1.1),
+    ]
+
+
+def _versions(count: int) -> str:
+    return "1 version" if count == 1 else f"{count} versions"
+
+
+@contextmanager
+def _serving(versions: int, predictions: bytes) -> Iterator[Server]:
+    with installation() as folder:
+        _fill(Database(f"sqlite:///{folder / 'inkling.db'}"), versions, predictions)
+        with serving(folder, workers=1) as server:
+            for page in PAGES:
+                server.get(page)  # the first one of a process reads the test set
+            yield server
+
+
+def _fill(database: Database, versions: int, predictions: bytes) -> None:
+    """Adds copies of the shipped version until there are so many, each with predictions; the last goes into service."""
+    columns = [column for column in Version.__table__.columns if column.name != "id"]
+    with database.writing() as session:
+        for _ in range(1, versions):
+            session.execute(insert(Version).from_select(columns, select(*columns).where(Version.id == 1)))
+        for number in range(1, versions + 1):
+            session.add(Predictions(version_id=number, fraction=1.0, probabilities=predictions))
+        record_promotion(session, versions, by="a benchmark", why="to be looked at")
+    database.close()
+
+
+if __name__ == "__main__":
+    print(table(figures()))

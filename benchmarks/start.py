@@ -1,0 +1,81 @@
+"""How soon a web worker answers: `python -m benchmarks.start`.
+
+The only worker of a server is killed; its replacement is asked at once for the first page, measured from the moment
+that the kernel says it was forked, and then for its first reading. Another one is first left in peace for five seconds.
+And a whole server is measured from the start of its process. All are medians.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import time
+from pathlib import Path
+
+from benchmarks.figures import Figure, table
+from benchmarks.server import START_SECONDS, Failed, Server, installation, serving
+
+ROUNDS = 5
+REST_SECONDS = 5.0
+
+
+def figures(rounds: int = ROUNDS, rest_seconds: float = REST_SECONDS) -> list[Figure]:
+    with installation() as folder:
+        starts = [_start(folder) for _ in range(rounds)]
+        with serving(folder, workers=1) as server:
+            pages, readings = zip(*[_at_once(server) for _ in range(rounds)], strict=True)
+            rested = [_rested(server, rest_seconds) for _ in range(rounds)]
+    return [
+        Figure("first page, from a worker's fork", "ms", _median(pages), 500),
+        Figure("its first reading, right after that page", "ms", _median(readings), 2500),
+        Figure(f"first reading of a worker {rest_seconds:g} s old", "ms", _median(rested), 50),
+        Figure("first page, from the start of the whole server", "ms", _median(starts)),
+    ]
+
+
+def _median(seconds: list[float]) -> float:
+    return statistics.median(seconds) * 1e3
+
+
+def _start(folder: Path) -> float:
+    begun = time.perf_counter()
+    with serving(folder, workers=1, ready="/"):
+        return time.perf_counter() - begun
+
+
+def _at_once(server: Server) -> tuple[float, float]:
+    """The seconds from a worker's fork to its first page, and from there to its first reading."""
+    forked = _replace_worker(server)
+    server.get("/")
+    return _now() - forked, server.predict()
+
+
+def _rested(server: Server, seconds: float) -> float:
+    """The seconds of the first reading of a worker that was forked so long ago."""
+    forked = _replace_worker(server)
+    time.sleep(max(0.0, forked + seconds - _now()))
+    return server.predict()
+
+
+def _replace_worker(server: Server) -> float:
+    """Kills the only worker; the moment at which the next one was forked, as `_now` counts."""
+    [old] = server.workers()
+    os.kill(old, signal.SIGKILL)
+    end = _now() + START_SECONDS
+    while _now() < end:
+        new = [pid for pid in server.workers() if pid != old]
+        if new:
+            ticks = Path(f"/proc/{new[0]}/stat").read_text().rpartition(")")[2].split()[19]
+            return int(ticks) / os.sysconf("SC_CLK_TCK")
+        time.sleep(0.001)
+    raise Failed("no worker took the place of one that was killed")
+
+
+def _now() -> float:
+    """Seconds since the machine's boot, which is how the kernel counts the start of a process."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+if __name__ == "__main__":
+    print(table(figures()))

@@ -1,0 +1,104 @@
+"""The figures of `make bench`, in small: they are taken, and those that hold on any machine hold."""
+
+import itertools
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks import gallery, memory, page, serving, start
+from benchmarks.figures import Figure, table
+
+needs = {name: pytest.mark.skipif(not (shutil.which(name) or os.environ.get("CI")), reason=f"{name} is not installed")
+         for name in ("wrk", "chromedriver")}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def set_up_before(prepared, tmp_path, monkeypatch):
+    numbers = itertools.count()
+
+    @contextmanager
+    def installation():
+        yield Path(shutil.copytree(prepared, tmp_path / f"installation {next(numbers)}"))
+
+    for part in (gallery, memory, page, serving, start):
+        monkeypatch.setattr(part, "installation", installation)
+
+
+def by_name(figures):
+    return {figure.what: figure for figure in figures}
+
+
+def test_a_figure_says_whether_its_goal_is_reached():
+    limit, share = Figure("a", "ms", 51, 50), Figure("b", "/s", 61, 100, "empty route", 0.6, more=True)
+    assert (limit.ratio, limit.met) == (1.02, False) and Figure("a", "ms", 50, 50).met
+    assert share.met and not Figure("b", "/s", 59, 100, "empty route", 0.6, more=True).met
+    assert Figure("c", "ms", 7).met and Figure("c", "ms", 7).ratio is None
+    lines = table([limit, share, Figure("c", "ms", 1234.5)]).splitlines()
+    cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
+    assert cells == ["a", "51.0 ms", "50.0 ms", "1.02", "at most 1", "missed"]
+    assert "| 100 /s (empty route)" in lines[3] and lines[3].endswith("| 0.61  | at least 0.6 | ok     |")
+    assert "1,234 ms" in lines[4] and "limit" not in lines[4]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_the_table_has_the_parts_asked_for(monkeypatch, capsys):
+    for part in list(bench.PARTS):
+        monkeypatch.setitem(bench.PARTS, part, lambda part=part: [Figure(f"what {part} takes", "ms", 5, 50)])
+    assert bench.main([]) == 0
+    printed = capsys.readouterr()
+    assert all(f"what {part} takes" in printed.out and f"measuring: {part}" in printed.err for part in bench.PARTS)
+    assert f"{os.cpu_count()} cores" in printed.out
+    assert bench.main(["gallery"]) == 0
+    assert "what memory takes" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        bench.main(["nothing"])
+
+
+def test_what_fails_is_one_line(monkeypatch, capsys):
+    def fail():
+        raise bench.Failed("the server did not start")
+
+    monkeypatch.setitem(bench.PARTS, "start", fail)
+    assert bench.main(["start"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "benchmarks: start: the server did not start"
+
+
+@needs["wrk"]
+def test_a_reading_is_measured_beside_an_empty_route(monkeypatch):
+    monkeypatch.setattr(serving, "BATCH", 16)
+    found = by_name(serving.figures(rounds=1, seconds=1))
+    assert found["/predict"].ours > 20 and found["/predict"].beside > found["/predict"].ours
+    assert len(found) == 4 and all(figure.ours > 0 for figure in found.values())
+
+
+@needs["wrk"]
+def test_a_web_worker_stays_small(monkeypatch):
+    monkeypatch.setattr(memory, "SECONDS", 1)
+    weight, growth, second = memory.figures(readings=300)
+    assert 20 < weight.ours < 300
+    assert growth.ours < 10
+    assert 0 < second.ours < weight.ours
+
+
+def test_a_worker_is_there_soon():
+    page_, reading, rested, whole = start.figures(rounds=1, rest_seconds=0.5)
+    assert 0 < page_.ours < 5_000 and 0 < reading.ours < 5_000 and 0 < rested.ours < 2_000
+    assert whole.ours > page_.ours
+
+
+def test_pages_of_the_gallery_are_measured():
+    one, three, ratio = gallery.figures(versions=(1, 3), rounds=1)
+    assert 0 < one.ours < 2_000 and 0 < three.ours < 2_000
+    assert ratio.ratio == pytest.approx(three.ours / one.ours)
+
+
+@needs["chromedriver"]
+def test_the_page_is_measured():
+    answer, first, second = page.figures(strokes=3)
+    assert 1 < answer.ours < 2_000
+    assert 10 < first.ours < 60
+    assert second.ratio == 1
