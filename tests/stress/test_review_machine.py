@@ -1,0 +1,149 @@
+"""Any order of decisions, undoings and deletions leaves the corrections as a simple model of the review says."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import delete, event, func, select
+
+from tests.webapp.corrected import add_correction, digits
+from webapp import decisions
+from webapp.corrections import Corrections
+from webapp.database import Correction, Review
+from webapp.decisions import Wish
+
+STATES = st.sampled_from(["received", "approved", "refused"])
+MOST = 12
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a correction's state, label and reason were and became."""
+
+    number: int
+    before: tuple
+    after: tuple
+
+
+@dataclass
+class Model:
+    """The review as one would tell it: what each correction is, and the decisions in their order, by batch."""
+
+    rows: dict[int, tuple] = field(default_factory=dict)
+    batches: dict[str, list[Decision]] = field(default_factory=dict)
+
+    def decide(self, wish: Wish) -> list[Decision]:
+        done = []
+        for number in sorted(set(wish.ids) & set(self.rows)):
+            state, label, _ = before = self.rows[number]
+            after = (wish.state, label if wish.label is None else wish.label, wish.reason)
+            if wish.shown in (None, state) and after != before:
+                done.append(Decision(number, before, after))
+                self.rows[number] = after
+        return done
+
+    def undo(self, batch: str) -> list[int]:
+        """Takes back what nobody has decided about since."""
+        later = list(self.batches)[list(self.batches).index(batch) + 1 :]
+        decided_since = {decision.number for name in later for decision in self.batches[name]}
+        undone = []
+        for decision in self.batches.pop(batch):
+            if decision.number not in decided_since and self.rows[decision.number] == decision.after:
+                self.rows[decision.number] = decision.before
+                undone.append(decision.number)
+        return undone
+
+    def delete(self, number: int) -> None:
+        del self.rows[number]
+        kept = {name: [one for one in done if one.number != number] for name, done in self.batches.items()}
+        self.batches = {name: done for name, done in kept.items() if done}
+
+
+class ReviewMachine(RuleBasedStateMachine):
+    def __init__(self, settings, database):
+        super().__init__()
+        self.settings, self.database = settings, database
+        self.model, self.sent = Model(), 0
+        with database.writing() as session:
+            session.execute(delete(Correction))
+
+    def chosen(self, places) -> tuple[int, ...]:
+        """The numbers at these places, and one that is not there any more or not yet."""
+        there = sorted(self.model.rows)
+        return tuple(dict.fromkeys(there[place] if place < len(there) else 10**6 + place for place in places))
+
+    @rule()
+    def send(self):
+        if self.sent < MOST:
+            (image, label), = digits(1, 100 * self.sent)  # fmt: skip
+            number = add_correction(self.settings, self.database, image, label)
+            self.model.rows[number] = ("received", label, None)
+            self.sent += 1
+
+    def _decide(self, wish: Wish):
+        with self.database.writing() as session:
+            done = decisions.decide(session, wish, "a test")
+        expected = self.model.decide(wish)
+        assert list(done.decided) == [decision.number for decision in expected]
+        assert set(done.gone) == set(wish.ids) - set(self.model.rows)
+        assert (done.batch is None) == (not expected)
+        if done.batch:
+            self.model.batches[done.batch] = expected
+
+    places = st.lists(st.integers(0, MOST), min_size=1, max_size=4)
+
+    @rule(places=places, shown=st.none() | STATES)
+    def approve(self, places, shown):
+        self._decide(Wish(self.chosen(places), "approved", None, None, shown))
+
+    @rule(places=places, shown=st.none() | STATES, reason=st.sampled_from(["A face.", "Two digits."]))
+    def refuse(self, places, shown, reason):
+        self._decide(Wish(self.chosen(places), "refused", None, reason, shown))
+
+    @rule(places=places, shown=st.none() | STATES, label=st.integers(0, 10))
+    def relabel(self, places, shown, label):
+        self._decide(Wish(self.chosen(places), "approved", label, None, shown))
+
+    @rule(which=st.none() | st.integers(0, 10))
+    def undo(self, which):
+        """The last batch, or another one that is named."""
+        batches = list(self.model.batches)
+        named = batches[which % len(batches)] if which is not None and batches else None
+        with self.database.writing() as session:
+            found = decisions.undo(session, named)
+        if not batches:
+            assert found is None
+            return
+        before = self.model.batches[named or batches[-1]][0].before[0]
+        assert found == (self.model.undo(named or batches[-1]), before)
+
+    @rule(place=st.integers(0, MOST))
+    def delete(self, place):
+        (number,) = self.chosen([place])
+        Corrections(self.database, self.settings).delete(number)
+        if number in self.model.rows:
+            self.model.delete(number)
+
+    @invariant()
+    def all_is_as_the_model_says(self):
+        with self.database.reading() as session:
+            rows = {row.id: (row.state, row.label, row.reason) for row in session.scalars(select(Correction))}
+            reviews = session.scalar(select(func.count()).select_from(Review))
+        assert rows == self.model.rows
+        assert reviews == sum(map(len, self.model.batches.values()))
+
+
+@pytest.mark.parametrize(
+    ("count", "steps"),
+    [(12, 25), pytest.param(1500, 60, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])],
+    ids=["short", "long"],
+)
+def test_the_review_does_what_its_model_says(settings, database, count, steps):
+    # What is kept is what this is about; waiting for the disk at each step would only take long.
+    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    run_state_machine_as_test(
+        lambda: ReviewMachine(settings, database),
+        settings=examples(max_examples=count, stateful_step_count=steps, deadline=None),
+    )
