@@ -123,8 +123,9 @@ class Answer(wsgi.Response):
         return super().sendfile(respiter)
 
     def close(self):
-        super().close()
+        self.send_headers()
         self._release()
+        super().close()
 
     def _emit_body(self, data):
         if self.chunked:

@@ -21,6 +21,14 @@ from webapp.settings import ROOT
 FILES = ROOT / "static"
 
 
+class ReadOnly(WhiteNoise):
+    """Has the application refuse what does not read, in the form of all its errors; WhiteNoise's own is empty."""
+
+    def __call__(self, environ, start_response):
+        serve = super().__call__ if environ["REQUEST_METHOD"] in ("GET", "HEAD") else self.application
+        return serve(environ, start_response)
+
+
 def compress(data_dir: Path) -> None:
     """Leaves the compressed copies of the files as they are now, at once or not at all."""
     copy = _copy(data_dir)
@@ -49,14 +57,14 @@ def serve(app: Flask, data_dir: Path) -> None:
     """
     copy = _copy(data_dir)
     prefix = f"static/{copy.name}"
-    app.wsgi_app = WhiteNoise(
+    app.wsgi_app = ReadOnly(
         app.wsgi_app,
         root=copy if copy.exists() else FILES,
         prefix=prefix,
         allow_all_origins=False,
         immutable_file_test=lambda path, url: True,
     )
-    # What is none of these files; WhiteNoise's own refusal of other methods would be an empty page.
+    # What is none of these files, or not to be read.
     app.add_url_rule(edge.STATIC, "static", lambda name: abort(404))
     app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"
 

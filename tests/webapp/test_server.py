@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -349,6 +350,27 @@ def test_a_worker_that_is_killed_is_replaced(server, post):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert {post().status for _ in range(10)} == {200}
+
+
+def test_reloading_and_ending_workers_under_load_fails_no_request(server, post):
+    with Asking(post) as asking:
+        for what in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            before = server.workers()
+            os.kill(server.process.pid if what == signal.SIGHUP else min(before), what)
+            ended = before if what == signal.SIGHUP else {min(before)}
+            asking.wait_for(lambda ended=ended: len(server.workers()) == 2 and not server.workers() & ended, 30)
+            seen = len(asking.answers)
+            asking.wait_for(lambda seen=seen: len(asking.answers) > seen + 20, 30)
+        assert all(thread.is_alive() for thread in asking._threads), "no connection broke"
+    assert {status for _, status, _ in asking.answers} == {200}
+
+
+def test_a_worker_has_no_threads_but_the_one_that_follows_promotions(server, post):
+    """Threads of a matrix product would fight the other workers for the cores."""
+    for _ in range(20):
+        post()
+    for worker in server.workers():
+        assert len(list(Path(f"/proc/{worker}/task").iterdir())) <= 2
 
 
 def test_silent_connections_hold_nobody_up(server):
