@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
