@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from model import evaluate, mnist, npz, picture, strokes, weights
 from model.files import write_beside
 from model.presets import PRESETS, Config
+from model.processes import LOST, GroupLost, leads, size
 from model.recognizer import SHIPPED, Recognizer
 from model.terminal import progress_bar, training_bar
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from model.corrections import Corrections
+    from model.distributed import Group
     from model.network import MLP
     from model.recognizer import Reading
     from model.seal import Sealed
@@ -51,10 +54,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a replay that differs, 2 for bad input, 130 when
-    interrupted."""
+    """Run one command and return its exit code: 0, 1 for a replay that differs, 2 for bad input, 75 where one of
+    several processes was lost, 130 when interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
         args = _parser().parse_args(argv)
+        args.command = [sys.executable, "-m", "model", *argv]
         code = args.run(args)
         sys.stdout.flush()  # so that a closed pipe is met here and not at exit
         return code
@@ -95,6 +100,8 @@ def _parser() -> Parser:
     add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
     add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
     add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
+    add("--processes", type=_count, metavar="N", help="that train it together (default: 1, or torchrun's)")
+    add("--checkpoint", type=Path, metavar="FILE", help="kept after every epoch, to go on from when it is broken off")
     add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
 
     add = command("replay", _replay, "train weights again from their card, and compare", "v7.safetensors")
@@ -147,20 +154,78 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from model.seal import seal
+    from model.distributed import together
 
+    config = _config(args)
+    out = args.out or Path(f"{config.preset}.safetensors")
+    for file in filter(None, (out, args.checkpoint)):
+        _check_writable(file)
+    order = Order(
+        config=config,
+        data=mnist.load(),
+        parent=_parent(config, args.start),
+        corrections=npz.read_corrections(args.corrections) if args.corrections else None,
+        checkpoint=args.checkpoint,
+    )
     try:
-        config = Config(args.preset, args.epochs or 0, args.seed)
+        with together(config.processes, args.command) as group:
+            if group.rank == 0:
+                _lead(order, group, out)
+            else:
+                order.train(group)
+    except GroupLost as error:
+        _complain(error)
+        return LOST
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    started = size()
+    if args.processes and started not in (1, args.processes):
+        raise UsageError(f"--processes {args.processes} does not go with the {started} that were started")
+    try:
+        return Config(args.preset, args.epochs or 0, args.seed, args.processes or started)
     except ValueError as error:
         raise UsageError(error) from error
-    out = args.out or Path(f"{config.preset}.safetensors")
-    _check_writable(out)
-    parent = _parent(config, args.start)
-    corrections = npz.read_corrections(args.corrections) if args.corrections else None
-    data = mnist.load()
-    result = _train_visibly(config, data, weights.from_bytes(parent)[0] if parent else None, corrections)
-    _write(out, seal(config, result, data, parent, corrections), result.best_epoch)
-    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What `train` was asked for."""
+
+    config: Config
+    data: mnist.Mnist
+    parent: bytes | None
+    corrections: Corrections | None
+    checkpoint: Path | None
+
+    def train(self, group: Group, **listeners: Callable) -> Result:
+        from model.train import TrainingError, train
+
+        start = weights.from_bytes(self.parent)[0] if self.parent else None
+        given = {"start": start, "corrections": self.corrections, "checkpoint": self._read(), "group": group}
+        try:
+            return train(self.config, self.data, **listeners, **given)
+        except TrainingError as error:
+            raise UsageError(error) from error
+
+    def _read(self) -> bytes | None:
+        if not self.checkpoint or not self.checkpoint.exists():
+            return None
+        try:
+            return self.checkpoint.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{self.checkpoint} cannot be read: {error.strerror}") from error
+
+
+def _lead(order: Order, group: Group, out: Path) -> None:
+    """Trains, as the first of several or alone, shows it, and writes what comes of it."""
+    from model.seal import seal
+
+    result = _train_visibly(order, group)
+    _write(out, seal(order.config, result, order.data, order.parent, order.corrections), result.best_epoch)
+    if order.checkpoint:
+        order.checkpoint.unlink(missing_ok=True)
 
 
 def _parent(config: Config, start: Path | None) -> bytes | None:
@@ -180,22 +245,24 @@ def _replay(args: argparse.Namespace) -> int:
     data = args.weights.read_bytes()
     parent = args.start.read_bytes() if args.start and weights.load(args.start) else None
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
-    for difference in differences(weights.read_card(data)):
+    for difference in differences(weights.read_card(data)) if leads() else ():
         _complain(f"note: {difference}")
     try:
         with training_bar() as follow:
-            found = replay(data, mnist.load(), parent, corrections, follow)
+            found = replay(data, mnist.load(), parent, corrections, follow, args.command)
     except ReplayError as error:
         raise UsageError(f"{args.weights} cannot be made again: {error}") from error
+    except GroupLost as error:
+        _complain(error)
+        return LOST
+    if found is None:
+        return 0
     print(f"the same bytes, SHA-256 {found.made}" if found.same else f"other bytes: SHA-256 {found.made}")
     return 0 if found.same else DIFFERENT
 
 
-def _train_visibly(
-    config: Config, data: mnist.Mnist, start: MLP | None, corrections: Corrections | None
-) -> Result:
-    from model.train import TrainingError, train
-
+def _train_visibly(order: Order, group: Group) -> Result:
+    config = order.config
     with training_bar() as follow:
         ended = 0.0
 
@@ -203,13 +270,11 @@ def _train_visibly(
             nonlocal ended
             line, ended = _epoch_line(epoch, config.epochs, epoch.seconds - ended), epoch.seconds
             if config.preset == "seed":  # the script measured the test set here; this only prints it
-                line += f"   test accuracy {_accuracy(network, data.test):.2%}"
+                line += f"   test accuracy {_accuracy(network, order.data.test):.2%}"
             tqdm.write(line)
 
-        try:
-            return train(config, data, follow, on_epoch=on_epoch, start=start, corrections=corrections)
-        except TrainingError as error:
-            raise UsageError(error) from error
+        keep = order.checkpoint and functools.partial(write_beside, order.checkpoint)
+        return order.train(group, on_progress=follow, on_epoch=on_epoch, on_checkpoint=keep)
 
 
 def _epoch_line(epoch: Epoch, epochs: int, seconds: float) -> str:

@@ -28,11 +28,15 @@ MOST_COPIES = 100
 
 
 class Batch(NamedTuple):
-    """Digit images float32 (B, 784), their labels int64 (B,), and which of them are corrections, bool (B,)."""
+    """Digit images float32 (B, 784), their labels int64 (B,), and which of them are corrections, bool (B,).
+
+    `weight` is how much of the whole batch this is, where several processes share it.
+    """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     is_correction: torch.Tensor
+    weight: float = 1.0
 
 
 class Material:
@@ -65,18 +69,23 @@ class Material:
     def __len__(self) -> int:
         return sum(map(len, self.fixed[1])) + self.count * (2 if self.refused else 1)
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """Once through everything in batches of at most `batch_size`; `epoch` is counted from 1."""
+    def epoch(self, epoch: int, batch_size: int, rank: int = 0, size: int = 1) -> Iterator[Batch]:
+        """Once through everything in batches of at most `batch_size`; `epoch` is counted from 1.
+
+        Of each batch this gives the part of the process `rank` among `size`: as even as can be, and together all of it.
+        """
         first = epoch - (epoch - 1) % REDRAWN
         if self.count and self.drawn_in != first:
             self.draw(first)
         if self.deformer:
-            self.deformer.random.manual_seed(chance.seed("deformation", self.seed, epoch))
+            self.deformer.random.manual_seed(chance.seed("deformation", self.seed, epoch, rank))
         order = torch.Generator().manual_seed(chance.seed("order", self.seed, epoch))
         # as even as can be: batch normalisation takes no batch of one
         batches = math.ceil(len(self) / batch_size)
-        for index in torch.randperm(len(self), generator=order).tensor_split(batches):
-            yield Batch(self.batch(index), self.labels[index], self.is_correction[index])
+        for whole in torch.randperm(len(self), generator=order).tensor_split(batches):
+            index = whole.tensor_split(size)[rank]
+            weight = len(index) / len(whole)
+            yield Batch(self.batch(index), self.labels[index], self.is_correction[index], weight)
 
     def draw(self, epoch: int) -> None:
         """Makes new drawings, those of this epoch."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+MOST_PROCESSES = 64
+"""Of that many each still has some pictures of every step to learn from."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -83,7 +86,7 @@ PRESETS = {preset.name: preset for preset in (_SEED, _STANDARD, _THOROUGH, _FINE
 
 @dataclass(frozen=True)
 class Config:
-    """What to train: a preset's name, for how many epochs, from which seed.
+    """What to train: a preset's name, for how many epochs, from which seed, by how many processes together.
 
     Raises ValueError where a value is out of its range.
     """
@@ -91,6 +94,7 @@ class Config:
     preset: str = "standard"
     epochs: int = 0
     seed: int = 0
+    processes: int = 1
 
     def __post_init__(self):
         if self.preset not in PRESETS:
@@ -101,3 +105,5 @@ class Config:
             raise ValueError(f"epochs must be from 1 to 1000, not {self.epochs}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"the seed must be from 0 to {2**32 - 1}, not {self.seed}")
+        if not 1 <= self.processes <= MOST_PROCESSES:
+            raise ValueError(f"the processes must be from 1 to {MOST_PROCESSES}, not {self.processes}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,35 +52,47 @@ def replay(
     parent: bytes | None = None,
     corrections: Corrections | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Replay:
+    command: Sequence[str] = (),
+) -> Replay | None:
     """Trains the version again whose bytes these are, with as many threads as then.
 
-    `parent` are the bytes that it was fine-tuned from, `corrections` those that it learnt from and was compared by.
-    What `differences` finds is for the caller to tell: other code may make the same network all the same. Raises
-    WeightsError where bytes are damaged, and ReplayError where they are not those that the card names.
+    Where several processes trained it, as many do so again: those beside this one are started by `command`, which has
+    to lead to this function too, and get None. `parent` are the bytes that it was fine-tuned from, `corrections`
+    those that it learnt from and was compared by. What `differences` finds is for the caller to tell: other code may
+    make the same network all the same. Raises WeightsError where bytes are damaged, ReplayError where they are not
+    those that the card names, and GroupLost where one of the processes is lost.
     """
-    import torch
-
+    from model.distributed import together
     from model.seal import seal
     from model.train import train
 
     card = weights.from_bytes(data)[1]
     config = _config(card)
     _check(card, parent, corrections)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(card.threads or threads)
-    try:
+    with together(config.processes, command) as group, _threads(card.threads):
         start = weights.from_bytes(parent)[0] if parent else None
-        result = train(config, mnist, on_progress, start=start, corrections=corrections)
+        result = train(config, mnist, on_progress, start=start, corrections=corrections, group=group)
+        if group.rank > 0:
+            return None
         sealed = seal(config, result, mnist, parent, corrections, card)
-    finally:
-        torch.set_num_threads(threads)
     return Replay(weights.digest(data), weights.digest(sealed.data))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _config(card: ModelCard) -> Config:
     try:
-        return Config(card.preset, card.epochs, card.seed)
+        return Config(card.preset, card.epochs, card.seed, card.processes)
     except ValueError as error:
         raise ReplayError(str(error)) from error
 

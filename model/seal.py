@@ -61,6 +61,7 @@ def seal(
         code_sha256=code.digest(),
         threads=torch.get_num_threads(),
         corrections=_in_numbers(corrections),
+        processes=config.processes,
     )
     if again:
         names = "created", "libraries", "code_sha256", "threads"
@@ -80,6 +81,8 @@ def libraries() -> dict[str, str]:
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:
     """What trains this again; the weights to fine-tune are named by the beginning of their SHA-256."""
     command = f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}"
+    if config.processes > 1:
+        command += f" --processes {config.processes}"
     if parent:
         command += f" --from {weights.digest(parent)[:12]}.safetensors"
     return f"{command} --corrections corrections.npz" if corrections else command

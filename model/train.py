@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from model import code
 from model.checkpoint import pack, unpack
 from model.corrections import Corrections
+from model.distributed import Group
 from model.material import Batch, Material
 from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
 from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
+from model.processes import GroupLost
 from model.seal import libraries
 from model.verdict import DIGITS
 
@@ -81,6 +83,7 @@ def train(
     corrections: Corrections | None = None,
     checkpoint: bytes | None = None,
     on_checkpoint: Callable[[bytes], None] | None = None,
+    group: Group | None = None,
 ) -> Result:
     """Trains by `config` on `data.train` and keeps the epoch that reads `data.validation` best.
 
@@ -93,11 +96,19 @@ def train(
     `on_checkpoint` gets, after every epoch but the last, bytes from which, given as `checkpoint` beside the same other
     arguments, a training goes on to the same result; a checkpoint that is damaged or another training's is left aside.
     Raises TrainingError when the loss stops being a number.
+
+    Of several processes (`config.processes`) each calls this alike, with the `group` of them, and all come to the same
+    network: every batch is shared out among them, and each step goes by the mean of what they found. Only batch
+    normalisation takes each part by itself (as with the "ghost batches" of Hoffer et al. 2017). All stop where one of
+    them is to, and go on from the checkpoint that the first was given. Raises GroupLost where one of them is lost.
     """
     if PRESETS[config.preset].fine_tunes != (start is not None):
         raise ValueError(f"the preset {config.preset} goes on from a network, and only that one")
+    group = group or Group()
+    if config.processes != group.size:
+        raise ValueError(f"{config.processes} processes are to train, and {group.size} are there")
     learnt = corrections.to_learn if corrections else None
-    run = _Run(config, data, on_progress, on_epoch, start, learnt, on_checkpoint)
+    run = _Run(config, data, on_progress, on_epoch, start, learnt, on_checkpoint, group)
     return run.go(should_stop, checkpoint)
 
 
@@ -110,6 +121,7 @@ class _Run:
     start: MLP | None
     corrections: Corrections | None
     on_checkpoint: Callable[[bytes], None] | None
+    group: Group
     history: list[Epoch] = field(default_factory=list)
 
     def __post_init__(self):
@@ -120,8 +132,11 @@ class _Run:
         self.started = self.reported = time.monotonic()
 
     def go(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
+        if not self.group.agrees(self._task().encode()):
+            raise GroupLost("the processes were not given the same to train, or have not the same code")
         teacher = self.start if self.corrections else None
-        self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher)
+        self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher, self.group)
+        checkpoint = self.group.as_first(checkpoint)
         state = unpack(checkpoint, self._identity()) if checkpoint else None
         if state:
             self._resume(state)
@@ -148,14 +163,17 @@ class _Run:
             corrections=self.corrections,
         )
 
+    def _task(self) -> str:
+        """What is to be done, and by which code."""
+        corrections = self.corrections.digest() if self.corrections else ""
+        start = _bytes(self.start) if self.start else b""
+        start = hashlib.sha256(start).hexdigest()
+        return repr((self.config, len(self.data.train), start, corrections, code.digest()))
+
     def _identity(self) -> str:
         """What must be the same for a checkpoint to lead to the same result."""
-        corrections = self.corrections.digest() if self.corrections else ""
-        start = hashlib.sha256()
-        for parameter in self.start.parameters() if self.start else ():
-            start.update(parameter.detach().numpy().tobytes())
         machine = libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _HALF_IS_FAST
-        return repr((self.config, len(self.data.train), start.hexdigest(), corrections, code.digest(), machine))
+        return self._task() + repr(machine)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -189,6 +207,8 @@ class _Run:
         if train_loss is not None and not math.isfinite(train_loss):
             raise TrainingError(f"the loss stopped being a number in epoch {epoch}")
         network = fold(network)
+        if self.group.size > 1 and not self.group.agrees(_bytes(network)):
+            raise TrainingError(f"the processes have come to different networks in epoch {epoch}")
         loss, accuracy = _measure(network, self.data.validation)
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
         self.reported = -math.inf  # an epoch's end is always told
@@ -208,8 +228,17 @@ class Loop:
     learns these and forgets nothing else ("Learning without forgetting", Li and Hoiem 2016).
     """
 
-    def __init__(self, preset: Preset, network: MLP, material: Material, epochs: int, teacher: MLP | None = None):
+    def __init__(
+        self,
+        preset: Preset,
+        network: MLP,
+        material: Material,
+        epochs: int,
+        teacher: MLP | None = None,
+        group: Group | None = None,
+    ):
         self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
+        self.group = group or Group()
         self.steps = math.ceil(len(material) / preset.batch_size)
         rate = preset.correcting_rate if teacher else preset.learning_rate
         self.parameters = in_one_piece(network)
@@ -260,8 +289,9 @@ class Loop:
         """
         self.network.train()
         total = torch.zeros(())
-        for step, batch in enumerate(self.material.epoch(epoch, self.preset.batch_size), 1):
-            if should_stop():
+        batches = self.material.epoch(epoch, self.preset.batch_size, self.group.rank, self.group.size)
+        for step, batch in enumerate(batches, 1):
+            if self.group.stops(should_stop()):
                 return None
             total += self.step(batch)
             tell(epoch - 1 + step / self.steps, total / step)
@@ -274,12 +304,19 @@ class Loop:
         loss = self._loss(logits.float(), batch)
         self.parameters.grad.zero_()
         loss.backward()
+        loss = loss.detach()
+        self._average(loss, batch.weight)
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
         if self.average:
             self.average.update()
-        return loss.detach()
+        return loss
+
+    def _average(self, loss: torch.Tensor, weight: float) -> None:
+        """Makes all that came of this process's part of the batch what it is of the whole batch."""
+        if self.group.size > 1:
+            self.group.average([self.parameters.grad, *statistics(self.network), loss], weight)
 
 
 def in_one_piece(network: MLP) -> torch.Tensor:
@@ -296,6 +333,11 @@ def in_one_piece(network: MLP) -> torch.Tensor:
     return whole
 
 
+def statistics(network: MLP) -> list[torch.Tensor]:
+    """What batch normalisation has seen so far of means and variances."""
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+
 class Average:
     """An exponential moving average of a network's weights (Polyak and Juditsky 1992).
 
@@ -304,8 +346,8 @@ class Average:
 
     def __init__(self, network: MLP, parameters: torch.Tensor):
         self.network = copy.deepcopy(network).requires_grad_(False)
-        self.ours = [in_one_piece(self.network), *self._statistics(self.network)]
-        self.theirs = [parameters, *self._statistics(network)]
+        self.ours = [in_one_piece(self.network), *statistics(self.network)]
+        self.theirs = [parameters, *statistics(network)]
         self.updates = 0
 
     @torch.no_grad()
@@ -315,10 +357,6 @@ class Average:
         weight = max(1 - AVERAGE_DECAY, 1 / (self.updates + 1))
         torch._foreach_lerp_(self.ours, self.theirs, weight)
 
-    @staticmethod
-    def _statistics(network: MLP) -> list[torch.Tensor]:
-        return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-
 
 def _optimizer(preset: Preset, rate: float, parameters: torch.Tensor, steps: int):
     """Adam as the seed script had it, or AdamW under a one-cycle schedule (Smith and Topin 2017)."""
@@ -326,6 +364,10 @@ def _optimizer(preset: Preset, rate: float, parameters: torch.Tensor, steps: int
     if not preset.one_cycle:
         return adam, None
     return adam, torch.optim.lr_scheduler.OneCycleLR(adam, rate, total_steps=steps, pct_start=0.2)
+
+
+def _bytes(network: MLP) -> bytes:
+    return b"".join(parameter.detach().numpy().tobytes() for parameter in network.parameters())
 
 
 @torch.inference_mode()

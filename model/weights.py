@@ -41,12 +41,13 @@ class WeightsError(ValueError):
 class ModelCard:
     """What a model is, how it was made (`command` makes it again) and how well it reads.
 
-    `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation
-    and the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
-    `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went on
-    from. `code_sha256` is that of this package (`code.digest`), `threads` how many multiplied: both decide about the
-    last bit. `corrections` says how many it learnt from (`learnt`), how many are `held_out`, and the set's `sha256`
-    (`Corrections.digest`). Cards older than these fields are read all the same.
+    `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation and
+    the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
+    `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went
+    on from. `code_sha256` is that of this package (`code.digest`), `processes` how many trained it together and
+    `threads` how many multiplied in each: all decide about the last bit. `corrections` says how many it learnt
+    from (`learnt`), how many are `held_out`, and the set's `sha256` (`Corrections.digest`). Cards older than
+    these fields are read all the same.
     """
 
     preset: str
@@ -65,9 +66,13 @@ class ModelCard:
     code_sha256: str | None = None
     threads: int | None = None
     corrections: dict[str, Any] | None = None
+    processes: int = 1
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"hidden": list(self.hidden)}
+        values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
+        if self.processes == 1:  # as cards were before there could be several: an old version is still made again
+            del values["processes"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> ModelCard:
@@ -127,7 +132,7 @@ def _or_none(is_possible: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or is_possible(value)
 
 
-_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict()}
+_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict(), "processes": 1}
 _DEFAULTS |= dict.fromkeys(("parent", "code_sha256", "threads", "corrections"))
 _POSSIBLE = {
     "preset": _is_text,
@@ -146,6 +151,7 @@ _POSSIBLE = {
     "code_sha256": _or_none(_is_text),
     "threads": _or_none(_is_count),
     "corrections": _or_none(_is_corrections),
+    "processes": _is_count,
 }
 
 

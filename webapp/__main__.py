@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model import mnist, weights
 from model.mnist import MnistMissing
+from model.processes import GroupLost, leads
 from model.weights import WeightsError
 from webapp.database import Database, Run, Version
 from webapp.door import Door, PasswordRefused
@@ -108,13 +109,16 @@ def replay_version(settings: Settings, version_id: int) -> None:
         parent = session.get(Version, run.parent_id).weights if run and run.parent_id else None
         corrections = chosen_corrections(session, run.id) if run else None
         data = version.weights
-    for difference in differences(weights.read_card(data)):
+    for difference in differences(weights.read_card(data)) if leads() else ():
         print(f"note: {difference}")
+    command = sys.executable, "-m", "webapp", "replay", version.name
     try:
         with training_bar() as follow:
-            found = replay(data, mnist.load(settings.mnist_dir), parent, corrections, follow)
-    except ReplayError as error:
+            found = replay(data, mnist.load(settings.mnist_dir), parent, corrections, follow, command)
+    except (ReplayError, GroupLost) as error:
         raise Refused(f"{version.name} cannot be made again: {error}") from error
+    if found is None:
+        return
     if not found.same:
         raise Refused(f"{version.name} came out different: SHA-256 {found.made}, and {found.expected} is stored")
     print(f"{version.name} came out the same: SHA-256 {found.made}")

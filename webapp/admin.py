@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from model import mnist
 from model.presets import PRESETS, Config
+from model.processes import cores
 from webapp import curves, evidence
 from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
@@ -23,10 +24,12 @@ from webapp.edge import note
 from webapp.errors import BadRequest, wants_page
 from webapp.runs import approved, used
 from webapp.services import services
+from webapp.settings import Settings
 
 log = logging.getLogger(__name__)
 
 LISTED = 50
+MOST_PROCESSES = 8
 BIGGEST_ROW_ID = 2**31 - 1
 
 csrf = CSRFProtect()
@@ -84,6 +87,7 @@ def dashboard() -> Response | str:
         to_learn=to_learn,
         presets=PRESETS.values(),
         default_preset="fine-tune" if to_learn else Config.preset,
+        useful_processes=useful_processes(services().settings),
         mnist_folder=services().settings.mnist_dir,
         mnist_missing=mnist.missing(services().settings.mnist_dir),
         **said,
@@ -131,7 +135,7 @@ def sign_out() -> Response:
 @blueprint.post("/retrain")
 @csrf.exempt
 def retrain() -> Response | tuple[Response, int]:
-    """Starts a run with the `preset`, `epochs`, `seed` and `corrections` of a form or a JSON object."""
+    """Starts a run with the `preset`, `epochs`, `seed`, `processes` and `corrections` of a form or a JSON object."""
     by = requester()
     sent = fields()
     config, corrections = _config(sent), _wants_corrections(sent)
@@ -181,6 +185,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "preset": run.preset,
         "epochs": run.epochs,
         "seed": run.seed,
+        "processes": run.processes,
         "corrections": run.corrections,
         "requested_by": run.requested_by,
         "attempt": run.attempt,
@@ -242,11 +247,18 @@ def fields() -> dict[str, Any]:
 
 def _config(fields: dict[str, Any]) -> Config:
     numbers = {name: _number(fields, name) for name in ("epochs", "seed")}
-    preset = fields.get("preset", Config.preset)
+    preset, processes = fields.get("preset", Config.preset), _number(fields, "processes") or 1
+    if processes > MOST_PROCESSES:
+        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MOST_PROCESSES}, not {processes}.")
     try:
-        return Config(preset if isinstance(preset, str) else repr(preset), **numbers)
+        return Config(preset if isinstance(preset, str) else repr(preset), **numbers, processes=processes)
     except ValueError as error:
         raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def useful_processes(settings: Settings) -> int:
+    """How many the form offers: one a core, where it is known that the worker is on this machine."""
+    return min(cores(), MOST_PROCESSES) if settings.database_url.startswith("sqlite") else MOST_PROCESSES
 
 
 def _wants_corrections(fields: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, current_app, jsonify
 from model.picture import MAX_BYTES, MAX_PIXELS
 from model.presets import PRESETS
 from webapp import exchange, gallery, review, versions
-from webapp.admin import BIGGEST_ROW_ID
+from webapp.admin import BIGGEST_ROW_ID, MOST_PROCESSES
 from webapp.corrections import NOT_A_DIGIT
 from webapp.database import ACTIVE, ENDED, NO_DIGIT, REVIEW_STATES
 from webapp.draw import MOST_BATCH_BYTES, MOST_IMAGES
@@ -250,8 +250,10 @@ def _runs() -> dict[str, Schema]:
         "preset": _one_of(PRESETS) | {"default": "standard"},
         "epochs": {"type": "integer", "minimum": 0, "maximum": 1000, "default": 0, "description": "0: the preset's."},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "default": 0},
+        "processes": {"type": "integer", "minimum": 0, "maximum": MOST_PROCESSES, "default": 1,
+                      "description": "That train together; more than the worker has cores gain nothing. 0: one."},
         "corrections": TRUTH | {"default": False, "description": "Learn from the approved corrections."},
-    }
+    }  # fmt: skip
     in_a_form = settings | {"corrections": _one_of(("", "0", "1"))}
     one = {"parameters": [_in_path("run_id", ROW)]}
     told = {"Location": {"required": True, "schema": ADDRESS}}
@@ -497,6 +499,7 @@ def _schemas_of_runs() -> dict[str, Schema]:
         "preset": TEXT,
         "epochs": COUNT,
         "seed": COUNT,
+        "processes": COUNT,
         "corrections": TRUTH,
         "requested_by": TEXT,
         "attempt": COUNT,

@@ -5,6 +5,8 @@
     python -m webapp.trainer strength VERSION
     python -m webapp.trainer suspicion
 
+Where several processes train a run, this one starts the others by the same command, and they help.
+
 It reads nothing from its standard input but the end of it, which says that the worker has gone: then it puts its row in
 order and ends. So a training never outlives its worker, and dies with it in order even when the worker is killed.
 """
@@ -26,6 +28,8 @@ from sqlalchemy.orm import Session
 
 from model import weights
 from model.presets import PRESETS, Config
+from model.processes import LOST, GroupLost, leads
+from webapp import runs
 from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
 from webapp.database import Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
 from webapp.logs import set_up_logging
@@ -116,7 +120,7 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
     with Watch(hold, worker_gone) as watch:
         try:
             version = _make(settings, watch)
-        except LeaseLost:
+        except (LeaseLost, GroupLost):
             raise
         except Exception as error:
             log.exception("run %s failed", hold.run_id)
@@ -135,26 +139,43 @@ def _in_words(error: Exception) -> str:
 def _make(settings: Settings, watch: Watch) -> Version | None:
     """Trains, compares and stores the version; None where the run was stopped."""
     from model import mnist
+    from model.distributed import together
     from model.seal import seal
     from model.train import train
 
     hold = watch.hold
+    hold.drop_refused()
     config, parent, corrections = _order(hold)
-    data = mnist.load(settings.mnist_dir)
-    result = train(
-        config,
-        data,
-        watch.tell,
-        watch.over.is_set,
-        start=weights.from_bytes(parent)[0] if parent else None,
-        corrections=corrections,
-        checkpoint=hold.checkpoint(),
-        on_checkpoint=functools.partial(_keep, hold),
-    )
-    if result.stopped:
-        return None
-    sealed = seal(config, result, data, parent, corrections)
+    command = sys.executable, "-m", "webapp.trainer", "run", str(hold.run_id), str(hold.attempt)
+    with together(config.processes, command) as group:
+        data = mnist.load(settings.mnist_dir)
+        result = train(
+            config,
+            data,
+            watch.tell,
+            watch.over.is_set,
+            start=weights.from_bytes(parent)[0] if parent else None,
+            corrections=corrections,
+            checkpoint=hold.checkpoint(),
+            on_checkpoint=functools.partial(_keep, hold),
+            group=group,
+        )
+        if result.stopped:
+            return None
+        sealed = seal(config, result, data, parent, corrections)
     return _finish(watch, sealed, data, corrections)
+
+
+def help_train(settings: Settings, hold: Hold) -> None:
+    """Trains along with the process that has the hold, as it says, and writes nothing."""
+    from model import mnist
+    from model.distributed import together
+    from model.train import train
+
+    config, parent, corrections = _order(hold)
+    with together(config.processes, ()) as group:
+        start = weights.from_bytes(parent)[0] if parent else None
+        train(config, mnist.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
 
 
 def _keep(hold: Hold, checkpoint: bytes) -> None:
@@ -171,10 +192,9 @@ def _order(hold: Hold) -> tuple[Config, bytes | None, Corrections | None]:
     """What is to be trained, from which weights, and with which corrections."""
     from model.train import TrainingError
 
-    hold.drop_refused()
     with hold.database.reading() as session:
         run = session.get(Run, hold.run_id)
-        config = Config(run.preset, run.epochs, run.seed)
+        config = Config(run.preset, run.epochs, run.seed, run.processes)
         parent = session.get(Version, run.parent_id).weights if run.parent_id else None
         if parent is None and PRESETS[run.preset].fine_tunes:
             raise TrainingError("no version is in service, so there is nothing to go on from")
@@ -244,20 +264,20 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
 
 
 def main(arguments: list[str]) -> None:
-    what, *numbers = arguments
-    set_up_logging(**dict(zip(("run", "attempt") if what == "run" else ("version",), map(int, numbers), strict=False)))
-    os.nice(NICENESS)
+    what, *numbers = arguments[0], *map(int, arguments[1:])
+    set_up_logging(**dict(zip(("run", "attempt") if what == "run" else ("version",), numbers, strict=False)))
     settings = Settings.read()
     database = Database(settings.database_url)
+    if not leads():
+        _help(settings, Hold(database, *numbers))
+        return
+    os.nice(NICENESS)
     worker_gone = threading.Event()
     threading.Thread(target=_await_worker, args=(worker_gone,), daemon=True).start()
     with contextlib.suppress(WorkerGone):
-        match what, list(map(int, numbers)):
+        match what, numbers:
             case "run", [run_id, attempt]:
-                try:
-                    train_run(settings, Hold(database, run_id, attempt), worker_gone)
-                except LeaseLost as error:
-                    log.warning("%s; its result is dropped", error)
+                _lead(settings, Hold(database, run_id, attempt), worker_gone)
             case "predictions", [version_id]:
                 predict_test_set(settings, database, version_id, worker_gone)
             case "strength", [version_id]:
@@ -266,6 +286,28 @@ def main(arguments: list[str]) -> None:
                 score_waiting(settings, database, worker_gone)
             case _:
                 sys.exit(f"there is no such work: {' '.join(arguments)}")
+
+
+def _lead(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
+    """Trains the run as the only process, or the first of several."""
+    try:
+        train_run(settings, hold, worker_gone)
+    except LeaseLost as error:
+        log.warning("%s; its result is dropped", error)
+    except GroupLost as error:
+        log.error("attempt %s of run %s is lost: %s", hold.attempt, hold.run_id, error)
+        runs.lose(hold.database, hold.run_id, hold.attempt, str(error))
+
+
+def _help(settings: Settings, hold: Hold) -> None:
+    try:
+        help_train(settings, hold)
+    except GroupLost as error:
+        log.warning("helping with run %s: %s", hold.run_id, error)
+        sys.exit(LOST)
+    except Exception:
+        log.exception("helping with run %s failed", hold.run_id)
+        sys.exit(1)
 
 
 def _await_worker(gone: threading.Event) -> None:

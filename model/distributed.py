@@ -1,0 +1,253 @@
+"""Several processes that train one network together, on one machine or on many.
+
+Each of them is the whole program, run once more. Who is who stands in the environment variables that torchrun sets
+(RANK, WORLD_SIZE, MASTER_ADDR and so on). Where there are none, the first process starts the others on its own machine,
+with the same variables; these find each other by a file and talk through the loopback alone, while torchrun opens ports
+to whoever reaches the machine, and trusts what comes in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from model.processes import LOST, GroupLost, cores, size
+
+SILENCE = timedelta(seconds=60)
+"""How long a process may keep the others waiting: longer than a validation, or a busy database, ever takes."""
+END_SECONDS = 10.0
+"""How long a process may take to end after the first one has."""
+RENDEZVOUS = "INKLING_RENDEZVOUS"  # where those meet that one of them has started; torchrun has its own way
+
+
+class Group:
+    """The processes that train together, as the one of `rank` (0 leads) among `size` sees them; here: it is alone."""
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+
+    def stops(self, wish: bool) -> bool:
+        """Whether all of them stop now; `wish` says whether this one would."""
+        return wish
+
+    def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
+        """Makes each of the tensors (float32) the mean over the processes' own, the same bits in all of them.
+
+        `weight` is this process's; all weights together are 1.
+        """
+
+    def agrees(self, text: bytes) -> bool:
+        """Whether all processes have the same text."""
+        return True
+
+    def as_first(self, data: bytes | None) -> bytes | None:
+        """The bytes that the first of them was given, whatever this one was; None for none."""
+        return data
+
+
+class Joined(Group):
+    """A group of several. Each method is for all of them to call, in the same order; raises GroupLost."""
+
+    def __init__(self):
+        super().__init__(dist.get_rank(), dist.get_world_size())
+        self._exchange = _Memory(self) if _on_one_machine() else _Network()
+        self._wish = self._told = False
+
+    def stops(self, wish: bool) -> bool:
+        # A wish is told with the next average, so that all stop at the same step: that costs a step, and no message.
+        self._wish = self._wish or wish
+        return self._told
+
+    def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
+        tensors = *tensors, torch.tensor([float(self._wish)])
+        sizes = [tensor.numel() for tensor in tensors]
+        mine = self._exchange.room(sum(sizes))
+        torch.cat([tensor.flatten() for tensor in tensors], out=mine).mul_(weight)
+        for tensor, part in zip(tensors, self._exchange.sum().split(sizes), strict=True):
+            tensor.copy_(part.view_as(tensor))
+        self._told = bool(tensors[-1] > 0)
+
+    def agrees(self, text: bytes) -> bool:
+        mine = torch.frombuffer(bytearray(hashlib.sha256(text).digest()), dtype=torch.uint8)
+        all_of_them = [torch.empty_like(mine) for _ in range(self.size)]
+        _by_all(dist.all_gather, all_of_them, mine)
+        return all(torch.equal(mine, each) for each in all_of_them)
+
+    def as_first(self, data: bytes | None) -> bytes | None:
+        count = torch.tensor([len(data or b"")])
+        _by_all(dist.broadcast, count, 0)
+        mine = bytearray(data or b"") if self.rank == 0 else bytearray(int(count))
+        if mine:
+            _by_all(dist.broadcast, torch.frombuffer(mine, dtype=torch.uint8), 0)
+        return bytes(mine) or None
+
+
+class _Network:
+    """Sums by sending them around, whichever machines the processes run on."""
+
+    def room(self, length: int) -> torch.Tensor:
+        """Where to put this process's numbers: float32 (length,)."""
+        self.mine = torch.empty(length)
+        return self.mine
+
+    def sum(self) -> torch.Tensor:
+        """The sum of what all processes have put there; it stands until the next one."""
+        _by_all(dist.all_reduce, self.mine)
+        return self.mine
+
+
+class _Memory:
+    """The same through memory that all processes of one machine share, in less than half the time.
+
+    Each has a row of it, adds up its own part of all rows, and finds the others' parts beside it. The memory has no
+    name, so nothing is left of it whichever way the processes end.
+    """
+
+    def __init__(self, group: Group):
+        self.group, self.table = group, None
+
+    def room(self, length: int) -> torch.Tensor:
+        if self.table is None or self.table.shape[1] != length:
+            self.table = self._map(length)
+        return self.table[self.group.rank]
+
+    def sum(self) -> torch.Tensor:
+        rank, size = self.group.rank, self.group.size
+        *rows, total = self.table
+        part = slice(len(total) * rank // size, len(total) * (rank + 1) // size)
+        _by_all(dist.barrier)
+        torch.sum(self.table[:size, part], 0, out=total[part])
+        _by_all(dist.barrier)
+        return total
+
+    def _map(self, length: int) -> torch.Tensor:
+        rows = self.group.size + 1
+        where = torch.zeros(2, dtype=torch.int64)
+        if self.group.rank == 0:
+            file = os.memfd_create("inkling")
+            os.ftruncate(file, 4 * length * rows)
+            where = torch.tensor([os.getpid(), file])
+        _by_all(dist.broadcast, where, 0)
+        process, file = where.tolist()
+        table = torch.from_file(f"/proc/{process}/fd/{file}", shared=True, size=length * rows, dtype=torch.float32)
+        _by_all(dist.barrier)
+        if self.group.rank == 0:  # all have it now
+            os.close(file)
+        return table.view(rows, length)
+
+
+def _on_one_machine() -> bool:
+    return os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"] and hasattr(os, "memfd_create")
+
+
+def _by_all(collective: Callable[..., object], *arguments, **options) -> None:
+    """Does what all processes have to do together; raises GroupLost where one does not."""
+    try:
+        collective(*arguments, **options)
+    except RuntimeError as error:  # what torch raises, whether the connection broke or nothing came
+        words = f"another process has died, or has not answered for {SILENCE.seconds} seconds"
+        raise GroupLost(words) from error
+
+
+@contextmanager
+def together(processes: int, command: Sequence[str]) -> Iterator[Group]:
+    """The group of so many processes, joined until the block ends; the cores of a machine are shared out among them.
+
+    One that was started as part of a group joins that; otherwise this one leads, and the others are started here, each
+    by `command`. Raises GroupLost, also at the start, where one of them is missing, and says how it ended if it knows.
+    """
+    if processes == 1:
+        yield Group()
+    elif size() == processes:
+        with _joined() as group:
+            yield group
+    else:
+        with _others(processes, command), _joined() as group:
+            yield group
+
+
+@contextmanager
+def _joined() -> Iterator[Group]:
+    threads = torch.get_num_threads()
+    where = os.environ.get(RENDEZVOUS, "env://")
+    rank = int(os.environ["RANK"])
+    options = {"init_method": where, "rank": rank, "world_size": size(), "timeout": SILENCE}
+    _by_all(dist.init_process_group, "gloo", **options)
+    try:
+        torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        yield Joined()
+    finally:
+        torch.set_num_threads(threads)
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _others(processes: int, command: Sequence[str]) -> Iterator[None]:
+    """Starts the other processes, so that this one can join them as the first; none outlives the block."""
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    count = str(processes)
+    with tempfile.TemporaryDirectory() as folder, _environment(
+        RANK="0",
+        WORLD_SIZE=count,
+        LOCAL_WORLD_SIZE=count,
+        GLOO_SOCKET_IFNAME=loopback,
+        **{RENDEZVOUS: f"file://{folder}/rendezvous"},
+    ):
+        # Sessions of their own: a Ctrl-C reaches the first one, which then ends the others.
+        others = [
+            subprocess.Popen(
+                command, env=os.environ | {"RANK": str(rank)}, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            for rank in range(1, processes)
+        ]
+        try:
+            yield
+            _wait(others, END_SECONDS)
+        except GroupLost as error:
+            _wait(others, 1.0)
+            raise GroupLost(_fate(others) or str(error)) from error
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+
+
+def _wait(others: list[subprocess.Popen], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    with suppress(subprocess.TimeoutExpired):
+        for other in others:
+            other.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _fate(others: list[subprocess.Popen]) -> str | None:
+    """What became of the one that the others have lost; None where that is not known."""
+    ended = [(other.poll(), rank) for rank, other in enumerate(others, 2) if other.poll() not in (None, 0, LOST)]
+    if not ended:
+        return None
+    code, number = min(ended)  # a signal is a negative code, and killed nobody else
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"process {number} of {len(others) + 1} {how}"
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

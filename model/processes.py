@@ -1,0 +1,27 @@
+"""Which of several processes this is, and on how many cores. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+
+LOST = 75
+"""The exit code of a process that has lost the others."""
+
+
+class GroupLost(RuntimeError):
+    """Another of the processes that train together has died or gone astray; none can go on without it."""
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def size() -> int:
+    """How many processes torchrun, or the first of them, has started; 1 where this is just a program."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def leads() -> bool:
+    """Whether this is just a program, or the first of those that were started."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,94 @@
+"""What several processes do together: python -m tests.model.along WHAT, beside the first one, which is a test.
+
+Each way to do something leaves what the test looks at; the processes beside it leave that away.
+"""
+
+import sys
+from dataclasses import replace
+from unittest.mock import patch
+
+import torch
+
+from model import distributed, mnist
+from model.distributed import Group, Joined, together
+from model.presets import PRESETS, Config
+from model.processes import LOST, GroupLost
+from model.train import train
+
+# All that the real presets have, and small enough for many trainings; batches of 45 and 46 do not go into two halves.
+PLAIN = replace(PRESETS["seed"], name="plain", hidden=(16, 12), batch_size=50)
+WHOLE = replace(PRESETS["standard"], name="whole", hidden=(24, 16), batch_size=50)
+DIGITS = 501
+
+
+def command(what: str) -> list[str]:
+    return [sys.executable, "-m", "tests.model.along", what]
+
+
+def averages(group: Group) -> list:
+    """Of two tensors, with weights that differ, through each way to exchange them."""
+    found = []
+    for one_machine in (True, False):
+        with patch.object(distributed, "_on_one_machine", lambda on_one=one_machine: on_one):
+            through = Joined()
+        for _ in range(2):
+            tensors = torch.full((2, 3), float(group.rank)), torch.tensor([float(8 * group.rank)])
+            through.average(tensors, (0.75, 0.25)[group.rank])
+            found.append([tensor.flatten().tolist() for tensor in tensors])
+    return found
+
+
+def alike(group: Group) -> list:
+    return [group.agrees(b"this"), group.agrees(bytes(group.rank)), group.as_first(bytes(9 - 9 * group.rank))]
+
+
+def trainings(group: Group) -> dict:
+    """By preset: a result with its checkpoints, and the result of going on from the first of these."""
+    data, found = mnist.load().subset(DIGITS), {}
+    for preset in (PLAIN, WHOLE):
+        config, kept = Config(preset.name, 3, 5, group.size), []
+        result = train(config, data, on_checkpoint=kept.append, group=group)
+        given = kept[0] if group.rank == 0 else None
+        found[preset.name] = result, train(config, data, checkpoint=given, group=group)
+    return found
+
+
+def stopped(group: Group) -> tuple:
+    """A training that the first process, or another one, would stop after some steps; and how many it took."""
+    data, found = mnist.load().subset(DIGITS), []
+    for wishing in range(group.size):
+        asked = []
+
+        def should_stop(wishing: int = wishing, asked: list = asked) -> bool:
+            asked.append(1)
+            return group.rank == wishing and len(asked) == 15
+
+        result = train(Config("plain", 3, 5, group.size), data, should_stop=should_stop, group=Joined())
+        found.append((result.stopped, len(result.history), len(asked)))
+    return found
+
+
+def everything(group: Group) -> tuple:
+    return averages(group), alike(group), trainings(group), stopped(group), torch.get_num_threads()
+
+
+def different(group: Group) -> None:
+    train(Config("plain", 1, group.rank, group.size), mnist.load().subset(DIGITS), group=group)
+
+
+def for_ever(group: Group, on_progress=lambda progress: None) -> None:
+    train(Config("plain", 1000, 0, group.size), mnist.load().subset(DIGITS), on_progress, group=group)
+
+
+def main(what: str) -> None:
+    torch.set_num_threads(1)
+    PRESETS.update(plain=PLAIN, whole=WHOLE)
+    try:
+        with together(2, ()) as group:
+            globals()[what](group)
+    except GroupLost:
+        sys.exit(LOST)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

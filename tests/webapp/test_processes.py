@@ -1,0 +1,161 @@
+"""Runs that several processes train: asked for, shown, and trained by a real worker whose processes are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import weights
+from model.presets import Config
+from tests.webapp.administrator import csrf_token, sign_in
+from tests.webapp.asking import assert_error
+from tests.webapp.test_retrain import retrain, run_page
+from tests.webapp.test_worker import Installation, gone, wait_until
+from webapp import admin
+from webapp.database import Run, Version
+from webapp.settings import ROOT
+
+LONG = Config("seed", 1000, processes=2)
+
+
+@pytest.mark.parametrize("sent, processes", [(0, 1), (1, 1), (8, 8)])
+def test_a_run_has_the_processes_asked_for(client, database, sent, processes):
+    answer = retrain(client, processes=sent)
+    assert (answer.status_code, answer.json["processes"]) == (202, processes)
+    with database.reading() as session:
+        assert session.get(Run, answer.json["id"]).processes == processes
+    assert ("<dt>Processes</dt><dd>8</dd>" in run_page(client, answer.json["id"])) == (processes == 8)
+
+
+@pytest.mark.parametrize("sent", [9, -1, "2", 1.5, True, None, []])
+def test_there_are_1_to_8_of_them(client, database, sent):
+    assert_error(retrain(client, processes=sent), 400, "bad_settings")
+    with database.reading() as session:
+        assert session.get(Run, 1) is None
+
+
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_the_form_offers_what_the_machine_has(client, settings, monkeypatch, cores):
+    monkeypatch.setattr(admin, "cores", lambda: cores)
+    most = min(cores, 8)
+    assert sign_in(client).status_code == 303
+    form = client.get("/admin").get_data(as_text=True)
+    assert (f'name="processes" type="number" min="1" max="{most}"' in form) == (cores > 1)
+    token = csrf_token(client)
+    assert client.post("/admin/retrain", data={"csrf_token": token, "processes": "2"}).json["processes"] == 2
+    elsewhere = replace(settings, database_url="postgresql://a-machine/with/a/worker")
+    assert admin.useful_processes(elsewhere) == 8
+
+
+class Several(Installation):
+    """A worker whose runs two processes train."""
+
+    def pair(self, run_id):
+        """The process ids of both."""
+        first = self.child(run_id)
+        return first, wait_until(lambda: children(first))[0]
+
+    def moving(self, run_id, attempt):
+        """Waits until this attempt has come further than a checkpoint that it could go on from."""
+        epochs = len(self.run(run_id).history) + 1
+
+        def moved():
+            run = self.run(run_id)
+            return run.attempt == attempt and len(run.history) > epochs and self.checkpoint(run_id)
+
+        wait_until(moved, 90)
+
+    def network(self, version_id):
+        with self.database.reading() as session:
+            return weights.from_bytes(session.get(Version, version_id).weights)
+
+
+def children(process):
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
+
+@pytest.fixture
+def several(settings):
+    installation = Several(settings)
+    yield installation
+    installation.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_loses_a_process_goes_on_with_two_new_ones_and_is_cancelled_like_any_other(several):
+    run = several.jobs.start(LONG, "test")
+    several.moving(run.id, 1)
+    pair = several.pair(run.id)
+    os.kill(pair[1], signal.SIGKILL)
+    epochs = len(several.run(run.id).history)
+    several.moving(run.id, 2)
+    assert all(map(gone, pair))
+    lost = several.run(run.id)
+    assert lost.losses == 1 and len(lost.history) > epochs
+    pair = several.pair(run.id)
+    several.jobs.cancel(run.id, "test")
+    asked = time.monotonic()
+    assert several.ended(run.id).state == "cancelled"
+    assert time.monotonic() - asked < 5
+    wait_until(lambda: all(map(gone, pair)))
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_broken_training_comes_to_the_result_of_an_unbroken_one(several, settings, which):
+    config = Config("seed", 8, 11, processes=2)
+    unbroken = several.ended(several.jobs.start(config, "test").id, 120)
+    started = several.jobs.start(config, "test")
+    wait_until(lambda: several.checkpoint(started.id))
+    os.kill(several.pair(started.id)[which], signal.SIGKILL)
+    broken = several.ended(started.id, 120)
+    assert (broken.state, broken.attempt, broken.losses) == ("finished", 2, 1)
+    (first, card), (second, _) = (several.network(run.version_id) for run in (unbroken, broken))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert card.processes == 2
+    replay = [sys.executable, "-m", "webapp", "replay", f"v{broken.version_id}"]
+    again = subprocess.run(replay, cwd=ROOT, env=several.environ, capture_output=True, text=True)
+    assert again.returncode == 0 and "came out the same" in again.stdout, again.stderr
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_process_that_stops_answering_is_given_up_after_a_while(several, which):
+    run = several.jobs.start(LONG, "test")
+    several.moving(run.id, 1)
+    pair = several.pair(run.id)
+    os.kill(pair[which], signal.SIGSTOP)
+    try:
+        wait_until(lambda: several.run(run.id).attempt == 2, 90)
+        several.moving(run.id, 2)
+        wait_until(lambda: gone(pair[1]), 90)
+    finally:
+        several.jobs.cancel(run.id, "test")
+        os.kill(pair[0], signal.SIGCONT)
+    wait_until(lambda: all(map(gone, pair)))
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_the_processes_end_with_their_worker(several):
+    run = several.jobs.start(LONG, "test")
+    several.moving(run.id, 1)
+    pair = several.pair(run.id)
+    several.worker.kill()
+    several.worker.wait()
+    wait_until(lambda: several.run(run.id).state == "queued", 10)
+    wait_until(lambda: all(map(gone, pair)))
+    assert several.run(run.id).losses == 0
+    several.start_worker()
+    several.moving(run.id, 2)
+    several.jobs.cancel(run.id, "test")
+    assert several.ended(run.id).state == "cancelled"
