@@ -57,6 +57,7 @@ class Connection:
         if self._with_body and len(self.received) == self._size:
             return True
         self.leaving, self.deadline = True, time.monotonic() + DRAIN_SECONDS
+        self.received.clear()
         try:
             self.socket.setblocking(False)
             self.socket.shutdown(socket.SHUT_WR)

@@ -143,7 +143,8 @@ class Answer(wsgi.Response):
 class Worker(SyncWorker):
     def run(self):
         self._selector = selectors.DefaultSelector()
-        self._slow: dict[Connection, None] = {}  # those we wait for, in the order of their coming
+        # Those we wait for, in the order of their coming, each with how much of it is counted in `_collected`.
+        self._slow: dict[Connection, int] = {}
         self._crowd = Crowd(self.cfg.workers)
         self._collected, self._refused, self._swept_at = 0, 0, 0.0
         self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
@@ -160,7 +161,8 @@ class Worker(SyncWorker):
         self.notify()
         for key, _ in self._selector.select(1.0):
             if isinstance(key.data, Connection):
-                self._go_on(key.data)
+                if key.data in self._slow:  # and has not made room in this turn
+                    self._go_on(key.data)
             elif key.data:
                 key.data(key.fileobj)
             else:
@@ -176,6 +178,7 @@ class Worker(SyncWorker):
             self._selector.unregister(listener)
             for _ in range(waiting(listener)):
                 self._welcome(listener)
+            listener.close()
         end = time.monotonic() + STOP_SECONDS
         while time.monotonic() < end and not all(connection.leaving for connection in self._slow):
             self._turn()
@@ -211,51 +214,51 @@ class Worker(SyncWorker):
 
     def _go_on(self, connection: Connection) -> None:
         """Takes what has come in from one that we wait for."""
-        before = len(connection.received)
         try:
             done = connection.drain() if connection.leaving else connection.read()
         except OSError:
             self._drop(connection)
             return
-        self._collected += len(connection.received) - before
         if done and connection.leaving:
             self._drop(connection)
         elif done:
             self._forget(connection)
             self._answer(connection)
         else:
-            self._make_room()
+            self._count(connection)
 
     def _wait_for(self, connection: Connection) -> None:
-        self._slow[connection] = None
-        self._collected += len(connection.received)
+        self._slow[connection] = 0
         self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-        self._make_room()
+        self._count(connection)
+
+    def _count(self, connection: Connection) -> None:
+        """Counts what has come in, and makes room where that is too much."""
+        self._collected += len(connection.received) - self._slow[connection]
+        self._slow[connection] = len(connection.received)
+        while len(self._slow) > MOST_SLOW or self._collected > MOST_COLLECTED_BYTES:
+            self._give_up_one()
 
     def _forget(self, connection: Connection) -> None:
         self._selector.unregister(connection.socket)
-        self._collected -= len(connection.received)
-        del self._slow[connection]
+        self._collected -= self._slow.pop(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._forget(connection)
         connection.socket.close()
 
-    def _make_room(self) -> None:
-        while len(self._slow) > MOST_SLOW or self._collected > MOST_COLLECTED_BYTES:
-            self._give_up_one()
-
     def _give_up_one(self) -> None:
         """Gives up the one that we have waited for longest."""
         if connection := next(iter(self._slow), None):
             if not connection.leaving:
-                self._send(connection.socket, *OVERLOADED)
+                self._refused += 1
+                self._turn_away(connection, *OVERLOADED)
             self._drop(connection)
 
     def _sweep(self, now: float) -> None:
         for connection in [connection for connection in self._slow if connection.deadline < now]:
             if connection.received and not connection.leaving:
-                self._send(connection.socket, 408, "too_slow", "The request took too long to arrive.")
+                self._turn_away(connection, 408, "too_slow", "The request took too long to arrive.")
             self._drop(connection)
         if self._refused:
             log.warning("%s requests were refused: more come than can be answered", self._refused)
@@ -281,9 +284,12 @@ class Worker(SyncWorker):
 
     def _refuse(self, connection: Connection) -> None:
         self._refused += 1
-        self._metrics.refuse("overloaded")
-        self._send(connection.socket, *OVERLOADED)
+        self._turn_away(connection, *OVERLOADED)
         self._part(connection)
+
+    def _turn_away(self, connection: Connection, status: int, code: str, message: str) -> None:
+        self._metrics.refuse(code)
+        self._send(connection.socket, status, code, message)
 
     def _part(self, connection: Connection) -> None:
         if connection.leave():

@@ -212,6 +212,18 @@ def test_a_slow_client_is_answered_in_the_end(server):
         assert answer.status == 200 and json.loads(answer.read())["verdict"] == "digit"
 
 
+def test_a_client_that_asks_first_whether_to_send_its_body_is_told_to(server):
+    body = json.dumps(ONE).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        head = PREDICT.replace(b"5000", str(len(body)).encode())
+        client.sendall(head.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        assert client.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.status == 200
+
+
 @pytest.fixture
 def impatient(prepared, tmp_path):
     """A server with one worker that waits a second for a request, and for three connections at most."""
