@@ -69,6 +69,8 @@ class Edge:
         seconds = time.perf_counter() - began
         self._metrics.count(method, status, seconds, notes)
         level = logging.ERROR if status >= "500" else logging.INFO
+        if not log.isEnabledFor(level):
+            return
         # Made here, since the logger would search the stack for who calls it, at each request.
         line = logging.LogRecord(log.name, level, __file__, 0, "%s %s: %s", (method, notes["route"], status), None)
         told = {"method": method, "status": int(status), "bytes": int(length) if length else None}

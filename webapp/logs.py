@@ -25,11 +25,13 @@ def set_up_logging(**always: Any) -> None:
     handler.setFormatter(formatter(**always))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("webapp").setLevel(logging.INFO)
+    if _on_a_terminal():  # where a person wants to see what goes wrong, and not every file that a page has
+        logging.getLogger("webapp.requests").setLevel(logging.WARNING)
 
 
 def formatter(**always: Any) -> logging.Formatter:
     """The form of a line, for whoever sets up a handler of its own."""
-    return Text() if sys.stderr.isatty() or os.environ.get(TERMINAL) else JsonLines(always)
+    return Text() if _on_a_terminal() else JsonLines(always)
 
 
 class JsonLines(logging.Formatter):
@@ -60,6 +62,10 @@ class Text(logging.Formatter):
 
     def __init__(self):
         super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+
+def _on_a_terminal() -> bool:
+    return sys.stderr.isatty() or bool(os.environ.get(TERMINAL))
 
 
 @functools.lru_cache(maxsize=8)

@@ -157,6 +157,23 @@ def test_lines_of_a_run_carry_its_number(log):
     assert (line["run"], line["attempt"], line["message"]) == (3, 2, "1 of 2")
 
 
+@pytest.fixture
+def requests_logger():
+    logger = logging.getLogger("webapp.requests")
+    yield logger
+    logger.setLevel(logging.NOTSET)
+
+
+def test_a_person_at_a_terminal_is_told_of_failures_alone(client, log, requests_logger, monkeypatch):
+    monkeypatch.setenv(logs.TERMINAL, "1")
+    logs.set_up_logging()
+    client.get("/")
+    assert log.requests == []
+    monkeypatch.setattr(draw, "render_template", None)
+    client.get("/")
+    assert [line["status"] for line in log.requests] == [500]
+
+
 def test_a_person_at_a_terminal_gets_text(monkeypatch):
     monkeypatch.delenv(logs.TERMINAL, raising=False)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
