@@ -1,16 +1,21 @@
 """How gunicorn serves the web: sync workers, since the network keeps a core busy anyway."""
 
 import os
+import sys
 
 # Of any use only before numpy is imported. The products of one digit gain nothing from threads, which would only fight
 # the other workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from webapp import metrics
-from webapp.installation import wait_for_secret_key
-from webapp.services import services
-from webapp.serving import prepare
-from webapp.settings import Settings
+# At a reload (HUP) this file is run again, by a process that still has the modules of the release that it started with.
+for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp", "model", "wsgi")]:
+    del sys.modules[_name]
+
+from webapp import metrics  # noqa: E402
+from webapp.installation import wait_for_secret_key  # noqa: E402
+from webapp.services import services  # noqa: E402
+from webapp.serving import prepare  # noqa: E402
+from webapp.settings import Settings  # noqa: E402
 
 _settings = Settings.read()
 
