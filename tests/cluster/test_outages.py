@@ -1,0 +1,153 @@
+"""PostgreSQL and Redis away, and back: readings go on from memory, and nothing that was acknowledged is lost."""
+
+import itertools
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+from PIL import ImageDraw
+from sqlalchemy import func, select
+
+from tests.cluster.cluster import SCRIPT, Load
+from tests.servers import wait_until
+from tests.webapp.asking import ONE, blank, data_url, encoded
+from webapp.database import Correction, Run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+SOON_SECONDS = 3  # within which even an answer that says "not now" has to come
+
+
+def timed(ask, *request):
+    began = time.monotonic()
+    answer = ask(*request)
+    assert time.monotonic() - began < SOON_SECONDS, request
+    return answer
+
+
+def long_run(cluster) -> int:
+    """A run that a worker is training, and that goes on until it is cancelled."""
+    started = cluster.ask("POST", "/admin/retrain", {"preset": "seed", "epochs": 1000}, SCRIPT)
+    assert started.status == 202, started.body
+    wait_until(lambda: run(cluster, started.json["id"])["history"])
+    return started.json["id"]
+
+
+def run(cluster, number: int) -> dict:
+    return cluster.ask("GET", f"/admin/runs/{number}", headers=SCRIPT).json
+
+
+def assert_goes_on(cluster, number: int) -> None:
+    """The run has not been lost, and ends when it is told to."""
+    seen = len(run(cluster, number)["history"])
+    wait_until(lambda: len(run(cluster, number)["history"]) > seen)
+    assert cluster.ask("POST", f"/admin/runs/{number}/cancel", {}, SCRIPT).status == 202
+    wait_until(lambda: run(cluster, number)["state"] == "cancelled")
+    assert run(cluster, number)["attempt"] <= 2
+
+
+@pytest.mark.parametrize("seconds", [8, pytest.param(20, marks=pytest.mark.stress)])
+def test_readings_go_on_while_postgresql_is_away_and_all_recovers(cluster, seconds):
+    number = long_run(cluster)
+    with Load(cluster, ONE) as load:
+        load.wait_for(50)
+        cluster.postgresql.stop()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for replica in cluster.replicas:
+                assert timed(replica.ask, "GET", "/healthz").status == 200
+                assert timed(replica.ask, "GET", "/readyz").status == 503
+            refused = timed(cluster.ask, "POST", "/admin/retrain", {}, SCRIPT)
+            assert (refused.status, refused.json["error"]["code"]) == (503, "database")
+        load.wait_for(50)
+        cluster.postgresql.start()
+        for replica in cluster.replicas:
+            wait_until(replica.is_ready, 10)
+        load.wait_for(50)
+    assert not load.failed
+    assert_goes_on(cluster, number)
+
+
+@pytest.mark.parametrize("seconds", [8, pytest.param(20, marks=pytest.mark.stress)])
+def test_without_redis_everything_goes_on_and_what_is_asked_for_is_done_later(cluster, seconds):
+    with Load(cluster, ONE) as load:
+        load.wait_for(50)
+        cluster.redis.stop()
+        began = time.monotonic()
+        started = timed(cluster.ask, "POST", "/admin/retrain", {"preset": "seed", "epochs": 1000}, SCRIPT)
+        assert started.status == 202
+        while time.monotonic() < began + seconds:
+            for replica in cluster.replicas:
+                assert timed(replica.ask, "GET", "/healthz").status == 200
+            assert timed(
+                cluster.ask,
+                "GET",
+                "/admin",
+            ).status in (200, 303)
+        cluster.redis.start()
+        wait_until(lambda: run(cluster, started.json["id"])["history"])
+    assert not load.failed
+    assert all(replica.is_ready() for replica in cluster.replicas)
+    assert_goes_on(cluster, started.json["id"])
+
+
+class Authors:
+    """People who send corrections all the time, each drawing another one; keeps the acknowledged receipts."""
+
+    def __init__(self, cluster, count=4):
+        self._cluster, self._stop = cluster, threading.Event()
+        self.receipts: list[str] = []
+        self.statuses: Counter[int] = Counter()
+        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(count)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, who: int) -> None:
+        chance = random.Random(who)
+        for number in itertools.count():
+            if self._stop.wait(0.02):
+                return
+            address = f"127.0.{3 + who}.{1 + number // 30 % 250}"  # from each at most 60 an hour are taken
+            answer = self._cluster.ask("POST", "/feedback", {"image": scribble(chance), "meant": 3}, address=address)
+            self.statuses[answer.status] += 1
+            if answer.status == 201:
+                self.receipts.append(answer.json["receipt"])
+
+
+def scribble(chance: random.Random) -> str:
+    picture = blank()
+    points = [(chance.uniform(20, 92), chance.uniform(20, 92)) for _ in range(5)]
+    ImageDraw.Draw(picture).line(points, 0, 9)
+    return data_url(encoded(picture))
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.stress)])
+def test_every_acknowledged_correction_outlives_immediate_stops_of_postgresql(cluster, rounds):
+    with Authors(cluster) as authors:
+        for _ in range(rounds):
+            seen = len(authors.receipts)
+            wait_until(lambda seen=seen: len(authors.receipts) > seen + 20)
+            cluster.postgresql.stop(signal.SIGQUIT)
+            cluster.postgresql.start()
+    print(f"{len(authors.receipts)} corrections acknowledged over {rounds} immediate stops; {dict(authors.statuses)}")
+    assert set(authors.statuses) <= {201, 429, 503}
+    for replica in cluster.replicas:
+        wait_until(replica.is_ready)
+    lost = [path for path in authors.receipts if cluster.replicas[0].ask("GET", path).status != 200]
+    assert not lost
+    with cluster.database.reading() as session:
+        # Besides those, at most one of each author for each stop: kept, and the answer lost on its way.
+        kept = session.scalar(select(func.count()).select_from(Correction))
+        assert session.scalar(select(func.count()).select_from(Run).where(Run.state == "lost")) == 0
+    assert len(authors.receipts) <= kept <= len(authors.receipts) + 4 * rounds

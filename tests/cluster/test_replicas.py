@@ -1,0 +1,140 @@
+"""Two replicas as one: they answer alike, change over together, and one of them may go at any moment."""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.recognizer import SHIPPED
+from tests.cluster.cluster import DEPLOY, SCRIPT, WEB_WORKERS, Browser, Load
+from tests.conftest import PASSWORD
+from tests.servers import wait_until
+from tests.webapp.asking import ONE, drawn, encoded
+from tests.webapp.versions import add_version, promote, read_by, turned
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+CHANGE_SECONDS = 5
+PNG = encoded(drawn())
+
+
+@pytest.fixture(scope="module")
+def versions(shared_cluster):
+    """The shipped version and two more that read every digit as another one: by number, what each says of ONE."""
+    made = {1: SHIPPED.read_bytes()} | {add_version(shared_cluster.database, turned(by)): turned(by) for by in (1, 2)}
+    return {number: read_by(data, PNG) for number, data in made.items()}
+
+
+def assert_each_is_its_versions(load, versions):
+    for sent in load.sent:
+        if sent.status != 200:
+            continue
+        expected = versions[int(sent.answer["version"].removeprefix("v"))]
+        np.testing.assert_allclose(sent.answer["probabilities"], expected, atol=1e-5)
+
+
+def test_both_replicas_answer_alike(cluster):
+    first, second = (replica.ask("POST", "/predict", ONE).json for replica in cluster.replicas)
+    assert first == second
+    replicas = {line["replica"] for line in cluster.access_log()}
+    for _ in range(20):
+        assert cluster.ask("POST", "/predict", ONE).json == first
+    replicas = {line["replica"] for line in cluster.access_log() if line["path"] == "/predict"}
+    assert replicas == {f"127.0.0.1:{replica.port}" for replica in cluster.replicas}
+
+
+def test_who_is_signed_in_at_one_is_signed_in_at_the_other_and_signed_out_at_both(cluster):
+    one, other = cluster.replicas
+    browser = Browser(one.ask)
+    assert browser.sign_in(PASSWORD).status == 303
+    assert [browser.get("/admin", replica.ask).status for replica in (one, other)] == [200, 200]
+    assert browser.post("/admin/sign-out", other.ask).status == 303
+    assert [browser.get("/admin", replica.ask).status for replica in (one, other)] == [303, 303]
+
+
+@pytest.mark.parametrize("promotions", [5, pytest.param(20, marks=pytest.mark.stress)])
+def test_promotions_under_load_reach_all_and_no_answer_fails_or_is_anothers(cluster, versions, promotions):
+    def all_answer(number):
+        answers = [replica.ask("POST", "/predict", ONE).json["version"] for replica in cluster.replicas]
+        return set(answers) == {f"v{number}"}
+
+    numbers, waits = list(versions), []
+    with Load(cluster, ONE, clients=3) as load:
+        for turn in range(promotions):
+            number = numbers[(turn + 1) % len(numbers)]
+            promoted = cluster.ask("POST", f"/admin/versions/{number}/promote", {"reason": "a test"}, SCRIPT)
+            assert promoted.status < 400, promoted.body
+            began = time.monotonic()
+            wait_until(lambda number=number: all_answer(number), CHANGE_SECONDS + 10)
+            waits.append(time.monotonic() - began)
+    promote(cluster.database, 1)
+    print(f"{len(load.sent)} readings; a promotion reached both replicas in {max(waits):.1f} s at most")
+    assert not load.failed
+    assert {sent.answer["version"] for sent in load.sent} == {f"v{number}" for number in versions}
+    assert_each_is_its_versions(load, versions)
+    assert max(waits) < CHANGE_SECONDS
+
+
+def test_killing_a_replica_loses_no_more_than_it_had_in_flight(cluster, versions):
+    """Asked again elsewhere is what had not begun to be answered, so of each worker one answer at most is lost."""
+    with Load(cluster, ONE, pause=0.001) as load:
+        load.wait_for(50)
+        for replica in cluster.replicas:
+            replica.kill()
+            load.wait_for(100)
+            replica.start()
+            wait_until(replica.is_ready)
+            load.wait_for(50)
+    print(f"{len(load.failed)} of {len(load.sent)} readings lost")
+    assert len(load.failed) <= len(cluster.replicas) * WEB_WORKERS
+    assert_each_is_its_versions(load, versions)
+
+
+def test_replicas_that_are_restarted_one_after_the_other_lose_nothing(cluster):
+    """The second ends while nginx still takes the first, back already, for one that fails."""
+    with Load(cluster, ONE, pause=0.001) as load:
+        load.wait_for(100)
+        for replica in cluster.replicas:
+            assert replica.stop() == 0
+            load.wait_for(100)
+            replica.start()
+            wait_until(replica.is_ready)
+        load.wait_for(100)
+    assert not load.failed
+
+
+def test_a_reload_brings_another_release_loses_nothing_and_is_refused_where_that_is_broken(cluster):
+    replica = cluster.replicas[1]
+    module = replica.program / "webapp" / "health.py"
+    release, before = module.read_text(), replica.web_workers()
+    with Load(cluster, ONE, pause=0.001) as load:
+        load.wait_for(100)
+        module.write_text("import nothing_of_this_name\n")
+        (code,) = reload(replica)
+        assert code != 0
+        assert replica.is_ready() and replica.web_workers() == before
+        module.write_text(release.replace('"status": "ok"', '"status": "another release"'))
+        assert reload(replica) == [0, 0]
+        wait_until(lambda: not replica.web_workers() & before and replica.is_ready())
+        assert replica.ask("GET", "/healthz").json == {"status": "another release"}
+        load.wait_for(100)
+    assert not load.failed
+
+
+def reload(replica) -> list[int]:
+    """Carries out the ExecReload= lines of the unit, as systemd does: until one fails. Their exit codes."""
+    unit = (DEPLOY / "systemd" / "inkling-web@.service").read_text()
+    codes = []
+    for line in re.findall("^ExecReload=(.+)$", unit, re.M):
+        program, *arguments = shlex.split(line.replace("$MAINPID", str(replica.process.pid)))
+        program = program.replace("/opt/inkling/.venv/bin", str(Path(sys.executable).parent))
+        done = subprocess.run([program, *arguments], cwd=replica.program, env=replica.environ, capture_output=True)
+        codes.append(done.returncode)
+        if done.returncode:
+            break
+    return codes

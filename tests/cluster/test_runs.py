@@ -1,0 +1,119 @@
+"""Retraining over two workers: one run at a time, done once, whatever happens to who does it."""
+
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from tests.cluster.cluster import SCRIPT, descendants
+from tests.servers import wait_until
+from webapp.database import Checkpoint, Run, Strength, Version
+from webapp.runs import LEASE_SECONDS
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+RUN_SECONDS = 240
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(cluster):
+    """What a run has made need not be measured too: that takes longer than the run."""
+    yield
+    for worker in cluster.workers:
+        for pid in descendants(worker.process.pid):
+            os.kill(pid, signal.SIGKILL)
+    with cluster.database.writing() as session:
+        session.execute(update(Strength).where(Strength.fraction < 1).values(error="not in this test"))
+
+
+def start(cluster, epochs: int, address="127.0.0.1"):
+    return cluster.ask("POST", "/admin/retrain", {"preset": "seed", "epochs": epochs}, SCRIPT, address)
+
+
+def row(cluster, number: int) -> Run:
+    with cluster.database.reading() as session:
+        return session.get(Run, number)
+
+
+def finished(cluster, number: int) -> Run:
+    """The run after its end, which made one version."""
+    wait_until(lambda: row(cluster, number).ended_at, RUN_SECONDS)
+    run = row(cluster, number)
+    assert (run.state, run.error) == ("finished", None)
+    with cluster.database.reading() as session:
+        assert list(session.scalars(select(Version.id).where(Version.run_id == number))) == [run.version_id]
+    assert [epoch["epoch"] for epoch in run.history] == list(range(run.epochs + 1))
+    return run
+
+
+def trainers(cluster, number: int) -> list:
+    """The workers that have a child process at this run."""
+    order = f"\0run\0{number}\0".encode()
+
+    def trains(pid: int) -> bool:
+        path = Path(f"/proc/{pid}/cmdline")
+        return path.exists() and order in path.read_bytes()
+
+    return [worker for worker in cluster.workers if any(map(trains, descendants(worker.process.pid)))]
+
+
+def test_fifty_starts_at_once_make_one_run_which_one_worker_does(cluster):
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda n: start(cluster, 1000, f"127.0.4.{n + 1}"), range(50)))
+    assert Counter(answer.status for answer in answers) == {202: 1, 409: 49}
+    (number,) = (answer.json["id"] for answer in answers if answer.status == 202)
+    wait_until(lambda: row(cluster, number).history)
+    assert len(trainers(cluster, number)) == 1
+    assert cluster.ask("POST", f"/admin/runs/{number}/cancel", {}, SCRIPT).status == 202
+    wait_until(lambda: row(cluster, number).state == "cancelled")
+    assert row(cluster, number).attempt == 1
+
+
+@pytest.mark.parametrize("wait", [False, pytest.param(True, marks=pytest.mark.stress)], ids=["expired", "waited for"])
+def test_a_worker_killed_with_its_trainer_is_followed_by_the_other_one(cluster, wait):
+    number = start(cluster, 5).json["id"]
+    wait_until(lambda: checkpoint(cluster, number))
+    (lost,) = trainers(cluster, number)
+    lost.kill()
+    killed_at = time.monotonic()
+    if not wait:
+        with cluster.database.writing() as session:
+            session.execute(update(Run).where(Run.id == number).values(lease_until=time.time() - 1))
+    wait_until(lambda: row(cluster, number).attempt == 2, LEASE_SECONDS + 15)
+    print(f"taken up by the other worker after {time.monotonic() - killed_at:.1f} s")
+    wait_until(lambda: trainers(cluster, number))
+    assert trainers(cluster, number) == [worker for worker in cluster.workers if worker is not lost]
+    run = finished(cluster, number)
+    assert (run.attempt, run.losses) == (2, 1)
+
+
+def checkpoint(cluster, number: int):
+    with cluster.database.reading() as session:
+        return session.get(Checkpoint, number)
+
+
+def test_a_run_is_not_lost_with_all_that_redis_held(cluster):
+    for worker in cluster.workers:
+        worker.stop()
+    number = start(cluster, 1).json["id"]
+    empty(cluster.redis)
+    assert row(cluster, number).state == "queued"
+    for worker in cluster.workers:
+        worker.start()
+    wait_until(lambda: row(cluster, number).state == "running")
+    empty(cluster.redis)
+    assert finished(cluster, number).attempt == 1
+
+
+def empty(redis) -> None:
+    with redis.connect() as client:
+        client.flushall()
+    redis.stop()
+    redis.start()
+    with redis.connect() as client:
+        client.flushall()

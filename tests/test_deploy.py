@@ -1,0 +1,109 @@
+"""What deploy/ holds is what the product needs, as far as it can be seen without systemd, a registry and a cluster.
+
+tests/cluster runs the nginx configuration, what the Containerfile copies and the units' commands.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model import mnist
+from tests.cluster.cluster import install
+from tests.servers import free_port, wait_until
+from webapp.settings import ROOT, Settings
+
+DEPLOY = ROOT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+PAGE = (DEPLOY / "README.md").read_text()
+
+
+def settings_named(text):
+    return set(re.findall(r"^#?([A-Z_]+)=", text, re.M))
+
+
+def test_the_environment_file_has_settings_that_there_are():
+    known = {variable for variable, *_ in Settings.table()}
+    named = settings_named((DEPLOY / "inkling.env.example").read_text())
+    assert {"DATABASE_URL", "HTTPS", "DATA_DIR"} <= named <= known
+    assert "PORT" not in named  # that of the unit's name would count for nothing
+
+
+def test_the_page_names_files_that_there_are():
+    for path in re.findall(r"\]\(([^)#:]+)\)", PAGE):
+        assert (DEPLOY / path).exists(), path
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`make ([a-z-]+)`", PAGE)) <= targets
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_understands_the_units(tmp_path):
+    """With this machine's paths, since systemd looks whether the programs are there."""
+
+    def here(text):
+        return text.replace("/opt/inkling/.venv/bin", str(Path(sys.executable).parent)).replace(
+            "/opt/inkling", str(ROOT)
+        )
+
+    for unit in UNITS:
+        (tmp_path / unit.name).write_text(here(unit.read_text()))
+        (tmp_path / f"{unit.name}.d").mkdir()
+        common = here((DEPLOY / "systemd" / "inkling-common.conf").read_text())
+        (tmp_path / f"{unit.name}.d" / "common.conf").write_text(common)
+    verify = ["systemd-analyze", "verify", "--man=no", *(tmp_path / unit.name for unit in UNITS)]
+    done = subprocess.run(verify, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    exposure = ["systemd-analyze", "security", "--offline=true", "--threshold=20"]  # in tenths; the worst is 100
+    for unit in UNITS:
+        done = subprocess.run([*exposure, tmp_path / unit.name], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_gunicorn_tells_systemd_when_it_serves(prepared, tmp_path):
+    """The unit of the web is of Type=notify: were nothing said, systemd would end it."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(path))
+        notified.settimeout(60)
+        environ = os.environ | {"DATA_DIR": str(prepared), "PORT": str(free_port()), "NOTIFY_SOCKET": str(path)}
+        command = [sys.executable, "-m", "gunicorn"]
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL) as process:
+            try:
+                wait_until(lambda: b"READY=1" in notified.recv(4096))
+            finally:
+                process.terminate()
+
+
+def test_the_image_has_all_that_its_commands_need(tmp_path):
+    """Its steps by hand, without the registry: what it copies, in an empty folder, started as a container starts it."""
+    image, port = tmp_path / "image", str(free_port())
+    install(image)
+    text = (DEPLOY / "Containerfile").read_text()
+    (check,) = re.findall(r'"(import urllib.+)"\]', text)
+    assert 'ENTRYPOINT ["./entrypoint.sh"]\nCMD ["gunicorn"]' in text
+    here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MNIST_DIR": str(mnist.default_folder())}
+    environ = here | {"DATA_DIR": str(tmp_path / "data"), "PORT": port}
+
+    def is_healthy():
+        asked = [sys.executable, "-c", check.replace("8000", port)]
+        return subprocess.run(asked, stderr=subprocess.DEVNULL).returncode == 0
+
+    def is_at_work():
+        return "the worker is ready" in log.read_text()
+
+    assert not is_healthy()
+    log = tmp_path / "log"
+    for command, ready in (["gunicorn"], is_healthy), (["python", "-m", "webapp", "worker"], is_at_work):
+        with log.open("ab") as file:
+            run = subprocess.Popen(["./entrypoint.sh", *command], cwd=image, env=environ, stdout=file, stderr=file)
+        try:
+            wait_until(lambda run=run, ready=ready: run.poll() is not None or ready())
+            assert run.poll() is None, log.read_text()
+        finally:
+            run.terminate()
+            run.wait()
