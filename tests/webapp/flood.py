@@ -7,6 +7,7 @@ keeps the measuring of others out of this one's way.
 
 import errno
 import json
+import resource
 import selectors
 import socket
 import sys
@@ -72,6 +73,8 @@ class Flood:
 
 
 def main(port: str, rate: str, seconds: str) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     flood = Flood(int(port), sys.stdin.buffer.read())
     flood.run(float(rate), float(seconds))
     json.dump({"seconds": flood.seconds, "refusal": flood.refusal}, sys.stdout)
