@@ -46,7 +46,8 @@ def description(cookie: str) -> dict[str, Any]:
             "title": "Inkling",
             "version": "1",
             "description": "Reads drawn digits, learns from its users' corrections, retrains by request. A refusal is "
-            '`{"error": {"code": "...", "message": "..."}}`: a code for programs and a sentence for people.',
+            '`{"error": {"code": "...", "message": "..."}}`: a code for programs and a sentence for people. '
+            "What is no well-formed HTTP request has one too, of status 400, 414, 417, 431 or 501.",
         },
         "paths": _reading() | _feedback() | _gallery() | _runs() | _versions() | _review() | _watching(),
         "components": {"schemas": _schemas(), "securitySchemes": _doors(cookie)},
@@ -111,12 +112,18 @@ DOOR_TO_WRITE: Errors = DOOR | {400: ("csrf",)}
 NOT_FOUND: Errors = {404: ("not_found",)}
 DATABASE: Errors = {503: ("database",)}
 MODEL: Errors = {503: ("no_version", "database")}
+OVERLOADED: Errors = {503: ("overloaded",)}
 
 BEARER_OR_SESSION = [{"token": []}, {"session": []}]
 
 
 def _operation(name: str, summary: str, answers: dict[int, Schema], *errors: Errors, **more: Any) -> Schema:
     """What one method of one address does; `more` goes into the operation as it stands."""
+    return _probe(name, summary, answers, *errors, OVERLOADED, **more)
+
+
+def _probe(name: str, summary: str, answers: dict[int, Schema], *errors: Errors, **more: Any) -> Schema:
+    """The same of an address that is answered however busy the server is."""
     found = {str(status): answer for status, answer in answers.items()} | _refusals(*errors)
     return {"operationId": name, "summary": summary, "responses": dict(sorted(found.items())), **more}
 
@@ -145,9 +152,9 @@ def _refusals(*errors: Errors) -> dict[str, Schema]:
 def _refusal(status: int, codes: list[str]) -> Schema:
     this = {"properties": {"error": {"properties": {"code": _one_of(codes)}}}}
     answer = _answer(f"{HTTPStatus(status).phrase}: {', '.join(codes)}.", {"allOf": [_of("Error"), this]})
-    headers = {401: "WWW-Authenticate", 429: "Retry-After"}
+    headers = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
     if status in headers:
-        answer["headers"] = {headers[status]: {"required": True, "schema": TEXT}}
+        answer["headers"] = {headers[status]: {"required": status != 503, "schema": TEXT}}
     return answer
 
 
@@ -160,7 +167,8 @@ def _takes(schema: Schema, *, form: Schema | None = None, required: bool = True,
 
 
 def _in_path(name: str, schema: Schema) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    shown = {"example": 1} if schema is ROW else {}
+    return {"name": name, "in": "path", "required": True, "schema": schema, **shown}
 
 
 def _in_query(name: str, schema: Schema, description: str) -> Schema:
@@ -409,12 +417,22 @@ def _watching() -> dict[str, Schema]:
         {"status": _one_of(("ok", "not ready")), "checks": _object({"database": TEXT, "model": TEXT})}
     )
     return {
-        "/healthz": {"get": _operation("alive", "Is the process alive?", {200: _answer("It is.", alive)})},
+        "/healthz": {"get": _probe("alive", "Is the process alive?", {200: _answer("It is.", alive)})},
         "/readyz": {
-            "get": _operation(
+            "get": _probe(
                 "ready",
                 "Do database and model answer?",
                 {200: _answer("They do.", ready), 503: _answer("They do not, and why.", ready)},
+            )
+        },
+        "/metrics": {
+            "get": _probe(
+                "metrics",
+                "What is counted, for Prometheus",
+                {200: _answer("Prometheus' text, or OpenMetrics where that is asked for.", TEXT, "text/plain")},
+                DOOR,
+                description="A process of the same machine needs no token.",
+                security=[*BEARER_OR_SESSION, {}],
             )
         },
         "/openapi.json": {

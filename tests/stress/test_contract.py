@@ -12,7 +12,9 @@ from schemathesis.transport.serialization import Binary
 from sqlalchemy import select
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from model.presets import Config
 from tests.conftest import TOKEN
+from tests.stress.forms import forms
 from tests.webapp.asking import data_url, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
 from webapp import corrections, exchange
@@ -32,11 +34,12 @@ CONFIG = {
 
 @pytest.fixture
 def busy_app(app, settings, database, monkeypatch):
-    """An application with some corrections, which takes any number more."""
+    """An application with some corrections, which takes any number more, and with a run that waits."""
     for name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
         monkeypatch.setattr(corrections, name, 10**9)
     for image, label in digits(5):
         add_correction(settings, database, image, label)
+    services(app).jobs.start(Config("seed", 1), "a test")
     services(app).live.recognizer().warm()
     return app
 
@@ -52,9 +55,7 @@ def pictures_and_files(busy_app, database):
     schemathesis.openapi.format("binary", st.sampled_from(files).map(Binary))
 
 
-@pytest.mark.parametrize(
-    "examples", [4, pytest.param(300, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])], ids=["short", "long"]
-)
+@forms("examples", 4, 300)
 def test_schemathesis_finds_nothing(busy_app, pictures_and_files, examples):
     config = SchemathesisConfig.from_dict(
         CONFIG | {"seed": 1, "generation": {"deterministic": True, "max-examples": examples}}
@@ -76,7 +77,8 @@ def test_schemathesis_finds_nothing(busy_app, pictures_and_files, examples):
                     print(f"\r{event.phase}: {asked:,} requests, {len(failures)} findings", end="", flush=True)
     assert not failures, "\n\n".join(dict.fromkeys(failures))
     assert asked > 500
-    assert succeeded == operations, "some were never answered with success"
+    # A receipt's secret is found by luck alone.
+    assert succeeded >= {name for name in operations if "{secret}" not in name}, "some were never answered with success"
 
 
 @contextmanager

@@ -18,11 +18,11 @@ from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import pytest
 from sqlalchemy import select, text
 
 from model import mnist
 from tests.conftest import TOKEN
+from tests.stress.forms import forms
 from tests.stress.whole import ROUND
 from tests.webapp.administrator import SCRIPT
 from tests.webapp.asking import data_url
@@ -38,9 +38,7 @@ START_SECONDS = 60
 ROUND_SECONDS = 1.0
 
 
-@pytest.mark.parametrize(
-    "rounds", [3, pytest.param(200, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])], ids=["short", "long"]
-)
+@forms("rounds", 3, 200)
 def test_what_was_acknowledged_outlives_the_death_of_everything(settings, database, rounds, tmp_path):
     add_version(database, turned(1))
     chance, acknowledged = random.Random(rounds), Acknowledged()

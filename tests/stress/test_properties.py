@@ -14,6 +14,7 @@ from sqlalchemy import delete, select
 
 from model.picture import BOX, PictureError, digit_image, open_picture
 from tests.conftest import TOKEN
+from tests.stress.forms import forms
 from tests.stress.mutation import Blow
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.asking import INTERNALS
@@ -24,13 +25,6 @@ from webapp.services import services
 from webapp.settings import Settings, SettingsError
 
 SIDE = 120
-
-
-def lengths(short: int, long: int):
-    """A test that is done with so many examples, and in make stress with so many more."""
-    return pytest.mark.parametrize(
-        "count", [short, pytest.param(long, marks=[pytest.mark.stress, pytest.mark.timeout(1800)])]
-    )
 
 
 def holds(check, count: int, **given_what) -> None:
@@ -66,7 +60,7 @@ def assert_digit_image(image) -> None:
     assert BOX - 2 <= max(size) <= BOX
 
 
-@lengths(60, 20_000)
+@forms("count", 60, 20_000)
 def test_whatever_is_drawn_in_whatever_colours_gives_a_digit_image(count):
     def check(strokes, pen, paper, ink):
         image = digit_image(drawn(strokes, pen, paper, ink))
@@ -81,7 +75,7 @@ def test_whatever_is_drawn_in_whatever_colours_gives_a_digit_image(count):
     holds(check, count, strokes=STROKES, pen=PEN, paper=COLOUR, ink=COLOUR)
 
 
-@lengths(25, 10_000)
+@forms("count", 25, 10_000)
 def test_where_it_is_drawn_and_which_of_both_is_darker_does_not_matter(count):
     def check(strokes, pen, at):
         plain = drawn(strokes, pen, "white", "black", 2 * SIDE)
@@ -93,7 +87,7 @@ def test_where_it_is_drawn_and_which_of_both_is_darker_does_not_matter(count):
     holds(check, count, strokes=STROKES, pen=PEN, at=st.tuples(inside, inside))
 
 
-@lengths(80, 20_000)
+@forms("count", 80, 20_000)
 def test_pixels_of_any_mode_and_size_give_a_digit_image_or_none(count):
     def check(mode, size, data):
         pixels = data.draw(st.binary(min_size=1, max_size=400))
@@ -116,7 +110,7 @@ def test_pixels_of_any_mode_and_size_give_a_digit_image_or_none(count):
 # Settings
 
 
-@lengths(100, 20_000)
+@forms("count", 100, 20_000)
 def test_any_environment_gives_settings_or_says_what_is_wrong(tmp_path, count):
     odd = st.text(max_size=20) | st.integers().map(str) | st.sampled_from(
         ["sqlite:///x.db", "postgresql://h/d", "sqlite://", "mysql://x", "redis://h/0", "://", "1", "0", "127.0.0.1"]
@@ -167,7 +161,7 @@ def assert_never_fails(answer, json_too=True) -> None:
         assert set(answer.get_json()["error"]) >= {"code", "message"}
 
 
-@lengths(150, 30_000)
+@forms("count", 150, 30_000)
 def test_no_body_makes_any_address_fail(client, count):
     def check(address, body, content_type):
         assert_never_fails(client.post(address, data=body.encode(errors="surrogatepass"),
@@ -188,7 +182,7 @@ VIEWS = ["/gallery", "/gallery/7", "/gallery/progress", "/gallery/sprite/1-01234
          "/admin/corrections/export.npz", "/admin/corrections/1/picture.png"]  # fmt: skip
 
 
-@lengths(120, 20_000)
+@forms("count", 120, 20_000)
 def test_no_parameters_make_a_page_fail(client, count):
     def check(address, parameters, headers):
         answer = client.get(address, query_string=parameters, headers=SCRIPT | headers)
@@ -222,7 +216,7 @@ def corrections(rows) -> list[Correction]:
     ]  # fmt: skip
 
 
-@lengths(25, 3_000)
+@forms("count", 25, 3_000)
 @pytest.mark.parametrize("pack", [exchange.as_npz, exchange.as_pngs])
 def test_what_goes_out_comes_in_as_it_was(app, settings, pack, count):
     found = services(app)
@@ -255,7 +249,7 @@ def sound_archives() -> tuple[bytes, ...]:
     return exchange.as_npz(rows), exchange.as_pngs(rows)
 
 
-@lengths(150, 100_000)
+@forms("count", 150, 100_000)
 def test_a_damaged_archive_is_read_or_refused(count):
     def check(archive, chance):
         data = bytearray(sound_archives()[archive])

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, event, func, select
 
+from tests.stress.forms import forms
 from tests.webapp.corrected import add_correction, digits
 from webapp import decisions
 from webapp.corrections import Corrections
@@ -139,11 +139,7 @@ class ReviewMachine(RuleBasedStateMachine):
         assert reviews == sum(map(len, self.model.batches.values()))
 
 
-@pytest.mark.parametrize(
-    ("count", "steps"),
-    [(10, 25), pytest.param(1500, 60, marks=[pytest.mark.stress, pytest.mark.timeout(3600)])],
-    ids=["short", "long"],
-)
+@forms("count, steps", (10, 25), (1500, 60))
 def test_the_review_does_what_its_model_says(settings, database, count, steps):
     # What is kept is what this is about; waiting for the disk at each step would only take long.
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import pytest
 from sqlalchemy import func, select, text
 
 from tests.conftest import TOKEN
+from tests.stress.forms import forms
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.asking import ONE, data_url
 from tests.webapp.corrected import digits
@@ -35,12 +35,7 @@ PAUSE_SECONDS = 0.02  # between the predictions of one client
 MOST_RUN_SECONDS = 60
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [12, pytest.param(LONG_SECONDS, marks=pytest.mark.stress)],
-    ids=["short", "long"],
-)
-@pytest.mark.timeout(2 * LONG_SECONDS)
+@forms("seconds", 12, LONG_SECONDS)
 def test_everything_at_once_makes_no_error_and_nothing_grows(settings, database, tmp_path, seconds):
     add_version(database, turned(1))
     temporary = tmp_path / "temporary"
