@@ -16,6 +16,8 @@ from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup import set_up
 
+ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
 TOKEN = "a-token-for-scripts"
 
@@ -29,7 +31,9 @@ def prepared(tmp_path_factory):
 
 
 def pytest_generate_tests(metafunc):
-    if "settings" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+    chosen = any("settings" in mark.args for mark in metafunc.definition.iter_markers("parametrize"))
+    both = metafunc.definition.get_closest_marker("both_databases")
+    if both and "settings" in metafunc.fixturenames and not chosen:
         metafunc.parametrize("settings", ["sqlite", "postgresql"], indirect=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    URL,
     BigInteger,
     Double,
     ForeignKey,
@@ -33,15 +34,9 @@ from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS = 5
 CONNECT_SECONDS = 2
-# No request waits for ever: neither for a server that is gone (milliseconds without an acknowledgement), nor for a
-# statement, nor for a lock. And who holds one and stops, or vanishes with its machine, is thrown out before a run's
-# lease ends.
-POSTGRESQL = {
-    "connect_timeout": str(CONNECT_SECONDS),
-    "tcp_user_timeout": "3000",
-    "options": f"-c statement_timeout=10s -c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout=15s"
-    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2",
-}
+REQUEST_SECONDS = 10  # gunicorn ends a worker whose request takes 15
+WORK_SECONDS = 600
+IDLE_SECONDS = 15  # less than a run's lease
 MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the same database
 ACTIVE = ("queued", "running")
 REVIEW_STATES = ("received", "approved", "refused")
@@ -263,9 +258,12 @@ class SignInAttempt(Base):
 
 
 class Database:
-    """One engine per process. `reading()` and `writing()` give a session whose transaction ends with the block."""
+    """One engine per process. `reading()` and `writing()` give a session whose transaction ends with the block.
 
-    def __init__(self, url: str):
+    On PostgreSQL a statement may take `statement_seconds`.
+    """
+
+    def __init__(self, url: str, statement_seconds: int = REQUEST_SECONDS):
         if url.startswith("sqlite"):
             # Opened anew each time: a connection that is kept goes on with a file that was moved away or replaced.
             self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True, json_serializer=_as_json)
@@ -273,9 +271,8 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            address = make_url(url)
             self.engine = create_engine(
-                address.set(query=POSTGRESQL | dict(address.query)),
+                _with_limits(make_url(url), statement_seconds),
                 isolation_level="READ COMMITTED",  # what the locks and conditional updates of this package count on
                 pool_pre_ping=True,  # after the server was away, its old connections are worth nothing
                 pool_size=2,
@@ -359,20 +356,43 @@ def champion_id(session: Session) -> int | None:
     return session.scalar(select(Promotion.version_id).order_by(Promotion.id.desc()).limit(1))
 
 
+def _with_limits(url: URL, statement_seconds: int) -> URL:
+    """PostgreSQL's address with what keeps everybody from waiting for ever; what it says itself of that stands.
+
+    Neither for a server that is gone, nor for a statement, nor for a lock. And who holds one and stops, or vanishes
+    with its machine, is thrown out.
+    """
+    limits = {
+        "statement_timeout": f"{statement_seconds}s",
+        "lock_timeout": f"{BUSY_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "2",
+    }
+    ours = {
+        "connect_timeout": str(CONNECT_SECONDS),
+        "tcp_user_timeout": "3000",  # milliseconds without an acknowledgement
+        "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+    }
+    return url.set(query=ours | dict(url.query))
+
+
 def _as_json(value: Any) -> str:
     """JSON, which knows no NaN and no infinity: null stands for them."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value))
+        return json.dumps(finite(value))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None in place of what JSON does not know: NaN and infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

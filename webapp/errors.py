@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import HTTPException
 
 from model.mnist import MnistMissing
@@ -50,7 +51,8 @@ def register(app: Flask) -> None:
     for kind, status, code in STATUS:
         app.register_error_handler(kind, _handler(status, code))
     app.register_error_handler(BadRequest, lambda error: answer(error.status, error.code, str(error)))
-    app.register_error_handler(DatabaseError, _database_failed)
+    for kind in (DatabaseError, InterfaceError, NoConnection):
+        app.register_error_handler(kind, _database_failed)
     app.register_error_handler(IntegrityError, _unexpected)  # a fault of ours, and not the database's
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
@@ -103,8 +105,8 @@ def _handler(status: int, code: str):
     return handle
 
 
-def _database_failed(error: DatabaseError) -> Response:
-    log.error("the database does not answer: %s", error.orig)
+def _database_failed(error: SQLAlchemyError) -> Response:
+    log.error("the database does not answer: %s", getattr(error, "orig", error))
     return answer(503, "database", "The database does not answer. Please try again in a moment.")
 
 

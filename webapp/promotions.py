@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from webapp.database import Promotion, champion_id
+from webapp.database import Promotion, alone, champion_id
 
 
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
-    """Puts a version into service within the session's transaction; False, and nothing written, where it is already."""
+    """Puts a version into service within the session's transaction; False, and nothing written, where it is already.
+
+    Until that ends nobody else can, so that each promotion follows upon the one before it.
+    """
+    alone(session, Promotion)
     champion = champion_id(session)
     if champion == version_id:
         return False

@@ -26,10 +26,12 @@ from webapp.database import (
     Correction,
     Database,
     Predictions,
+    Promotion,
     Run,
     RunCorrection,
     Strength,
     Version,
+    alone,
     champion_id,
 )
 from webapp.promotions import record_promotion
@@ -62,19 +64,19 @@ def start(database: Database, config: Config, by: str, corrections: bool) -> Run
     run = Run(state="queued", requested_by=by, corrections=corrections, **asdict(config))
     try:
         with database.writing() as session:
-            session.add(run)
-    except IntegrityError:
-        with database.reading() as session:
             active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
-        if active is None:  # it ended in between
-            return start(database, config, by, corrections)
-        raise RunActive(active) from None
+            if active is not None:
+                raise RunActive(active)
+            session.add(run)
+    except IntegrityError:  # somebody else was first at the same moment
+        return start(database, config, by, corrections)
     return run
 
 
 def cancel(database: Database, run_id: int) -> None:
     """Ends a queued run at once, a running one as soon as its trainer sees the wish; an ended one stays."""
     with database.writing() as session:
+        session.execute(select(Run.id).where(Run.id == run_id).with_for_update())  # or it begins in between
         running = Run.id == run_id, Run.state == "running"
         session.execute(update(Run).where(*running).values(cancel_requested=True))
         _end(session, (Run.id == run_id, Run.state == "queued"), "cancelled", cancel_requested=True)
@@ -156,6 +158,7 @@ def _counted(session: Session, found: Select) -> tuple[int, int]:
 
 
 def _choose(session: Session, run: Run) -> None:
+    alone(session, Correction)  # or one is deleted in between
     preset = PRESETS.get(run.preset)  # none where a release has it no more: the trainer says so
     if preset and preset.fine_tunes:
         run.parent_id = champion_id(session)
@@ -228,6 +231,7 @@ class Hold:
         one transaction: there is never a finished run without its version, nor a promotion without its evidence.
         """
         with self.database.writing() as session:
+            alone(session, Promotion)
             champion = champion_id(session)
             if champion != (comparison.champion_id if comparison else None):
                 raise ChampionChanged
@@ -238,6 +242,7 @@ class Hold:
             session.add(Strength(version_id=version.id))
             if comparison is not None:
                 comparison.version_id = version.id
+                alone(session, Correction)
                 mine = select(RunCorrection.correction_id).where(RunCorrection.run_id == self.run_id)
                 # without those that were deleted while it was measured
                 comparison.evidence = showing(comparison.evidence, set(session.scalars(mine)).__contains__)

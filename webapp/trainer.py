@@ -31,7 +31,7 @@ from model.presets import PRESETS, Config
 from model.processes import LOST, GroupLost, leads
 from webapp import runs
 from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
-from webapp.database import Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
+from webapp.database import WORK_SECONDS, Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
 from webapp.logs import set_up_logging
 from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.settings import Settings
@@ -267,7 +267,7 @@ def main(arguments: list[str]) -> None:
     what, *numbers = arguments[0], *map(int, arguments[1:])
     set_up_logging(**dict(zip(("run", "attempt") if what == "run" else ("version",), numbers, strict=False)))
     settings = Settings.read()
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, WORK_SECONDS)
     if not leads():
         _help(settings, Hold(database, *numbers))
         return

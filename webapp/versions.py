@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from model.weights import WeightsError
 from webapp import curves, evidence
 from webapp.admin import BIGGEST_ROW_ID, csrf, fields, requester, turned_away
-from webapp.database import Comparison, Promotion, Strength, Version, champion_id
+from webapp.database import Comparison, Promotion, Strength, Version, alone, champion_id
 from webapp.errors import BadRequest, wants_page
 from webapp.promotions import record_promotion
 from webapp.services import services
@@ -121,6 +121,7 @@ def roll_back(version_id: int) -> Response:
             raise BadRequest(409, "never_in_service", reason)
     _try_out(found)
     with services().database.writing() as db:
+        alone(db, Promotion)
         record_promotion(db, version_id, by, f"rolled back from v{champion_id(db)}")
     log.info("rolled back to %s by %s", found.name, by)
     return _in_service(found)

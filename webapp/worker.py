@@ -13,10 +13,10 @@ import redis
 from huey.consumer import Consumer
 from sqlalchemy.exc import SQLAlchemyError
 
+from webapp.database import WORK_SECONDS, Database
 from webapp.installation import wait_for_secret_key
 from webapp.jobs import TAKE_UP_SECONDS, Jobs
 from webapp.logs import set_up_logging
-from webapp.services import Services
 from webapp.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ class Outage(logging.Filter):
 def main(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, then ends the child processes in order."""
     set_up_logging()
-    jobs = Services.open(wait_for_secret_key(settings, log.warning)).jobs
+    settings = wait_for_secret_key(settings, log.warning)
+    jobs = Jobs(Database(settings.database_url, WORK_SECONDS), settings)
     outage = Outage()
     for part in ("Worker", "Scheduler"):
         logging.getLogger(f"huey.consumer.{part}").addFilter(outage)

@@ -132,6 +132,7 @@ def test_a_run_has_the_presets_own_values_where_none_are_given(client, body):
     assert (run["preset"], run["epochs"], run["seed"]) == ("standard", PRESETS["standard"].epochs, 0)
 
 
+@pytest.mark.both_databases
 def test_there_is_one_run_at_a_time(app, client):
     client.post("/admin/retrain", json={}, headers=SCRIPT)
     for body in ({"json": {"preset": "seed"}}, {"data": {"preset": "seed"}}):

@@ -11,10 +11,13 @@ from PIL import Image, ImageFilter
 from sqlalchemy import func, select, update
 
 from model import picture as road
+from tests.conftest import ON_SQLITE
 from tests.webapp.corrected import answer, digits
 from webapp import corrections as limits
 from webapp.corrections import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
 from webapp.database import NO_DIGIT, Comparison, Correction, Review, Run, RunCorrection
+
+pytestmark = pytest.mark.both_databases
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
 DIGITS = digits(60)
@@ -75,6 +78,7 @@ def test_what_was_sent_is_kept_and_found_by_its_receipt_alone(add, corrections, 
         assert corrections.by_receipt(wrong) is None
 
 
+@ON_SQLITE
 def test_neither_the_address_nor_the_secret_stands_in_the_database(add, settings):
     kept = add()
     stored = (settings.data_dir / "inkling.db").read_bytes()
@@ -310,6 +314,7 @@ def pieces(data):
     return {data[place : place + 16] for place in range(0, len(data) - 16, 16)}
 
 
+@ON_SQLITE
 def test_what_is_deleted_is_in_no_file_any_more(add, corrections, database, settings):
     sent = [noise(number) for number in range(30)]
     kept = [add(image, 3, picture=picture) for picture, image in sent]

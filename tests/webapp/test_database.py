@@ -161,15 +161,6 @@ def test_connections_wait_for_a_lock_and_keep_what_is_committed(database):
 PRAGMAS = {"busy_timeout": 5000, "synchronous": 2, "foreign_keys": 1}
 
 
-def test_processes_that_read_and_write_lose_nothing(database, tmp_path):
-    """With a plain BEGIN, who reads and then writes fails at once when another wrote in between."""
-    with database.writing() as session:
-        session.add(run())
-    assert together.in_processes(together.count_up, 4, tmp_path) == [250] * 4
-    with database.reading() as session:
-        assert session.scalars(select(Run.seed)).one() == 1000
-
-
 def test_a_block_that_fails_writes_nothing(database):
     with pytest.raises(ZeroDivisionError), database.writing() as session:
         session.add(run())

@@ -1,6 +1,7 @@
 """The administrator's password, sessions and attempts."""
 
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,8 @@ from webapp.door import (
     WrongPassword,
 )
 from webapp.services import services
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -160,6 +163,19 @@ def test_an_address_has_five_attempts_in_the_window(door, clock):
     assert door.sign_in(PASSWORD, "there")
     clock.now += caught.value.retry_after + 1
     assert door.sign_in(PASSWORD, "here")
+
+
+def test_attempts_at_once_are_no_more_than_one_after_the_other(door):
+    def attempt(_):
+        try:
+            door.sign_in("wrong", "here")
+        except (WrongPassword, TooManyAttempts) as error:
+            return type(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(attempt, range(20)))
+    assert found.count(WrongPassword) == ATTEMPTS_PER_ADDRESS
+    assert found.count(TooManyAttempts) == 20 - ATTEMPTS_PER_ADDRESS
 
 
 def test_refused_attempts_do_not_make_it_longer(door, clock):

@@ -90,6 +90,7 @@ def test_of_many_pictures_it_is_said_how_many(admin, database, challenger):
     )
 
 
+@pytest.mark.both_databases
 def test_a_held_out_drawing_that_was_deleted_is_gone_from_the_page(admin, database, challenger):
     kept, gone = correct(database), correct(database, receipt_sha256="other")
     compared_by(database, challenger, [kept, gone])

@@ -182,6 +182,7 @@ def test_out_in_and_out_again_is_the_same(export, send, approved, database, kind
     assert digits_in(after) == digits_in(before)
 
 
+@pytest.mark.both_databases
 def test_imported_ones_wait_for_review(send, database, client, app):
     assert send(GOOD).get_json() == {"added": 3, "known": 0}
     rows = rows_of(database)
@@ -228,6 +229,7 @@ def test_an_image_that_is_there_with_another_label_stays_in_its_part(send, datab
     assert parts[images[0].tobytes()] == {held_out} and len(rows_of(database)) == 3
 
 
+@pytest.mark.both_databases
 def test_sources_given_stay_together_and_some_are_held_out(send, database):
     images = np.stack([image for image, _ in digits(30)])
     labels = np.array([label for _, label in digits(30)])

@@ -289,6 +289,7 @@ def test_too_many_from_one_address_are_told_when_to_come_again(app, client, monk
     assert count(app) == 3
 
 
+@pytest.mark.both_databases
 def test_parallel_requests_exceed_no_limit(app, client, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 4)
     services(app).live.recognizer().warm()

@@ -80,6 +80,7 @@ def test_a_bad_challenger_is_kept_and_waits_and_the_champion_goes_on_answering(d
     assert live.recognizer().recognize(drawn()).top[0][0] == 1
 
 
+@pytest.mark.both_databases
 def test_a_good_challenger_takes_the_champions_place_and_the_list_says_why(database, make):
     worse = add_version(database, nines_read_less(3.0))
     promote(database, worse)

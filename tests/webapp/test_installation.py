@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, text
 
-from tests.conftest import own_database, settings_in
+from tests.conftest import ON_POSTGRESQL, own_database, settings_in
 from tests.servers import wait_until
 from tests.webapp import together
 from tests.webapp.asking import ONE
@@ -73,7 +73,7 @@ def test_who_waits_for_the_database_says_why_once(monkeypatch, empty, tmp_path):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 def test_the_web_starts_without_postgresql_and_goes_on_without_it(settings, postgresql, tmp_path):
     """Pages say so at once, readings go on from memory, and nobody has to help it up again."""
     (tmp_path / "web").mkdir()

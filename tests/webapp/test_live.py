@@ -8,10 +8,13 @@ from sqlalchemy import delete
 
 from model.recognizer import SHIPPED
 from model.weights import WeightsError
+from tests.conftest import ON_SQLITE
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
 from webapp.database import Promotion, Version
 from webapp.live import Live, NoChampion
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -158,6 +161,7 @@ def test_the_follower_survives_whatever_goes_wrong(database, quick, caplog):
     assert "a surprise" in caplog.text
 
 
+@ON_SQLITE
 def test_the_follower_survives_a_database_that_is_away(database, quick, caplog, settings):
     path = settings.data_dir / "inkling.db"
     data = path.read_bytes()

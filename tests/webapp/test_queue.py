@@ -12,6 +12,7 @@ from huey import PostgresHuey, RedisHuey, SqliteHuey
 
 from model.presets import Config
 from tests import servers
+from tests.conftest import ON_POSTGRESQL
 from tests.servers import wait_until
 from webapp.database import Run
 from webapp.services import Services
@@ -116,7 +117,7 @@ def test_runs_go_on_without_redis_and_when_it_is_back(settings):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 def test_a_worker_outlives_an_outage_of_postgresql(settings, postgresql):
     with opened(settings) as services, working(settings) as log:
         await_end(services, services.jobs.start(CONFIG, "test"))

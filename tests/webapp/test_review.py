@@ -112,6 +112,7 @@ def test_a_browser_needs_its_csrf_token(admin, add, database, path):
 # The queue
 
 
+@pytest.mark.both_databases
 def test_the_most_suspicious_come_first_and_those_not_judged_yet_last(script, add, database):
     numbers = add(4)
     suspect(database, dict(zip(numbers, (0.2, None, 0.9, 0.5), strict=True)))
@@ -155,6 +156,7 @@ def test_the_page_says_what_was_meant_and_what_speaks_against_it(admin, add, dat
     assert f'id="c{number}"' in page.text and "Waiting" in words
 
 
+@pytest.mark.both_databases
 def test_twins_are_folded_into_their_first(script, admin, add):
     addresses = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
     first, *twins = [add(address=address)[0] for address in addresses]
@@ -275,6 +277,7 @@ def test_a_decision_that_cannot_be(client, add, database, wish, code):
     assert stored(database, number)[0] == "received"
 
 
+@pytest.mark.both_databases
 def test_many_at_once(script, add, database):
     numbers = add(6)
     assert script(DECIDE, {"ids": numbers[:4], "action": "approve"})["decided"] == numbers[:4]
@@ -290,6 +293,7 @@ def test_a_used_one_can_be_refused_later_and_a_refused_one_approved(script, add,
     assert stored(database, number) == ("approved", 1, None)
 
 
+@pytest.mark.both_databases
 def test_twins_share_the_decision_and_its_undoing(script, add, database):
     first, twin = add(address="192.0.2.1") + add(address="192.0.2.2")
     answer = script(DECIDE, {"ids": [first], "action": "relabel", "label": 1})
@@ -304,6 +308,7 @@ def test_twins_share_the_decision_and_its_undoing(script, add, database):
     assert {stored(database, number)[0] for number in (first, twin, late)} == {"approved"}
 
 
+@pytest.mark.both_databases
 def test_what_was_deleted_meanwhile_is_said_and_does_no_harm(app, script, add, database):
     numbers = add(3)
     services(app).corrections.delete(numbers[1])
@@ -324,6 +329,7 @@ def test_another_meaning_that_came_after_the_look_is_not_decided_about_unseen(ap
         assert set(session.scalars(select(Correction.state))) == {"received"}
 
 
+@pytest.mark.both_databases
 def test_what_another_administrator_decided_meanwhile_is_left_alone(script, add, database):
     numbers = add(2)
     script(DECIDE, {"ids": [numbers[0]], "action": "refuse", "reason": "A face.", "state": "received"})
@@ -342,6 +348,7 @@ def test_the_same_decision_twice_is_one(script, add, database):
         assert len(session.scalars(select(Review)).all()) == 1
 
 
+@pytest.mark.both_databases
 def test_two_decisions_at_the_same_moment_are_taken_one_after_the_other(app, add, database):
     numbers = add(4)
 
@@ -359,6 +366,7 @@ def test_two_decisions_at_the_same_moment_are_taken_one_after_the_other(app, add
 # Undoing
 
 
+@pytest.mark.both_databases
 def test_undo_goes_back_decision_by_decision(client, script, add, database):
     one, two = add(2)
     before = stored(database, one), stored(database, two)
@@ -402,6 +410,7 @@ def test_a_batch_that_cannot_be(client, batch):
     assert_error(client.post(UNDO, json={"batch": batch}, headers=SCRIPT), 400, "bad_decision")
 
 
+@pytest.mark.both_databases
 def test_what_was_deleted_cannot_be_brought_back(app, client, script, add, database):
     one, two = add(2)
     script(DECIDE, {"ids": [one, two], "action": "approve"})

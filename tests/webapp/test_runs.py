@@ -22,6 +22,8 @@ from webapp.database import (
 from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.trainer import chosen_corrections
 
+pytestmark = pytest.mark.both_databases
+
 CONFIG = Config("seed", 1)
 
 

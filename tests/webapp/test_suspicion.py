@@ -48,6 +48,7 @@ def test_a_wrong_label_is_more_suspicious_than_a_right_one(settings, database):
     assert right.doubt["neighbours"][str(digit)] >= 8
 
 
+@pytest.mark.both_databases
 def test_only_what_waits_unjudged_is_judged(settings, database):
     numbers = [add_correction(settings, database, image, label) for image, label in digits(4)]
     with database.writing() as session:

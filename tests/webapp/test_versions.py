@@ -51,6 +51,7 @@ def answering(client):
 # Promoting by hand
 
 
+@pytest.mark.both_databases
 def test_a_version_is_promoted_by_hand_with_a_reason(app, admin, database, challenger):
     form = {"csrf_token": csrf_token(admin), "reason": "  reads\r\nour  ones "}
     path = f"/admin/versions/{challenger}/promote"
@@ -104,6 +105,7 @@ def test_damaged_weights_stay_out_and_the_champion_goes_on_answering(client, dat
 # Rolling back
 
 
+@pytest.mark.both_databases
 def test_rolling_back_takes_one_click(admin, database, challenger):
     promote(database, challenger)
     form = {"csrf_token": csrf_token(admin)}
@@ -139,6 +141,7 @@ def test_a_damaged_champion_is_rolled_back_from(client, database):
 # The list
 
 
+@pytest.mark.both_databases
 def test_administrators_at_once_leave_a_list_without_gaps(app, database):
     numbers = [1, *(add_version(database, turned(by)) for by in (1, 2, 3))]
     ready = threading.Barrier(len(numbers))
@@ -159,6 +162,7 @@ def test_administrators_at_once_leave_a_list_without_gaps(app, database):
     assert all(one[0] != one[1] for one in found)
 
 
+@pytest.mark.both_databases
 def test_the_list_of_promotions_is_read_page_by_page(admin, database, challenger):
     for number in (challenger, 1) * 30:
         promote(database, number)

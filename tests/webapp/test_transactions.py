@@ -1,0 +1,217 @@
+"""What two do at the same moment, on both databases: while one has not committed yet, the other begins."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import select, text
+
+from model.presets import Config
+from tests.conftest import PASSWORD
+from tests.servers import wait_until
+from tests.webapp import together
+from tests.webapp.asking import assert_error
+from tests.webapp.corrected import add_correction, digits
+from tests.webapp.versions import add_version, promote, turned
+from webapp import runs
+from webapp.database import (
+    AdminSession,
+    Comparison,
+    Correction,
+    Promotion,
+    Run,
+    RunCorrection,
+    Strength,
+    Version,
+    add_missing,
+    alone,
+)
+from webapp.decisions import Wish, decide
+from webapp.door import SEEN_STEP_SECONDS, Door
+from webapp.promotions import record_promotion
+from webapp.runs import ChampionChanged, Hold
+
+pytestmark = pytest.mark.both_databases
+
+CONFIG = Config("seed", 1)
+
+
+class Beside(threading.Thread):
+    """Does something in a thread, and keeps what came of it."""
+
+    def __init__(self, do):
+        super().__init__(daemon=True)
+        self.do, self.result, self.error = do, None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self.do()
+        except Exception as error:
+            self.error = error
+
+    def outcome(self):
+        self.join(30)
+        assert not self.is_alive()
+        if self.error:
+            raise self.error
+        return self.result
+
+
+@contextmanager
+def uncommitted(database):
+    """A session of somebody who takes a while to commit; in it, `beside` does something and has to wait for that."""
+
+    def beside(do):
+        started.append(Beside(do))
+        if database.is_postgresql:  # SQLite does not tell who waits
+            wait_until(lambda: waits(database) or not started[0].is_alive())
+        return started[0]
+
+    started = []
+    with database.writing() as session:
+        yield session, beside
+    started[0].join(30)
+
+
+def waits(database):
+    """Whether somebody waits for a lock."""
+    with database.reading() as session:
+        return session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+def promotion_chain(database):
+    with database.reading() as session:
+        return session.execute(select(Promotion.from_id, Promotion.version_id).order_by(Promotion.id)).all()
+
+
+def test_of_two_promotions_at_once_the_second_follows_upon_the_first(database):
+    two, three = add_version(database, turned(1)), add_version(database, turned(2))
+    with uncommitted(database) as (session, beside):
+        record_promotion(session, two, "one", "why not")
+        other = beside(lambda: promote(database, three))
+    other.outcome()
+    assert promotion_chain(database) == [(None, 1), (1, two), (two, three)]
+
+
+def test_a_version_compared_with_a_champion_that_changes_at_that_moment_is_compared_again(database):
+    run = runs.start(database, CONFIG, "test", False)
+    hold = Hold(database, run.id, runs.claim(database, run.id))
+    two = add_version(database, turned(1))
+    mine = Version(source="run", preset="seed", sha256="0", weights=b"", card={}, validation_accuracy=1)
+    with uncommitted(database) as (session, beside):
+        record_promotion(session, two, "one", "why not")
+        better = Comparison(champion_id=1, passed=True, evidence={"summary": "better"})
+        other = beside(lambda: hold.finish(mine, b"", better))
+    with pytest.raises(ChampionChanged):
+        other.outcome()
+    assert promotion_chain(database) == [(None, 1), (1, two)]
+
+
+def test_a_run_that_is_cancelled_while_it_begins_gets_to_know(database):
+    run = runs.start(database, CONFIG, "test", False)
+    with uncommitted(database) as (session, beside):
+        session.get(Run, run.id).state = "running"
+        session.flush()
+        other = beside(lambda: runs.cancel(database, run.id))
+    other.outcome()
+    with database.reading() as session:
+        row = session.get(Run, run.id)
+        assert (row.state, row.cancel_requested) == ("running", True)
+
+
+def test_a_run_that_begins_while_a_correction_is_deleted_goes_without_it(settings, database):
+    gone, stays = (add_correction(settings, database, *digit) for digit in digits(2))
+    with database.writing() as session:
+        decide(session, Wish((gone, stays), "approved", None, None, None), "a test")
+    run = runs.start(database, CONFIG, "test", True)
+    with uncommitted(database) as (session, beside):
+        alone(session, Correction)
+        session.delete(session.get(Correction, gone))
+        session.flush()
+        other = beside(lambda: runs.claim(database, run.id))
+    assert other.outcome() == 1
+    with database.reading() as session:
+        assert session.scalars(select(RunCorrection.correction_id)).all() == [stays]
+
+
+def test_a_session_that_signs_out_while_it_is_seen_is_over(database):
+    door = Door(database)
+    token = door.sign_in(PASSWORD, "here")
+    with database.writing() as session:
+        session.scalars(select(AdminSession)).one().seen_at -= 2 * SEEN_STEP_SECONDS
+    with uncommitted(database) as (session, beside):
+        session.delete(session.scalars(select(AdminSession)).one())
+        session.flush()
+        other = beside(lambda: door.is_open(token))
+    other.outcome()
+    assert not door.is_open(token)
+
+
+def test_a_row_that_two_add_is_there_once_and_one_is_told_so(database):
+    add = {"version_id": 1, "updated_at": 0.0}
+
+    def other_adds():
+        with database.writing() as session:
+            return add_missing(session, Strength, **add)
+
+    with uncommitted(database) as (session, beside):
+        assert add_missing(session, Strength, **add)
+        other = beside(other_adds)
+    assert other.outcome() is False
+
+
+def test_who_looks_at_a_version_first_at_the_same_moment_gets_an_answer(app, client):
+    """The row that says that it is to be measured was made by two, and one of them got an error."""
+    headers = {"Authorization": "Bearer a-token-for-scripts"}
+
+    def look():
+        return app.test_client().get("/admin/versions/1", headers=headers).status_code
+
+    assert [one.outcome() for one in [Beside(look) for _ in range(8)]] == [200] * 8
+
+
+def test_what_is_no_number_is_stored_as_none(database):
+    run = runs.start(database, CONFIG, "test", False)
+    hold = Hold(database, run.id, runs.claim(database, run.id))
+    history = [{"epoch": 1, "train_loss": float("nan"), "losses": (1.5, float("-inf"))}]
+    hold.renew(history=history, progress={"train_loss": float("inf"), "epoch": 1})
+    with database.reading() as session:
+        row = session.get(Run, run.id)
+        assert row.history == [{"epoch": 1, "train_loss": None, "losses": [1.5, None]}]
+        assert row.progress == {"train_loss": None, "epoch": 1}
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
+def test_a_number_that_no_row_can_have_is_not_found(app, client, number):
+    headers = {"Authorization": "Bearer a-token-for-scripts"}
+    for path in (f"/admin/versions/{number}", f"/admin/runs/{number}", f"/admin/corrections/{number}/picture.png"):
+        assert client.get(path, headers=headers).status_code == 404
+    for path in (f"/admin/versions?before={number}", f"/admin/promotions?before={number}"):
+        assert client.get(path, headers=headers).status_code == 400
+    sent = {"action": "approve", "ids": [number]}
+    assert_error(client.post("/admin/corrections/decide", json=sent, headers=headers), 400, "bad_decision")
+
+
+def test_no_text_that_a_database_cannot_take_gets_there(client, database):
+    """PostgreSQL has no NUL in texts, and neither database half a pair of surrogates."""
+    headers = {"Authorization": "Bearer a-token-for-scripts"}
+    two = add_version(database, turned(1))
+    for words in ("a\0b", "a\ud800b"):
+        answer = client.post(f"/admin/versions/{two}/promote", json={"reason": words}, headers=headers)
+        assert answer.status_code == 200
+        client.post("/admin/versions/1/roll-back", headers=headers)
+        sent = {"action": "refuse", "ids": [1], "reason": words}
+        assert client.post("/admin/corrections/decide", json=sent, headers=headers).status_code == 400
+        assert client.post("/admin/corrections/undo", json={"batch": words}, headers=headers).status_code == 400
+        assert client.get("/receipts/a%00b").status_code == 404
+    with database.reading() as session:
+        assert "a b" in session.scalars(select(Promotion.why)).all()
+
+
+def test_processes_that_read_and_write_lose_nothing(settings, database):
+    run = runs.start(database, CONFIG, "test", False)
+    url = settings.database_url
+    assert together.in_processes(together.count_up, 4, settings.data_dir, DATABASE_URL=url) == [500] * 4
+    with database.reading() as session:
+        assert session.get(Run, run.id).seed == 2000
