@@ -1,14 +1,16 @@
-"""The commands behind the Makefile: `python -m webapp setup | run | worker | password | replay`."""
+"""The commands behind the Makefile: `python -m webapp setup | run | worker | password | copy | replay`."""
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import getpass
 import os
 import pwd
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,7 +19,8 @@ from model import mnist, weights
 from model.mnist import MnistMissing
 from model.processes import GroupLost, leads
 from model.weights import WeightsError
-from webapp.database import Database, Run, Version
+from webapp.copying import CopyRefused, copy
+from webapp.database import WORK_SECONDS, Database, Run, Version
 from webapp.door import Door, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.settings import ROOT, Settings, SettingsError
@@ -37,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("run", "set up, then serve web and worker together", serve),
         ("worker", "run the worker alone", work),
         ("password", "set the administrator's password, asked for or from standard input", set_password),
+        ("copy", "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL", copy_embedded),
     ):
         commands.add_parser(name, help=does, description=does).set_defaults(function=function)
     does = "train a version again, and compare it with what is stored"
@@ -46,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         args.function(Settings.read())
-    except (SettingsError, PasswordRefused, MnistMissing, WeightsError, Refused) as error:
+    except (SettingsError, PasswordRefused, MnistMissing, WeightsError, CopyRefused, Refused) as error:
         print(f"inkling: {error}", file=sys.stderr)
         return 2
     except SQLAlchemyError as error:
@@ -93,6 +97,22 @@ def set_password(settings: Settings) -> None:
         raise Refused("the two are not the same; nothing was changed")
     Door(database).set_password(password)
     print("The administrator's password is set; everybody is signed out.")
+
+
+def copy_embedded(settings: Settings) -> None:
+    """Copies what is in SQLite, with the secret key; refuses a target in use."""
+    target = Database(settings.database_url, WORK_SECONDS)
+    folder = settings.data_dir
+    if not target.is_postgresql:
+        raise Refused("DATABASE_URL must name the PostgreSQL database to copy into")
+    if not (folder / "inkling.db").is_file():
+        raise Refused(f"there is no embedded installation in {folder}")
+    if not settings.secret_key and not (folder / "secret_key").is_file():
+        raise Refused(f"SECRET_KEY is not set, and there is none in {folder}: without it no receipt would be found")
+    embedded = Settings.read({"DATA_DIR": str(folder), "SECRET_KEY": settings.secret_key})
+    with closing(Database(embedded.database_url)) as source, closing(target):
+        copy(source, target, embedded.secret_key, functools.partial(print, flush=True))
+    print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
 
 
 def replay_version(settings: Settings, version_id: int) -> None:
