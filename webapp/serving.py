@@ -174,12 +174,14 @@ class Worker(SyncWorker):
 
     def _finish(self, listeners: list[socket.socket]) -> None:
         """Answers whoever waits when we are told to stop, and lets requests that are on their way arrive."""
+        end = time.monotonic() + STOP_SECONDS
         for listener in listeners:
             self._selector.unregister(listener)
-            for _ in range(waiting(listener)):
+            while waiting(listener) and time.monotonic() < end:
                 self._welcome(listener)
+            # When the last one does so, the kernel turns away whoever comes: a proxy asks elsewhere. With the listener
+            # open they would wait, and be cut off when this process has ended.
             listener.close()
-        end = time.monotonic() + STOP_SECONDS
         while time.monotonic() < end and not all(connection.leaving for connection in self._slow):
             self._turn()
 
@@ -298,7 +300,7 @@ class Worker(SyncWorker):
             self._wait_for(connection)
 
     def handle_request(self, listener, req, client, addr):
-        answer, environ = wsgi.create(req, client, addr, listener.getsockname(), self.cfg, Answer)
+        answer, environ = wsgi.create(req, client, addr, client.getsockname(), self.cfg, Answer)
         answer.force_close()
         body = self.wsgi(environ, answer.start_response)
         try:

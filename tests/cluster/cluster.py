@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -113,6 +114,12 @@ class Replica(Process):
     def is_ready(self) -> bool:
         with suppress(OSError):
             return self.ask("GET", "/readyz").status == 200
+        return False
+
+    def is_reached(self) -> bool:
+        """Whether its port takes connections."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
         return False
 
     def web_workers(self) -> set[int]:
@@ -324,10 +331,11 @@ class Sent:
 
 
 class Load:
-    """Clients that ask for readings all the time, each on a connection that it keeps."""
+    """Clients that post to an address all the time, each on a connection that it keeps."""
 
-    def __init__(self, cluster: Cluster, body: dict, clients=4, pause=0.02):
+    def __init__(self, cluster: Cluster, body: dict, clients=4, pause=0.02, path="/predict", expected=200):
         self._cluster, self._body, self._pause = cluster, json.dumps(body).encode(), pause
+        self._path, self._expected = path, expected
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(f"127.0.1.{n + 1}",)) for n in range(clients)]
         self.sent: list[Sent] = []
@@ -347,7 +355,7 @@ class Load:
         while not self._stop.wait(self._pause):
             began, status, answer = time.monotonic(), 0, None
             try:
-                connection.request("POST", "/predict", self._body, {"Host": HOST, **JSON})
+                connection.request("POST", self._path, self._body, {"Host": HOST, **JSON})
                 response = connection.getresponse()
                 status, answer = response.status, json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError):
@@ -363,4 +371,4 @@ class Load:
 
     @property
     def failed(self) -> list[Sent]:
-        return [one for one in self.sent if one.status != 200]
+        return [one for one in self.sent if one.status != self._expected]

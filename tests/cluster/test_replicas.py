@@ -1,7 +1,9 @@
 """Two replicas as one: they answer alike, change over together, and one of them may go at any moment."""
 
+import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from model.recognizer import SHIPPED
-from tests.cluster.cluster import DEPLOY, SCRIPT, WEB_WORKERS, Browser, Load
+from tests.cluster.cluster import DEPLOY, SCRIPT, STOP_SECONDS, WEB_WORKERS, Browser, Load
 from tests.conftest import PASSWORD
 from tests.servers import wait_until
 from tests.webapp.asking import ONE, drawn, encoded
@@ -96,16 +98,29 @@ def test_killing_a_replica_loses_no_more_than_it_had_in_flight(cluster, versions
 
 
 def test_replicas_that_are_restarted_one_after_the_other_lose_nothing(cluster):
-    """The second ends while nginx still takes the first, back already, for one that fails."""
-    with Load(cluster, ONE, pause=0.001) as load:
-        load.wait_for(100)
+    """The second ends while nginx still takes the first, back already, for one that fails. Nor is a POST lost that is
+    not sent again, or one that is still on its way."""
+    body = json.dumps(ONE).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with (
+        Load(cluster, ONE, clients=2, pause=0.001) as readings,
+        Load(cluster, {}, clients=3, pause=0.001, path="/nowhere", expected=404) as others,
+    ):
         for replica in cluster.replicas:
-            assert replica.stop() == 0
-            load.wait_for(100)
+            others.wait_for(100)
+            with socket.create_connection(("127.0.0.1", replica.port), timeout=60) as slow:
+                slow.sendall(f"{head}\r\n\r\n".encode() + body[:100])
+                wait_until(lambda replica=replica: replica.ask("GET", "/healthz").status == 200)
+                replica.process.terminate()
+                wait_until(lambda replica=replica: not replica.is_reached())
+                slow.sendall(body[100:])
+                assert slow.recv(4096).startswith(b"HTTP/1.1 200")
+            assert replica.process.wait(STOP_SECONDS) == 0
+            others.wait_for(100)
             replica.start()
             wait_until(replica.is_ready)
-        load.wait_for(100)
-    assert not load.failed
+        readings.wait_for(50)
+    assert not readings.failed and not others.failed
 
 
 def test_a_reload_brings_another_release_loses_nothing_and_is_refused_where_that_is_broken(cluster):
