@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
-from benchmarks.server import PAGE_BODIES, Server, installation, serving
-from benchmarks.serving import load
+from benchmarks.server import Server, installation, serving
+from benchmarks.serving import Way, load
 
 READINGS = 10_000
 SECONDS = 2
@@ -47,7 +47,7 @@ def _together(server: Server) -> float:
 def _read(server: Server, readings: int) -> None:
     done = 0.0
     while done < readings:
-        done += load(f"{server.url}/predict", PAGE_BODIES, SECONDS).per_second * SECONDS
+        done += load(Way(f"{server.url}/predict"), SECONDS).per_second * SECONDS
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What a reading costs over HTTP, beside an empty route that takes the same body: `python -m benchmarks.serving`.
 
 It serves a throw-away installation with gunicorn and asks it with wrk (8 connections), in turns: POST /predict with
-pictures that the page has sent (`page_bodies.jsonl`), with 256 of them at once, and POST /empty, a route of the same
-application that parses the same body and answers a word. That route exists here alone. Two workers answer, then one and
-two in turns. Figures are medians over the rounds.
+pictures that the page has sent (`page_bodies.jsonl`), with 256 of them at once (2 connections), and POST /empty, a
+route of the same application that parses the same body and answers a word. That route exists here alone. Two workers
+answer; then servers of one and of two, in turns. Figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ end
 
 
 @dataclass(frozen=True)
+class Way:
+    """What is asked: the lines of `bodies`, each a JSON body, are posted to `url` over so many connections."""
+
+    url: str
+    bodies: Path = PAGE_BODIES
+    connections: int = CONNECTIONS
+
+
+@dataclass(frozen=True)
 class Load:
     """What wrk saw: answers a second, and milliseconds that half and 99 % of the requests took at most."""
 
@@ -68,35 +77,33 @@ def application():
     return app
 
 
-def load(url: str, bodies: Path = PAGE_BODIES, seconds: float = 5, connections: int = CONNECTIONS) -> Load:
-    """Posts the lines of `bodies`, each a JSON body, to `url` for so long; raises Failed unless all are answered."""
+def load(way: Way, seconds: int) -> Load:
+    """Asks for so long; raises Failed unless all is answered."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT)
         script.flush()
-        options = f"-t1 -c{connections} -d{seconds}s --timeout 20s --latency".split()
+        options = f"-t1 -c{way.connections} -d{seconds}s --timeout 20s --latency".split()
         printed = subprocess.run(
-            ["wrk", *options, "-s", script.name, url],
-            env=os.environ | {"BODIES": str(bodies)},
+            ["wrk", *options, "-s", script.name, way.url],
+            env=os.environ | {"BODIES": str(way.bodies)},
             check=True,
             capture_output=True,
             text=True,
         ).stdout
     found = json.loads(printed.strip().splitlines()[-1])
     if found["failed"] or not found["requests"]:
-        raise Failed(f"{found['failed']} of {found['requests']} requests to {url} failed")
+        raise Failed(f"{found['failed']} of {found['requests']} requests to {way.url} failed")
     return Load(found["requests"] / found["seconds"], found["p50_ms"], found["p99_ms"])
 
 
-def figures(rounds: int = ROUNDS, seconds: float = SECONDS) -> list[Figure]:
+def figures(rounds: int = ROUNDS, seconds: int = SECONDS) -> list[Figure]:
     with installation() as folder, tempfile.NamedTemporaryFile("w", suffix=".jsonl") as batches:
         write_batch(batches, BATCH)
         with serving(folder, WORKERS, "benchmarks.serving:application()") as server:
-            url = f"{server.url}/predict"
-            ways = [(url, PAGE_BODIES), (f"{server.url}/empty", PAGE_BODIES), (url, Path(batches.name))]
-            predict, empty, batch = in_turns(ways, rounds, seconds)
+            one, many = Way(f"{server.url}/predict"), Way(f"{server.url}/predict", Path(batches.name), WORKERS)
+            predict, empty, batch = in_turns([one, Way(f"{server.url}/empty"), many], rounds, seconds)
         with serving(folder, 1) as alone, serving(folder, 2) as two:
-            ways = [(f"{server.url}/predict", PAGE_BODIES) for server in (alone, two)]
-            of_one, of_two = in_turns(ways, rounds, seconds)
+            of_one, of_two = in_turns([Way(f"{server.url}/predict") for server in (alone, two)], rounds, seconds)
     digits = batch.per_second * BATCH
     return [
         Figure("/predict", "/s", predict.per_second, empty.per_second, "empty route", 0.6, more=True),
@@ -113,9 +120,9 @@ def write_batch(file, count: int) -> None:
     file.flush()
 
 
-def in_turns(ways: Sequence[tuple[str, Path]], rounds: int, seconds: float) -> list[Load]:
-    """What `load` says of each address with its bodies, measured in turns: medians over the rounds."""
-    taken = [[load(url, bodies, seconds) for url, bodies in ways] for _ in range(rounds)]
+def in_turns(ways: Sequence[Way], rounds: int, seconds: int) -> list[Load]:
+    """What `load` says of each way, measured in turns: medians over the rounds."""
+    taken = [[load(way, seconds) for way in ways] for _ in range(rounds)]
     return [_median(loads) for loads in zip(*taken, strict=True)]
 
 
