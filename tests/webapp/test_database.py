@@ -1,15 +1,17 @@
 """The schema and its migration, and sessions that queue up instead of failing."""
 
 import sqlite3
+from contextlib import closing
 
 import alembic.command
 import alembic.config
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import event, select, text
+from sqlalchemy import event, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from tests.conftest import own_database
 from tests.webapp import together
 from webapp import database as database_module
 from webapp.database import ACTIVE, ENDED, Base, Database, Predictions, Promotion, Run, Strength, Version
@@ -22,6 +24,19 @@ def database(tmp_path):
     database.upgrade()
     yield database
     database.close()
+
+
+@pytest.fixture
+def in_postgresql(postgresql):
+    with own_database(postgresql) as url, closing(Database(url)) as database:
+        database.upgrade()
+        yield database
+
+
+@pytest.fixture(params=["database", "in_postgresql"])
+def either(request):
+    """One on SQLite, and one on PostgreSQL."""
+    return request.getfixturevalue(request.param)
 
 
 def run(state="queued", **values):
@@ -37,60 +52,95 @@ def migrate(database, how, revision):
 
 
 def schema(database):
-    """The statements that would make the database as it is."""
-    with database.reading() as session:
-        ours = "sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-        statements = session.execute(text(f"SELECT name, sql FROM sqlite_master WHERE {ours}"))
-        return dict(statements.all())
+    """What the database's tables are made of, in words that do not depend on which one it is."""
+    look = inspect(database.engine)
+    return {table: described(look, table) for table in look.get_table_names()}
 
 
-def test_the_migrations_make_what_the_models_say(database):
-    with database.engine.connect() as connection:
+def described(look, table):
+    return {
+        "columns": {
+            column["name"]: (
+                type(column["type"].as_generic()),
+                column["nullable"],
+                column["default"] is None or "nextval" in column["default"],  # how PostgreSQL counts
+            )
+            for column in look.get_columns(table)
+        },
+        "key": look.get_pk_constraint(table)["constrained_columns"],
+        "points to": {
+            (*key["constrained_columns"], key["referred_table"], *key["referred_columns"], *key["options"].items())
+            for key in look.get_foreign_keys(table)
+        },
+        "unique": [one["column_names"] for one in look.get_unique_constraints(table)],
+        "indexes": {
+            index["name"]: (index["column_names"], bool(index["unique"]), where(index) is not None)
+            for index in look.get_indexes(table)
+            if "duplicates_constraint" not in index
+        },
+    }
+
+
+def where(index):
+    """The condition of a partial index; SQLite says it with its name."""
+    options = index.get("dialect_options", {})
+    return options.get("postgresql_where", options.get("sqlite_where"))
+
+
+def test_the_schema_is_the_same_on_both_databases(database, in_postgresql):
+    assert schema(database) == schema(in_postgresql)
+    assert schema(database)["run"]["indexes"] == {"one_active_run": (["kind"], True, True)}
+    assert ("correction_id", "correction", "id", ("ondelete", "CASCADE")) in schema(database)["review"]["points to"]
+
+
+def test_the_migrations_make_what_the_models_say(either):
+    with either.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_second_upgrade_changes_nothing(database):
-    with database.writing() as session:
+def test_a_second_upgrade_changes_nothing(either):
+    with either.writing() as session:
         session.add(run())
-    before = schema(database)
-    database.upgrade()
-    assert schema(database) == before
-    with database.reading() as session:
+    before = schema(either)
+    either.upgrade()
+    assert schema(either) == before
+    with either.reading() as session:
         assert session.scalars(select(Run.state)).all() == ["queued"]
 
 
-def test_the_way_down_and_up_again(database):
-    before = schema(database)
-    migrate(database, alembic.command.downgrade, "base")
-    assert set(schema(database)) == {"alembic_version"}
-    migrate(database, alembic.command.upgrade, "head")
-    assert schema(database) == before
+def test_the_way_down_and_up_again(either):
+    before = schema(either)
+    migrate(either, alembic.command.downgrade, "base")
+    assert set(schema(either)) == {"alembic_version"}
+    migrate(either, alembic.command.upgrade, "head")
+    assert schema(either) == before
 
 
-def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(database):
-    migrate(database, alembic.command.downgrade, "0001")
-    assert "strength" not in schema(database)
+def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(either):
+    migrate(either, alembic.command.downgrade, "0001")
+    assert "strength" not in schema(either)
     statements = (
         "INSERT INTO version (id, created_at, source, run_id, preset, sha256, weights, card, validation_accuracy)"
-        " VALUES (7, 1.5, 'run', 3, 'seed', 'abc', x'0102', '{\"epochs\": 2}', 0.97),"
-        " (8, 1.6, 'run', 4, 'seed', 'def', x'0304', '{}', 0.98)",
+        " VALUES (7, 1.5, 'run', 3, 'seed', 'abc', :data, '{\"epochs\": 2}', 0.97),"
+        " (8, 1.6, 'run', 4, 'seed', 'def', :data, '{}', 0.98)",
         "INSERT INTO promotion (version_id, at, \"by\", why) VALUES (7, 2.5, 'a test', 'why not')",
         "INSERT INTO promotion (version_id, at, \"by\", why) VALUES (8, 3.5, 'a test', 'it was better')",
-        "INSERT INTO predictions (version_id, updated_at, fraction, probabilities) VALUES (7, 2.5, 1.0, x'03')",
+        "INSERT INTO predictions (version_id, updated_at, fraction, probabilities) VALUES (7, 2.5, 1.0, :data)",
         "INSERT INTO run (kind, state, preset, epochs, seed, requested_by, created_at, attempt, cancel_requested,"
-        " progress, history) VALUES ('retrain', 'queued', 'seed', 2, 0, 'a test', 4.5, 0, 0, '{}', '[]')",
+        " progress, history) VALUES ('retrain', 'queued', 'seed', 2, 0, 'a test', 4.5, 0, false, '{}', '[]')",
     )
-    with database.writing() as session:
+    with either.writing() as session:
         for statement in statements:
-            session.execute(text(statement))
-    database.upgrade()
-    with database.reading() as session:
+            names = {"data": b"\0\xff"} if ":data" in statement else {}
+            session.execute(text(statement), names)
+    either.upgrade()
+    with either.reading() as session:
         kept = session.get(Version, 7)
-        assert (kept.weights, kept.card, kept.validation_accuracy) == (b"\1\2", {"epochs": 2}, 0.97)
+        assert (kept.weights, kept.card, kept.validation_accuracy) == (b"\0\xff", {"epochs": 2}, 0.97)
         promoted = session.execute(select(Promotion.from_id, Promotion.version_id).order_by(Promotion.id)).all()
         assert promoted == [(None, 7), (7, 8)]
-        assert session.get(Predictions, 7).probabilities == b"\3"
+        assert session.get(Predictions, 7).probabilities == b"\0\xff"
         assert session.scalars(select(Run.state)).all() == ["queued"]
         assert session.get(Strength, 7) is None
 
@@ -161,29 +211,29 @@ def test_connections_wait_for_a_lock_and_keep_what_is_committed(database):
 PRAGMAS = {"busy_timeout": 5000, "synchronous": 2, "foreign_keys": 1}
 
 
-def test_a_block_that_fails_writes_nothing(database):
-    with pytest.raises(ZeroDivisionError), database.writing() as session:
+def test_a_block_that_fails_writes_nothing(either):
+    with pytest.raises(ZeroDivisionError), either.writing() as session:
         session.add(run())
         session.flush()
         raise ZeroDivisionError
-    with database.reading() as session:
+    with either.reading() as session:
         assert session.scalars(select(Run)).all() == []
 
 
 @pytest.mark.parametrize("first", ACTIVE)
 @pytest.mark.parametrize("second", ACTIVE)
-def test_a_second_active_run_is_refused_by_the_database(database, first, second):
-    with database.writing() as session:
+def test_a_second_active_run_is_refused_by_the_database(either, first, second):
+    with either.writing() as session:
         session.add(run(first))
-    with pytest.raises(IntegrityError), database.writing() as session:
+    with pytest.raises(IntegrityError), either.writing() as session:
         session.add(run(second))
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_ended_runs_are_in_nobodys_way(database, state):
-    with database.writing() as session:
+def test_ended_runs_are_in_nobodys_way(either, state):
+    with either.writing() as session:
         session.add_all([run(state), run(state), run("queued")])
-    with database.writing() as session:
+    with either.writing() as session:
         session.scalars(select(Run).where(Run.state == "queued")).one().state = state
         session.flush()
         session.add(run("queued"))
@@ -196,6 +246,6 @@ def test_a_database_that_is_gone_is_not_made_anew(database, tmp_path):
     assert not (tmp_path / "inkling.db").exists()
 
 
-def test_a_promotion_names_a_version_that_is_there(database):
-    with pytest.raises(IntegrityError), database.writing() as session:
+def test_a_promotion_names_a_version_that_is_there(either):
+    with pytest.raises(IntegrityError), either.writing() as session:
         session.add(Promotion(version_id=7, by="a test", why=""))

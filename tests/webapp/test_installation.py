@@ -16,6 +16,7 @@ from tests.servers import wait_until
 from tests.webapp import together
 from tests.webapp.asking import ONE
 from tests.webapp.serving import serve, wait_until_ready
+from tests.webapp.versions import add_version, promote, turned
 from webapp import create_app
 from webapp.database import Administrator, Database, Installation, Promotion, Version
 from webapp.installation import NotSetUp, wait_for_secret_key, with_secret_key
@@ -104,6 +105,9 @@ def test_the_web_starts_without_postgresql_and_goes_on_without_it(settings, post
             postgresql.start()
             wait_until_ready(server)
             assert predict(server)["version"] == version
+            with closing(Database(settings.database_url)) as database:
+                promote(database, add_version(database, turned(3)))
+            wait_until(lambda: predict(server)["version"] == "v2")
     finally:
         if not postgresql.running:
             postgresql.start()
