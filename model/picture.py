@@ -10,8 +10,10 @@ Torch is imported only by `to_tensor`, so that a web page can use this module wi
 
 from __future__ import annotations
 
+import functools
 import io
 import math
+import re
 import threading
 import warnings
 
@@ -39,7 +41,9 @@ PARSERS = {
     "WEBP": (b"RIFF", WebPImagePlugin.WebPImageFile),
     "BMP": (b"BM", BmpImagePlugin.BmpImageFile),
 }
-FORMATS = tuple(PARSERS)
+# Binary PGM of 8 bits without comments, the one format that is its pixels: what the drawing page sends.
+GREY = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s", re.ASCII)
+FORMATS = (*PARSERS, "PGM")
 # Parts that cost time each and may be repeated without end: scans of the whole JPEG (real ones have about ten),
 # compressed colour profiles in a PNG (real ones have one at most).
 MOST_PARTS = {"JPEG": (b"\xff\xda", 32), "PNG": (b"iCCP", 4)}
@@ -103,7 +107,10 @@ def open_picture(
     """
     if len(data) > MAX_BYTES:
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
-    name = next((name for name in formats if data.startswith(PARSERS[name][0])), None)
+    budget = budget or PixelBudget()
+    if "PGM" in formats and (header := GREY.match(data)):
+        return _grey(data, header, budget)
+    name = next((name for name in formats if name in PARSERS and data.startswith(PARSERS[name][0])), None)
     part, most = MOST_PARTS.get(name, (b"", len(data) + 1))
     try:
         if name is None or data.count(part) > most:
@@ -111,7 +118,7 @@ def open_picture(
         # Pillow warns of harmless oddities, in the metadata for instance; the lock is there because catching warnings
         # changes the state of the process.
         with _catching_warnings, warnings.catch_warnings(action="ignore"):
-            return _parsed(data, PARSERS[name][1], budget or PixelBudget())
+            return _parsed(data, PARSERS[name][1], budget)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -119,6 +126,14 @@ def open_picture(
     except Exception as error:
         # Whatever a decoder raises on damaged or hostile bytes means the same here.
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
+
+
+def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
+    size = int(header[1]), int(header[2])
+    budget.spend(size)
+    if not size[0] * size[1] == len(data) - header.end() > 0:
+        raise PictureError("The data is not a whole PGM picture.")
+    return Image.frombuffer("L", size, data[header.end() :], "raw", "L", 0, 1)
 
 
 def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
@@ -130,6 +145,11 @@ def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget)
 
 def digit_image(picture: Image.Image) -> np.ndarray | None:
     """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None without ink."""
+    if picture.mode == "L" and max(picture.size) <= WORKING_SIDE:
+        pixels = picture.tobytes()
+        if _on_even_paper(pixels, picture.width):
+            part = _cropped_grey(pixels, picture.size)
+            return None if part is None else _finished(part)
     inked = ink(picture)
     return None if inked is None else from_ink(inked)
 
@@ -149,7 +169,12 @@ def ink(picture: Image.Image) -> np.ndarray | None:
 
 def from_ink(inked: np.ndarray) -> np.ndarray:
     """Ink, float32 (H, W), 0 to 1 and not all of it 0, to a digit image, uint8 (28, 28)."""
-    return _centred(_boxed(_lined(_cropped(inked))))
+    return _finished(_cropped(inked))
+
+
+def _finished(part: Image.Image) -> np.ndarray:
+    """The part of a picture that has ink, L, its longer side at most FINE, to a digit image."""
+    return _centred(_boxed(_lined(part)))
 
 
 def to_tensor(images):
@@ -261,10 +286,16 @@ def _paper_surface(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray
 
 def _stretch(difference: np.ndarray) -> np.ndarray | None:
     """Differences to ink between 0 and 1, the strongest being 1; None where even that is too faint to be ink."""
-    # The fourth strongest, so that a speck or two do not decide what full ink is.
-    strongest = float(np.partition(difference, -4, axis=None)[-4]) if difference.size > 4 else float(difference.max())
-    if strongest < MIN_CONTRAST:
-        return None
+    strongest = _strongest(difference)
+    return None if strongest < MIN_CONTRAST else _relative(difference, strongest)
+
+
+def _strongest(difference: np.ndarray) -> float:
+    """The fourth strongest, so that a speck or two do not decide what full ink is."""
+    return float(np.partition(difference, -4, axis=None)[-4]) if difference.size > 4 else float(difference.max())
+
+
+def _relative(difference: np.ndarray, strongest: float) -> np.ndarray:
     relative = np.minimum(difference / strongest, 1)
     return np.where(relative > NOISE_FLOOR, relative, 0).astype(np.float32)
 
@@ -274,8 +305,57 @@ def _cropped(inked: np.ndarray) -> Image.Image:
     marked = inked > EDGE
     rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
     part = inked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    picture = Image.fromarray((part * 255).round().astype(np.uint8))
-    return _fitted(picture, FINE) if max(picture.size) > FINE else picture
+    return _at_most(FINE, Image.fromarray(_grey_values(part)))
+
+
+def _grey_values(inked: np.ndarray) -> np.ndarray:
+    return (inked * 255).round().astype(np.uint8)
+
+
+def _at_most(side: int, part: Image.Image) -> Image.Image:
+    return _fitted(part, side) if max(part.size) > side else part
+
+
+# Grey pictures on even paper, as the page sends them. The ink at a pixel follows from its grey value alone, so the way
+# above is gone for 256 values and not for every pixel; and of so few pixels bytes know as much as arrays, but sooner.
+
+
+def _on_even_paper(pixels: bytes, width: int) -> bool:
+    """Whether the border is of one grey."""
+    paper = pixels[:1]
+    rows, columns = (pixels[:width], pixels[-width:]), (pixels[::width], pixels[width - 1 :: width])
+    return all(row == paper * width for row in rows) and all(column == paper * len(column) for column in columns)
+
+
+def _cropped_grey(pixels: bytes, size: tuple[int, int]) -> Image.Image | None:
+    """What `_cropped` makes of the ink of such a picture; None for a blank one."""
+    paper = pixels[0]
+    difference, furthest = _differences(paper)
+    if pixels.count(furthest) > 3:
+        strongest = float(difference[furthest])
+    else:
+        strongest = _strongest(difference[np.frombuffer(pixels, np.uint8)])
+    if strongest < MIN_CONTRAST:
+        return None
+    grey, marked = (
+        Image.frombuffer("L", size, pixels.translate(table), "raw", "L", 0, 1) for table in _tables(paper, strongest)
+    )
+    return _at_most(FINE, grey.crop(marked.getbbox()))
+
+
+@functools.lru_cache(256)
+def _differences(paper: int) -> tuple[np.ndarray, int]:
+    """How far each grey value is from the paper's, float32 (256,), and the value that is furthest."""
+    values = np.arange(256, dtype=np.float32) / 255
+    difference = np.abs(values - values[paper])
+    return difference, int(difference.argmax())
+
+
+@functools.lru_cache(256)
+def _tables(paper: int, strongest: float) -> tuple[bytes, bytes]:
+    """For each grey value its ink, 0 to 255, and whether that counts when the ink's box is measured."""
+    inked = _relative(_differences(paper)[0], strongest)
+    return _grey_values(inked).tobytes(), (inked > EDGE).tobytes()
 
 
 def _lined(part: Image.Image) -> Image.Image:
@@ -294,7 +374,8 @@ def _lined(part: Image.Image) -> Image.Image:
 
 def _line_width(part: Image.Image) -> float:
     """Mean width of the line in pixels: twice its area over its outline."""
-    marked = np.pad(np.asarray(part) > 96, 1)
+    marked = np.zeros((part.height + 2, part.width + 2), bool)
+    marked[1:-1, 1:-1] = np.asarray(part) > 96
     area = np.count_nonzero(marked)
     edges = np.count_nonzero(marked[1:] != marked[:-1]) + np.count_nonzero(marked[:, 1:] != marked[:, :-1])
     # The steps of a pixel outline are longer than the outline, by 4 / pi on average over all directions.
@@ -316,11 +397,13 @@ def _boxed(part: Image.Image) -> np.ndarray:
 def _centred(box: np.ndarray) -> np.ndarray:
     """On the 28 x 28 field with the centre of mass at its centre, as far as the box stays inside."""
     field = np.zeros((SIDE, SIDE), np.uint8)
-    mass = box.astype(np.float32)
-    total = mass.sum()
     corner = []
     for axis, length in enumerate(box.shape):
-        centre = float(mass.sum(1 - axis) @ np.arange(length)) / total
+        mass = box.sum(1 - axis)
+        centre = int(mass @ _PLACES[:length]) / int(mass.sum())
         corner.append(min(max(round(SIDE / 2 - centre), 0), SIDE - length))
     field[corner[0] : corner[0] + box.shape[0], corner[1] : corner[1] + box.shape[1]] = box
     return field
+
+
+_PLACES = np.arange(BOX, dtype=np.uint64)

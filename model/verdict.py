@@ -58,7 +58,7 @@ UNCALIBRATED = Calibration()
 
 def ranked(probabilities: Sequence[float]) -> list[int]:
     """The digits, likeliest first; between equal ones the smaller first."""
-    return sorted(range(len(probabilities)), key=lambda digit: -probabilities[digit])
+    return sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
 
 
 def digit_set(probabilities: Sequence[float], calibration: Calibration) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 import re
 from collections import Counter
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, render_template, request
-from PIL import Image
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from model.ink import grey_png
 from model.picture import MAX_BYTES, PictureError, PictureTooLarge, PixelBudget, digit_image, open_picture
 from model.recognizer import Reading
 from webapp.edge import note
@@ -28,7 +27,8 @@ MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 4096
 MOST_IMAGES = 256
 MOST_BATCH_BYTES = 4 << 20
 MOST_BATCH_PIXELS = MOST_IMAGES * 280 * 280
-DATA_URL = re.compile(r"data:image/(png|jpeg|webp);base64,", re.ASCII)
+DATA_URL = re.compile(r"data:image/(png|jpeg|webp|x-portable-graymap);base64,", re.ASCII)
+FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "x-portable-graymap": "PGM"}
 
 blueprint = Blueprint("draw", __name__)
 
@@ -108,21 +108,20 @@ def json_response(value: Any) -> Response:
 
 
 def picture_bytes(image: Any) -> tuple[str, bytes]:
-    """Pillow's name of the declared format and the decoded bytes of a data URL; raises BadRequest."""
+    """The declared format's name in `open_picture`, and the decoded bytes of a data URL; raises BadRequest."""
     if not isinstance(image, str):
         raise BadRequest(400, "no_image", 'The request must have an "image": a data URL with a picture.')
     prefix = DATA_URL.match(image)
     if prefix is None:
-        raise BadRequest(
-            400, "not_a_data_url", 'The "image" must begin with data:image/png;base64, (or jpeg, or webp).'
-        )
+        told = 'The "image" must begin with data:image/png;base64, (or jpeg, webp or x-portable-graymap).'
+        raise BadRequest(400, "not_a_data_url", told)
     if len(image) - prefix.end() > -(-MAX_BYTES // 3) * 4:
         raise PictureTooLarge(f"The picture has more than {MAX_BYTES:,} bytes.")
     try:
         data = base64.b64decode(image[prefix.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest(400, "not_base64", 'The "image" is not valid base64.') from error
-    return prefix[1].upper(), data
+    return FORMATS[prefix[1]], data
 
 
 def as_json(reading: Reading) -> dict[str, Any]:
@@ -138,11 +137,9 @@ def as_json(reading: Reading) -> dict[str, Any]:
     }
 
 
-def png_url(image) -> str:
+def png_url(image: np.ndarray) -> str:
     """A grey image, uint8 (H, W), as a data URL."""
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
-    return data_url(out.getvalue())
+    return data_url(grey_png(image))
 
 
 def data_url(png: bytes) -> str:

@@ -460,9 +460,9 @@ def _schemas() -> dict[str, Schema]:
         "Picture": {
             "type": "string",
             "format": "picture",
-            "description": "A PNG, JPEG or WebP picture as a data URL.",
-            "pattern": "^data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$",
-            "maxLength": len("data:image/jpeg;base64,") + -(-MAX_BYTES // 3) * 4,
+            "description": "A picture as a data URL: PNG, JPEG, WebP, or binary PGM of 8 bits without comments.",
+            "pattern": "^data:image/(png|jpeg|webp|x-portable-graymap);base64,[A-Za-z0-9+/]+={0,2}$",
+            "maxLength": len("data:image/x-portable-graymap;base64,") + -(-MAX_BYTES // 3) * 4,
         },
     } | _schemas_of_readings() | _schemas_of_runs() | _schemas_of_versions() | _schemas_of_review()  # fmt: skip
 

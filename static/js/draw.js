@@ -4,8 +4,8 @@
 
 import { Announcer } from "./announcer.js";
 import { Answer } from "./answer.js";
+import { toPicture } from "./ink.js";
 import { Pad } from "./pad.js";
-import { toPicture } from "./picture.js";
 import { Reader } from "./reader.js";
 import { BRUSH } from "./strokes.js";
 import { spoken } from "./words.js";

@@ -62,9 +62,12 @@ def assert_quick_refusal(client, body, content_type, status, code):
     raise AssertionError(f"refusals took {took} seconds")
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
-def test_a_drawing_is_read(reader, image_format):
-    image = data_url(encoded(drawn(), image_format), image_format.lower())
+@pytest.mark.parametrize(
+    ("image_format", "image_type"),
+    [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("PPM", "x-portable-graymap")],
+)
+def test_a_drawing_is_read(reader, image_format, image_type):
+    image = data_url(encoded(drawn(), image_format), image_type)
     response = reader.post("/predict", json={"image": image})
     assert response.status_code == 200 and response.mimetype == "application/json"
     answer = response.get_json()
@@ -303,7 +306,7 @@ def test_what_is_no_png_is_refused(reader, case):
     assert "PNG" in message
 
 
-@pytest.mark.parametrize("image_type", ["jpeg", "webp"])
+@pytest.mark.parametrize("image_type", ["jpeg", "webp", "x-portable-graymap"])
 def test_a_png_under_another_name_is_refused(reader, image_type):
     body = image_body(data_url(PNG, image_type))
     assert_quick_refusal(reader, body, "application/json", 400, "not_a_picture")
@@ -379,7 +382,7 @@ def test_no_body_makes_the_server_fail(reader, body):
     assert_answered(post(reader, body))
 
 
-@given(data=st.binary(max_size=200), image_type=st.sampled_from(["png", "jpeg", "webp"]))
+@given(data=st.binary(max_size=200), image_type=st.sampled_from(["png", "jpeg", "webp", "x-portable-graymap"]))
 @settings(max_examples=150, deadline=None)
 def test_no_bytes_make_the_server_fail(reader, data, image_type):
     assert_error(reader.post("/predict", json={"image": data_url(data, image_type)}), 400, "not_a_picture")
