@@ -166,7 +166,7 @@ def request_case(seed: int, number: int) -> Request:
 
 
 def _type(chance: random.Random) -> str:
-    return chance.choices(("png", "jpeg", "webp", "bmp"), (6, 3, 3, 1))[0]
+    return chance.choices(("png", "jpeg", "webp", "x-portable-graymap", "bmp"), (6, 3, 3, 3, 1))[0]
 
 
 def _asked(chance: random.Random, path: str, images: list[str]) -> dict:
@@ -262,6 +262,7 @@ def small_files() -> tuple[bytes, ...]:
     moving = {"save_all": True, "append_images": [grey.rotate(9)]}
     files += [encoded(coloured, "WEBP", quality=1), encoded(grey, "WEBP", **moving)]
     files += [encoded(grey.convert(mode), "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")]
+    files += [encoded(grey, "PPM"), encoded(_drawing(5), "PPM")]
     return tuple(files)
 
 
@@ -277,6 +278,7 @@ def large_files() -> tuple[bytes, ...]:
         encoded(noise.resize((1100, 1000)), "JPEG", quality=90), encoded(sheet, "WEBP", method=0),
         encoded(sheet, "WEBP", lossless=True, method=0), encoded(noise, "WEBP", lossless=True, method=0),
         encoded(noise, "WEBP", quality=95, method=0), encoded(sheet.resize((1000, 1000)), "BMP"),
+        encoded(sheet.resize((1000, 1000)), "PPM"),
     )  # fmt: skip
 
 
