@@ -276,7 +276,7 @@ class Worker(SyncWorker):
             parser = http.get_parser(self.cfg, client, connection.address)
             parser.unreader.unread(connection.received)
             request = next(parser)
-            self.handle_request(self.sockets[0], request, client, connection.address)
+            self.handle_request(client, request, client, connection.address)  # by then the listener may be closed
         except (malformed.NoMoreData, StopIteration, OSError) as error:
             log.info("a client has gone, or is too slow: %s", type(error).__name__)
         except BaseException as error:  # SystemExit too, by which the arbiter ends a worker that is stuck

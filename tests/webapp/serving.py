@@ -71,10 +71,10 @@ def _read(response: http.client.HTTPResponse) -> Answer:
 
 
 @contextmanager
-def serve(data_dir: Path, workers=2, ready=True, first="", **environment: str):
+def serve(data_dir: Path, workers=2, ready=True, then="", **environment: str):
     """A server with this DATA_DIR on a free port, ready to read unless that is not asked for.
 
-    `first` is code that it runs before all else.
+    `then` is code that it runs after its configuration, before there is a worker.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -87,10 +87,12 @@ def serve(data_dir: Path, workers=2, ready=True, first="", **environment: str):
         "WEB_CONCURRENCY": str(workers),
         **environment,
     }
+    configuration = data_dir.parent / "gunicorn.conf.py"
+    configuration.write_text(f"{(ROOT / 'gunicorn.conf.py').read_text()}\n{then}\n")
     path = data_dir.parent / "gunicorn.log"
     with path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", f"{first}\nfrom gunicorn.app.wsgiapp import run; run()"],
+            [sys.executable, "-m", "gunicorn", "--config", str(configuration)],
             cwd=ROOT,
             env=environ,
             stdout=log,

@@ -191,7 +191,7 @@ edge.Edge.__call__ = break_off
 def server(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wired") / "data"
     shutil.copytree(prepared, folder)
-    with serve(folder, workers=1, first=BREAKING) as server:
+    with serve(folder, workers=1, then=BREAKING) as server:
         yield server
 
 

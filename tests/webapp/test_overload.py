@@ -102,16 +102,16 @@ def flood(server, rate, seconds):
     return json.loads(done.stdout)
 
 
-def overload(server, seconds):
-    """Asks for five times what the server can, and holds what must hold; returns the figures."""
+def overload(server, seconds, times):
+    """Asks for so many times what the server can, and holds what must hold; returns the figures."""
     rate, usual = rate_and_seconds(server)
     before = resident(server)
     with Probes(server) as probes:
-        found = flood(server, 5 * rate, seconds)
-    times = found["seconds"]
-    assert set(times) == {"200", "503"}, {status: len(some) for status, some in times.items()}
-    answered, refused = times["200"], times["503"]
-    assert len(refused) > len(answered) > rate * seconds / 10
+        found = flood(server, times * rate, seconds)
+    by_status = found["seconds"]
+    assert set(by_status) == {"200", "503"}, {status: len(some) for status, some in by_status.items()}
+    answered, refused = by_status["200"], by_status["503"]
+    assert len(refused) > rate * seconds and len(answered) > rate * seconds / 10
     head, _, body = found["refusal"].partition("\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
     assert int(headers["Retry-After"]) >= 1 and headers["X-Content-Type-Options"] == "nosniff"
@@ -138,7 +138,8 @@ def overload(server, seconds):
 
 def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered_as_quickly_as_ever(server):
     """Without refusals, those answered would wait for seconds at the end of it, and probes with them."""
-    found = overload(server, seconds=4)
+    # The rate is measured beside whatever else the machine does, so that what is five times it at least is eight.
+    found = overload(server, seconds=4, times=8)
     usual = max(found["usual p99 ms"], 250)
     assert found["answered p50, p99 ms"][1] < 4 * usual, found
     assert found["refused p50, p99 ms"][0] < 2 * usual and found["probes p50, p99 ms"][0] < 2 * usual, found
@@ -150,7 +151,7 @@ def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered_as_quickly
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 def test_a_minute_of_it(server):
-    found = overload(server, seconds=60)
+    found = overload(server, seconds=60, times=5)
     print(json.dumps(found))
     assert found["answered p50, p99 ms"][1] < max(2 * found["usual p99 ms"], 100), found
     assert found["refused p50, p99 ms"][0] < 50 and found["probes p50, p99 ms"][1] < 100, found
@@ -232,7 +233,7 @@ def impatient(prepared, tmp_path):
         "from webapp import connections, serving; connections.REQUEST_SECONDS = 1; serving.MOST_SLOW = 3;"
         "serving.MOST_COLLECTED_BYTES = 10_000"
     )
-    with serve(tmp_path / "data", workers=1, first=patience) as server:
+    with serve(tmp_path / "data", workers=1, then=patience) as server:
         yield server
 
 
@@ -281,6 +282,7 @@ def test_who_waits_when_the_server_is_told_to_end_is_still_answered(prepared, tm
         for client in clients[1:]:
             client.sendall(request)
         server.process.send_signal(signal.SIGTERM)
+        assert [client.recv(12) for client in clients[1:]] == [b"HTTP/1.1 200"] * 7
         clients[0].sendall(request[-1:])
-        assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * 8
+        assert [client.recv(12) for client in clients[:1]] == [b"HTTP/1.1 200"]
         assert server.process.wait(20) == 0
