@@ -230,8 +230,8 @@ def impatient(prepared, tmp_path):
     """A server with one worker that waits a second for a request, and for three connections at most."""
     shutil.copytree(prepared, tmp_path / "data")
     patience = (
-        "from webapp import connections, serving; connections.REQUEST_SECONDS = 1; serving.MOST_SLOW = 3;"
-        "serving.MOST_COLLECTED_BYTES = 10_000"
+        "from webapp import connections, serving; connections.REQUEST_SECONDS = serving.KERNEL_WAITS_SECONDS = 1;"
+        "serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
     )
     with serve(tmp_path / "data", workers=1, then=patience) as server:
         yield server
