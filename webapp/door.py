@@ -16,6 +16,7 @@ from webapp.database import Administrator, AdminSession, Database, SignInAttempt
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1024
+LONGEST_ADDRESS = 100  # a proxy may pass on what a client made up, and PostgreSQL's index takes only so much
 
 ATTEMPTS_PER_ADDRESS = 5
 ATTEMPTS_IN_ALL = 50
@@ -85,6 +86,7 @@ class Door:
         The attempt is counted before the password is looked at, so that parallel tries count too; success takes the
         address's attempts back.
         """
+        address = address[:LONGEST_ADDRESS]
         self._count_attempt(address)
         if len(password) > LONGEST_PASSWORD or not self._is_right(password):
             raise WrongPassword

@@ -178,6 +178,15 @@ def test_attempts_at_once_are_no_more_than_one_after_the_other(door):
     assert found.count(TooManyAttempts) == 20 - ATTEMPTS_PER_ADDRESS
 
 
+def test_an_address_that_somebody_made_up_is_counted_like_any_other(door, database):
+    made_up = "".join(chr(number) for number in range(256, 8192))
+    with pytest.raises(WrongPassword):
+        door.sign_in("wrong", made_up)
+    assert len(rows(database, SignInAttempt)) == 1
+    door.sign_in(PASSWORD, made_up)
+    assert rows(database, SignInAttempt) == []
+
+
 def test_refused_attempts_do_not_make_it_longer(door, clock):
     fail(door, ATTEMPTS_PER_ADDRESS)
     for _ in range(10):
