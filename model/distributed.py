@@ -20,6 +20,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from model.processes import LOST, GroupLost, cores, size
 
@@ -60,7 +61,7 @@ class Joined(Group):
 
     def __init__(self):
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._exchange = _Memory(self) if _on_one_machine() else _Network()
+        self._exchange = _Memory(self) if _on_one_machine() and hasattr(os, "memfd_create") else _Network()
         self._wish = self._told = False
 
     def stops(self, wish: bool) -> bool:
@@ -123,7 +124,7 @@ class _Memory:
 
     def sum(self) -> torch.Tensor:
         rank, size = self.group.rank, self.group.size
-        *rows, total = self.table
+        total = self.table[size]
         part = slice(len(total) * rank // size, len(total) * (rank + 1) // size)
         _by_all(dist.barrier)
         torch.sum(self.table[:size, part], 0, out=total[part])
@@ -147,7 +148,7 @@ class _Memory:
 
 
 def _on_one_machine() -> bool:
-    return os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"] and hasattr(os, "memfd_create")
+    return os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
 
 
 def _by_all(collective: Callable[..., object], *arguments, **options) -> None:
@@ -179,16 +180,23 @@ def together(processes: int, command: Sequence[str]) -> Iterator[Group]:
 @contextmanager
 def _joined() -> Iterator[Group]:
     threads = torch.get_num_threads()
-    where = os.environ.get(RENDEZVOUS, "env://")
-    rank = int(os.environ["RANK"])
-    options = {"init_method": where, "rank": rank, "world_size": size(), "timeout": SILENCE}
-    _by_all(dist.init_process_group, "gloo", **options)
+    _by_all(_meet)
     try:
         torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
         yield Joined()
     finally:
         torch.set_num_threads(threads)
         dist.destroy_process_group()
+
+
+def _meet() -> None:
+    where = os.environ.get(RENDEZVOUS, "env://")
+    store, rank, count = next(rendezvous(where, int(os.environ["RANK"]), size(), timeout=SILENCE))
+    store.set_timeout(SILENCE)
+    if _on_one_machine():
+        # Where torchrun starts all of them again, it has still the addresses of those before.
+        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=SILENCE)
 
 
 @contextmanager

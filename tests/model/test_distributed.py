@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
-from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
 
-from model import distributed
+from model import distributed, weights
+from model.__main__ import main
 from model.distributed import together
 from model.presets import PRESETS, Config
 from model.processes import GroupLost, cores
@@ -144,12 +147,134 @@ def test_whoever_loses_another_process_says_so(presets, started, sign, words):
     assert started[0].poll() is not None
 
 
-def test_a_process_that_does_not_come_is_not_waited_for_for_ever(started, monkeypatch):
-    monkeypatch.setattr(distributed, "SILENCE", timedelta(seconds=2))
+ALONE = """
+import sys
+from datetime import timedelta
+from model import distributed
+distributed.SILENCE = timedelta(seconds=2)
+with distributed.together(2, [sys.executable, "-c", "raise SystemExit(3)"]):
+    pass
+"""
+
+
+def test_a_process_that_does_not_come_is_not_waited_for_for_ever():
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "GroupLost: process 2 of 2 ended with code 3" in done.stderr
+
+
+# The command line
+
+
+SEED = ["--preset", "seed", "--epochs", "1", "--seed", "3"]
+
+
+def network(path):
+    found, card = weights.load(path)
+    return state(found), card
+
+
+def test_what_two_processes_made_is_made_again_by_two(tmp_path, capsys):
+    out = tmp_path / "two.safetensors"
+    assert main(["train", *SEED, "--processes", "2", "--out", str(out)]) == 0
+    card = network(out)[1]
+    assert card.processes == 2 and card.command.endswith("--seed 3 --processes 2")
+    assert main(["replay", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("epoch 1 of 1") == 1
+    assert f"the same bytes, SHA-256 {weights.digest(out.read_bytes())}" in printed
+
+
+def test_more_processes_than_were_started_are_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert main(["train", *SEED, "--processes", "2", "--out", str(tmp_path / "w")]) == 2
+    assert "--processes 2 does not go with the 3 that were started" in capsys.readouterr().err
+
+
+class Torchrun:
+    """torchrun as on several machines, which are this one; each has a process group of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.started = folder, []
+
+    def start(self, *options, epochs="2"):
+        """Starts an agent; what it trains is written to `w.safetensors`."""
+        command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "model", "train"]
+        command += ["--preset", "seed", "--epochs", epochs, "--seed", "3", "--out", str(self.folder / "w.safetensors")]
+        command += ["--checkpoint", str(self.folder / "checkpoint")]
+        environ = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        self.started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True))
+        return self.started[-1]
+
+    def machines(self, processes):
+        """Two machines with so many processes each."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        options = ["--nnodes", "2", "--nproc-per-node", str(processes), "--master-addr", "127.0.0.1"]
+        return [self.start(*options, "--master-port", str(port), "--node-rank", rank) for rank in "01"]
+
+    def wait_for_checkpoint(self):
+        deadline = time.monotonic() + 90
+        while not (self.folder / "checkpoint").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def close(self):
+        for agent in self.started:
+            agent.terminate()
+        for agent in self.started:
+            agent.communicate(timeout=60)
+
+
+def workers(agent):
+    """The process ids of those that an agent has started."""
+    threads = Path(f"/proc/{agent.pid}/task").iterdir()
+    return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
+
+@pytest.fixture
+def torchrun(tmp_path):
+    torchrun = Torchrun(tmp_path)
+    yield torchrun
+    torchrun.close()
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_machines_train_what_one_does(torchrun, tmp_path, processes):
+    for agent in torchrun.machines(processes):
+        agent.communicate(timeout=200)
+        assert agent.returncode == 0
+    _, card = network(tmp_path / "w.safetensors")
+    assert card.processes == 2 * processes and not (tmp_path / "checkpoint").exists()
+    assert main(["train", *SEED, "--out", str(tmp_path / "alone.safetensors")]) == 0
+    _, other = network(tmp_path / "alone.safetensors")
+    assert card.validation_accuracy == pytest.approx(other.validation_accuracy, abs=0.005)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_a_machine_that_loses_a_process_fails_clearly_and_so_does_the_other(torchrun):
+    agents = torchrun.machines(1)
+    torchrun.wait_for_checkpoint()
     begun = time.monotonic()
-    with (
-        pytest.raises(GroupLost, match="process 2 of 2 ended with code 3"),
-        together(2, [sys.executable, "-c", "raise SystemExit(3)"]),
-    ):
-        pass
-    assert time.monotonic() - begun < 60
+    os.kill(workers(agents[1])[0], signal.SIGKILL)
+    said = [agent.communicate(timeout=90)[1] for agent in agents]
+    assert time.monotonic() - begun < 90
+    assert all(agent.returncode for agent in agents)
+    assert "inkling: another process has died, or has not answered for 60 seconds" in said[0]
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_torchrun_starts_them_again_and_they_go_on_from_the_checkpoint(torchrun, tmp_path):
+    unbroken = tmp_path / "unbroken.safetensors"
+    six = ["--preset", "seed", "--epochs", "6", "--seed", "3", "--processes", "2"]
+    assert main(["train", *six, "--out", str(unbroken)]) == 0
+    agent = torchrun.start("--standalone", "--nproc-per-node", "2", "--max-restarts", "1", epochs="6")
+    torchrun.wait_for_checkpoint()
+    os.kill(workers(agent)[1], signal.SIGKILL)
+    agent.communicate(timeout=200)
+    assert agent.returncode == 0
+    assert torch.equal(network(tmp_path / "w.safetensors")[0], network(unbroken)[0])
