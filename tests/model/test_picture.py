@@ -589,6 +589,13 @@ def jpeg_with_scans(scans):
     return data[:last] + data[last:-2] * scans + data[-2:]
 
 
+def stepped_bmp():
+    """One whose rows are packed by runs (RLE8), of one pixel each: Pillow goes through them in Python."""
+    runs = b"\1\5" * 500_000
+    header = struct.pack("<IiiHHIIiiII", 40, 2_000, 2_000, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + header + bytes(1024) + runs
+
+
 def sample(mode):
     """A drawing with some grain, so that no format packs it into nothing."""
     random = np.random.default_rng(8)
@@ -638,6 +645,7 @@ BAD = {
     "a colour profile of 70 MB": lambda: png(10, 10, chunk(b"iCCP", b"a\0\0" + packed(70))),
     "900 colour profiles of 1 MB": lambda: png(10, 10, chunk(b"iCCP", b"a\0\0" + packed(1)) * 900),
     "a JPEG of 500 scans": lambda: jpeg_with_scans(500),
+    "a BMP of a million steps": lambda: stepped_bmp(),
     "noise after a JPEG's signature": lambda: b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4000,
 }
 
@@ -710,6 +718,38 @@ def test_odd_metadata_is_no_reason_to_refuse_or_to_warn():
     several = encode(sample("RGB"), "JPEG")
     several = several[:2] + b"\xff\xe2\x00\x30MPF\0II*\0\x08\0\0\0" + b"\1\0" * 17 + several[2:]
     assert road.open_picture(several).size == (120, 120)
+
+
+def fat_jpeg():
+    """As many pixels as are read, in all colours, with the largest scan as often as it is allowed."""
+    noise = np.random.default_rng(1).integers(0, 256, (2000, 2000, 3), np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=4, progressive=True, subsampling=0)
+    starts = [found.start() for found in re.finditer(b"\xff\xda", data)] + [len(data) - 2]
+    scans = [data[start:end] for start, end in itertools.pairwise(starts)]
+    return data[:-2] + max(scans, key=len) * (road.MOST_PARTS["JPEG"][1] - len(scans)) + data[-2:]
+
+
+def striped_png():
+    pixels = np.empty((2000, 2000, 4), np.uint8)
+    pixels[...] = np.random.default_rng(1).integers(1, 255, (2000, 4))
+    return encode(Image.fromarray(pixels), compress_level=1)
+
+
+def noisy_webp():
+    noise = np.random.default_rng(1).integers(0, 256, (2000, 2000, 3), np.uint8)
+    return encode(Image.fromarray(noise), "WEBP", quality=1, method=0)
+
+
+@pytest.mark.parametrize("make", [fat_jpeg, striped_png, noisy_webp])
+def test_the_dearest_pictures_take_no_more_than_a_quarter_of_a_second(make):
+    data = make()
+    assert len(data) <= road.MAX_BYTES
+    spent = []
+    for _ in range(3):
+        start = time.thread_time()
+        road.digit_image(road.open_picture(data))
+        spent.append(time.thread_time() - start)
+    assert min(spent) < 0.25
 
 
 def mutated(data, random, repair):
