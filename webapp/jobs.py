@@ -218,9 +218,10 @@ class Jobs:
         self.stopping.set()
         for child in list(self._children):
             child.stdin.close()
+        end = time.monotonic() + STOP_SECONDS  # for all together: a supervisor waits no longer than 20 s for us
         for child in list(self._children):
             try:
-                child.wait(STOP_SECONDS)
+                child.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()

@@ -65,7 +65,7 @@ def working(settings, log: Path, environ: dict[str, str]):
         yield process
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """What is to be done in the background: asked for, delivered, taken up again, and by child processes that die."""
 
 import logging
+import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +123,16 @@ def test_judging_that_ends_with_its_worker_is_no_failure(jobs, settings, databas
     with caplog.at_level(logging.ERROR):
         jobs.do_suspicion()
     assert ("could not judge" in caplog.text) == (not stops)
+
+
+def test_children_that_do_not_end_are_given_one_time_limit_together(jobs, monkeypatch):
+    monkeypatch.setattr("webapp.jobs.STOP_SECONDS", 1.0)
+    children = [subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) for _ in range(4)]
+    jobs._children.update(children)
+    began = time.monotonic()
+    jobs.stop_children()
+    assert time.monotonic() - began < 3
+    assert all(child.returncode == -signal.SIGKILL for child in children)
 
 
 def test_a_second_start_names_the_first(jobs, database):
