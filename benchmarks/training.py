@@ -33,7 +33,7 @@ from model.material import REDRAWN, Material
 from model.network import for_training
 from model.presets import PRESETS, Config
 from model.torchvision_shim import import_datasets
-from model.train import Loop, train
+from model.train import Loop, dtype_of, train
 
 BATCH, EPOCHS, LEARNING_RATE = 15, 2, 0.001
 
@@ -96,12 +96,13 @@ def seed() -> float:
 class Epochs:
     """Epochs of the standard preset, and what their parts take by themselves, all in seconds."""
 
-    def __init__(self, material: Material, mixed: bool, rounds: int):
+    def __init__(self, data: mnist.Mnist, dtype: torch.dtype, rounds: int):
         preset = PRESETS["standard"]
-        self.loop = Loop(preset, for_training(preset), material, rounds)
-        self.loop.mixed = self.loop.mixed and mixed
-        self.dtype = torch.bfloat16 if self.loop.mixed else torch.float32
+        self.dtype = dtype
+        material = Material(data.train, 0, deformed=True, drawings=True, refused=True, dtype=dtype)
         self.seconds = defaultdict(list)
+        self._time("drawing", lambda: material.draw(1))
+        self.loop = Loop(preset, for_training(preset), material, rounds)
 
     def round(self, epoch: int) -> None:
         loop = self.loop
@@ -119,44 +120,41 @@ class Epochs:
     def _products(self) -> Callable[[], None]:
         """Makes ready an epoch's matrix products, of nothing but what they need."""
         layers = self.loop.network.layers
-        rows = math.ceil(len(self.loop.material) / self.loop.steps)
+        columns = math.ceil(len(self.loop.material) / self.loop.steps)
         weights = [layer.weight.detach().to(self.dtype) for layer in layers]
-        ins = [torch.rand(rows, layer.in_features).to(self.dtype) for layer in layers]
-        outs = [torch.rand(rows, layer.out_features).to(self.dtype) for layer in layers]
+        turned = [weight.t().contiguous() for weight in weights]
+        ins = [torch.rand(layer.in_features, columns).to(self.dtype) for layer in layers]
+        outs = [torch.rand(layer.out_features, columns).to(self.dtype) for layer in layers]
         into_weights, back, forward = ([torch.empty_like(each) for each in like] for like in (weights, ins, outs))
 
         def multiply() -> None:
             for x, w, y in zip(ins, weights, forward, strict=True):
-                torch.mm(x, w.t(), out=y)
+                torch.mm(w, x, out=y)
             for i in reversed(range(len(layers))):
-                torch.mm(outs[i].t(), ins[i], out=into_weights[i])
+                torch.mm(outs[i], ins[i].t(), out=into_weights[i])
                 if i:
-                    torch.mm(outs[i], weights[i], out=back[i])
+                    torch.mm(turned[i], outs[i], out=back[i])
 
         return lambda: [multiply() for _ in range(self.loop.steps)]
 
-    def lines(self, drawing: float) -> list[str]:
-        """The medians as a table's lines; `drawing` is the seconds that new drawings take."""
+    def lines(self) -> list[str]:
+        """The medians as a table's lines."""
         seconds = {part: statistics.median(each) for part, each in self.seconds.items()}
-        epoch, products = seconds.pop("epoch"), seconds["matrix products"]
+        epoch, drawing, products = seconds.pop("epoch"), seconds.pop("drawing"), seconds["matrix products"]
         seconds["all the rest"] = epoch - sum(seconds.values())
         seconds |= {"one epoch": epoch, "and its share of drawing": epoch + drawing / REDRAWN}
         return [f"{part:<28}{each:>9.2f}{each / products:>9.2f}" for part, each in seconds.items()]
 
 
 def epochs(rounds: int) -> None:
-    data = mnist.load()
-    material = Material(data.train, 0, deformed=True, drawings=True, refused=True)
-    begun = time.perf_counter()
-    material.draw(1)
-    drawing = time.perf_counter() - begun
-    ways = [Epochs(material, mixed, rounds) for mixed in (True, False)]
+    data, fastest = mnist.load(), dtype_of(PRESETS["standard"])
+    ways = [Epochs(data, dtype, rounds) for dtype in dict.fromkeys((fastest, torch.float32))]
     for epoch in tqdm(range(1, rounds + 1), unit=" rounds", disable=None):
         for way in ways:
             way.round(epoch)
     for way in ways:
         name = f"standard, {way.dtype}".replace("torch.", "")
-        print(f"\n{name:<28}{'seconds':>9}{'ratio':>9}", *way.lines(drawing), sep="\n")
+        print(f"\n{name:<28}{'seconds':>9}{'ratio':>9}", *way.lines(), sep="\n")
 
 
 def main() -> None:

@@ -61,8 +61,9 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
         return plain, validation.labels
     deformer = Deformer(validation.images, chance.seed("calibration, deformed"))
     images, labels = drawn.digits(len(validation), chance.seed("calibration"))
-    inputs = torch.cat((plain, deformer.batch(torch.arange(len(validation))), to_tensor(images)))
-    return inputs, torch.cat((validation.labels, validation.labels, torch.from_numpy(labels)))
+    deformed, order = deformer.batch(torch.arange(len(validation)))
+    inputs = torch.cat((plain, deformed.t(), to_tensor(images)))
+    return inputs, torch.cat((validation.labels, validation.labels[order], torch.from_numpy(labels)))
 
 
 def _cooled(network: MLP, temperature: float) -> MLP:

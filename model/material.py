@@ -17,7 +17,8 @@ from model.deform import Deformer
 from model.mnist import Split
 from model.picture import to_tensor
 
-REDRAWN = 20  # epochs: drawing takes about as long as one of them
+REDRAWN = 20  # epochs: drawing takes longer than one of them
+TILE = 32  # columns
 DRAWN_SHARE = 0.4
 """Drawn digits for one of MNIST's; and as many drawings of no digit."""
 
@@ -28,7 +29,7 @@ MOST_COPIES = 100
 
 
 class Batch(NamedTuple):
-    """Digit images float32 (B, 784), their labels int64 (B,), and which of them are corrections, bool (B,).
+    """Digit images as columns (784, B), their labels int64 (B,), and which of them are corrections, bool (B,).
 
     `weight` is how much of the whole batch this is, where several processes share it.
     """
@@ -57,8 +58,9 @@ class Material:
         drawings: bool,
         refused: bool,
         corrections: Corrections | None = None,
+        dtype: torch.dtype = torch.float32,
     ):
-        self.digits, self.seed, self.deformed, self.refused = digits, seed, deformed, refused
+        self.digits, self.seed, self.deformed, self.refused, self.dtype = digits, seed, deformed, refused, dtype
         self.count = round(len(digits) * DRAWN_SHARE) if drawings else 0
         self.fixed = [digits.images], [digits.labels]
         if corrections:
@@ -80,12 +82,10 @@ class Material:
         if self.deformer:
             self.deformer.random.manual_seed(chance.seed("deformation", self.seed, epoch, rank))
         order = torch.Generator().manual_seed(chance.seed("order", self.seed, epoch))
-        # as even as can be: batch normalisation takes no batch of one
-        batches = math.ceil(len(self) / batch_size)
-        for whole in torch.randperm(len(self), generator=order).tensor_split(batches):
-            index = whole.tensor_split(size)[rank]
-            weight = len(index) / len(whole)
-            yield Batch(self.batch(index), self.labels[index], self.is_correction[index], weight)
+        for whole in _batches(torch.randperm(len(self), generator=order), batch_size):
+            part = whole.tensor_split(size)[rank]
+            inputs, index = self._inputs(part)
+            yield Batch(inputs, self.labels[index], self.is_correction[index], len(part) / len(whole))
 
     def draw(self, epoch: int) -> None:
         """Makes new drawings, those of this epoch."""
@@ -99,9 +99,11 @@ class Material:
         )
         self.drawn_in = epoch
 
-    def batch(self, index: torch.Tensor) -> torch.Tensor:
-        """The pictures at `index` (int64, B): float32 (B, 784)."""
-        return self.deformer.batch(index) if self.deformer else to_tensor(self.images[index])
+    def _inputs(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pictures at `index` (int64, B), of `dtype` (784, B), and their index in the order that they have."""
+        if self.deformer:
+            return self.deformer.batch(index)
+        return to_tensor(self.images[index]).to(self.dtype).t(), index
 
     def _repeat(self, corrections: Corrections) -> None:
         usable = corrections.labels < (NO_DIGIT + 1 if self.refused else NO_DIGIT)
@@ -117,4 +119,15 @@ class Material:
         self.images, self.labels = torch.cat(images), torch.cat(labels)
         self.is_correction = torch.zeros(len(self.labels), dtype=torch.bool)
         self.is_correction[len(self.digits) : sum(map(len, self.fixed[1]))] = True
-        self.deformer = Deformer(self.images, self.seed) if self.deformed else None
+        self.deformer = Deformer(self.images, self.seed, dtype=self.dtype) if self.deformed else None
+
+
+def _batches(index: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    """`index` in as few parts of at most `size` as can be, about equally long: batch normalisation takes none of one.
+
+    Long ones are so by whole tiles, all but the last: in tiles processors multiply matrices.
+    """
+    parts = math.ceil(len(index) / size)
+    tile = TILE if size % (8 * TILE) == 0 else 1
+    tiles = math.ceil(len(index) / tile)
+    return iter(index.tensor_split([tiles * part // parts * tile for part in range(1, parts)]))

@@ -37,10 +37,15 @@ class MLP(nn.Module):
 
 
 class NormalizedMLP(MLP):
-    """The same network with batch normalisation before each ReLU (Ioffe and Szegedy 2015): trains faster and better."""
+    """The same network with batch normalisation before each ReLU (Ioffe and Szegedy 2015): trains faster and better.
+
+    Normalisation would take the biases of its layers away again: they are zero.
+    """
 
     def __init__(self, hidden: tuple[int, ...], outputs: int = DIGITS):
         super().__init__(hidden, outputs)
+        for layer in self.layers[:-1]:
+            nn.init.zeros_(layer.bias)
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from model.distributed import Group
 from model.material import Batch, Material
 from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
+from model.passes import Passes, in_one_piece
 from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.processes import GroupLost
@@ -27,9 +28,16 @@ from model.seal import libraries
 from model.verdict import DIGITS
 
 REPORT_SECONDS = 0.25
-AVERAGE_DECAY = 0.999
+AVERAGED_EPOCHS = 5.0
+AVERAGED_EVERY = 4
+"""Steps: weights hardly differ from one to the next, and each average is a pass over all of them."""
 # Only processors that multiply tiles of bfloat16 (AMX) are faster with it; others are slower.
 _HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
+
+
+def dtype_of(preset: Preset) -> torch.dtype:
+    """What its matrices are multiplied in on this machine."""
+    return torch.bfloat16 if preset.mixed_precision and _HALF_IS_FAST else torch.float32
 
 
 class TrainingError(RuntimeError):
@@ -161,6 +169,7 @@ class _Run:
             drawings=self.preset.drawn,
             refused=self.network.outputs > DIGITS,
             corrections=self.corrections,
+            dtype=dtype_of(self.preset),
         )
 
     def _task(self) -> str:
@@ -204,12 +213,12 @@ class _Run:
         self.on_progress(Progress(epoch, self.config.epochs, fraction, loss, left, tuple(self.history)))
 
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
-        if train_loss is not None and not math.isfinite(train_loss):
-            raise TrainingError(f"the loss stopped being a number in epoch {epoch}")
         network = fold(network)
         if self.group.size > 1 and not self.group.agrees(_bytes(network)):
             raise TrainingError(f"the processes have come to different networks in epoch {epoch}")
         loss, accuracy = _measure(network, self.data.validation)
+        if not math.isfinite(loss + (train_loss or 0.0)):
+            raise TrainingError(f"the loss stopped being a number in epoch {epoch}")
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
         self.reported = -math.inf  # an epoch's end is always told
         self._report(epoch, epoch / self.config.epochs, train_loss)
@@ -237,22 +246,26 @@ class Loop:
         teacher: MLP | None = None,
         group: Group | None = None,
     ):
-        self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
+        self.preset, self.network, self.material = preset, network, material
         self.group = group or Group()
         self.steps = math.ceil(len(material) / preset.batch_size)
         rate = preset.correcting_rate if teacher else preset.learning_rate
         self.parameters = in_one_piece(network)
         self.optimizer, self.schedule = _optimizer(preset, rate, self.parameters, self.steps * epochs)
-        self.average = Average(network, self.parameters) if preset.averaged else None
-        self.mixed = preset.mixed_precision and _HALF_IS_FAST
+        self.average = Average(network, self.parameters, AVERAGED_EPOCHS * self.steps) if preset.averaged else None
+        self.passes = Passes(network, self.parameters, material.dtype)
+        self.teacher = None
+        if teacher:
+            teacher = copy.deepcopy(teacher)
+            self.teacher = Passes(teacher, in_one_piece(teacher), material.dtype)
 
     def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The cross-entropy of logits (B, outputs) with the labels, or with what the teacher says."""
         smoothing = self.preset.label_smoothing
         if self.teacher is None:
             return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-            said = self.teacher(batch.inputs)
+        with torch.no_grad():
+            said = self.teacher.forward(batch.inputs).t()
         outputs = self.network.outputs
         meant = F.one_hot(batch.labels, outputs).float() * (1 - smoothing) + smoothing / outputs
         return F.cross_entropy(logits, torch.where(batch.is_correction[:, None], meant, said.float().softmax(1)))
@@ -264,7 +277,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "average": self.average.network.state_dict() if self.average else None,
-            "updates": self.average.updates if self.average else 0,
+            "averaged_steps": self.average.steps if self.average else 0,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -274,7 +287,7 @@ class Loop:
             self.schedule.load_state_dict(state["schedule"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
-            self.average.updates = state["updates"]
+            self.average.steps = state["averaged_steps"]
 
     @property
     def averaged(self) -> MLP:
@@ -299,11 +312,12 @@ class Loop:
 
     def step(self, batch: Batch) -> torch.Tensor:
         """One step of the optimizer; the loss."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-            logits = self.network(batch.inputs)
-        loss = self._loss(logits.float(), batch)
-        self.parameters.grad.zero_()
-        loss.backward()
+        with torch.no_grad():
+            logits = self.passes.forward(batch.inputs).float()
+        logits.requires_grad_()
+        loss = self._loss(logits.t(), batch)
+        with torch.no_grad():
+            self.passes.backward(*torch.autograd.grad(loss, logits))
         loss = loss.detach()
         self._average(loss, batch.weight)
         self.optimizer.step()
@@ -319,20 +333,6 @@ class Loop:
             self.group.average([self.parameters.grad, *statistics(self.network), loss], weight)
 
 
-def in_one_piece(network: MLP) -> torch.Tensor:
-    """All parameters of a network as one float32 tensor, whose `grad` is all their gradients.
-
-    The network's own are views of both from then on: what is done to all of them at once is one pass over memory.
-    """
-    parameters = list(network.parameters())
-    whole = torch.cat([parameter.detach().flatten() for parameter in parameters])
-    whole.grad = torch.zeros_like(whole)
-    sizes = [parameter.numel() for parameter in parameters]
-    for parameter, values, gradients in zip(parameters, whole.split(sizes), whole.grad.split(sizes), strict=True):
-        parameter.data, parameter.grad = values.view_as(parameter), gradients.view_as(parameter)
-    return whole
-
-
 def statistics(network: MLP) -> list[torch.Tensor]:
     """What batch normalisation has seen so far of means and variances."""
     return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
@@ -341,20 +341,24 @@ def statistics(network: MLP) -> list[torch.Tensor]:
 class Average:
     """An exponential moving average of a network's weights (Polyak and Juditsky 1992).
 
-    `parameters` are the network's, as `in_one_piece` gives them.
+    `parameters` are the network's, as `in_one_piece` gives them; what was `memory` steps ago has faded to a third.
     """
 
-    def __init__(self, network: MLP, parameters: torch.Tensor):
+    def __init__(self, network: MLP, parameters: torch.Tensor, memory: float):
+        self.memory = memory / AVERAGED_EVERY
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.ours = [in_one_piece(self.network), *statistics(self.network)]
         self.theirs = [parameters, *statistics(network)]
-        self.updates = 0
+        self.steps = 0
 
     @torch.no_grad()
     def update(self) -> None:
-        self.updates += 1
+        """To be called after each step."""
+        self.steps += 1
+        if self.steps % AVERAGED_EVERY:
+            return
         # a plain mean at first, so that the random start is forgotten within the first epochs
-        weight = max(1 - AVERAGE_DECAY, 1 / (self.updates + 1))
+        weight = 1 / min(self.memory, 1 + self.steps / AVERAGED_EVERY)
         torch._foreach_lerp_(self.ours, self.theirs, weight)
 
 

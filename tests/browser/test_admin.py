@@ -197,7 +197,7 @@ def test_a_versions_strength_is_watched_and_then_shown(admin, server):
 
 def test_a_run_is_cancelled(admin, server):
     start_run(admin, "standard")
-    wait_for(admin, lambda d: "epoch 1 of 20" in find(d, ".run-state").text, TRAINING_SECONDS)
+    wait_for(admin, lambda d: "epoch 1 of 30" in find(d, ".run-state").text, TRAINING_SECONDS)
     admin.get(f"{server.url}/admin")
     assert not find(admin, "#start").is_displayed()
     assert run_state(admin) == "running"

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from model.deform import Deformer, Ranges, support_function
+from model.deform import Deformer, Ranges, _sampled, support_function
 
 NOTHING = Ranges(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, felt=0)
 SOME = torch.arange(300)
@@ -16,8 +17,12 @@ def images(mnist):
     return mnist.train.images[:300]
 
 
-def fields(batch):
-    return batch.view(-1, 28, 28)
+def deformed(deformer, index=SOME):
+    """The pictures float32 (B, 28, 28) at `index`, in its order."""
+    inputs, order = deformer.batch(index)
+    assert torch.equal(order.sort().values, index.sort().values)
+    place = order.argsort(stable=True)[index.argsort(stable=True).argsort(stable=True)]
+    return inputs.t()[place].float().view(-1, 28, 28)
 
 
 def extents(pictures):
@@ -33,20 +38,23 @@ def centres(pictures):
 
 
 def test_a_batch_is_what_the_network_takes(images):
-    batch = Deformer(images, 0).batch(torch.tensor([7, 7, 3]))
-    assert batch.shape == (3, 784) and batch.dtype == torch.float32
-    assert batch.min() >= 0 and batch.max() <= 1
-    assert not torch.equal(batch[0], batch[1])
+    inputs, order = Deformer(images, 0).batch(torch.tensor([7, 7, 3]))
+    assert inputs.shape == (784, 3) and inputs.dtype == torch.float32
+    assert inputs.min() >= 0 and inputs.max() <= 1
+    assert sorted(order.tolist()) == [3, 7, 7]
+    first, second = inputs.t()[order == 7]
+    assert not torch.equal(first, second)
 
 
 def test_the_strongest_deformation_stays_in_range(images):
     ranges = Ranges(rotation=3, shear=1, stretch=1, size=1, shift=9, elastic=9, gain=5)
-    batch = Deformer(images, 0, ranges).batch(SOME)
+    batch = deformed(Deformer(images, 0, ranges))
     assert batch.isfinite().all() and batch.min() >= 0 and batch.max() <= 1
 
 
 def test_deformed_digits_keep_their_box_and_centre(images):
-    pictures = fields(Deformer(images, 1).batch(SOME))
+    deformer = Deformer(images, 1)
+    pictures = torch.cat([deformed(deformer) for _ in range(10)])
     sides = extents(pictures).float()
     assert 20 <= sides.mean() <= 22  # a wider pen adds a little
     assert ((sides >= 17) & (sides <= 25)).float().mean() > 0.97
@@ -56,14 +64,14 @@ def test_deformed_digits_keep_their_box_and_centre(images):
 
 
 def test_every_part_of_the_strength_deforms(images):
-    still = Deformer(images, 3, NOTHING).batch(SOME)
+    still = deformed(Deformer(images, 3, NOTHING))
     for name, value in vars(Ranges()).items():
-        moved = Deformer(images, 3, Ranges(**vars(NOTHING) | {name: value})).batch(SOME)
+        moved = deformed(Deformer(images, 3, Ranges(**vars(NOTHING) | {name: value})))
         assert (moved - still).abs().mean() > 0.002, name
 
 
 def test_no_strength_changes_next_to_nothing(images):
-    pictures = fields(Deformer(images, 2, NOTHING).batch(SOME))
+    pictures = deformed(Deformer(images, 2, NOTHING))
     apart = (pictures - images / 255).abs().mean((1, 2))
     assert apart.median() < 0.001
     assert apart.max() < 0.1  # of a digit that does not quite fill its box
@@ -75,7 +83,8 @@ def test_rotation_alone_turns(images):
     bar[0, 4:24, 13:15] = 255
     only_turn = Ranges(**vars(NOTHING) | {"rotation": math.radians(30)})
     deformer = Deformer(bar, 5, only_turn)
-    pictures = fields(deformer.batch(torch.zeros(200, dtype=torch.int64)))
+    few = torch.zeros(20, dtype=torch.int64)
+    pictures = torch.cat([deformed(deformer, few) for _ in range(20)])
     place = torch.arange(28.0) - 13.5
     xy = (pictures * place[:, None] * place).sum((1, 2))
     yy_less_xx = (pictures * (place[:, None] ** 2 - place**2)).sum((1, 2))
@@ -88,9 +97,9 @@ def test_rotation_alone_turns(images):
 def test_the_seed_repeats_the_sequence(images):
     first, again, other = (Deformer(images, seed) for seed in (4, 4, 5))
     for _ in range(3):
-        batch = first.batch(SOME)
-        assert torch.equal(batch, again.batch(SOME))
-        assert not torch.equal(batch, other.batch(SOME))
+        batch = deformed(first)
+        assert torch.equal(batch, deformed(again))
+        assert not torch.equal(batch, deformed(other))
 
 
 def test_the_images_and_torchs_own_chance_are_left_alone(images):
@@ -113,9 +122,51 @@ def test_support_function_against_the_slow_one(images):
 def test_an_image_without_ink_is_no_trouble():
     empty = torch.zeros(3, 28, 28, dtype=torch.uint8)
     assert support_function(empty).isfinite().all()
-    assert torch.equal(Deformer(empty, 0).batch(torch.arange(3)), torch.zeros(3, 784))
+    assert torch.equal(deformed(Deformer(empty, 0), torch.arange(3)), torch.zeros(3, 28, 28))
 
 
 def test_many_images_are_taken_in_parts(images):
     many = images.repeat(5, 1, 1)
     assert torch.equal(support_function(many)[1200:1500], support_function(images))
+
+
+def test_any_number_of_digits_is_deformed(images):
+    for count in (1, 2, 5, 255, 257, 512, 513, 1030):
+        inputs, order = Deformer(images, 7).batch(torch.arange(count) % 300)
+        assert inputs.shape == (784, count)
+        assert torch.equal(order.bincount(minlength=300), (torch.arange(count) % 300).bincount(minlength=300))
+        assert (inputs.sum(0) > 5).all()
+
+
+def test_half_the_digits_bits_change_little(images):
+    whole, half = (deformed(Deformer(images, 8, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16))
+    assert (whole - half).abs().max() < 0.03
+
+
+def test_sampling_against_torchs_own(images):
+    """Bilinear, with paper around the field."""
+    deformer = Deformer(images, 9, Ranges(**vars(NOTHING) | {"rotation": 1, "shear": 1, "shift": 9, "elastic": 3}))
+    index = torch.arange(16)
+    maps = deformer._linear_maps(8) * 1.5
+    state = deformer.random.get_state()
+    rows, weights = deformer._taps(maps)
+    columns = deformer._columns(index)
+    fast = _sampled(columns, rows[0], weights[0]).t().view(-1, 28, 28)
+    deformer.random.set_state(state)
+    torch.rand(8, generator=deformer.random)  # for the ink
+    grid = torch.stack([each[0].t().view(8, 28, 28) for each in deformer._sampling_grid(maps)], 3)
+    grid = ((grid + 0.5) * 2 / 28 - 1).repeat_interleave(2, 0)
+    slow = F.grid_sample(images[:16, None] / 255, grid, align_corners=False)[:, 0]
+    apart = (fast - slow).abs()
+    assert apart.mean() < 1e-4 and (apart < 1e-3).float().mean() > 0.999  # beyond the border's pixels all is paper
+
+
+def test_digits_of_a_group_are_about_equally_large(images, mnist):
+    many = mnist.train.images[:2048]
+    deformer = Deformer(many, 10)
+    index = torch.arange(2048)
+    maps = deformer._linear_maps(8)
+    order, extent = deformer._alike(index, maps)
+    own = torch.maximum(*(deformer._extent(order.view(8, -1), maps[:, i]) for i in (0, 1))).view(len(extent), -1)
+    apart = (own / extent[:, None]).log().abs()
+    assert apart.mean() < 0.03 and (apart < 0.1).float().mean() > 0.97

@@ -62,7 +62,7 @@ def as_measured(monkeypatch):
 
 
 def test_a_real_training_reads_most_digits_after_seconds(small_mnist):
-    result = train(Config("standard", 3), small_mnist)
+    result = train(Config("standard", 8), small_mnist)
     assert type(result.network) is MLP and not result.network.training
     assert result.validation_accuracy > 0.75
     assert accuracy(result.network, small_mnist.test) > 0.75
@@ -255,6 +255,20 @@ def test_a_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
     with pytest.raises(TrainingError, match="loss .* epoch 1"):
         train(Config(preset, 3), few, heard.append)
     assert all(progress.fraction < 1 for progress in heard)
+
+
+def test_weights_that_stop_being_numbers_are_an_error(few, monkeypatch):
+    """Whatever the loss says: a ReLU may hide them from it."""
+    step = training.Loop.step
+
+    def poisoned(loop, batch):
+        loss = step(loop, batch)
+        loop.network.layers[0].weight.data[0, 0] = torch.nan
+        return torch.ones_like(loss)
+
+    monkeypatch.setattr(training.Loop, "step", poisoned)
+    with pytest.raises(TrainingError, match="loss .* epoch 1"):
+        train(Config("tiny", 3), few)
 
 
 @pytest.mark.parametrize(
