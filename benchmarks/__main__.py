@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import gallery, memory, page, serving, start
+from benchmarks import gallery, memory, page, serving, start, training
 from benchmarks.figures import machine, table
 from benchmarks.server import Failed
 
@@ -16,6 +16,7 @@ PARTS = {
     "memory": memory.figures,
     "page": page.figures,
     "gallery": gallery.figures,
+    "training": training.figures,
 }
 
 

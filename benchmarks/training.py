@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks.figures import Figure
 from model import evaluate, mnist
 from model.material import REDRAWN, Material
 from model.network import for_training
@@ -137,9 +138,12 @@ class Epochs:
 
         return lambda: [multiply() for _ in range(self.loop.steps)]
 
+    def medians(self) -> dict[str, float]:
+        return {part: statistics.median(each) for part, each in self.seconds.items()}
+
     def lines(self) -> list[str]:
         """The medians as a table's lines."""
-        seconds = {part: statistics.median(each) for part, each in self.seconds.items()}
+        seconds = self.medians()
         epoch, drawing, products = seconds.pop("epoch"), seconds.pop("drawing"), seconds["matrix products"]
         seconds["all the rest"] = epoch - sum(seconds.values())
         seconds |= {"one epoch": epoch, "and its share of drawing": epoch + drawing / REDRAWN}
@@ -155,6 +159,16 @@ def epochs(rounds: int) -> None:
     for way in ways:
         name = f"standard, {way.dtype}".replace("torch.", "")
         print(f"\n{name:<28}{'seconds':>9}{'ratio':>9}", *way.lines(), sep="\n")
+
+
+def figures(rounds: int = 3) -> list[Figure]:
+    way = Epochs(mnist.load(), dtype_of(PRESETS["standard"]), rounds)
+    for epoch in range(1, rounds + 1):
+        way.round(epoch)
+    seconds = way.medians()
+    whole = seconds["epoch"] + seconds["drawing"] / REDRAWN
+    what = f"an epoch of the standard preset, {way.dtype}".replace("torch.", "")
+    return [Figure(what, "s", whole, seconds["matrix products"], "its matrix products alone", 1.3)]
 
 
 def main() -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import gallery, memory, page, serving, start
+from benchmarks import gallery, memory, page, serving, start, training
 from benchmarks.figures import Figure, table
+from model import mnist
+
+pytestmark = pytest.mark.timeout(600)
 
 needs = {name: pytest.mark.skipif(not (shutil.which(name) or os.environ.get("CI")), reason=f"{name} is not installed")
          for name in ("wrk", "chromedriver")}  # fmt: skip
@@ -102,3 +105,10 @@ def test_the_page_is_measured():
     assert 1 < answer.ours < 2_000
     assert 10 < first.ours < 60
     assert second.ratio == 1
+
+
+def test_an_epoch_is_measured_beside_its_matrix_products(monkeypatch):
+    few = mnist.load().subset(300)
+    monkeypatch.setattr(mnist, "load", lambda: few)
+    [epoch] = training.figures(rounds=1)
+    assert "standard" in epoch.what and epoch.ours > epoch.beside > 0
