@@ -141,7 +141,7 @@ class Whole:
                 os.killpg(self.leader, signal.SIGTERM)
         self.process.stdin.close()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             self.process.kill()
@@ -156,7 +156,8 @@ class Whole:
 
     def kill(self) -> None:
         """Kills all of them by SIGKILL: the group first, so that nobody starts another trainer."""
-        os.killpg(self.leader, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.leader, signal.SIGKILL)
         mark = f"{ROUND}={self.name}\0".encode()
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -198,7 +199,7 @@ class Load:
                 self.over.wait(0.02)  # not there yet, or not there any more
 
     def ask(self, method: str, path: str, body: dict | None = None, headers=()) -> tuple[int, dict]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body and json.dumps(body), JSON | SCRIPT | dict(headers))
             answer = connection.getresponse()

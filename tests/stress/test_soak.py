@@ -19,6 +19,7 @@ from sqlalchemy import func, select, text
 
 from tests.conftest import TOKEN
 from tests.stress.forms import forms
+from tests.webapp import serving
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.asking import ONE, data_url
 from tests.webapp.corrected import digits
@@ -36,7 +37,8 @@ MOST_RUN_SECONDS = 60
 
 
 @forms("seconds", 12, LONG_SECONDS)
-def test_everything_at_once_makes_no_error_and_nothing_grows(settings, database, tmp_path, seconds):
+def test_everything_at_once_makes_no_error_and_nothing_grows(settings, database, tmp_path, seconds, monkeypatch):
+    monkeypatch.setattr(serving, "ANSWER_SECONDS", 60)  # on a busy machine; how long it takes is told
     add_version(database, turned(1))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -48,7 +50,7 @@ def test_everything_at_once_makes_no_error_and_nothing_grows(settings, database,
         soak.assert_nothing_grew(flat=seconds >= LONG_SECONDS)
     explain_size(settings.data_dir / "inkling.db", database)
     assert not [path for path in temporary.rglob("*") if path.is_file()], "temporary files are left"
-    left = {path.name for path in settings.data_dir.iterdir() if path.stat().st_size}
+    left = {path.name for path in settings.data_dir.iterdir() if path.is_file() and path.stat().st_size}
     assert left <= {"inkling.db", "queue.db", "secret_key"}
     for log in (server.log, tmp_path / "worker.log"):
         assert not faults_in(log), faults_in(log)

@@ -58,6 +58,8 @@ def _forked(work: Callable[[], object]) -> int:
     if child == 0:
         try:
             work()
+        except SystemExit as end:
+            os._exit(int(end.code or 0))
         finally:
             os._exit(1)
     return child
