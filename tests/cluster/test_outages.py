@@ -18,6 +18,7 @@ from webapp.database import Correction
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
+RUN_SECONDS = 240  # trainers give way to whatever else goes on, so that it can take them long
 SOON_SECONDS = 3  # within which even an answer that says "not now" has to come
 
 
@@ -32,7 +33,7 @@ def long_run(cluster) -> int:
     """A run that a worker is training, and that goes on until it is cancelled."""
     started = cluster.ask("POST", "/admin/retrain", {"preset": "seed", "epochs": 1000}, SCRIPT)
     assert started.status == 202, started.body
-    wait_until(lambda: run(cluster, started.json["id"])["history"])
+    wait_until(lambda: run(cluster, started.json["id"])["history"], RUN_SECONDS)
     return started.json["id"]
 
 
@@ -43,9 +44,9 @@ def run(cluster, number: int) -> dict:
 def assert_goes_on(cluster, number: int) -> None:
     """The run has not been lost, and ends when it is told to."""
     seen = len(run(cluster, number)["history"])
-    wait_until(lambda: len(run(cluster, number)["history"]) > seen)
+    wait_until(lambda: len(run(cluster, number)["history"]) > seen, RUN_SECONDS)
     assert cluster.ask("POST", f"/admin/runs/{number}/cancel", {}, SCRIPT).status == 202
-    wait_until(lambda: run(cluster, number)["state"] == "cancelled")
+    wait_until(lambda: run(cluster, number)["state"] == "cancelled", RUN_SECONDS)
     assert run(cluster, number)["attempt"] <= 2
 
 
@@ -88,7 +89,7 @@ def test_without_redis_everything_goes_on_and_what_is_asked_for_is_done_later(cl
                 "/admin",
             ).status in (200, 303)
         cluster.redis.start()
-        wait_until(lambda: run(cluster, started.json["id"])["history"])
+        wait_until(lambda: run(cluster, started.json["id"])["history"], RUN_SECONDS)
     assert not load.failed
     assert all(replica.is_ready() for replica in cluster.replicas)
     assert_goes_on(cluster, started.json["id"])
