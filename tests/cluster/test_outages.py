@@ -66,7 +66,7 @@ def test_readings_go_on_while_postgresql_is_away_and_all_recovers(cluster, secon
         load.wait_for(50)
         cluster.postgresql.start()
         for replica in cluster.replicas:
-            wait_until(replica.is_ready, 10)
+            wait_until(replica.is_ready, 30)
         load.wait_for(50)
     assert not load.failed
     assert_goes_on(cluster, number)
