@@ -120,6 +120,8 @@ def test_replicas_that_are_restarted_one_after_the_other_lose_nothing(cluster):
             replica.start()
             wait_until(replica.is_ready)
         readings.wait_for(50)
+    for load in (readings, others):
+        print(f"{len(load.failed)} of {len(load.sent)} requests lost")
     assert not readings.failed and not others.failed
 
 
