@@ -293,7 +293,13 @@ def _versions() -> dict[str, Schema]:
     unusable = {409: ("unusable_version",)}
     reason = {
         "type": "object",
-        "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": versions.LONGEST_REASON}},
+        "properties": {
+            "reason": {
+                "type": "string",
+                "maxLength": versions.LONGEST_REASON,
+                "pattern": r"[^\s\x00-\x1f\x7f-\x9f]",  # something to be seen
+            }
+        },
         "required": ["reason"],
     }
     listed = {200: _answer("The latest first.", _object({"versions": _list(_of("VersionInShort")), **next_page}))}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import unicodedata
 from typing import Any, TypeVar
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
@@ -220,13 +221,19 @@ def _version(version_id: int) -> tuple[Version, Version | None]:
 
 def _reason(value: Any) -> str:
     """What was written, on one line; raises BadRequest where that is nothing or too much."""
-    words = "".join(c if c.isprintable() else " " for c in value).split() if isinstance(value, str) else []
-    said = " ".join(words)
+    said = " ".join("".join(map(_shown, value)).split()) if isinstance(value, str) else ""
     if not 1 <= len(said) <= LONGEST_REASON:
         raise BadRequest(
             400, "no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."
         )
     return said
+
+
+def _shown(character: str) -> str:
+    """The character, or what stands for it where it cannot be seen: a space for what only controls."""
+    if character.isprintable():
+        return character
+    return " " if character.isspace() or unicodedata.category(character) in ("Cc", "Cs") else "\ufffd"
 
 
 def _try_out(version: Version) -> None:

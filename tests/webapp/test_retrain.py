@@ -40,10 +40,11 @@ def test_a_run_learns_from_the_approved_corrections(client, database):
     assert "1 learnt from, 1 held out to compare by" in run_page(client, run_id)
 
 
-@pytest.mark.parametrize("sent", [{}, {"corrections": False}, {"corrections": ""}, {"corrections": "0"}])
+@pytest.mark.parametrize("sent", [{}, {"json": {"corrections": False}}, {"data": {"corrections": "0"}}])
 def test_without_being_asked_it_learns_from_none(client, database, sent):
     keep_correction(database)
-    assert retrain(client, **sent).json["corrections"] is False
+    answer = client.post("/admin/retrain", headers=SCRIPT, **sent)
+    assert answer.json["corrections"] is False
 
 
 @pytest.mark.parametrize("sent", [2, -1, "yes", None, [], {}, [True], "1 "])
