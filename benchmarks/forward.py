@@ -42,7 +42,7 @@ def main() -> None:
     images = mnist.read_test()[0][:DIGITS]
     network, card = weights.load(path)
     served = Forward(weights.layers(path.read_bytes())[0])
-    ways = {"numpy, served": served.logits, "torch": lambda images: network(to_tensor(images))}
+    ways = {"numpy, served": lambda images: served.one(images[0]), "torch": lambda images: network(to_tensor(images))}
     taken = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, read in ways.items():

@@ -195,13 +195,13 @@ def paces(networks: Sequence[Forward], images: np.ndarray) -> list[float]:
         for start in range(0, len(images), PACE_TURN):
             for which in range(len(networks))[:: 1 if turn % 2 else -1]:
                 for i in range(start, min(start + PACE_TURN, len(images))):
-                    best[which, i] = min(best[which, i], _seconds(networks[which], images[i : i + 1]))
+                    best[which, i] = min(best[which, i], _seconds(networks[which], images[i]))
     return np.median(best, axis=1).tolist()
 
 
 def _seconds(network: Forward, image: np.ndarray) -> float:
     began = time.perf_counter()
-    network.logits(image)
+    network.one(image)
     return time.perf_counter() - began
 
 

@@ -24,23 +24,21 @@ class Forward:
             for weight, bias in layers
         ]
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def many(self, images: np.ndarray) -> np.ndarray:
         """Digit images, uint8 (N, 28, 28), to logits, float32 (N, outputs)."""
-        inputs = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-        return self._one(inputs[0])[None] if len(inputs) == 1 else self._many(inputs)
-
-    def _many(self, x: np.ndarray) -> np.ndarray:
+        x = _SHARES[images.reshape(len(images), -1)]
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0)
         weight, bias = self._layers[-1]
         return x @ weight + bias
 
-    def _one(self, x: np.ndarray) -> np.ndarray:
-        """Logits (outputs,) of one digit (784,), without touching the weights of inputs that are zero.
+    def one(self, image: np.ndarray) -> np.ndarray:
+        """Logits, float32 (outputs,), of one digit image, uint8 (28, 28).
 
-        One product with a vector takes as long as it takes to fetch the matrix from memory; four fifths of the pixels
-        have no ink, and most hidden units are off.
+        The weights of inputs that are zero are not touched: one product with a vector takes as long as it takes to
+        fetch the matrix from memory, and four fifths of the pixels have no ink, and most hidden units are off.
         """
+        x = _SHARES[image.ravel()]
         for weight, bias in self._layers[:-1]:
             on = x.nonzero()[0]
             values, x = x[on], bias.copy()
@@ -50,3 +48,6 @@ class Forward:
         weight, bias = self._layers[-1]
         return x @ weight + bias
 
+
+# The share of full ink that each grey value is.
+_SHARES = np.arange(256, dtype=np.float32) / np.float32(255)

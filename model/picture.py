@@ -61,6 +61,8 @@ NOISE_FLOOR = 0.08
 GRAIN = 7.5
 # Ink that counts when the ink's box is measured.
 EDGE = 0.25
+# Ink, of 255, that is line when the line's width is measured.
+LINE = 96
 # MNIST's lines are about two to three pixels wide in the 20-pixel box; a finer pen is widened to the lower end.
 MIN_LINE = 1.7
 
@@ -108,7 +110,7 @@ def open_picture(
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
     budget = budget or PixelBudget()
     if "PGM" in formats and (header := GREY.match(data)):
-        return _grey(data, header, budget)
+        return Image.frombytes("L", *_grey(data, header, budget))
     name = next((name for name in formats if name in PARSERS and data.startswith(PARSERS[name][0])), None)
     part, most = MOST_PARTS.get(name, (b"", len(data) + 1))
     try:
@@ -127,12 +129,14 @@ def open_picture(
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
 
 
-def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
+def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> tuple[tuple[int, int], bytes]:
+    """The size and the pixels of a PGM; raises PictureError."""
     size = int(header[1]), int(header[2])
     budget.spend(size)
-    if not size[0] * size[1] == len(data) - header.end() > 0:
+    pixels = data[header.end() :]
+    if not size[0] * size[1] == len(pixels) > 0:
         raise PictureError("The data is not a whole PGM picture.")
-    return Image.frombuffer("L", size, data[header.end() :], "raw", "L", 0, 1)
+    return size, pixels
 
 
 def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
@@ -146,13 +150,19 @@ def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget)
 
 def digit_image(picture: Image.Image) -> np.ndarray | None:
     """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None without ink."""
-    if picture.mode == "L" and max(picture.size) <= WORKING_SIDE:
-        pixels = picture.tobytes()
-        if _on_even_paper(pixels, picture.width):
-            part = _cropped_grey(pixels, picture.size)
-            return None if part is None else _finished(part)
+    if picture.mode == "L":
+        return _of_grey(picture.size, picture.tobytes())
     inked = ink(picture)
     return None if inked is None else from_ink(inked)
+
+
+def digit_image_in(
+    data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None
+) -> np.ndarray | None:
+    """What `digit_image` makes of what `open_picture` finds in these bytes; raises what that raises."""
+    if "PGM" in formats and len(data) <= MAX_BYTES and (header := GREY.match(data)):
+        return _of_grey(*_grey(data, header, budget or PixelBudget()))
+    return digit_image(open_picture(data, formats, budget))
 
 
 def ink(picture: Image.Image) -> np.ndarray | None:
@@ -170,12 +180,7 @@ def ink(picture: Image.Image) -> np.ndarray | None:
 
 def from_ink(inked: np.ndarray) -> np.ndarray:
     """Ink, float32 (H, W), 0 to 1 and not all of it 0, to a digit image, uint8 (28, 28)."""
-    return _finished(_cropped(inked))
-
-
-def _finished(part: Image.Image) -> np.ndarray:
-    """The part of a picture that has ink, L, its longer side at most FINE, to a digit image."""
-    return _centred(_boxed(_lined(part)))
+    return _of_part(_cropped(inked))
 
 
 def to_tensor(images):
@@ -310,23 +315,31 @@ def _relative(difference: np.ndarray, strongest: float) -> np.ndarray:
 
 
 def _cropped(inked: np.ndarray) -> Image.Image:
-    """The part that has ink, as an L picture; its longer side at most FINE."""
+    """The part that has ink, L."""
     marked = inked > EDGE
     rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
-    part = inked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return _at_most(FINE, Image.fromarray(_grey_values(part)))
+    return Image.fromarray(_grey_values(inked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
 
 
 def _grey_values(inked: np.ndarray) -> np.ndarray:
     return (inked * 255).round().astype(np.uint8)
 
 
-def _at_most(side: int, part: Image.Image) -> Image.Image:
-    return _fitted(part, side) if max(part.size) > side else part
-
-
 # Grey pictures on even paper, as the page sends them. The ink at a pixel follows from its grey value alone, so the way
 # above is gone for 256 values and not for every pixel; and of so few pixels bytes know as much as arrays, but sooner.
+
+
+def _of_grey(size: tuple[int, int], pixels: bytes) -> np.ndarray | None:
+    """The digit image of an L picture."""
+    if max(size) > WORKING_SIDE or not _on_even_paper(pixels, size[0]):
+        inked = ink(Image.frombytes("L", size, pixels))
+        return None if inked is None else from_ink(inked)
+    tables = _tables_for(pixels)
+    if tables is None:
+        return None
+    grey, counts, thick = (pixels.translate(table) for table in tables)
+    part = Image.frombuffer("L", size, grey, "raw", "L", 0, 1).crop(_box(counts, size[0]))
+    return _of_part(part, _line_width(thick, size[0]) if max(part.size) <= FINE else None)
 
 
 def _on_even_paper(pixels: bytes, width: int) -> bool:
@@ -336,20 +349,22 @@ def _on_even_paper(pixels: bytes, width: int) -> bool:
     return all(row == paper * width for row in rows) and all(column == paper * len(column) for column in columns)
 
 
-def _cropped_grey(pixels: bytes, size: tuple[int, int]) -> Image.Image | None:
-    """What `_cropped` makes of the ink of such a picture; None for a blank one."""
+def _box(marked: bytes, width: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the ones in rows of 0 and 1."""
+    left = next(x for x in range(width) if 1 in marked[x::width])
+    right = next(x for x in range(width, 0, -1) if 1 in marked[x - 1 :: width])
+    return left, marked.find(1) // width, right, marked.rfind(1) // width + 1
+
+
+def _tables_for(pixels: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """`_tables` for the pixels of a picture on even paper; None where it is blank."""
     paper = pixels[0]
     difference, furthest = _differences(paper)
     if pixels.count(furthest) > 3:
         strongest = float(difference[furthest])
     else:
         strongest = _strongest(difference[np.frombuffer(pixels, np.uint8)])
-    if strongest < MIN_CONTRAST:
-        return None
-    grey, marked = (
-        Image.frombuffer("L", size, pixels.translate(table), "raw", "L", 0, 1) for table in _tables(paper, strongest)
-    )
-    return _at_most(FINE, grey.crop(marked.getbbox()))
+    return None if strongest < MIN_CONTRAST else _tables(paper, strongest)
 
 
 @functools.lru_cache(256)
@@ -361,18 +376,31 @@ def _differences(paper: int) -> tuple[np.ndarray, int]:
 
 
 @functools.lru_cache(256)
-def _tables(paper: int, strongest: float) -> tuple[bytes, bytes]:
-    """For each grey value its ink, 0 to 255, and whether that counts when the ink's box is measured."""
+def _tables(paper: int, strongest: float) -> tuple[bytes, bytes, bytes]:
+    """For each grey value its ink, 0 to 255; 1 where that counts when the ink's box is measured; 1 where it is line."""
     inked = _relative(_differences(paper)[0], strongest)
-    return _grey_values(inked).tobytes(), (inked > EDGE).tobytes()
+    grey = _grey_values(inked)
+    return grey.tobytes(), (inked > EDGE).tobytes(), (grey > LINE).tobytes()
 
 
-def _lined(part: Image.Image) -> Image.Image:
-    """The same ink with its line widened where the pen was so fine that it would fade in the box."""
-    if _line_width(part) * BOX / max(part.size) >= MIN_LINE:
-        return part
-    fine = _fitted(part, FINE)
-    missing = MIN_LINE * FINE / BOX - _line_width(fine)
+# From the part that has ink to the digit image
+
+
+def _of_part(part: Image.Image, line_width: float | None = None) -> np.ndarray:
+    """The part of a picture that has ink, L, to a digit image; its line is so many pixels wide, where that is known."""
+    if max(part.size) > FINE:
+        part = _fitted(part, FINE)
+    if line_width is None:
+        line_width = _line_width_of(part)
+    if line_width * BOX / max(part.size) < MIN_LINE:
+        part = _widened(_fitted(part, FINE))
+    box = _fitted(part, BOX)
+    return _centred(box.tobytes(), box.width)
+
+
+def _widened(fine: Image.Image) -> Image.Image:
+    """The same ink with its line widened, since the pen was so fine that it would fade in the box."""
+    missing = MIN_LINE * FINE / BOX - _line_width_of(fine)
     steps = max(1, round(missing / 2))
     fine = ImageOps.expand(fine, steps)
     fine = fine.point(lambda value: min(255, value * 2))
@@ -381,14 +409,18 @@ def _lined(part: Image.Image) -> Image.Image:
     return fine
 
 
-def _line_width(part: Image.Image) -> float:
-    """Mean width of the line in pixels: twice its area over its outline."""
-    marked = np.zeros((part.height + 2, part.width + 2), bool)
-    marked[1:-1, 1:-1] = np.asarray(part) > 96
-    area = np.count_nonzero(marked)
-    edges = np.count_nonzero(marked[1:] != marked[:-1]) + np.count_nonzero(marked[:, 1:] != marked[:, :-1])
+def _line_width_of(part: Image.Image) -> float:
+    padded = np.pad(np.asarray(part) > LINE, 1)
+    return _line_width(padded.tobytes(), padded.shape[1])
+
+
+def _line_width(marked: bytes, width: int) -> float:
+    """Mean width in pixels of the line that the ones are in rows of 0 and 1, whose border has none: twice its area over
+    its outline, which is where a pixel differs from its neighbour."""
+    whole = int.from_bytes(marked)
+    edges = (whole ^ whole >> 8).bit_count() + (whole ^ whole >> 8 * width).bit_count()
     # The steps of a pixel outline are longer than the outline, by 4 / pi on average over all directions.
-    return 2 * area / max(edges * math.pi / 4, 1)
+    return 2 * marked.count(1) / max(edges * math.pi / 4, 1)
 
 
 def _fitted(part: Image.Image, side: int) -> Image.Image:
@@ -398,21 +430,26 @@ def _fitted(part: Image.Image, side: int) -> Image.Image:
     return part if size == part.size else part.resize(size, Image.Resampling.BILINEAR)
 
 
-def _boxed(part: Image.Image) -> np.ndarray:
-    """Into the 20-pixel box: uint8 (h, w), the larger of the two 20."""
-    return np.asarray(_fitted(part, BOX))
-
-
-def _centred(box: np.ndarray) -> np.ndarray:
+def _centred(box: bytes, width: int) -> np.ndarray:
     """On the 28 x 28 field with the centre of mass at its centre, as far as the box stays inside."""
-    field = np.zeros((SIDE, SIDE), np.uint8)
-    corner = []
-    for axis, length in enumerate(box.shape):
-        mass = box.sum(1 - axis)
-        centre = int(mass @ _PLACES[:length]) / int(mass.sum())
-        corner.append(min(max(round(SIDE / 2 - centre), 0), SIDE - length))
-    field[corner[0] : corner[0] + box.shape[0], corner[1] : corner[1] + box.shape[1]] = box
-    return field
+    height = len(box) // width
+    mass, down, right = (np.frombuffer(box, np.uint8) @ _moments(height, width)).tolist()
+    top, left = _corner(down / mass, height), _corner(right / mass, width)
+    rows = [box[start : start + width] for start in range(0, len(box), width)]
+    field = bytearray(SIDE * top + left) + bytes(SIDE - width).join(rows)
+    return np.frombuffer(field.ljust(SIDE * SIDE, b"\0"), np.uint8).reshape(SIDE, SIDE)
 
 
-_PLACES = np.arange(BOX, dtype=np.uint64)
+@functools.lru_cache(2 * BOX)
+def _moments(height: int, width: int) -> np.ndarray:
+    """What a pixel counts for the mass, and for its moments down and to the right: (height * width, 3).
+
+    Of so few bytes float32 adds up whole numbers exactly.
+    """
+    down, right = np.divmod(np.arange(height * width), width)
+    return np.stack((np.ones_like(down), down, right), axis=1).astype(np.float32)
+
+
+def _corner(centre: float, length: int) -> int:
+    """Where a box of this length begins that has its centre of mass at `centre`."""
+    return min(max(round(SIDE / 2 - centre), 0), SIDE - length)

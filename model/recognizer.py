@@ -66,26 +66,28 @@ class Recognizer:
 
     def recognize(self, picture: Image.Image) -> Reading:
         """The reading of a picture of one digit."""
-        image = road.digit_image(picture)
-        return BLANK if image is None else self.read(image)
+        return self.read(road.digit_image(picture))
 
-    def read(self, image: np.ndarray) -> Reading:
-        """The reading of a digit image, uint8 (28, 28), as `picture.digit_image` makes it."""
-        return self.read_all([image])[0]
+    def read(self, image: np.ndarray | None) -> Reading:
+        """The reading of what `picture.digit_image` makes of a picture: uint8 (28, 28), or None where it is blank."""
+        if image is None:
+            return BLANK
+        self.warm()
+        return self._reading(image, self._forward.one(image).tolist())
 
     def read_all(self, images: Sequence[np.ndarray | None]) -> list[Reading]:
-        """The readings of digit images together, which takes less time for each; None is a blank picture's."""
+        """What `read` says of each; together they take less time."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
         self.warm()
-        logits = iter(self._forward.logits(np.stack(inked)).tolist())
+        logits = iter(self._forward.many(np.stack(inked)).tolist())
         return [BLANK if image is None else self._reading(image, next(logits)) for image in images]
 
     def _reading(self, image: np.ndarray, logits: Sequence[float]) -> Reading:
         probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]
         verdict, digits, reason = decide(probabilities, outliers, self._calibration)
-        top = tuple((digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP])
+        top = tuple([(digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP]])
         coverage = self._calibration.coverage
         return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), coverage, image)
 
@@ -104,8 +106,7 @@ def _checked(data: bytes) -> tuple[Forward, Calibration]:
     forward = Forward(layers)
     images = np.random.default_rng(0).integers(0, 256, (8, road.SIDE, road.SIDE), np.uint8)
     with np.errstate(all="ignore"):
-        # one digit goes another way than several
-        logits = np.concatenate((forward.logits(images[:7]), forward.logits(images[7:])))
+        logits = np.concatenate((forward.many(images[1:]), forward.one(images[0])[None]))
     if not np.isfinite(logits).all():
         raise weights.WeightsError("the network gives no finite probabilities")
     return forward, card.calibration

@@ -14,10 +14,11 @@ from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.ink import grey_png
-from model.picture import MAX_BYTES, PictureError, PictureTooLarge, PixelBudget, digit_image, open_picture
+from model.picture import MAX_BYTES, PictureError, PictureTooLarge, PixelBudget, digit_image_in
 from model.recognizer import Reading
 from webapp.edge import note
 from webapp.errors import BadRequest, described
+from webapp.live import Live
 from webapp.services import services
 
 # A picture of the greatest size in base64, and room for the JSON around it.
@@ -32,7 +33,10 @@ MOST_MARKS = 10_000
 DATA_URL = re.compile(r"data:image/(png|jpeg|webp|x-portable-graymap);base64,", re.ASCII)
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "x-portable-graymap": "PGM"}
 
+ADDRESS = "/predict"
+
 blueprint = Blueprint("draw", __name__)
+encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @blueprint.get("/")
@@ -40,7 +44,7 @@ def page() -> str:
     return render_template("draw.html", page="draw")
 
 
-@blueprint.post("/predict")
+@blueprint.post(ADDRESS)
 def predict() -> Response:
     """Reads the picture in `{"image": "data:image/png;base64,..."}`, or all of `{"images": [...]}`.
 
@@ -52,12 +56,18 @@ def predict() -> Response:
         return json_response(_batch(body))
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    image_type, data = picture_bytes(body.get("image"))
-    picture = open_picture(data, formats=(image_type,))
-    recognizer = services().live.recognizer()
-    reading = recognizer.recognize(picture)
-    note(version=recognizer.version, verdict=reading.verdict)
-    return json_response(as_json(reading) | {"version": recognizer.version})
+    answer, told = read_one(*picture_bytes(body.get("image")), services().live)
+    note(**told)
+    return json_response(answer)
+
+
+def read_one(image_type: str, data: bytes, live: Live) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answer to a picture, and what the log tells of it; raises what `digit_image_in` and `Live` raise."""
+    image = digit_image_in(data, (image_type,))
+    recognizer = live.recognizer()
+    reading = recognizer.read(image)
+    answer = as_json(reading) | {"version": recognizer.version}
+    return answer, {"version": recognizer.version, "verdict": reading.verdict}
 
 
 def _batch(body: dict[str, Any]) -> dict[str, Any]:
@@ -83,13 +93,13 @@ def _batch(body: dict[str, Any]) -> dict[str, Any]:
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Exception:
     try:
         image_type, data = picture_bytes(image)
-        return digit_image(open_picture(data, (image_type,), budget))
+        return digit_image_in(data, (image_type,), budget)
     except (BadRequest, PictureError) as error:
         return error
 
 
 def json_object() -> dict[str, Any]:
-    """The body as a JSON object; raises BadRequest with the reason where it is none."""
+    """The request's body as a JSON object; raises BadRequest with the reason where it is none."""
     if request.mimetype != "application/json":
         raise BadRequest(415, "not_json", "The request must be JSON (Content-Type: application/json).")
     body = request.get_data()
@@ -105,7 +115,7 @@ def json_object() -> dict[str, Any]:
 
 
 def json_response(value: Any) -> Response:
-    return Response(json.dumps(value, separators=(",", ":")), mimetype="application/json")
+    return Response(encode(value), mimetype="application/json")
 
 
 def picture_bytes(image: Any) -> tuple[str, bytes]:
@@ -119,8 +129,8 @@ def picture_bytes(image: Any) -> tuple[str, bytes]:
     if len(image) - prefix.end() > -(-MAX_BYTES // 3) * 4:
         raise PictureTooLarge(f"The picture has more than {MAX_BYTES:,} bytes.")
     try:
-        data = base64.b64decode(image[prefix.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
+        data = binascii.a2b_base64(image[prefix.end() :], strict_mode=True)
+    except ValueError as error:
         raise BadRequest(400, "not_base64", 'The "image" is not valid base64.') from error
     return FORMATS[prefix[1]], data
 

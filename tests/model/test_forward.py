@@ -34,8 +34,8 @@ def test_it_computes_what_the_network_does_alone_and_together(hidden, share):
         network = MLP(hidden, 14).eval()
     images, forward = inked(share), served(network)
     expected = trained(network, images)
-    assert np.allclose(forward.logits(images), expected, atol=1e-5)
-    alone = np.concatenate([forward.logits(image[None]) for image in images])
+    assert np.allclose(forward.many(images), expected, atol=1e-5)
+    alone = np.stack([forward.one(image) for image in images])
     assert alone.dtype == np.float32 and np.allclose(alone, expected, atol=1e-5)
 
 
@@ -45,14 +45,14 @@ def test_the_shipped_network_says_the_same_of_digits(mnist):
     layers, card_again = weights.layers(SHIPPED.read_bytes())
     forward, expected = Forward(layers), trained(network, images)
     assert card_again == card
-    assert np.allclose(forward.logits(images), expected, atol=2e-4)
-    assert np.allclose([forward.logits(image[None])[0] for image in images], expected, atol=2e-4)
+    assert np.allclose(forward.many(images), expected, atol=2e-4)
+    assert np.allclose([forward.one(image) for image in images], expected, atol=2e-4)
 
 
 def test_the_pictures_stay_as_they_were():
     images = inked(0.3, 2)
     before = images.copy()
     forward = served(MLP((8,)))
-    forward.logits(images)
-    forward.logits(images[:1])
+    forward.many(images)
+    forward.one(images[0])
     assert np.array_equal(images, before)

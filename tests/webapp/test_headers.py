@@ -87,7 +87,7 @@ def broken(client, monkeypatch):
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(draw, "render_template", fail)
-    monkeypatch.setattr(draw, "open_picture", fail)
+    monkeypatch.setattr(draw, "digit_image_in", fail)
     return client
 
 
