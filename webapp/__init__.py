@@ -15,6 +15,7 @@ from webapp.installation import with_secret_key
 from webapp.logs import set_up_logging
 from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
+from webapp.shortcut import Shortcut
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     admin.csrf.exempt(feedback.blueprint)
     static.serve(app, settings.data_dir)
+    app.wsgi_app = Shortcut(app.wsgi_app, services(app).live)
     if settings.https:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
     app.wsgi_app = edge.Edge(app.wsgi_app, settings.https, services(app).metrics)
