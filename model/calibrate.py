@@ -62,7 +62,7 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
     deformer = Deformer(validation.images, chance.seed("calibration, deformed"))
     images, labels = drawn.digits(len(validation), chance.seed("calibration"))
     deformed, order = deformer.batch(torch.arange(len(validation)))
-    inputs = torch.cat((plain, deformed.t(), to_tensor(images)))
+    inputs = torch.cat((plain, deformed.t().float(), to_tensor(images)))
     return inputs, torch.cat((validation.labels, validation.labels[order], torch.from_numpy(labels)))
 
 

@@ -102,8 +102,10 @@ class Material:
     def _inputs(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The pictures at `index` (int64, B), of `dtype` (784, B), and their index in the order that they have."""
         if self.deformer:
-            return self.deformer.batch(index)
-        return to_tensor(self.images[index]).to(self.dtype).t(), index
+            inputs, index = self.deformer.batch(index)
+        else:
+            inputs = to_tensor(self.images[index]).t()
+        return inputs.to(self.dtype), index
 
     def _repeat(self, corrections: Corrections) -> None:
         usable = corrections.labels < (NO_DIGIT + 1 if self.refused else NO_DIGIT)
@@ -119,7 +121,7 @@ class Material:
         self.images, self.labels = torch.cat(images), torch.cat(labels)
         self.is_correction = torch.zeros(len(self.labels), dtype=torch.bool)
         self.is_correction[len(self.digits) : sum(map(len, self.fixed[1]))] = True
-        self.deformer = Deformer(self.images, self.seed, dtype=self.dtype) if self.deformed else None
+        self.deformer = Deformer(self.images, self.seed) if self.deformed else None
 
 
 def _batches(index: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
