@@ -159,7 +159,8 @@ class Deformer:
 
     def _columns(self, index: torch.Tensor) -> torch.Tensor:
         """The images at `index` (B,) as columns: (784, B), 0 to 255."""
-        return self.images.index_select(0, index).bfloat16().t().contiguous()
+        columns = torch.empty(SIDE * SIDE, len(index), dtype=torch.bfloat16)
+        return columns.copy_(self.images.index_select(0, index).t())
 
 
 def _sampled(columns: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -178,7 +179,9 @@ def _penned(ink: torch.Tensor, amount: torch.Tensor, felt: torch.Tensor) -> torc
         (fields[:, :, :half], amount[:half], torch.minimum),
         (fields[:, :, half:], amount[half:], torch.maximum),
     ):
-        line.lerp_(_spread(line, extreme), pen.bfloat16()[:, None])
+        # each group by a number of its own: numbers in a tensor take several times as long
+        for own, spread, share in zip(line.unbind(2), _spread(line, extreme).unbind(2), pen.tolist(), strict=True):
+            own.lerp_(spread, share)
     _felted(fields, felt)
     _bits(ink).clamp_(max=_FULL)
     return ink

@@ -8,6 +8,7 @@ the parameters themselves, what is accumulated from them, and the statistics of 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from model.network import MLP
 
@@ -82,11 +83,9 @@ class Passes:
         """Layer i's sums (width, B), normalised where the network does that, and their positive part."""
         if self.norms:
             norm = self.norms[i]
-            norm.num_batches_tracked += 1
-            out, *statistics = torch.native_batch_norm(
-                sums[None], norm.weight, norm.bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps
-            )
-            self.normalized.append((sums, *statistics))
+            out, mean, factor = torch.native_group_norm(sums[None], norm.weight, norm.bias, *_alone(sums), norm.eps)
+            _follow(norm, sums.shape[1], mean[0], factor[0])
+            self.normalized.append((sums, mean, factor))
             sums = out[0]
         self._bits(sums).clamp_(min=0)
         return sums
@@ -97,15 +96,29 @@ class Passes:
         torch.ops.aten.threshold_backward.grad_input(bits, self._bits(self.inputs[i + 1]), 0, grad_input=bits)
         if not self.norms:
             return change
-        norm, (sums, mean, deviation) = self.norms[i], self.normalized[i]
-        running, wanted = (norm.running_mean, norm.running_var), (True, True, True)
-        change, factor, shift = torch.ops.aten.native_batch_norm_backward(
-            change[None], sums[None], norm.weight, *running, mean, deviation, True, norm.eps, wanted
+        norm, (sums, mean, factor) = self.norms[i], self.normalized[i]
+        change, weight, bias = torch.ops.aten.native_group_norm_backward(
+            change[None], sums[None], mean, factor, norm.weight, *_alone(sums), (True, True, True)
         )
-        self.into[f"norms.{i}.weight"].copy_(factor)
-        self.into[f"norms.{i}.bias"].copy_(shift)
+        self.into[f"norms.{i}.weight"].copy_(weight)
+        self.into[f"norms.{i}.bias"].copy_(bias)
         return change[0]
 
     def _bits(self, x: torch.Tensor) -> torch.Tensor:
         """A number's sign is that of its bits read as an integer, and integers are compared faster."""
         return x.view(torch.int16 if self.dtype == torch.bfloat16 else torch.int32)
+
+
+def _alone(sums: torch.Tensor) -> tuple[int, int, int, int]:
+    """Has each row be a group of its own: batch normalisation of columns is group normalisation of one picture whose
+    channels are the rows, and PyTorch does that in a fraction of the time."""
+    rows, columns = sums.shape
+    return 1, rows, columns, rows
+
+
+def _follow(norm: nn.BatchNorm1d, count: int, mean: torch.Tensor, factor: torch.Tensor) -> None:
+    """Has the running statistics follow those of a batch of `count`; `factor` is one over the deviation."""
+    variance = (factor**-2 - norm.eps) * (count / (count - 1))
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance, norm.momentum)
+    norm.num_batches_tracked += 1

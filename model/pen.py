@@ -7,12 +7,16 @@ once.
 
 from __future__ import annotations
 
+import functools
+import math
+
 import torch
 
 from model.picture import BOX, SIDE
 
 CENTRE = SIDE / 2
-CHUNK = 32  # so many pictures' distances stay in the processor's cache
+CHUNK = 32  # pictures
+POINTS = 48  # from so many of each of these all distances stay in the processor's cache
 
 
 def draw(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
@@ -52,14 +56,22 @@ def _fitted(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) ->
 
 
 def _ink(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
-    square = points.square().sum(2)[:, None, :]
     # |p - q|^2 = |p|^2 - 2 p q + |q|^2: one matrix product for all pixels p and points q
-    nearest = torch.baddbmm(square, _PIXELS.expand(len(points), -1, -1), points.mT, alpha=-2).amin(2)
-    distance = (nearest + _PIXELS.square().sum(1)).clamp_(min=0).sqrt_()
-    ink = 0.5 + (width[:, None] / 2 - distance) / edge[:, None]
-    return ink.clamp_(0, 1).mul_(255).round_().to(torch.uint8).view(-1, SIDE, SIDE)
+    points = torch.cat((points, points.square().sum(2, keepdim=True)), 2).permute(2, 1, 0)
+    parts = points.tensor_split(math.ceil(points.shape[1] / POINTS), 1)
+    nearest = functools.reduce(torch.minimum, map(_nearest, parts))
+    distance = (nearest + _PIXELS.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+    ink = 0.5 + (width / 2 - distance) / edge
+    return ink.clamp_(0, 1).mul_(255).round_().to(torch.uint8).t().reshape(-1, SIDE, SIDE)
+
+
+def _nearest(points: torch.Tensor) -> torch.Tensor:
+    """|q|^2 - 2 p q of each pixel p and the nearest of its picture's points, (x, y, |q|^2) as (3, P, N): (784, N)."""
+    # the pictures last: so the least of each is found for many at a time
+    return (_PIXELS_AND_ONE @ points.flatten(1)).view(-1, *points.shape[1:]).amin(1)
 
 
 _PIXELS = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="xy"), 2)
 _PIXELS = _PIXELS.view(-1, 2).to(torch.float32)
 """The pixels' centres, (784, 2) of (x, y)."""
+_PIXELS_AND_ONE = torch.cat((-2 * _PIXELS, torch.ones(SIDE * SIDE, 1)), 1)
