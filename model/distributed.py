@@ -72,8 +72,8 @@ class Joined(Group):
     def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
         tensors = *tensors, torch.tensor([float(self._wish)])
         sizes = [tensor.numel() for tensor in tensors]
-        mine = self._exchange.room(sum(sizes))
-        torch.cat([tensor.flatten() for tensor in tensors], out=mine).mul_(weight)
+        for tensor, part in zip(tensors, self._exchange.room(sum(sizes)).split(sizes), strict=True):
+            torch.mul(tensor.flatten(), weight, out=part)
         for tensor, part in zip(tensors, self._exchange.sum().split(sizes), strict=True):
             tensor.copy_(part.view_as(tensor))
         self._told = bool(tensors[-1] > 0)

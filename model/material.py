@@ -17,7 +17,7 @@ from model.deform import Deformer
 from model.mnist import Split
 from model.picture import to_tensor
 
-REDRAWN = 20  # epochs: drawing takes longer than one of them
+REDRAWN = 30  # epochs: drawing takes longer than one of them
 TILE = 32  # columns
 DRAWN_SHARE = 0.4
 """Drawn digits for one of MNIST's; and as many drawings of no digit."""
