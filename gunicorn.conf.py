@@ -31,6 +31,8 @@ graceful_timeout = 15
 accesslog = None  # the application has a line of its own for each request
 loglevel = "warning"
 logger_class = "webapp.serving.Log"
+# No header of a request, whoever sends it, is anything but a header.
+forwarder_headers = ""
 # Its default socket is one per user, and a second installation would take it over.
 control_socket_disable = True
 

@@ -150,7 +150,7 @@ def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget)
 
 def digit_image(picture: Image.Image) -> np.ndarray | None:
     """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None without ink."""
-    if picture.mode == "L":
+    if picture.mode == "L" and not picture.has_transparency_data:
         return _of_grey(picture.size, picture.tobytes())
     inked = ink(picture)
     return None if inked is None else from_ink(inked)

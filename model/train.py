@@ -144,8 +144,10 @@ class _Run:
             raise GroupLost("the processes were not given the same to train, or have not the same code")
         teacher = self.start if self.corrections else None
         self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher, self.group)
+        # the first one's too, since all must come to the same answer, on whatever machines they are
+        identity = self.group.as_first(self._identity().encode()).decode()
         checkpoint = self.group.as_first(checkpoint)
-        state = unpack(checkpoint, self._identity()) if checkpoint else None
+        state = unpack(checkpoint, identity) if checkpoint else None
         if state:
             self._resume(state)
         else:

@@ -9,10 +9,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-# A request must be whole within this time. A larger body than this is not collected: the application refuses most of
-# them unread, and reads the others itself.
+from webapp.exchange import MAX_FILE_BYTES
+
+# A request must be whole within this time. A larger body than this, an administrator's import, is refused unread.
 REQUEST_SECONDS = 30.0
-MOST_BODY_BYTES = 4 << 20
+MOST_BODY_BYTES = MAX_FILE_BYTES + 4096
 # What is left of a refused request is read and dropped this far and this long: its sender would otherwise get a broken
 # connection in place of the answer.
 DRAINED_BYTES = 64 << 20
@@ -22,7 +23,8 @@ PIECE_BYTES = 64 << 10
 PIECES_AT_ONCE = 32
 LONGEST_HEAD = 64 << 10
 HEAD_END = b"\r\n\r\n"
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?=\r\n)", re.I)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.I)
+ASKS_FIRST = re.compile(rb"[^\r\n]* HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*expect:[ \t]*100-continue[ \t]*\r\n", re.I)
 
 
 @dataclass(eq=False)
@@ -93,7 +95,7 @@ class Connection:
         body = int(lengths[0]) if len(lengths) == 1 else 0
         self._with_body = body <= MOST_BODY_BYTES and b"\r\ntransfer-encoding:" not in lower
         self._size = len(head) + (body if self._with_body else 0)
-        if len(self.received) < self._size and b"\r\nexpect:" in lower:
+        if len(self.received) < self._size and ASKS_FIRST.match(head):
             self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 

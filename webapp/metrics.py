@@ -40,10 +40,19 @@ def share() -> None:
     parent = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
     for left in Path(parent).glob(PREFIX + "*"):
         _remove_left(left)
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-    # Held by this process and those forked off it, for as long as one of them lives.
-    fcntl.flock(os.open(os.environ[FOLDER], os.O_RDONLY), fcntl.LOCK_SH)
+    os.environ[FOLDER] = _held(parent)
     values.ValueClass = values.MultiProcessValue()
+
+
+def _held(parent: str) -> str:
+    """A new folder, held by this process and those forked off it, for as long as one of them lives."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if os.path.isdir(folder):
+            return folder
+        os.close(lock)  # another server has taken it for one that is left, before we held it
 
 
 def _remove_left(folder: Path) -> None:
@@ -106,7 +115,10 @@ class Metrics:
 
         `accepted` is what the scraper sent as Accept.
         """
-        encode, content_type = choose_encoder(accepted)
+        try:
+            encode, content_type = choose_encoder(accepted)
+        except TypeError:  # by a version that is no number
+            encode, content_type = choose_encoder("")
         registry = self._own
         if FOLDER in os.environ:
             registry = CollectorRegistry()

@@ -14,11 +14,14 @@ import functools
 import json
 import logging
 import os
+import re
 import secrets
 import selectors
 import socket
 import time
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
+from typing import Any
 
 from gunicorn import http, util
 from gunicorn.glogging import Logger
@@ -52,15 +55,20 @@ REFUSED_AT_ONCE = 16
 RETRY_AFTER_SECONDS = 1
 OVERLOADED = 503, "overloaded", "The server is busy. Please try again in a moment."
 # A watcher that is refused would take us for ill.
-PROBES = (b"GET /healthz ", b"GET /readyz ", b"GET /metrics ")
+PROBES = re.compile(rb"(GET|HEAD) /(healthz|readyz|metrics)[ ?]")
 
 REFUSALS = (
     (malformed.LimitRequestLine, 414, "address_too_long", "The address is too long."),
     (malformed.LimitRequestHeaders, 431, "headers_too_large", "The headers are too large."),
     (malformed.UnsupportedTransferCoding, 501, "unknown_coding", "The body's transfer coding is not known here."),
     (malformed.ExpectationFailed, 417, "expectation_failed", "That expectation cannot be met."),
+    (malformed.NoMoreData, 400, "malformed", "This is not a whole HTTP request."),
     (malformed.ParseException, 400, "malformed", "This is not a well-formed HTTP request."),
 )
+
+
+class Fault(Exception):
+    """The application failed to read or open something: none of the client's doing."""
 
 
 class Log(Logger):
@@ -188,9 +196,10 @@ class Worker(SyncWorker):
     # Connections that come, that we wait for, and that end
 
     def _welcome(self, listener: socket.socket) -> None:
-        """Answers the next one that waits; in a crowd, refuses some first."""
-        for _ in range(REFUSED_AT_ONCE):
-            crowded = self._crowd.is_one(waiting(listener), time.monotonic()) and self.alive
+        """Answers the next one that waits; in a crowd, refuses REFUSED_AT_ONCE first."""
+        for passed in range(REFUSED_AT_ONCE + 1):
+            crowded = self.alive and passed < REFUSED_AT_ONCE
+            crowded = crowded and self._crowd.is_one(waiting(listener), time.monotonic())
             try:
                 client, address = listener.accept()
             except OSError as error:
@@ -208,7 +217,7 @@ class Worker(SyncWorker):
                 continue
             if not whole:
                 self._wait_for(connection)
-            elif crowded and not connection.received.startswith(PROBES):
+            elif crowded and not PROBES.match(connection.received):
                 self._refuse(connection)
             else:
                 self._answer(connection)
@@ -269,15 +278,18 @@ class Worker(SyncWorker):
     # Answers
 
     def _answer(self, connection: Connection) -> None:
+        self.notify()
         began = time.monotonic()
         client, request = connection.socket, None
         client.settimeout(ANSWER_SECONDS)
         try:
-            parser = http.get_parser(self.cfg, client, connection.address)
-            parser.unreader.unread(connection.received)
-            request = next(parser)
+            # What has come in is all that is read: nobody waits for the rest of what is refused anyway.
+            request = next(http.get_parser(self.cfg, [bytes(connection.received)], connection.address))
+            request._expected_100_continue = False  # the connection has told the client already
             self.handle_request(client, request, client, connection.address)  # by then the listener may be closed
-        except (malformed.NoMoreData, StopIteration, OSError) as error:
+        except malformed.NoMoreData as error:
+            self.handle_error(None, client, connection.address, error)
+        except OSError as error:
             log.info("a client has gone, or is too slow: %s", type(error).__name__)
         except BaseException as error:  # SystemExit too, by which the arbiter ends a worker that is stuck
             self.handle_error(request, client, connection.address, error)
@@ -291,7 +303,7 @@ class Worker(SyncWorker):
 
     def _turn_away(self, connection: Connection, status: int, code: str, message: str) -> None:
         self._metrics.refuse(code)
-        self._send(connection.socket, status, code, message)
+        self._send(connection.socket, connection.received[:5] == b"HEAD ", status, code, message)
 
     def _part(self, connection: Connection) -> None:
         if connection.leave():
@@ -302,17 +314,17 @@ class Worker(SyncWorker):
     def handle_request(self, listener, req, client, addr):
         answer, environ = wsgi.create(req, client, addr, client.getsockname(), self.cfg, Answer)
         answer.force_close()
-        body = self.wsgi(environ, answer.start_response)
+        body = _given(self.wsgi, environ, answer.start_response)
         try:
             if isinstance(body, environ["wsgi.file_wrapper"]):
                 answer.write_file(body)
             else:
-                for piece in body:
+                for piece in _pieces(body):
                     answer.write(piece)
             answer.close()
         except OSError:
             raise
-        except Exception:
+        except BaseException:
             if not answer.begun:
                 raise
             log.exception("an answer broke off")
@@ -334,14 +346,16 @@ class Worker(SyncWorker):
             log.error("unexpected error beneath the application", exc_info=exc, extra=about)
             refusal = 500, "internal", "Something went wrong on the server. It has been logged."
         self._metrics.refuse(refusal[1])
-        self._send(client, *refusal, number)
+        self._send(client, req is not None and req.method == "HEAD", *refusal, number)
 
-    def _send(self, client: socket.socket, status: int, code: str, message: str, number: str | None = None) -> None:
+    def _send(
+        self, client: socket.socket, head_only: bool, status: int, code: str, message: str, number: str | None = None
+    ) -> None:
         """Sends an error without the application, in the form that its own have."""
         head, body = _error(status, code, message, self._https)
         head += f"Date: {util.http_date()}\r\nX-Request-ID: {number or secrets.token_hex(8)}\r\n\r\n"
         with contextlib.suppress(OSError):
-            client.send(head.encode() + body)
+            client.send(head.encode() + (b"" if head_only else body))
 
 
 @functools.cache
@@ -357,6 +371,21 @@ def _error(status: int, code: str, message: str, https: bool) -> tuple[str, byte
         headers["Retry-After"] = RETRY_AFTER_SECONDS
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines) + "\r\n", body
+
+
+def _given(application: Callable, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+    """What the application answers, its OSErrors told from those of the client's connection."""
+    try:
+        return application(environ, start_response)
+    except OSError as error:
+        raise Fault from error
+
+
+def _pieces(body: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from body
+    except OSError as error:
+        raise Fault from error
 
 
 def prepare(listeners: list) -> None:

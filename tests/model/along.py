@@ -43,13 +43,17 @@ def alike(group: Group) -> list:
 
 
 def trainings(group: Group) -> dict:
-    """By preset: a result with its checkpoints, and the result of going on from the first of these."""
+    """By preset: a result with its checkpoints, and the result of going on from the first of these.
+
+    As if on machines that differ.
+    """
     data, found = mnist.load().subset(DIGITS), {}
     for preset in (PLAIN, WHOLE):
         config, kept = Config(preset.name, 3, 5, group.size), []
-        result = train(config, data, on_checkpoint=kept.append, group=group)
-        given = kept[0] if group.rank == 0 else None
-        found[preset.name] = result, train(config, data, checkpoint=given, group=group)
+        with patch("model.train.libraries", lambda: f"those of machine {group.rank}"):
+            result = train(config, data, on_checkpoint=kept.append, group=group)
+            given = kept[0] if group.rank == 0 else None
+            found[preset.name] = result, train(config, data, checkpoint=given, group=group)
     return found
 
 

@@ -302,6 +302,9 @@ MODES = {
     "palette": lambda drawing: through_file(in_colours(drawing, (20, 40, 200), (250, 240, 220)).quantize(16)),
     "palette with transparency": with_transparent_palette_entry,
     "grey with alpha": lambda drawing: through_file(on_nothing(drawing).convert("LA")),
+    "grey ink on a transparent grey": lambda drawing: through_file(
+        drawing.point(lambda value: 10 if value < 128 else 0), transparency=0
+    ),
     "grey with a transparent grey": lambda drawing: through_file(drawing, transparency=255),
     "1 bit": lambda drawing: through_file(drawing.convert("1")),
     "1 bit with a transparent bit": lambda drawing: through_file(drawing.convert("1"), transparency=255),

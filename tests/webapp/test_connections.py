@@ -23,7 +23,10 @@ def pair():
         yield Connection(ours, None), theirs
 
 
-@pytest.mark.parametrize("request_", [GET, POST, POST.replace(b"Content-Length", b"content-LENGTH")])
+@pytest.mark.parametrize(
+    "request_",
+    [GET, POST, POST.replace(b"Content-Length", b"content-LENGTH"), POST.replace(b": 5", b": 000000005")],
+)
 def test_a_request_can_be_answered_when_its_last_byte_is_there(pair, request_):
     connection, client = pair
     for byte in request_[:-1]:
@@ -76,6 +79,25 @@ def test_a_client_that_asks_whether_to_go_on_is_told_to(pair):
     assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.send(b"12345")
     assert connection.read()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        EXPECTING.replace(b"100-continue", b"200-ok"),
+        EXPECTING.replace(b"Expect", b"X-Expect"),
+        EXPECTING.replace(b"Length: 5", b"Length: %d" % (MOST_BODY_BYTES + 1)),
+    ],
+    ids=["HTTP/1.0", "another expectation", "another header", "a body that is refused"],
+)
+def test_nobody_else_is(pair, head):
+    connection, client = pair
+    client.send(head)
+    connection.read()
+    client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        client.recv(100)
 
 
 def test_who_sends_more_is_heard_out(pair):

@@ -142,6 +142,8 @@ def test_a_scraper_gets_the_form_that_it_asks_for(reader):
     assert plain.mimetype == "text/plain" and not plain.text.endswith("# EOF\n")
     open_metrics = reader.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert open_metrics.mimetype == "application/openmetrics-text" and open_metrics.text.endswith("# EOF\n")
+    for odd in ("text/plain; version=zz", "application/openmetrics-text; version=abc"):
+        assert reader.get("/metrics", headers={"Accept": odd}).mimetype == "text/plain"
 
 
 class Sharing:

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import re
 import shutil
 import signal
 import socket
@@ -13,12 +14,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.webapp.asking import ONE
 from tests.webapp.serving import serve
-from webapp.serving import Crowd
+from webapp.serving import REFUSED_AT_ONCE, Crowd, Worker
 from webapp.settings import ROOT
 
 # So many pictures at once that the server, and not the one who asks, is what limits.
@@ -188,8 +190,21 @@ def test_a_crowd_is_one_that_stays():
 
 @pytest.mark.parametrize(
     "sent",
-    [b"POST /predict HTTP/1.1\r\nHost: lo", PREDICT, PREDICT + b"{", b"GET /healthz HTTP/1.1\r\n\r\nand more of it"],
-    ids=["head", "no body", "part of a body", "does not hang up"],
+    [
+        b"POST /predict HTTP/1.1\r\nHost: lo",
+        PREDICT,
+        PREDICT.replace(b"5000", b"0000000005000"),
+        PREDICT.replace(b"5000", b"0" * 30 + b"5000"),
+        PREDICT + b"{",
+        b"GET /healthz HTTP/1.1\r\n\r\nand more of it",
+        b"x",
+        b"\r",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 11_000,
+    ],
+    ids=[
+        "head", "no body", "zeros before the length", "very many zeros", "part of a body", "does not hang up",
+        "one letter", "half of a line's end", "a head without end",
+    ],
 )
 def test_two_hundred_slow_clients_hold_nobody_up(server, sent):
     with contextlib.ExitStack() as stack:
@@ -199,6 +214,53 @@ def test_two_hundred_slow_clients_hold_nobody_up(server, sent):
         found = [ask(server) for _ in range(10)]
     assert {answer.status for _, answer in found} == {200}
     assert statistics.median(seconds for seconds, _ in found) < 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"x", 400),
+        (b"\x16\x03\x01", 400),
+        (b"\r\n", 400),
+        (b"get / HTTP/1.1\r\nHost: localhost\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 11_000, 400),
+        (PREDICT.replace(b"5000", b"0" * 30 + b"5000"), 400),
+        (PREDICT.replace(b"5000", b"500000000"), 413),
+        (b"GET /receipts/secret HTTP/1.1\r\nHost: localhost\r\nSCRIPT_NAME: /x\r\n\r\n", 404),
+    ],
+    ids=["a letter", "TLS", "a line", "lower case", "no end", "zeros", "a large body", "a header of WSGI's"],
+)
+def test_what_is_refused_is_so_at_once_though_its_sender_stays(server, sent, status):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as client:
+        client.sendall(sent)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.status == status
+
+
+def test_refusals_do_not_keep_a_worker_from_answering():
+    worker, done = object.__new__(Worker), []
+    worker.alive, worker._crowd = True, SimpleNamespace(is_one=lambda number, now: True)
+    worker._refuse = lambda connection: (done.append(503), connection.socket.close())
+    worker._answer = lambda connection: (done.append(200), connection.socket.close())
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener, contextlib.ExitStack() as clients:
+        for _ in range(40):
+            client = clients.enter_context(socket.create_connection(listener.getsockname()))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        listener.setblocking(False)
+        for _ in range(3):
+            worker._welcome(listener)
+    assert done[:34] == ([503] * REFUSED_AT_ONCE + [200]) * 2
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_clients(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "data")
+    with serve(tmp_path / "data", workers=1) as server:
+        style = re.search(r'/static/[^"]*css', server.request("GET", "/").body.decode())[0]
+        shutil.rmtree(tmp_path / "data" / "static")
+        answer = server.request("GET", style, headers={"Accept-Encoding": "gzip"})
+        assert answer.status == 500 and json.loads(answer.body)["error"]["code"] == "internal"
+        assert server.request("GET", "/").status == 200
 
 
 def test_a_slow_client_is_answered_in_the_end(server):
@@ -250,6 +312,9 @@ def test_a_request_that_does_not_arrive_is_given_up(impatient):
         status, code, headers = answered(late)
         assert (status, code) == (408, "too_slow") and "Retry-After" not in headers
         assert first.recv(10) == b"", "who has said nothing is told nothing"
+    with socket.create_connection(address, timeout=20) as late, late.makefile("rb") as answer:
+        late.sendall(b"HEAD /")
+        assert answer.read().endswith(b"\r\n\r\n"), "a HEAD has no body"
 
 
 def test_who_is_slow_for_longest_makes_room(impatient):
