@@ -11,6 +11,7 @@ from model.recognizer import SHIPPED
 from webapp.settings import ROOT, Settings
 
 README = (ROOT / "README.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")]
 
 
 def test_every_setting_is_in_the_table_and_nothing_else():
@@ -20,9 +21,9 @@ def test_every_setting_is_in_the_table_and_nothing_else():
 
 
 def test_every_make_target_named_exists():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"(?:`|^)(?:PORT=\d+ )?make ([a-z]+)", README, re.M))
-    assert {"run", "test", "data", "password"} <= named <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"(?:`|^)(?:PORT=\d+ )?make ([a-z-]+)", README, re.M))
+    assert {"run", "test", "data", "password", "bench", "stress", "cluster-test"} <= named <= targets
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m (model [a-z]+|webapp [a-z]+)", README))))
@@ -39,6 +40,9 @@ def test_figures_of_the_shipped_weights_are_those_of_their_card():
     assert SHIPPED.stat().st_size <= 8_000_000 and card.test_accuracy >= 0.992
 
 
-def test_every_file_named_exists():
-    for path in re.findall(r"\]\(([^)#]+)\)", README):
-        assert path.startswith("https://pytorch.org/") or (ROOT / path).is_file(), path
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_leads_to_what_is_there_and_has_no_gaps(page):
+    text = page.read_text()
+    for path in re.findall(r"\]\(([^)#]+)\)", text):
+        assert path.startswith("https://pytorch.org/") or (page.parent / path).exists(), path
+    assert not re.findall(r"@[A-Z0-9_]+@|^FIGURES$|TODO", text, re.M)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from model import forward as served_by
 from model import weights
-from model.forward import PORTION, Forward
+from model.forward import Forward
 from model.network import MLP
 from model.picture import to_tensor
 from model.recognizer import SHIPPED
@@ -26,9 +27,10 @@ def inked(share, count=20):
     return pixels.astype(np.uint8)
 
 
-@pytest.mark.parametrize("hidden", [(30,), (40, 20), (PORTION, 2 * PORTION, PORTION + 1)])
+@pytest.mark.parametrize("hidden", [(30,), (40, 20), (64, 128, 65)])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.2, 1.0])
-def test_it_computes_what_the_network_does_alone_and_together(hidden, share):
+def test_it_computes_what_the_network_does_alone_and_together(hidden, share, monkeypatch):
+    monkeypatch.setattr(served_by, "PORTION", 64 * 64)  # one portion or several, just full or not
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = MLP(hidden, 14).eval()
