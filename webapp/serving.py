@@ -8,6 +8,7 @@ answered do not wait long.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import functools
@@ -46,9 +47,10 @@ MOST_COLLECTED_BYTES = 32 << 20
 STOP_SECONDS = 10.0
 
 # A queue that it takes longer than WAIT_SECONDS to answer is a crowd when it has been one for PATIENCE_SECONDS: not a
-# burst, which passes. One of MOST_WAITING is a crowd at any time, and one of FEWEST_WAITING never.
+# burst, which passes. After that there is no patience with one as long, until none has been for as many seconds. One of
+# MOST_WAITING is a crowd at any time, and one of FEWEST_WAITING never.
 WAIT_SECONDS = 0.025
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.3
 FEWEST_WAITING = 8
 MOST_WAITING = 1024
 REFUSED_AT_ONCE = 16
@@ -87,7 +89,7 @@ class Crowd:
         self._workers = workers
         self._seconds = 0.001  # that an answer takes, on average
         self._since: float | None = None
-        self._looked = 0.0
+        self._looked, self._there_until = 0.0, 0.0
 
     def answered(self, seconds: float) -> None:
         # A single answer that takes seconds does not make hundreds of quick ones a crowd.
@@ -103,7 +105,9 @@ class Crowd:
             return False
         if self._since is None:
             self._since = now
-        return now - self._since > PATIENCE_SECONDS or number > MOST_WAITING
+        if now < self._there_until or now - self._since > PATIENCE_SECONDS or number > MOST_WAITING:
+            self._there_until = now + PATIENCE_SECONDS
+        return now < self._there_until
 
 
 class Answer(wsgi.Response):
@@ -153,53 +157,54 @@ class Worker(SyncWorker):
         self._selector = selectors.DefaultSelector()
         # Those we wait for, in the order of their coming, each with how much of it is counted in `_collected`.
         self._slow: dict[Connection, int] = {}
+        self._whole: collections.deque[Connection] = collections.deque()  # requests that can be answered
         self._crowd = Crowd(self.cfg.workers)
         self._collected, self._refused, self._swept_at = 0, 0, 0.0
         self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
-        listeners = [listener.sock for listener in self.sockets]
-        for listener in listeners:
+        self._listeners = [listener.sock for listener in self.sockets]
+        for listener in self._listeners:
             listener.setblocking(False)
             self._selector.register(listener, selectors.EVENT_READ, self._welcome)
         while self.alive and self.is_parent_alive():
             self._turn()
-        self._finish(listeners)
+        self._finish()
 
     def _turn(self) -> None:
         self.notify()
-        for key, _ in self._selector.select(1.0):
+        for key, _ in self._selector.select(0 if self._whole else 1.0):
             if isinstance(key.data, Connection):
                 if key.data in self._slow:  # and has not made room in this turn
                     self._go_on(key.data)
-            elif key.data:
-                key.data(key.fileobj)
-            else:
+            elif not key.data:
                 os.read(key.fileobj, 4096)  # a signal has come
+            elif not self._whole:  # otherwise another worker may be sooner
+                key.data(key.fileobj)
+        self._serve()
         now = time.monotonic()
         if now - self._swept_at > 1:
             self._swept_at = now
             self._sweep(now)
 
-    def _finish(self, listeners: list[socket.socket]) -> None:
+    def _finish(self) -> None:
         """Answers whoever waits when we are told to stop, and lets requests that are on their way arrive."""
         end = time.monotonic() + STOP_SECONDS
-        for listener in listeners:
+        for listener in self._listeners:
             self._selector.unregister(listener)
             while waiting(listener) and time.monotonic() < end:
                 self._welcome(listener)
             # When the last one does so, the kernel turns away whoever comes: a proxy asks elsewhere. With the listener
             # open they would wait, and be cut off when this process has ended.
             listener.close()
-        while time.monotonic() < end and not all(connection.leaving for connection in self._slow):
+        self._listeners = []
+        while time.monotonic() < end and (self._whole or not all(connection.leaving for connection in self._slow)):
             self._turn()
 
     # Connections that come, that we wait for, and that end
 
     def _welcome(self, listener: socket.socket) -> None:
-        """Answers the next one that waits; in a crowd, refuses REFUSED_AT_ONCE first."""
-        for passed in range(REFUSED_AT_ONCE + 1):
-            crowded = self.alive and passed < REFUSED_AT_ONCE
-            crowded = crowded and self._crowd.is_one(waiting(listener), time.monotonic())
+        """Takes in the next whole request that waits; in a crowd, so many that all but one can be refused."""
+        for _ in range(REFUSED_AT_ONCE + 1):
             try:
                 client, address = listener.accept()
             except OSError as error:
@@ -217,11 +222,30 @@ class Worker(SyncWorker):
                 continue
             if not whole:
                 self._wait_for(connection)
-            elif crowded and not PROBES.match(connection.received):
-                self._refuse(connection)
-            else:
-                self._answer(connection)
+                continue
+            self._line_up(connection)
+            if not self._in_a_crowd():
                 return
+
+    def _line_up(self, connection: Connection) -> None:
+        if PROBES.match(connection.received):
+            self._whole.appendleft(connection)
+        else:
+            self._whole.append(connection)
+
+    def _in_a_crowd(self) -> bool:
+        """Whether the first in our line should be refused; the other workers have lines like it."""
+        number = sum(map(waiting, self._listeners)) + 1 + (len(self._whole) - 1) * self.cfg.workers
+        return self.alive and self._crowd.is_one(number, time.monotonic())
+
+    def _serve(self) -> None:
+        """Answers the first in our line; in a crowd, refuses REFUSED_AT_ONCE before."""
+        for _ in range(REFUSED_AT_ONCE):
+            if not self._whole or PROBES.match(self._whole[0].received) or not self._in_a_crowd():
+                break
+            self._refuse(self._whole.popleft())
+        if self._whole:
+            self._answer(self._whole.popleft())
 
     def _go_on(self, connection: Connection) -> None:
         """Takes what has come in from one that we wait for."""
@@ -234,7 +258,7 @@ class Worker(SyncWorker):
             self._drop(connection)
         elif done:
             self._forget(connection)
-            self._answer(connection)
+            self._line_up(connection)
         else:
             self._count(connection)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,16 +177,18 @@ def test_a_crowd_is_one_that_stays():
         crowd.answered(0.001)
     assert not crowd.is_one(50, now=0), "answered in 25 ms"
     assert not crowd.is_one(60, now=0.1), "perhaps a burst"
-    assert not crowd.is_one(60, now=0.5)
-    assert crowd.is_one(60, now=0.7), "it does not pass"
-    assert not crowd.is_one(50, now=0.71)
-    assert not crowd.is_one(60, now=0.72), "another one"
+    assert not crowd.is_one(60, now=0.3)
+    assert crowd.is_one(60, now=0.5), "it does not pass"
+    assert not crowd.is_one(50, now=0.51)
+    assert crowd.is_one(60, now=0.7), "it is still there"
+    assert not crowd.is_one(50, now=0.8) and crowd.is_one(60, now=0.9)
+    assert not crowd.is_one(60, now=1.3), "another one"
     assert not crowd.is_one(60, now=9.0), "what was seen so long ago says nothing"
     assert crowd.is_one(2000, now=9.01), "at no time"
     for _ in range(1000):
         crowd.answered(5.0)
-    assert not any(crowd.is_one(8, now) for now in (9.02, 9.3, 9.6, 9.9)), "never"
-    assert [crowd.is_one(9, now) for now in (10.0, 10.3, 10.6)] == [False, False, True]
+    assert not any(crowd.is_one(8, now) for now in (9.02, 9.2, 9.4, 9.6)), "never"
+    assert [crowd.is_one(9, now) for now in (9.8, 10.0, 10.2)] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +244,7 @@ def test_what_is_refused_is_so_at_once_though_its_sender_stays(server, sent, sta
 def test_refusals_do_not_keep_a_worker_from_answering():
     worker, done = object.__new__(Worker), []
     worker.alive, worker._crowd = True, SimpleNamespace(is_one=lambda number, now: True)
+    worker.cfg, worker._whole, worker._listeners = SimpleNamespace(workers=2), deque(), []
     worker._refuse = lambda connection: (done.append(503), connection.socket.close())
     worker._answer = lambda connection: (done.append(200), connection.socket.close())
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener, contextlib.ExitStack() as clients:
@@ -250,6 +254,7 @@ def test_refusals_do_not_keep_a_worker_from_answering():
         listener.setblocking(False)
         for _ in range(3):
             worker._welcome(listener)
+            worker._serve()
     assert done[:34] == ([503] * REFUSED_AT_ONCE + [200]) * 2
 
 
