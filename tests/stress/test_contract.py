@@ -27,7 +27,11 @@ CONFIG = {
     "checks": {
         "negative_data_rejection": {
             "expected-statuses": ["400", "401", "403", "404", "405", "409", "411", "413", "415", "429"]
-        }
+        },
+        # Some forms it sends in chunks, without their length.
+        "positive_data_acceptance": {
+            "expected-statuses": ["2xx", "3xx", "401", "403", "404", "409", "411", "429", "5xx"]
+        },
     },
 }
 
@@ -100,12 +104,17 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
+def answer_to(recorder, case: str) -> str:
+    response = recorder.interactions[case].response
+    return f"{response.status_code} {response.content[:500]!r}" if response else "no answer"
+
+
 def told(recorder) -> list[str]:
-    """What was found, with the request that found it."""
+    """What was found, with the request that found it and its answer."""
     return [
         f"{check.name}: {check.failure_info.failure.title}: {check.failure_info.failure.message}\n"
-        f"{check.failure_info.code_sample[:2000]}"
-        for checks in recorder.checks.values()
+        f"{check.failure_info.code_sample[:2000]}\n{answer_to(recorder, case)}"
+        for case, checks in recorder.checks.items()
         for check in checks
         if check.failure_info
     ]

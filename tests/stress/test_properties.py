@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 from sqlalchemy import delete, select
 
 from model.picture import BOX, PictureError, digit_image, open_picture
@@ -41,11 +41,11 @@ COLOUR = st.tuples(*[st.integers(0, 255)] * 3)
 PEN = st.integers(1, 25)
 
 
-def drawn(strokes, pen, paper, ink, side=SIDE, at=(0, 0)) -> Image.Image:
+def drawn(strokes, pen, paper, ink, side=SIDE) -> Image.Image:
     picture = Image.new("RGB", (side, side), paper)
     draw = ImageDraw.Draw(picture)
     for stroke in strokes:
-        points = [(round(x) + at[0], round(y) + at[1]) for x, y in stroke]
+        points = [(round(x), round(y)) for x, y in stroke]
         draw.line(points, ink, pen, "curve")
         for x, y in points:
             draw.ellipse((x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2), ink)
@@ -80,7 +80,8 @@ def test_where_it_is_drawn_and_which_of_both_is_darker_does_not_matter(count):
     def check(strokes, pen, at):
         plain = drawn(strokes, pen, "white", "black", 2 * SIDE)
         image = digit_image(plain)
-        assert np.array_equal(digit_image(drawn(strokes, pen, "white", "black", 2 * SIDE, at)), image)
+        # moved as it is: drawn elsewhere, a line may have another pixel
+        assert np.array_equal(digit_image(ImageChops.offset(plain, *at)), image)
         assert np.abs(digit_image(ImageOps.invert(plain)).astype(int) - image).max() <= 3
 
     inside = st.integers(5, SIDE - 5)
