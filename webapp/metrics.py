@@ -48,11 +48,12 @@ def _held(parent: str) -> str:
     """A new folder, held by this process and those forked off it, for as long as one of them lives."""
     while True:
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        if os.path.isdir(folder):
-            return folder
-        os.close(lock)  # another server has taken it for one that is left, before we held it
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if os.path.isdir(folder):
+                return folder
+            os.close(lock)  # another server has taken it for one that is left, before we held it
 
 
 def _remove_left(folder: Path) -> None:

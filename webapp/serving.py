@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 5.0
 SEND_BUFFER_BYTES = 512 << 10
 KERNEL_WAITS_SECONDS = 5
-# Of each worker; beyond it, whoever has been slow for longest makes room.
+# Of each worker; beyond it, whoever has been slow for longest makes room, or whoever has sent most.
 MOST_SLOW = 512
 MOST_COLLECTED_BYTES = 32 << 20
 STOP_SECONDS = 10.0
 
 # A queue that it takes longer than WAIT_SECONDS to answer is a crowd when it has been one for PATIENCE_SECONDS: not a
 # burst, which passes. After that there is no patience with one as long, until none has been for as many seconds. One of
-# MOST_WAITING is a crowd at any time, and one of FEWEST_WAITING never.
+# MOST_WAITING is a crowd at any time, and one of FEWEST_WAITING for each worker never.
 WAIT_SECONDS = 0.025
 PATIENCE_SECONDS = 0.3
-FEWEST_WAITING = 8
+FEWEST_WAITING = 4
 MOST_WAITING = 1024
 REFUSED_AT_ONCE = 16
 RETRY_AFTER_SECONDS = 1
@@ -93,14 +93,18 @@ class Crowd:
 
     def answered(self, seconds: float) -> None:
         # A single answer that takes seconds does not make hundreds of quick ones a crowd.
-        self._seconds += (min(seconds, 0.1) - self._seconds) / 32
+        usual = min(seconds, 0.1)
+        self._seconds += (usual - self._seconds) / 32
+        self._looked += seconds  # nobody looks meanwhile
+        if self._since is not None:
+            self._since += seconds - usual
 
     def is_one(self, number: int, now: float) -> bool:
         """Whether one of the `number` that wait should be refused."""
         if now - self._looked > PATIENCE_SECONDS:
             self._since = None
         self._looked = now
-        if number <= max(FEWEST_WAITING, WAIT_SECONDS / self._seconds * self._workers):
+        if number <= max(FEWEST_WAITING, WAIT_SECONDS / self._seconds) * self._workers:
             self._since = None
             return False
         if self._since is None:
@@ -193,6 +197,7 @@ class Worker(SyncWorker):
             self._selector.unregister(listener)
             while waiting(listener) and time.monotonic() < end:
                 self._welcome(listener)
+                self._serve()
             # When the last one does so, the kernel turns away whoever comes: a proxy asks elsewhere. With the listener
             # open they would wait, and be cut off when this process has ended.
             listener.close()
@@ -228,7 +233,9 @@ class Worker(SyncWorker):
                 return
 
     def _line_up(self, connection: Connection) -> None:
-        if PROBES.match(connection.received):
+        if sum(len(one.received) for one in self._whole) > MOST_COLLECTED_BYTES:
+            self._refuse(connection)
+        elif PROBES.match(connection.received):
             self._whole.appendleft(connection)
         else:
             self._whole.append(connection)
@@ -271,8 +278,10 @@ class Worker(SyncWorker):
         """Counts what has come in, and makes room where that is too much."""
         self._collected += len(connection.received) - self._slow[connection]
         self._slow[connection] = len(connection.received)
-        while len(self._slow) > MOST_SLOW or self._collected > MOST_COLLECTED_BYTES:
+        while len(self._slow) > MOST_SLOW:
             self._give_up_one()
+        while self._collected > MOST_COLLECTED_BYTES:
+            self._give_up(max(self._slow, key=self._slow.get))
 
     def _forget(self, connection: Connection) -> None:
         self._selector.unregister(connection.socket)
@@ -285,10 +294,13 @@ class Worker(SyncWorker):
     def _give_up_one(self) -> None:
         """Gives up the one that we have waited for longest."""
         if connection := next(iter(self._slow), None):
-            if not connection.leaving:
-                self._refused += 1
-                self._turn_away(connection, *OVERLOADED)
-            self._drop(connection)
+            self._give_up(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        if not connection.leaving:
+            self._refused += 1
+            self._turn_away(connection, *OVERLOADED)
+        self._drop(connection)
 
     def _sweep(self, now: float) -> None:
         for connection in [connection for connection in self._slow if connection.deadline < now]:

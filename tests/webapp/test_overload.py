@@ -191,6 +191,14 @@ def test_a_crowd_is_one_that_stays():
     assert [crowd.is_one(9, now) for now in (9.8, 10.0, 10.2)] == [False, False, True]
 
 
+def test_answers_that_take_long_do_not_hide_a_crowd():
+    crowd, found = Crowd(workers=4), []
+    for turn in range(20):
+        found.append(crowd.is_one(900, now=100 + 0.4 * turn))
+        crowd.answered(0.39)
+    assert not any(found[:2]) and all(found[6:])
+
+
 @pytest.mark.parametrize(
     "sent",
     [
