@@ -1,4 +1,4 @@
-"""What many corrections cost: python benchmarks/many_corrections.py [COUNT ...] [--database URL]
+"""What many corrections cost: python -m benchmarks.many_corrections [COUNT ...] [--database URL]
 
 Fills an installation of its own with COUNT corrections (default: 1,000, 10,000 and 100,000), all but 2,000 of them
 approved, and measures at each size what grows with them: the database, a correction that is sent, a receipt, the pages
