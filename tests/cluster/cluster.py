@@ -331,7 +331,10 @@ class Sent:
 
 
 class Load:
-    """Clients that post to an address all the time, each on a connection that it keeps."""
+    """Clients that post to an address all the time, each from an address of its own on a connection that it keeps.
+
+    nginx refuses more than a hundred readings a second from one address.
+    """
 
     def __init__(self, cluster: Cluster, body: dict, clients=4, pause=0.02, path="/predict", expected=200):
         self._cluster, self._body, self._pause = cluster, json.dumps(body).encode(), pause

@@ -84,7 +84,7 @@ def test_promotions_under_load_reach_all_and_no_answer_fails_or_is_anothers(clus
 
 def test_killing_a_replica_loses_no_more_than_it_had_in_flight(cluster, versions):
     """Asked again elsewhere is what had not begun to be answered, so of each worker one answer at most is lost."""
-    with Load(cluster, ONE, pause=0.001) as load:
+    with Load(cluster, ONE, pause=0.01) as load:
         load.wait_for(50)
         for replica in cluster.replicas:
             replica.kill()
@@ -103,7 +103,7 @@ def test_replicas_that_are_restarted_one_after_the_other_lose_nothing(cluster):
     body = json.dumps(ONE).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     with (
-        Load(cluster, ONE, clients=2, pause=0.001) as readings,
+        Load(cluster, ONE, clients=2, pause=0.01) as readings,
         Load(cluster, {}, clients=3, pause=0.001, path="/nowhere", expected=404) as others,
     ):
         for replica in cluster.replicas:
@@ -129,7 +129,7 @@ def test_a_reload_brings_another_release_loses_nothing_and_is_refused_where_that
     replica = cluster.replicas[1]
     module = replica.program / "webapp" / "health.py"
     release, before = module.read_text(), replica.web_workers()
-    with Load(cluster, ONE, pause=0.001) as load:
+    with Load(cluster, ONE, pause=0.01) as load:
         load.wait_for(100)
         module.write_text("import nothing_of_this_name\n")
         (code,) = reload(replica)
