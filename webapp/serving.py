@@ -196,6 +196,7 @@ class Worker(SyncWorker):
         for listener in self._listeners:
             self._selector.unregister(listener)
             while waiting(listener) and time.monotonic() < end:
+                self.notify()
                 self._welcome(listener)
                 self._serve()
             # When the last one does so, the kernel turns away whoever comes: a proxy asks elsewhere. With the listener
@@ -314,7 +315,6 @@ class Worker(SyncWorker):
     # Answers
 
     def _answer(self, connection: Connection) -> None:
-        self.notify()
         began = time.monotonic()
         client, request = connection.socket, None
         client.settimeout(ANSWER_SECONDS)
