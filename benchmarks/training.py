@@ -13,11 +13,10 @@ with bfloat16 where the processor multiplies tiles of it, and once in float32, a
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,8 +119,13 @@ class Epochs:
 
     def _products(self) -> Callable[[], None]:
         """Makes ready an epoch's matrix products, of nothing but what they need."""
+        batches = self.loop.material.epoch(1, self.loop.preset.batch_size)
+        columns = Counter(batch.inputs.shape[1] for batch in batches)
+        steps = [step for count, times in columns.items() for step in [self._step(count)] * times]
+        return lambda: [multiply() for multiply in steps]
+
+    def _step(self, columns: int) -> Callable[[], None]:
         layers = self.loop.network.layers
-        columns = math.ceil(len(self.loop.material) / self.loop.steps)
         weights = [layer.weight.detach().to(self.dtype) for layer in layers]
         turned = [weight.t().contiguous() for weight in weights]
         ins = [torch.rand(layer.in_features, columns).to(self.dtype) for layer in layers]
@@ -136,7 +140,7 @@ class Epochs:
                 if i:
                     torch.mm(turned[i], outs[i], out=back[i])
 
-        return lambda: [multiply() for _ in range(self.loop.steps)]
+        return multiply
 
     def medians(self) -> dict[str, float]:
         return {part: statistics.median(each) for part, each in self.seconds.items()}

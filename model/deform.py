@@ -216,20 +216,20 @@ def _bits(ink: torch.Tensor) -> torch.Tensor:
 
 def support_function(images: torch.Tensor) -> torch.Tensor:
     """How far the ink of each image reaches from the centre in each of 64 directions: float32 (N, 64), pixels."""
-    angle = torch.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)
+    # from straight up to straight down the ink at the right of each row reaches farthest, else that at its left
+    angle = (torch.arange(DIRECTIONS // 2) - DIRECTIONS // 4) * (2 * math.pi / DIRECTIONS)
+    cos, sin = torch.cos(angle), torch.sin(angle)
     column = torch.arange(SIDE, dtype=torch.int16)
-    y = torch.arange(SIDE) - (SIDE - 1) / 2
+    y = (torch.arange(SIDE) - (SIDE - 1) / 2)[:, None] * sin
     support = torch.empty(len(images), DIRECTIONS)
     for start in range(0, len(images), 1024):
         inked = (images[start : start + 1024] > 64).to(torch.int16)
-        # the outermost ink in any direction is the first or the last of its row
-        reaches = []
-        for outermost in (SIDE - 1 - (inked * (SIDE - column) - 1).amax(2), (inked * (column + 1) - 1).amax(2)):
-            x = outermost - (SIDE - 1) / 2
-            reach = x[:, :, None] * torch.cos(angle) + (y[:, None] * torch.sin(angle))
-            reaches.append(torch.where(inked.any(2)[:, :, None], reach, -torch.inf).amax(1))
+        empty = torch.where(inked.any(2), 0, -torch.inf)[:, :, None]
+        right = (inked * (column + 1) - 1).amax(2)[:, :, None] - (SIDE - 1) / 2
+        left = (SIDE - 1) / 2 - (inked * (SIDE - column) - 1).amax(2)[:, :, None]
+        reaches = (right * cos + y + empty).amax(1), (empty - left * cos - y).amax(1)
         # half a pixel more: the extent ends at the pixel's edge, not at its centre
-        support[start : start + 1024] = (torch.maximum(*reaches) + 0.5).clamp(min=0.5)
+        support[start : start + 1024] = (torch.cat(reaches, 1).roll(-DIRECTIONS // 4, 1) + 0.5).clamp(min=0.5)
     return support
 
 

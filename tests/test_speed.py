@@ -148,8 +148,9 @@ class Products(TorchFunctionMode):
 
 def test_the_matrix_products_beside_an_epoch_are_those_of_its_network():
     measured = training.Epochs(mnist.load().subset(300), torch.float32, rounds=1)
+    products = measured._products()
     with Products() as beside:
-        measured._products()()
+        products()
     with Products() as whole:
         measured.loop.epoch(1, lambda: False, lambda epochs, loss: None)
     others = whole.shapes - beside.shapes
