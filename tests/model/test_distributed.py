@@ -165,7 +165,12 @@ def test_a_process_that_does_not_come_is_not_waited_for_for_ever():
 # The command line
 
 
-SEED = ["--preset", "seed", "--epochs", "1", "--seed", "3"]
+EPOCHS = 2  # of those that several machines train
+
+
+def seed(epochs):
+    """What is trained by `train`, on its command line."""
+    return ["--preset", "seed", "--epochs", str(epochs), "--seed", "3"]
 
 
 def network(path):
@@ -175,7 +180,7 @@ def network(path):
 
 def test_what_two_processes_made_is_made_again_by_two(tmp_path, capsys):
     out = tmp_path / "two.safetensors"
-    assert main(["train", *SEED, "--processes", "2", "--out", str(out)]) == 0
+    assert main(["train", *seed(1), "--processes", "2", "--out", str(out)]) == 0
     card = network(out)[1]
     assert card.processes == 2 and card.command.endswith("--seed 3 --processes 2")
     assert main(["replay", str(out)]) == 0
@@ -186,7 +191,7 @@ def test_what_two_processes_made_is_made_again_by_two(tmp_path, capsys):
 
 def test_more_processes_than_were_started_are_refused(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert main(["train", *SEED, "--processes", "2", "--out", str(tmp_path / "w")]) == 2
+    assert main(["train", *seed(1), "--processes", "2", "--out", str(tmp_path / "w")]) == 2
     assert "--processes 2 does not go with the 3 that were started" in capsys.readouterr().err
 
 
@@ -196,10 +201,10 @@ class Torchrun:
     def __init__(self, folder):
         self.folder, self.started = folder, []
 
-    def start(self, *options, epochs="2"):
+    def start(self, *options, epochs=EPOCHS):
         """Starts an agent; what it trains is written to `w.safetensors`."""
         command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "model", "train"]
-        command += ["--preset", "seed", "--epochs", epochs, "--seed", "3", "--out", str(self.folder / "w.safetensors")]
+        command += [*seed(epochs), "--out", str(self.folder / "w.safetensors")]
         command += ["--checkpoint", str(self.folder / "checkpoint")]
         environ = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         self.started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True))
@@ -248,7 +253,7 @@ def test_two_machines_train_what_one_does(torchrun, tmp_path, processes):
         assert agent.returncode == 0
     _, card = network(tmp_path / "w.safetensors")
     assert card.processes == 2 * processes and not (tmp_path / "checkpoint").exists()
-    assert main(["train", *SEED, "--out", str(tmp_path / "alone.safetensors")]) == 0
+    assert main(["train", *seed(EPOCHS), "--out", str(tmp_path / "alone.safetensors")]) == 0
     _, other = network(tmp_path / "alone.safetensors")
     assert card.validation_accuracy == pytest.approx(other.validation_accuracy, abs=0.005)
 
@@ -270,9 +275,8 @@ def test_a_machine_that_loses_a_process_fails_clearly_and_so_does_the_other(torc
 @pytest.mark.timeout(600)
 def test_torchrun_starts_them_again_and_they_go_on_from_the_checkpoint(torchrun, tmp_path):
     unbroken = tmp_path / "unbroken.safetensors"
-    six = ["--preset", "seed", "--epochs", "6", "--seed", "3", "--processes", "2"]
-    assert main(["train", *six, "--out", str(unbroken)]) == 0
-    agent = torchrun.start("--standalone", "--nproc-per-node", "2", "--max-restarts", "1", epochs="6")
+    assert main(["train", *seed(6), "--processes", "2", "--out", str(unbroken)]) == 0
+    agent = torchrun.start("--standalone", "--nproc-per-node", "2", "--max-restarts", "1", epochs=6)
     torchrun.wait_for_checkpoint()
     os.kill(workers(agent)[1], signal.SIGKILL)
     agent.communicate(timeout=200)
