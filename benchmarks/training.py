@@ -16,7 +16,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,11 +120,12 @@ class Epochs:
     def _products(self) -> Callable[[], None]:
         """Makes ready an epoch's matrix products, of nothing but what they need."""
         batches = self.loop.material.epoch(1, self.loop.preset.batch_size)
-        columns = Counter(batch.inputs.shape[1] for batch in batches)
-        steps = [step for count, times in columns.items() for step in [self._step(count)] * times]
-        return lambda: [multiply() for multiply in steps]
+        columns = [batch.inputs.shape[1] for batch in batches]
+        steps = {count: self._step(count) for count in set(columns)}
+        return lambda: [steps[count]() for count in columns]
 
     def _step(self, columns: int) -> Callable[[], None]:
+        """Makes ready the products of one step, with a batch of so many columns."""
         layers = self.loop.network.layers
         weights = [layer.weight.detach().to(self.dtype) for layer in layers]
         turned = [weight.t().contiguous() for weight in weights]
