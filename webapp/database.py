@@ -29,8 +29,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
+
+from webapp.private import create
 
 BUSY_SECONDS = 5
 CONNECT_SECONDS = 2
@@ -291,6 +294,12 @@ class Database:
     def is_postgresql(self) -> bool:
         return self.engine.dialect.name == "postgresql"
 
+    @property
+    def files(self) -> list[Path]:
+        """Those of an SQLite database, some of which are there only at times; the first one is the database itself."""
+        file = self.engine.url.database
+        return [] if self.is_postgresql else [Path(file + end) for end in ("", "-wal", "-shm", "-journal")]
+
     def connect(self) -> Any:
         """A connection of the driver's own, beside those that are pooled here."""
         arguments, parameters = self.engine.dialect.create_connect_args(self.engine.url)
@@ -314,8 +323,11 @@ class Database:
         import alembic.command  # only here: the web processes need not wait for it
         import alembic.config
 
-        if self.engine.dialect.name == "sqlite":
-            Path(self.engine.url.database).touch()
+        if self.files:
+            try:
+                create(self.files[0])
+            except OSError as error:
+                raise OperationalError(None, None, error) from error
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._writing_engine.begin() as connection:

@@ -6,8 +6,10 @@ Opening it connects to nothing, so that a web process starts, and goes on, while
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from collections.abc import Callable
 
-from huey import PostgresHuey, RedisHuey, SqliteHuey
+from huey import PostgresHuey, RedisHuey
 from huey.api import Huey
 from huey.serializer import SignedSerializer
 from huey.storage import PostgresStorage
@@ -18,6 +20,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from webapp.database import Database
+from webapp.private import create
+from webapp.queuefile import FileHuey
 from webapp.settings import Settings
 
 # A request waits no longer for a message to be taken; a worker looks so often whether there is one.
@@ -38,9 +42,19 @@ def open_queue(settings: Settings, database: Database) -> Huey:
         return RedisHuey(_name(settings), connection_pool=pool, read_timeout=READ_SECONDS, **common)
     if database.is_postgresql:
         return PostgresHuey("inkling", connection=database.connect, create_tables=False, **common)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    path = str(settings.data_dir / "queue.db")
-    return SqliteHuey("inkling", filename=path, journal_mode="delete", fsync=True, **common)
+    return FileHuey("inkling", path=settings.data_dir / "queue.db", journal_mode="delete", fsync=True, **common)
+
+
+def make_file(settings: Settings, database: Database, say: Callable[[str], object]) -> None:
+    """Makes the file that the queue is in, where it is in one; `say` gets a line where that cannot be."""
+    if settings.redis_url or database.is_postgresql:
+        return
+    storage = open_queue(settings, database).storage
+    try:
+        create(storage.path)
+        storage.initialize_schema()
+    except (sqlite3.Error, OSError) as error:
+        say(f"Warning: the queue in {storage.path} cannot be used, and jobs begin some seconds late: {error}")
 
 
 def make_tables(session: Session) -> None:

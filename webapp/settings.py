@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from redis.connection import parse_url
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
+
+from webapp.private import is_shared
 
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
@@ -135,11 +138,14 @@ def _token(environ: Mapping[str, str]) -> str:
 
 
 def _writable(folder: Path) -> Path:
-    """The folder, made where it is missing."""
+    """The folder, made where it is missing, for its owner alone."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        shared = is_shared(folder)
     except OSError as error:
         raise SettingsError(f"DATA_DIR cannot be used: {error}") from error
+    if shared:  # its other users could leave a database or a key of theirs there
+        raise SettingsError(f"DATA_DIR cannot be used: {folder} is shared with others; name a folder below it")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise SettingsError(f"DATA_DIR cannot be used: {folder} is not readable and writable")
     return folder
@@ -156,12 +162,24 @@ def _kept_secret(folder: Path, database_url: str) -> str:
     try:
         if not path.exists():
             _make_secret(path)
-        secret = path.read_text(encoding="ascii").strip()
+        secret = _text(path).strip()
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"SECRET_KEY is not set, and that in {path} cannot be read: {error}") from error
     if not secret:
         raise SettingsError(f"SECRET_KEY is not set, and {path} is empty: remove it to get another one")
     return secret
+
+
+def _text(path: Path) -> str:
+    with open(path, encoding="ascii", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is not a file")
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a path at once: a named pipe would otherwise wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _make_secret(path: Path) -> None:

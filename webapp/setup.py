@@ -9,12 +9,12 @@ from sqlalchemy import select
 
 from model import mnist, weights
 from model.recognizer import SHIPPED
-from webapp import static
+from webapp import private, static
 from webapp.database import Database, Installation, Promotion, Version, alone, champion_id
 from webapp.door import Door
 from webapp.installation import make_secret_key
 from webapp.promotions import record_promotion
-from webapp.queue import make_tables
+from webapp.queue import make_file, make_tables
 from webapp.settings import Settings
 
 
@@ -23,15 +23,17 @@ def set_up(settings: Settings, say=print) -> None:
 
     Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where the shipped weights are damaged.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    static.compress(settings.data_dir)
+    settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     database = Database(settings.database_url)
+    private.close(settings.data_dir, database.files, say)
+    static.compress(settings.data_dir)
     database.upgrade()
     with database.writing() as session:
         alone(session, Installation)
         make_tables(session)
         if database.is_postgresql:
             make_secret_key(session)
+    make_file(settings, database, say)
     install_shipped(database)
     set_up_password(settings, Door(database), say)
     try:

@@ -34,7 +34,7 @@ def compress(data_dir: Path) -> None:
     copy = _copy(data_dir)
     if copy.exists():
         return
-    copy.parent.mkdir(exist_ok=True)
+    copy.parent.mkdir(0o700, exist_ok=True)
     compressor = Compressor(use_brotli=False, quiet=True)
     with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
         made = Path(folder, "files")

@@ -1,22 +1,26 @@
 """The queue on a file, PostgreSQL and Redis: what it carries, and that nothing hangs or is lost while it is away."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
-from huey import PostgresHuey, RedisHuey, SqliteHuey
+from huey import PostgresHuey, RedisHuey
 
 from model.presets import Config
 from tests import servers
 from tests.conftest import ON_POSTGRESQL
 from tests.servers import wait_until
+from tests.webapp import together
 from webapp.database import Run
+from webapp.queuefile import FileHuey
 from webapp.services import Services
 from webapp.settings import ROOT
+from webapp.setup import set_up
 
 CONFIG = Config("seed", 1)
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -37,7 +41,7 @@ def opened(settings, **changes):
 
 @pytest.mark.both_databases
 def test_the_queue_is_in_the_database_or_in_redis(settings, database, redis):
-    kind = PostgresHuey if database.is_postgresql else SqliteHuey
+    kind = PostgresHuey if database.is_postgresql else FileHuey
     for redis_url, expected in (("", kind), (redis.url, RedisHuey)):
         with opened(settings, redis_url=redis_url) as services:
             assert type(services.jobs.huey) is expected
@@ -124,4 +128,110 @@ def test_a_worker_outlives_an_outage_of_postgresql(settings, postgresql):
         postgresql.stop()
         await_outage(log)
         postgresql.start()
+        await_end(services, services.jobs.start(CONFIG, "test"))
+
+
+# A file of the queue that is damaged
+
+
+def foreign(path):
+    """Another program's database."""
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE task (x); CREATE TABLE other (y)")
+
+
+def changed(start, data):
+    def change(path):
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(data)
+
+    return change
+
+
+def with_a_journal(path):
+    path.with_name("queue.db-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + b"\xff" * 600)
+    path.write_bytes(b"damaged")
+
+
+DAMAGES = {
+    "text": lambda path: path.write_text("this is no database\n" * 1000),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: os.truncate(path, 5000),
+    "header": changed(0, b"sqlite"),
+    "format": changed(18, b"\x09\x09"),
+    "page": changed(4096, os.urandom(32768)),
+    "schema": changed(100, os.urandom(3000)),
+    "foreign": foreign,
+    "gone": lambda path: path.unlink(),
+    "journal": with_a_journal,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_queue_that_is_damaged_is_made_anew_by_the_process_that_finds_it(settings, damage, caplog):
+    path = settings.data_dir / "queue.db"
+    with opened(settings) as web, opened(settings) as worker:
+        web.jobs.score_corrections()
+        for _ in range(2):
+            damage(path)
+            assert worker.jobs.huey.dequeue() is None
+            web.jobs.score_corrections()
+            assert worker.jobs.huey.dequeue().name == "do_suspicion"
+        assert caplog.text.count("is made anew") == 2
+        assert "does not take" not in caplog.text and path.stat().st_mode & 0o077 == 0
+    damage(path)
+    with opened(settings) as web:
+        web.jobs.score_corrections()
+        assert web.jobs.huey.pending_count() == 1
+
+
+def test_a_queue_that_others_use_is_not_taken_for_damaged(settings):
+    with opened(settings) as web, closing(sqlite3.connect(settings.data_dir / "queue.db")) as other:
+        web.jobs.score_corrections()
+        error = sqlite3.DatabaseError("from another process, which has read the file before it was made anew")
+        web.jobs.huey.storage.make_anew(error)
+        assert web.jobs.huey.pending_count() == 1
+        other.execute("BEGIN EXCLUSIVE")
+        web.jobs.huey.storage._timeout = 0
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            web.jobs.huey.storage.make_anew(error)
+        other.rollback()
+        assert web.jobs.huey.pending_count() == 1
+
+
+def test_processes_that_find_it_damaged_together_lose_no_message(settings):
+    (settings.data_dir / "queue.db").write_bytes(b"damaged" * 1000)
+    together.in_processes(together.send_messages, 4, settings.data_dir)
+    with opened(settings) as services:
+        assert services.jobs.huey.pending_count() == 4 * together.MESSAGES
+
+
+@pytest.mark.timeout(300)
+def test_a_web_and_a_worker_outlive_a_queue_that_cannot_be_made_anew(settings, caplog):
+    path = settings.data_dir / "queue.db"
+    path.unlink()
+    path.mkdir()
+    said = []
+    set_up(settings, said.append)
+    (warning,) = [line for line in said if line.startswith("Warning")]
+    assert str(path) in warning
+    with opened(settings) as services, working(settings) as log:
+        run = services.jobs.start(CONFIG, "test")
+        assert f"{path} cannot be made anew" in caplog.text
+        await_outage(log)
+        await_end(services, run)
+        path.rmdir()
+        wait_until(path.is_file)
+        await_end(services, services.jobs.start(CONFIG, "test"))
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_goes_on_with_a_queue_that_is_damaged_while_it_runs(settings):
+    with opened(settings) as services, working(settings) as log:
+        await_end(services, services.jobs.start(CONFIG, "test"))
+        (settings.data_dir / "queue.db").write_bytes(os.urandom(20_000))
+        wait_until(lambda: "is made anew" in log.read_text())
         await_end(services, services.jobs.start(CONFIG, "test"))

@@ -9,11 +9,13 @@ import os
 import subprocess
 import sys
 import traceback
+from contextlib import closing
 
 from sqlalchemy import event, select
 
 from model import mnist
 from webapp.database import Database, Run, alone
+from webapp.jobs import Jobs
 from webapp.settings import ROOT, Settings
 from webapp.setup import set_up
 
@@ -36,6 +38,16 @@ def install() -> list[str]:
     lines = []
     set_up(Settings.read(), lines.append)
     return lines
+
+
+MESSAGES = 5
+
+
+def send_messages() -> None:
+    settings = Settings.read()
+    with closing(Database(settings.database_url)) as database:
+        for _ in range(MESSAGES):
+            Jobs(database, settings).score_corrections()
 
 
 def count_up(times=500) -> int:
