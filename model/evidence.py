@@ -19,7 +19,7 @@ from model import chance, drawn, evaluate, weights
 from model.corrections import NO_DIGIT, Corrections
 from model.forward import Forward
 from model.ink import ink_png
-from model.recognizer import Recognizer
+from model.recognizer import try_out
 from model.strength import CHANGES, changed_pictures, digit_images, stream
 from model.verdict import DIGITS, Calibration
 from model.weights import WeightsError
@@ -248,7 +248,7 @@ class _Reader:
 def _loaded(data: bytes) -> tuple[_Reader | None, str | None]:
     """What reads with these weights, or why nothing can."""
     try:
-        Recognizer(lambda: data, "").warm()  # tries them on a few inputs, as before they go into service
+        try_out(data)
         network, card = weights.from_bytes(data)
         forward = Forward(weights.layers(data)[0])
     except WeightsError as error:

@@ -92,6 +92,14 @@ class Recognizer:
         return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), coverage, image)
 
 
+def try_out(data: bytes) -> None:
+    """Checks that these weights can read pictures: all tensors are whole, and a few inputs give finite logits.
+
+    Raises WeightsError where they cannot.
+    """
+    Recognizer(lambda: data, "").warm()
+
+
 def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
     """Shares that sum to 1; of so few numbers quicker without numpy."""
     highest = max(logits)

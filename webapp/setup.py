@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from model import mnist, weights
-from model.recognizer import SHIPPED
+from model.recognizer import SHIPPED, try_out
+from model.weights import WeightsError
 from webapp import private, static
 from webapp.database import Database, Installation, Promotion, Version, alone, champion_id
 from webapp.door import Door
@@ -21,7 +23,7 @@ from webapp.settings import Settings
 def set_up(settings: Settings, say=print) -> None:
     """Brings an installation up to date, however old or new it is; `say` gets one line for each thing worth knowing.
 
-    Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where the shipped weights are damaged.
+    Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where no version can be used.
     """
     settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     database = Database(settings.database_url)
@@ -34,7 +36,7 @@ def set_up(settings: Settings, say=print) -> None:
         if database.is_postgresql:
             make_secret_key(session)
     make_file(settings, database, say)
-    install_shipped(database)
+    install_shipped(database, say)
     set_up_password(settings, Door(database), say)
     try:
         mnist.fetch(settings.mnist_dir, say)
@@ -43,33 +45,80 @@ def set_up(settings: Settings, say=print) -> None:
     database.close()
 
 
-def install_shipped(database: Database) -> None:
-    """Makes the shipped weights a version, once.
+def install_shipped(database: Database, say=print) -> None:
+    """Makes the shipped weights a version, once, and sees to it that a usable version is in service.
 
-    They go into service where nothing is, or in place of those that an earlier release shipped. A version that was made
-    here stays: nothing has been measured that would say which is better for its users.
+    They go into service where nothing usable is, or in place of those that an earlier release shipped. A version that
+    was made here stays: nothing has been measured that would say which is better for its users. Where the shipped file
+    is damaged the installation goes on with the versions that it has. Raises WeightsError where none can be used.
     """
-    data = SHIPPED.read_bytes()
-    digest = weights.digest(data)
+    data, fault = _shipped()
     with database.writing() as session:
         alone(session, Promotion)  # of several that set up at once the first one installs it
-        if session.scalar(select(Version.id).where(Version.sha256 == digest)):
-            return
-        card = weights.read_card(data)
-        version = Version(
-            source="shipped",
-            preset=card.preset,
-            sha256=digest,
-            weights=data,
-            card=card.as_dict(),
-            validation_accuracy=card.validation_accuracy,
-            test_accuracy=card.test_accuracy,
-        )
-        session.add(version)
-        session.flush()
+        version, is_new = _as_version(session, data) if data else (None, False)
         champion = session.get(Version, champion_id(session) or 0)
-        if champion is None or champion.source == "shipped":
-            record_promotion(session, version.id, by="set-up", why="it comes with this release")
+        if champion is None:
+            why = "it comes with this release"
+        elif reason := _fault(champion.weights):
+            why = f"{champion.name} cannot be used: {reason}"
+            version = version or _last_usable(session)
+        elif is_new and champion.source == "shipped":
+            why = "it comes with this release"
+        else:
+            version, why = champion, ""
+        if version is None:
+            raise WeightsError(f"no version can be put into service: {fault}")
+        promoted = record_promotion(session, version.id, by="set-up", why=why)
+    if fault:
+        say(f"Warning: {fault}; {version.name} answers")
+    elif promoted and champion:
+        say(f"{version.name} is in service now: {why}")
+
+
+def _shipped() -> tuple[bytes | None, str | None]:
+    """The weights that come with this release, or why they cannot be used."""
+    try:
+        data = SHIPPED.read_bytes()
+    except OSError as error:
+        return None, f"{SHIPPED} cannot be read: {error.strerror}"
+    fault = _fault(data)
+    return (None, f"{SHIPPED}: {fault}") if fault else (data, None)
+
+
+def _fault(data: bytes) -> str | None:
+    try:
+        try_out(data)
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
+def _as_version(session: Session, data: bytes) -> tuple[Version, bool]:
+    """The version with these weights, and whether it is new. One with a damaged row is another."""
+    digest = weights.digest(data)
+    version = session.scalar(select(Version).where(Version.sha256 == digest, Version.weights == data))
+    if version is not None:
+        return version, False
+    card = weights.read_card(data)
+    version = Version(
+        source="shipped",
+        preset=card.preset,
+        sha256=digest,
+        weights=data,
+        card=card.as_dict(),
+        validation_accuracy=card.validation_accuracy,
+        test_accuracy=card.test_accuracy,
+    )
+    session.add(version)
+    session.flush()
+    return version, True
+
+
+def _last_usable(session: Session) -> Version | None:
+    """The version promoted last of those that can be used."""
+    latest = select(Promotion.version_id).group_by(Promotion.version_id).order_by(func.max(Promotion.id).desc())
+    versions = (session.get(Version, number) for number in session.scalars(latest).all())
+    return next((version for version in versions if _fault(version.weights) is None), None)
 
 
 def set_up_password(settings: Settings, door: Door, say) -> None:

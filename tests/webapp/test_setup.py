@@ -2,16 +2,21 @@
 
 import re
 import shutil
+from contextlib import closing
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from model import mnist, weights
 from model.recognizer import SHIPPED
 from model.weights import WeightsError
 from tests.conftest import PASSWORD
-from tests.webapp.versions import add_version, promote, promotions, turned
+from tests.webapp.versions import add_version, damaged, promote, promotions, turned
 from webapp import setup
+from webapp.__main__ import main
 from webapp.database import Database, Version
 from webapp.door import Door, PasswordRefused, WrongPassword
 from webapp.settings import Settings
@@ -115,13 +120,114 @@ def test_a_newer_shipped_version_takes_the_place_of_a_shipped_one(
     assert promotions(database) == before + [number] * promoted
 
 
-@pytest.mark.parametrize("data", [b"", b"no weights", SHIPPED.read_bytes()[:100]])
-def test_a_damaged_shipped_version_is_refused(settings, monkeypatch, tmp_path, data):
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(data)
-    monkeypatch.setattr(setup, "SHIPPED", damaged)
-    with pytest.raises(WeightsError):
+WHOLE = SHIPPED.read_bytes()
+HEADER = 8 + int.from_bytes(WHOLE[:8], "little")
+
+
+def not_finite():
+    """Weights that are whole, with an infinite one; their digest is right."""
+    arrays = load_arrays(WHOLE)
+    arrays["layers.0.bias"][0] = np.inf
+    metadata = weights._metadata(weights._header(WHOLE))
+    return save_arrays(arrays, metadata | {"sha256": weights._seal(metadata["card"], arrays)})
+
+
+DAMAGES = {
+    "missing": None,
+    "empty": b"",
+    "text": b"no weights",
+    "half a header": WHOLE[:100],
+    "header alone": WHOLE[:HEADER],
+    "half": WHOLE[: len(WHOLE) // 2],
+    "one byte short": WHOLE[:-1],
+    "one byte more": WHOLE + b"x",
+    "one bit flipped": damaged(WHOLE),
+    "not finite": not_finite(),
+    "another program's": save_arrays({"weight": np.zeros((10, 784), np.float16)}),
+}
+damage = pytest.mark.parametrize("data", DAMAGES.values(), ids=DAMAGES)
+
+
+@pytest.fixture
+def shipped(monkeypatch, tmp_path):
+    """The file with the shipped weights, which a test may change."""
+    file = tmp_path / "shipped.safetensors"
+    file.write_bytes(WHOLE)
+    monkeypatch.setattr(setup, "SHIPPED", file)
+    return file
+
+
+def ship(file, data):
+    file.unlink(missing_ok=True)
+    if data is not None:
+        file.write_bytes(data)
+
+
+@damage
+def test_a_damaged_shipped_version_is_refused_where_there_is_no_other_and_installed_when_it_is_whole(
+    settings, shipped, data
+):
+    ship(shipped, data)
+    with pytest.raises(WeightsError, match=re.escape(str(shipped))):
         said(settings)
+    ship(shipped, WHOLE)
+    said(settings)
+    with closing(Database(settings.database_url)) as database:
+        assert promotions(database) == [1]
+
+
+@damage
+def test_a_damaged_shipped_version_leaves_the_good_one_in_service(database, settings, shipped, data):
+    ship(shipped, data)
+    (warning,) = [line for line in said(settings).splitlines() if str(shipped) in line]
+    assert warning.startswith("Warning: ") and warning.endswith("v1 answers")
+    assert promotions(database) == [1]
+    with database.reading() as session:
+        assert session.get(Version, 2) is None
+    ship(shipped, WHOLE)
+    assert "Warning" not in said(settings)
+    assert promotions(database) == [1]
+
+
+@pytest.mark.parametrize("source", ["shipped", "run"])
+def test_a_damaged_version_in_service_is_replaced_by_the_shipped_one(database, settings, shipped, source):
+    """Earlier releases promoted what they had not tried out, and a whole file that they knew already never again."""
+    number = add_version(database, WHOLE[:-1])
+    with database.writing() as session:
+        session.get(Version, number).source = source
+    promote(database, number)
+    assert "v1 is in service now: v2 cannot be used: " in said(settings)
+    assert promotions(database) == [1, 2, 1]
+    ship(shipped, WHOLE[:-1])
+    said(settings)
+    assert promotions(database) == [1, 2, 1]
+
+
+def test_where_the_shipped_one_is_damaged_too_the_last_good_one_is_put_back(database, settings, shipped):
+    for data in (turned(1), turned(2), WHOLE[:-1], b""):
+        promote(database, add_version(database, data))
+    promote(database, 2)
+    promote(database, 5)
+    ship(shipped, WHOLE[:-1])
+    assert "v2 answers" in said(settings)
+    assert promotions(database)[-2:] == [5, 2]
+
+
+def test_a_version_whose_row_is_damaged_is_added_again(database, settings):
+    with database.writing() as session:
+        session.get(Version, 1).weights = damaged(WHOLE)
+    said(settings)
+    assert promotions(database) == [1, 2]
+    with database.reading() as session:
+        assert session.get(Version, 2).weights == WHOLE
+
+
+def test_the_command_refuses_damaged_weights_in_one_line(settings, shipped, capsys, monkeypatch):
+    ship(shipped, WHOLE[:-1])
+    monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
+    assert main(["setup"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"inkling: no version can be put into service: {shipped}: ") and error.count("\n") == 1
 
 
 def test_mnist_is_fetched_where_a_file_is_missing_or_damaged(settings, monkeypatch, tmp_path):
