@@ -17,6 +17,8 @@ from webapp.database import (
     Base,
     Checkpoint,
     Database,
+    Import,
+    ImportFile,
     Installation,
     Predictions,
     Promotion,
@@ -26,6 +28,7 @@ from webapp.database import (
     Version,
     finite,
 )
+from webapp.imports import STALE_SECONDS
 from webapp.queue import make_tables
 
 # In an order in which no row comes before one that it points to. The secret key is elsewhere in an embedded one.
@@ -41,7 +44,7 @@ OF_SET_UP = {
 }
 MANY_ROWS = 1_000
 FEW_ROWS = 4  # of megabytes each
-LARGE = (Version.__table__, Checkpoint.__table__)
+LARGE = (Version.__table__, Checkpoint.__table__, ImportFile.__table__)
 TELL_SECONDS = 2.0
 
 
@@ -89,6 +92,9 @@ def _refuse_under_way(old: Session) -> None:
     running = Run.state == "running", Run.lease_until > time.time()
     if run_id := old.scalar(select(Run.id).where(*running)):
         raise CopyRefused(f"nothing was copied: run {run_id} is under way; end Inkling first")
+    importing = Import.state == "running", Import.updated_at > time.time() - STALE_SECONDS
+    if import_id := old.scalar(select(Import.id).where(*importing)):
+        raise CopyRefused(f"nothing was copied: import {import_id} is under way; end Inkling first")
 
 
 def _rows(session: Session, table: Table) -> Iterator[Row]:

@@ -158,6 +158,34 @@ class Corrections:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+class Parts:
+    """The same as `Corrections.held_out_for` for many sources, with one count for all that are new in a transaction.
+
+    A source's part stays what it was when it was first asked for here.
+    """
+
+    def __init__(self):
+        self._held_out: dict[str, bool] = {}
+        self._sources = 0
+
+    def look(self, session: Session, sources: set[str]) -> None:
+        """Begins a transaction in which `of` is asked for no others than these."""
+        unknown = sources - self._held_out.keys()
+        found = select(Correction.source, Correction.held_out).where(Correction.source.in_(unknown)).distinct()
+        earlier: dict[str, bool] = {}
+        for source, held_out in session.execute(found):
+            earlier[source] = earlier.get(source, False) or held_out
+        self._held_out |= earlier
+        self._sources = session.scalar(select(func.count(Correction.source.distinct())))
+
+    def of(self, source: str) -> bool:
+        """Whether a source's corrections are held out; it counts as there from now on."""
+        if source not in self._held_out:
+            self._sources += 1
+            self._held_out[source] = self._sources % HELD_OUT_EVERY == 0
+        return self._held_out[source]
+
+
 def named(label: int) -> int | str:
     """A label as JSON says it."""
     return NOT_A_DIGIT if label == NO_DIGIT else label

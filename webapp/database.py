@@ -194,6 +194,35 @@ class Review(Base):
     reason_before: Mapped[str | None]
 
 
+class Import(Base):
+    """A file of digits that a worker takes in as corrections. Its row is the truth about it; a worker holds it by
+    `attempt` and tells its progress as long as it does."""
+
+    __tablename__ = "import"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    updated_at: Mapped[float] = mapped_column(default=time.time)
+    requested_by: Mapped[str]
+    state: Mapped[str]  # of ACTIVE, "finished" or "failed"
+    name: Mapped[str]  # of the file, as it may be shown
+    sha256: Mapped[str]
+    digits: Mapped[int]  # that the file holds
+    fraction: Mapped[float] = mapped_column(default=0.0)
+    done: Mapped[int] = mapped_column(default=0)  # digits that are stored, or were there already
+    added: Mapped[int] = mapped_column(default=0)  # the first of these
+    attempt: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended without a word
+    error: Mapped[str | None]
+
+
+class ImportFile(Base):
+    """The file of an import under way. Apart from its row, which is written each second; gone when the import ends."""
+
+    __tablename__ = "import_file"
+    import_id: Mapped[int] = mapped_column(ForeignKey("import.id"), primary_key=True)
+    data: Mapped[bytes]
+
+
 class RunCorrection(Base):
     """Which approved corrections a run learns from or, held out, is compared by; chosen when it first begins."""
 
@@ -350,7 +379,7 @@ class Database:
 def alone(session: Session, table: type[Base]) -> None:
     """Keeps all others from writing to a table until this transaction ends: what it has read of it stays true.
 
-    Who takes several takes them in the order promotion, run's row, correction.
+    Who takes several takes them in the order promotion, run's row, correction, import.
     """
     if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
         session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))

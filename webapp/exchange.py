@@ -1,8 +1,8 @@
-"""Corrections in and out: as a MNIST-style .npz, or as PNG files in a folder for each label.
+"""Files of digits: a MNIST-style .npz, or a zip of PNG files in a folder for each label, read without trusting them.
 
-A file that comes in is hostile until it is read: its sizes are checked in its directory before anything is unpacked
-and again on the way, nothing in it can run, and what is wrong with it is told by name. It comes in whole or not at
-all, and nothing that came in trains before it is approved.
+`inspect` checks everything that can be told without decoding a picture: sizes, names, labels, arrays and the headers of
+the PNG files. `Contents.unpack` decodes the pictures, with no more pixels than the headers declared. Nothing in a file
+can run, and a refusal names the part of the file that it is about.
 """
 
 from __future__ import annotations
@@ -11,34 +11,35 @@ import csv
 import hashlib
 import io
 import math
-import secrets
-import time
+import struct
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from model import picture as road
-from model.picture import SIDE, PictureError
-from webapp.corrections import Corrections, image_of
-from webapp.database import NO_DIGIT, Correction, Database, alone
+from model.picture import SIDE, PictureError, PixelBudget
+from webapp.database import NO_DIGIT
 from webapp.feedback import redrawn
 
 MAX_FILE_BYTES = 16 << 20
 MAX_UNPACKED_BYTES = 64 << 20
 MOST = 10_000
-# Of other sizes than a digit image: each takes some ten milliseconds, and the server gives a request 15 seconds.
-MOST_PICTURES = 500
+# Of all PNG files together. A million pixels take 25 to 350 ms to decode, reduce and draw again.
+MOST_PIXELS = 600_000_000
 MOST_SOURCES = 1_000
+# A file of at most this many digits and pixels takes a second or two at worst, which a request may take.
+SHORT_DIGITS = 1_000
+SHORT_PIXELS = 4_000_000
 # A folder or a file that some program left beside each picture is still no attack.
 MOST_ENTRIES = 3 * MOST
 MAX_INDEX_BYTES = 4 << 20
+# Signature, length and name of the first chunk, width and height.
+PNG_HEADER = struct.Struct(">8s4x4sII")
 
 NO_DIGIT_FOLDER = "not-a-digit"
 FOLDERS = {str(label): label for label in range(NO_DIGIT + 1)} | {NO_DIGIT_FOLDER: NO_DIGIT}
@@ -66,119 +67,56 @@ class Bundle:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What became of a bundle: how many are new, and how many were there already, with the same label."""
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a file holds, before any picture is decoded: labels int64 (N,) of 0..10, groups int64 (N,), and how many
+    pixels its pictures have by their headers."""
 
-    added: int
-    known: int
+    labels: np.ndarray
+    groups: np.ndarray
+    pixels: int
+    digit: Callable[[int], tuple[np.ndarray, bytes]] = field(repr=False)
+    """The digit image at a place and the PNG of its picture; raises ImportRefused."""
 
+    def __len__(self) -> int:
+        return len(self.labels)
 
-def as_npz(rows: Sequence[Correction]) -> bytes:
-    """Corrections as arrays: images uint8 (N, 28, 28) and labels uint8 (N,), 10 being no digit, and beside them id,
-    meant, held_out and source, the last as numbers that say only which ones are of one source."""
-    out = io.BytesIO()
-    np.savez_compressed(
-        out,
-        images=np.stack([image_of(row) for row in rows]) if rows else np.zeros((0, SIDE, SIDE), np.uint8),
-        labels=np.array([row.label for row in rows], np.uint8),
-        id=np.array([row.id for row in rows], np.int64),
-        meant=np.array([row.meant for row in rows], np.uint8),
-        held_out=np.array([row.held_out for row in rows], bool),
-        source=np.array(_groups(rows), np.int64),
-    )
-    return out.getvalue()
+    @property
+    def is_short(self) -> bool:
+        """Whether a request may wait until it is unpacked and stored."""
+        return len(self) <= SHORT_DIGITS and self.pixels <= SHORT_PIXELS
 
-
-def as_pngs(rows: Sequence[Correction]) -> bytes:
-    """Corrections as a zip of LABEL/ID.png, 28 x 28 and bright on black as the network sees them, and an index."""
-    out, index = io.BytesIO(), io.StringIO()
-    lines = csv.writer(index, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:  # PNG files are packed already
-        for row, group in zip(rows, _groups(rows), strict=True):
-            name = f"{NO_DIGIT_FOLDER if row.label == NO_DIGIT else row.label}/{row.id}.png"
-            archive.writestr(name, _png(Image.fromarray(image_of(row))))
-            lines.writerow((name, row.id, row.label, row.meant, int(row.held_out), group, row.state))
-        archive.writestr(INDEX, index.getvalue(), zipfile.ZIP_DEFLATED)
-    return out.getvalue()
+    def unpack(self, tell: Callable[[float], object] = lambda done: None) -> Bundle:
+        """Decodes every picture; `tell` gets the fraction done after each. Raises ImportRefused."""
+        images, pictures = np.empty((len(self), SIDE, SIDE), np.uint8), []
+        for place in range(len(self)):
+            images[place], picture = self.digit(place)
+            pictures.append(picture)
+            tell((place + 1) / len(self))
+        return Bundle(images, self.labels, self.groups, pictures)
 
 
 def picture_of(digit_image: np.ndarray) -> bytes:
     """A digit image, uint8 (28, 28), as a picture: a PNG, dark on white."""
-    return _png(ImageOps.invert(Image.fromarray(digit_image)))
+    return png(ImageOps.invert(Image.fromarray(digit_image)))
 
 
-def read(file: IO[bytes]) -> Bundle:
-    """The digit images in an uploaded .npz or zip of PNG files; raises ImportRefused."""
+def inspect(file: IO[bytes]) -> Contents:
+    """What is in an uploaded .npz or zip of PNG files, which must stay open until it is unpacked; raises
+    ImportRefused."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = _entries(archive)
-            return _read_arrays(archive, entries) if "images.npy" in entries else _read_pngs(archive, entries)
+        archive = zipfile.ZipFile(file)
+        entries = _entries(archive)
+        return _in_arrays(archive, entries) if "images.npy" in entries else _in_pngs(archive, entries)
     except ImportRefused:
         raise
     except Exception as error:  # zipfile raises a dozen kinds on damaged archives, an IndexError among them
         raise ImportRefused("The file is no whole .npz and no whole zip archive.") from error
 
 
-def store(database: Database, corrections: Corrections, bundle: Bundle, digest: str) -> Imported:
-    """Stores a bundle as corrections that wait for review, in one transaction; what is there already is left out.
-
-    `digest` stands for the file, whose digits are of one source, or of one for each of its groups. An image that is
-    there with another label stays in the part, learnt from or held out, that it is in.
-    """
-    with database.writing() as session:
-        alone(session, Correction)
-        known, parts = _digits(session)
-        before = len(known)
-        for group in np.unique(bundle.groups).tolist():
-            source = corrections.source_of(f"import {digest} {group}")
-            held_out = corrections.held_out_for(session, source)
-            for place in np.flatnonzero(bundle.groups == group).tolist():
-                row = _row(bundle, place, source, held_out)
-                row.held_out = parts.setdefault(row.digit_image, held_out)
-                if (row.digit_image, row.label) not in known:
-                    known.add((row.digit_image, row.label))
-                    session.add(row)
-            session.flush()  # the next source's part is chosen by how many there are
-    added = len(known) - before
-    return Imported(added, len(bundle) - added)
-
-
 def digest_of(file: IO[bytes]) -> str:
     """The SHA-256 of an uploaded file."""
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# What is stored
-
-
-def _digits(session: Session) -> tuple[set[tuple[bytes, int]], dict[bytes, bool]]:
-    """All that is there, by digit image and label, and of each image whether it is held out."""
-    rows = session.execute(select(Correction.digit_image, Correction.label, Correction.held_out)).all()
-    return {(image, label) for image, label, _ in rows}, {image: held_out for image, _, held_out in rows}
-
-
-def _row(bundle: Bundle, place: int, source: str, held_out: bool) -> Correction:
-    image, label = bundle.images[place], int(bundle.labels[place])
-    return Correction(
-        created_at=time.time(),
-        source=source,
-        receipt_sha256=secrets.token_hex(32),  # of no secret: nobody waits for news of it
-        meant=label,
-        label=label,
-        digit_image=image.tobytes(),
-        picture=bundle.pictures[place],
-        answered={},
-        version_id=None,
-        held_out=held_out,
-        state="received",
-    )
-
-
-def _groups(rows: Sequence[Correction]) -> list[int]:
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(row.source, len(numbers)) for row in rows]
 
 
 # What comes in
@@ -204,17 +142,22 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """A file's bytes: as many as the directory says, or it is refused."""
-    try:
-        with archive.open(info) as member:
-            data = member.read(info.file_size + 1)
-    except Exception as error:  # as above
-        raise ImportRefused(f"{_named(info.filename)} is damaged.") from error
+    data = _beginning(archive, info, info.file_size + 1)
     if len(data) != info.file_size:
         raise ImportRefused(f"{_named(info.filename)} does not have the size that the archive says.")
     return data
 
 
-def _read_arrays(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> Bundle:
+def _beginning(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
+    """At most `size` bytes of a file."""
+    try:
+        with archive.open(info) as member:
+            return member.read(size)
+    except Exception as error:  # as above
+        raise ImportRefused(f"{_named(info.filename)} is damaged.") from error
+
+
+def _in_arrays(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> Contents:
     if "labels.npy" not in entries:
         raise ImportRefused('The .npz has no array "labels" beside "images".')
     images = _array(archive, entries["images.npy"])
@@ -235,7 +178,10 @@ def _read_arrays(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) 
         groups = _array(archive, entries["source.npy"])
         if groups.dtype.kind not in "ui" or groups.shape != labels.shape:
             raise ImportRefused(f'"source" must be whole numbers ({len(images)},), not {groups.dtype} {groups.shape}.')
-    return _bundle(images, labels.astype(np.int64), groups.astype(np.int64), [picture_of(image) for image in images])
+    _check_sources(groups)
+    return Contents(
+        labels.astype(np.int64), groups.astype(np.int64), 0, lambda place: (images[place], picture_of(images[place]))
+    )
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -254,22 +200,37 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
 
 
-def _read_pngs(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> Bundle:
+def _in_pngs(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> Contents:
     labels = {name: _label(name) for name in entries if not _is_litter(name) and PurePosixPath(name).name != INDEX}
     _check_count(len(labels))
     known_groups = _indexed_groups(archive, entries)
-    images, pictures = [], []
-    larger = 0
-    for name in labels:
-        image, picture = _digit(name, _unpacked(archive, entries[name]))
-        images.append(image)
-        pictures.append(picture or picture_of(image))
-        larger += picture is not None
-        if larger > MOST_PICTURES:
-            kind = f"digit images, grey, bright on black, {SIDE} x {SIDE} pixels"
-            raise ImportRefused(f"At most {MOST_PICTURES:,} pictures are taken at once that are no {kind}.")
-    groups = [known_groups.get(name, 0) for name in labels]
-    return _bundle(np.stack(images), np.array(list(labels.values())), np.array(groups, np.int64), pictures)
+    groups = np.array([known_groups.get(name, 0) for name in labels], np.int64)
+    _check_sources(groups)
+    names = list(labels)
+    pixels = sum(_pixels(archive, entries[name]) for name in names)
+    if pixels > MOST_PIXELS:
+        raise ImportRefused(f"The pictures have {pixels:,} pixels together; at most {MOST_PIXELS:,} are taken at once.")
+    budget = PixelBudget(pixels)  # a second header in a file may declare another size than the first
+
+    def digit(place: int) -> tuple[np.ndarray, bytes]:
+        return _digit(names[place], _unpacked(archive, entries[names[place]]), budget)
+
+    return Contents(np.array(list(labels.values()), np.int64), groups, pixels, digit)
+
+
+def _pixels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """How many pixels a PNG file declares in its first bytes, as far as such a picture is read at all."""
+    try:
+        if info.file_size > road.MAX_BYTES:
+            raise PictureError(f"The picture has {info.file_size:,} bytes; at most {road.MAX_BYTES:,} are read.")
+        head = _beginning(archive, info, PNG_HEADER.size)
+        signature, chunk, *size = PNG_HEADER.unpack(head.ljust(PNG_HEADER.size, b"\0"))
+        if (signature, chunk) != (road.PARSERS["PNG"][0], b"IHDR"):
+            raise PictureError("The data is not a whole PNG picture.")
+        PixelBudget().spend(size)
+    except PictureError as error:
+        raise ImportRefused(f"{_named(info.filename)}: {error}") from error
+    return math.prod(size)
 
 
 def _label(name: str) -> int:
@@ -298,18 +259,18 @@ def _indexed_groups(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo
         raise ImportRefused(f"{INDEX} is no table with the columns {', '.join(COLUMNS)}.") from error
 
 
-def _digit(name: str, data: bytes) -> tuple[np.ndarray, bytes | None]:
-    """The digit image in a PNG file, and the picture that it was where it was a larger one.
+def _digit(name: str, data: bytes, budget: PixelBudget) -> tuple[np.ndarray, bytes]:
+    """The digit image in a PNG file, and a PNG of the picture that it was, or would be.
 
     A grey one of 28 x 28 with a dark border is a digit image as it stands; any other goes the road of all pictures.
     """
     try:
-        opened = road.open_picture(data, formats=("PNG",))
+        opened = road.open_picture(data, formats=("PNG",), budget=budget)
         if opened.mode == "L" and opened.size == (SIDE, SIDE):
             pixels = np.asarray(opened)
             border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
             if np.median(border) < 128 and pixels.any():
-                return pixels, None
+                return pixels, picture_of(pixels)
         image = road.digit_image(opened)
     except PictureError as error:
         raise ImportRefused(f"{_named(name)}: {error}") from error
@@ -318,10 +279,9 @@ def _digit(name: str, data: bytes) -> tuple[np.ndarray, bytes | None]:
     return image, redrawn(opened)
 
 
-def _bundle(images: np.ndarray, labels: np.ndarray, groups: np.ndarray, pictures: list[bytes]) -> Bundle:
-    if len(np.unique(groups)) > MOST_SOURCES:
-        raise ImportRefused(f"The file names {len(np.unique(groups)):,} sources; at most {MOST_SOURCES:,} are taken.")
-    return Bundle(images, labels, groups, pictures)
+def _check_sources(groups: np.ndarray) -> None:
+    if (count := len(np.unique(groups))) > MOST_SOURCES:
+        raise ImportRefused(f"The file names {count:,} sources; at most {MOST_SOURCES:,} are taken.")
 
 
 def _check_count(count: int) -> None:
@@ -335,7 +295,8 @@ def _named(name: str) -> str:
     return f'"{shown}"' if len(shown) <= 80 else f'"{shown[:77]}..."'
 
 
-def _png(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
+    """A picture as PNG."""
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()

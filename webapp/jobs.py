@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from sqlalchemy import select, update
 
 from model.presets import Config
-from webapp import runs
-from webapp.database import Correction, Database, Predictions, Run, Strength, add_missing
+from webapp import imports, runs
+from webapp.database import Correction, Database, Import, Predictions, Run, Strength, add_missing
 from webapp.queue import open_queue
 from webapp.settings import ROOT, Settings
 
@@ -52,6 +52,7 @@ class Jobs:
         self._deliver_predictions = self.huey.task()(self.do_predictions)
         self._deliver_strength = self.huey.task()(self.do_strength)
         self._deliver_suspicion = self.huey.task()(self.do_suspicion)
+        self._deliver_imports = self.huey.task()(self.do_imports)
 
     # What the web asks for
 
@@ -79,6 +80,13 @@ class Jobs:
     def score_corrections(self) -> None:
         """Has a worker judge how suspicious the corrections are that wait for review and were not judged yet."""
         self._ring(self._deliver_suspicion)
+
+    def take_in(self, name: str, data: bytes, digest: str, digits: int, by: str) -> Import:
+        """Has a worker take in a file of so many digits; returns its row, or that of the same file under way."""
+        row = imports.queue(self._database, name, data, digest, digits, by)
+        self._ring(self._deliver_imports)
+        log.info("import %s queued by %s: %s digits", row.id, by, digits)
+        return row
 
     def _asked(self, table: type[Computed], version_id: int, deliver: Callable[[int], object]) -> Computed:
         with self._database.reading() as session:
@@ -111,8 +119,9 @@ class Jobs:
     # What a worker does
 
     def sweep(self) -> None:
-        """Removes what ended runs no longer need."""
+        """Removes what ended runs and imports no longer need."""
         runs.sweep(self._database)
+        imports.sweep(self._database)
 
     def take_up(self) -> None:
         """Begins what has waited for longer than a message takes: it may be lost with a worker, or the queue away."""
@@ -123,6 +132,7 @@ class Jobs:
             self._beside(self.do_run, waiting)
         self._beside(self._compute_left, Predictions, self.do_predictions)
         self._beside(self._compute_left, Strength, self.do_strength)
+        self._beside(self.do_imports)
 
     def _compute_left(self, table: type[Computed], do: Callable[[int], None]) -> None:
         """Computes, one after the other, what nobody has been at for a while."""
@@ -184,6 +194,18 @@ class Jobs:
                 waiting = session.scalar(unjudged.limit(1))
             if waiting is not None and self._child("suspicion") and not self.stopping.is_set():
                 log.error("could not judge the corrections")
+
+    def do_imports(self) -> None:
+        """Takes in the files that wait, one after the other, each in a child process, and has the digits judged."""
+        with self._once("imports") as mine:
+            while mine and not self.stopping.is_set() and (claimed := imports.claim(self._database)):
+                code = self._child("import", *map(str, claimed))
+                if code and not self.stopping.is_set():
+                    reason = _how_it_ended(code)
+                    log.error("attempt %s of import %s: %s", claimed[1], claimed[0], reason)
+                    imports.lose(self._database, *claimed, reason)
+                elif not code:
+                    self.score_corrections()
 
     def _compute(self, table: type[Computed], version_id: int) -> None:
         with self._once(table.__tablename__, version_id) as mine:

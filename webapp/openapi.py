@@ -384,9 +384,15 @@ def _review() -> dict[str, Schema]:
     take_in = _for_admins(
         "import_corrections",
         "Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review",
-        {200: _answer("How many are new, and how many were here already.", _object({"added": COUNT, "known": COUNT}))},
+        {200: _answer("How many are new, and how many were here already.", _object({"added": COUNT, "known": COUNT})),
+         202: _answer("A worker takes the file in; the address tells how far it is.",
+                      _object({"import": ROW, "url": ADDRESS}),
+                      headers={"Location": {"required": True, "schema": ADDRESS}})},
         DOOR_TO_WRITE, {400: ("no_file", "bad_file"), 411: ("length_required",), 413: ("file_too_large",)},
-        description=f"At most {exchange.MAX_FILE_BYTES >> 20} MB and {exchange.MOST:,} digits; all of them, or none.",
+        description=f"At most {exchange.MAX_FILE_BYTES >> 20} MB, {exchange.MOST:,} digits, {exchange.MOST_SOURCES:,} "
+        f"sources, and {exchange.MOST_PIXELS:,} pixels in all PNG files together. Nothing comes in unless all of the "
+        f"file can be read. More than {exchange.SHORT_DIGITS:,} digits or {exchange.SHORT_PIXELS:,} pixels are left to "
+        "a worker.",
         requestBody={"required": True, "content": {"multipart/form-data": {
             "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}},
                        "required": ["file"]},
@@ -402,13 +408,18 @@ def _review() -> dict[str, Schema]:
             "parameters": [_in_path("kind", _one_of(review.EXPORTS))], "get": _export(state),
         },
         "/admin/corrections/import": {"post": take_in},
+        "/admin/corrections/imports/{number}": {
+            "parameters": [_in_path("number", ROW)],
+            "get": _for_admins("import", "A file that a worker takes in, and how far it is",
+                               {200: _answer("The import.", _of("Import"))}, DOOR, NOT_FOUND),
+        },
     }  # fmt: skip
 
 
 def _export(state: Schema) -> Schema:
     files = {
         "description": "Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders.",
-        "content": {mimetype: {} for mimetype, _ in review.EXPORTS.values()},
+        "content": {mimetype: {} for mimetype in review.EXPORTS.values()},
     }
     chosen = _in_query("state", state | {"default": "approved"}, "Their state.")
     return _for_admins(
@@ -618,7 +629,22 @@ def _schemas_of_review() -> dict[str, Schema]:
     ]
     decided = {"batch": _or_null(TEXT), **dict.fromkeys(("decided", "elsewhere", "gone"), _list(ROW)), "counts": counts}
     undone = {"undone": _list(ROW), "state": state, "counts": counts, "said": TEXT}
+    taken_in = {
+        "id": ROW,
+        "state": _one_of((*ACTIVE, "finished", "failed")),
+        "name": TEXT | {"description": "The file's."},
+        "digits": COUNT | {"description": "How many the file holds."},
+        "fraction": SHARE,
+        "added": COUNT | {"description": "New ones, so far."},
+        "known": COUNT | {"description": "Those that were here already, so far."},
+        "error": _or_null(TEXT),
+        "requested_by": TEXT,
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+        "url": ADDRESS,
+    }
     return {
+        "Import": _object(taken_in),
         "Queue": _object(queue),
         "Decision": {"anyOf": decision},
         "Decided": _object(decided | {"said": TEXT}),

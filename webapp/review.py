@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from webapp import decisions, exchange
+from webapp import decisions, exchange, exports, imports, intake
 from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, named
-from webapp.database import NO_DIGIT, REVIEW_STATES, Correction
+from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Import
 from webapp.decisions import Decided, Wish
 from webapp.draw import data_url, json_object, png_url
 from webapp.errors import BadRequest, wants_page
@@ -38,7 +38,7 @@ REASONS = (
 SUSPICIOUS, UNUSUAL = 0.6, 0.2
 # A page that shows some that are not judged yet asks for it, each process no more often than this.
 ASK_SECONDS = 10.0
-EXPORTS = {"npz": ("application/octet-stream", exchange.as_npz), "zip": ("application/zip", exchange.as_pngs)}
+EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
 
@@ -96,6 +96,7 @@ def index() -> Response | str:
             return redirect(url_for(".index", state=state, page=pages), 302)
         entries = _entries(session, state, number)
         unjudged = session.scalar(select(func.count()).where(*_in_state("received"), Correction.suspicion.is_(None)))
+        shown, next_id = imports.shown(session), imports.next_id(session)
     if unjudged:
         _ask_for_judgement()
     if not wants_page():
@@ -114,6 +115,10 @@ def index() -> Response | str:
         no_digit=NO_DIGIT,
         most_megabytes=exchange.MAX_FILE_BYTES >> 20,
         most_digits=exchange.MOST,
+        most_megapixels=exchange.MOST_PIXELS // 1_000_000,
+        imports=shown,
+        next_id=next_id,
+        now=time.time(),
     )
     return _private(Response(page))
 
@@ -174,16 +179,18 @@ def undo() -> Response:
 
 @blueprint.get("/export.<string(length=3):kind>")
 def export(kind: str) -> Response:
-    """The corrections of a state (the approved ones, unless asked otherwise) as .npz or as PNG files in a zip."""
+    """The corrections of a state (the approved ones, unless asked otherwise) as .npz or as PNG files in a zip.
+
+    They leave as they are read and packed. What fails meanwhile ends the connection before the end of the answer.
+    """
     if away := turned_away():
         return away
     if kind not in EXPORTS:
         abort(404)
     state = _state(request.args.get("state", "approved"))
-    with services().database.reading() as session:
-        rows = session.scalars(select(Correction).where(*_in_state(state)).order_by(Correction.id)).all()
-    mimetype, pack = EXPORTS[kind]
-    response = Response(pack(rows), mimetype=mimetype)
+    rows = exports.rows_where(services().database, *_in_state(state))
+    packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
+    response = Response(packed, mimetype=EXPORTS[kind])
     response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
     return _private(response)
 
@@ -191,10 +198,13 @@ def export(kind: str) -> Response:
 @blueprint.post("/import")
 @csrf.exempt
 def take_in() -> Response:
-    """Takes in the digits of an .npz or of PNG files in a zip, as corrections that wait for review."""
+    """Takes in the digits of an .npz or of PNG files in a zip, as corrections that wait for review.
+
+    A short file is taken in at once. A longer one is checked as far as its headers go, and a worker takes it in.
+    """
     request.max_content_length = exchange.MAX_FILE_BYTES + 4096
     try:
-        requester()
+        by = requester()
         file = request.files.get("file")
     except RequestEntityTooLarge as error:
         message = f"The file is too large: at most {exchange.MAX_FILE_BYTES >> 20} MB are read."
@@ -203,16 +213,45 @@ def take_in() -> Response:
         raise BadRequest(400, "no_file", 'The request must have a "file": an .npz, or a zip of PNG files.')
     digest = exchange.digest_of(file.stream)
     try:
-        bundle = exchange.read(file.stream)
+        contents = exchange.inspect(file.stream)
+        bundle = contents.unpack() if contents.is_short else None
     except ImportRefused as error:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
-    found = services()
-    done = exchange.store(found.database, found.corrections, bundle, digest)
-    found.jobs.score_corrections()
+    if bundle is None:
+        file.stream.seek(0)
+        return _queued(services().jobs.take_in(file.filename, file.stream.read(), digest, len(contents), by))
+    done = intake.store(services().database, services().corrections, bundle, digest)
+    services().jobs.score_corrections()
     if wants_page():
-        flash(_imported_in_words(done), "imported")
+        flash(_imported_in_words(done.added, done.known), "imported")
         return redirect(url_for(".index"), 303)
     return _private(jsonify(added=done.added, known=done.known))
+
+
+@blueprint.get("/imports/<int:number>")
+def one_import(number: int) -> Response:
+    """An import that a worker takes in, or has: as JSON for scripts, or as a part of the page (?part=1)."""
+    if away := turned_away():
+        return away
+    with services().database.reading() as session:
+        row = session.get(Import, number) if _possible(number) else None
+        next_id = imports.next_id(session)
+    if row is None:
+        abort(404)
+    if request.args.get("part"):
+        return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
+    if wants_page():
+        return redirect(url_for(".index", _anchor=f"import-{row.id}"), 302)
+    return _private(jsonify(_import_as_json(row)))
+
+
+def _queued(row: Import) -> Response:
+    url = url_for(".one_import", number=row.id)
+    if wants_page():
+        return redirect(url_for(".index", _anchor=f"import-{row.id}"), 303)
+    response = jsonify({"import": row.id, "url": url})
+    response.status_code, response.location = 202, url
+    return _private(response)
 
 
 # What is said
@@ -238,9 +277,10 @@ def _things(count: int) -> str:
     return f"{count:,} correction{'' if count == 1 else 's'}"
 
 
-def _imported_in_words(done: exchange.Imported) -> str:
-    said = f"Imported: {_things(done.added)}, to be reviewed."
-    return said + (f" {done.known:,} more were here already." if done.known else "")
+@blueprint.app_template_global("imported_in_words")
+def _imported_in_words(added: int, known: int) -> str:
+    said = f"Imported: {_things(added)}, to be reviewed."
+    return said + (f" {known:,} more were here already." if known else "")
 
 
 # What is asked
@@ -401,6 +441,23 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "doubt": row.doubt,
         "digit_image": png_url(image_of(row)),
         "picture": url_for(".picture", number=row.id),
+    }
+
+
+def _import_as_json(row: Import) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "state": row.state,
+        "name": row.name,
+        "digits": row.digits,
+        "fraction": row.fraction,
+        "added": row.added,
+        "known": row.done - row.added,
+        "error": row.error,
+        "requested_by": row.requested_by,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "url": url_for(".one_import", number=row.id),
     }
 
 

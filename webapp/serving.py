@@ -356,6 +356,7 @@ class Worker(SyncWorker):
                 answer.write_file(body)
             else:
                 for piece in _pieces(body):
+                    self.notify()  # a long answer is no worker that is stuck
                     answer.write(piece)
             answer.close()
         except OSError:

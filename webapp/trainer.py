@@ -1,9 +1,10 @@
-"""The worker's child process: trains a run, computes a version's predictions or strength, or judges corrections.
+"""The worker's child process: trains a run, computes predictions or strength, judges corrections or imports them.
 
     python -m webapp.trainer run ID ATTEMPT
     python -m webapp.trainer predictions VERSION
     python -m webapp.trainer strength VERSION
     python -m webapp.trainer suspicion
+    python -m webapp.trainer import ID ATTEMPT
 
 Where several processes train a run, this one starts the others by the same command, and they help.
 
@@ -29,9 +30,11 @@ from sqlalchemy.orm import Session
 from model import weights
 from model.presets import PRESETS, Config
 from model.processes import LOST, GroupLost, leads
-from webapp import runs
+from webapp import imports, runs
 from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
 from webapp.database import WORK_SECONDS, Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
+from webapp.installation import with_secret_key
+from webapp.intake import take_in
 from webapp.logs import set_up_logging
 from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.settings import Settings
@@ -265,7 +268,8 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
 
 def main(arguments: list[str]) -> None:
     what, *numbers = arguments[0], *map(int, arguments[1:])
-    set_up_logging(**dict(zip(("run", "attempt") if what == "run" else ("version",), numbers, strict=False)))
+    names = (what, "attempt") if what in ("run", "import") else ("version",)
+    set_up_logging(**dict(zip(names, numbers, strict=False)))
     settings = Settings.read()
     database = Database(settings.database_url, WORK_SECONDS)
     if not leads():
@@ -284,6 +288,9 @@ def main(arguments: list[str]) -> None:
                 measure_strength(settings, database, version_id, worker_gone)
             case "suspicion", []:
                 score_waiting(settings, database, worker_gone)
+            case "import", [import_id, attempt]:
+                hold = imports.Hold(database, import_id, attempt)
+                take_in(with_secret_key(settings), database, hold, worker_gone)
             case _:
                 sys.exit(f"there is no such work: {' '.join(arguments)}")
 

@@ -225,11 +225,27 @@ async function fetchPage() {
   }
 }
 
+let watching = false;
+
 /** As long as some are being judged, looks again. */
 async function watchJudging() {
+  if (watching) return;
+  watching = true;
   while (Number(form.dataset.unjudged) > 0) {
     await new Promise((resume) => setTimeout(resume, JUDGED_AFTER));
     if (!document.hidden && untold === 0) await refill();
+  }
+  watching = false;
+}
+
+/** What an import has brought is shown when admin.js has seen it end. */
+function watchImports() {
+  const observer = new MutationObserver(async () => {
+    if (untold === 0) await refill();
+    watchJudging();
+  });
+  for (const part of document.querySelectorAll(".import")) {
+    observer.observe(part, { attributes: true, attributeFilter: ["data-state"] });
   }
 }
 
@@ -379,3 +395,4 @@ document.addEventListener("pointerdown", (event) => {
 moveTo(cards()[0], focusIsNowhere());
 tellChosen();
 watchJudging();
+watchImports();
