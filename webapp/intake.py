@@ -31,9 +31,8 @@ from webapp.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Stored in one transaction, which takes a tenth of a second or less. A short file is one of them: it is all stored or
-# none of it.
-ROWS_AT_ONCE = exchange.SHORT_DIGITS
+# Stored in one transaction, which takes about a tenth of a second.
+ROWS_AT_ONCE = 500
 # Looked through at once for digits that are there already.
 LOOKED_AT_ONCE = 2_000
 TELL_SECONDS = 0.5
@@ -70,22 +69,25 @@ def store(
     corrections: Corrections,
     bundle: Bundle,
     digest: str,
+    at_once: int,
     first: int = 0,
     tell: Callable[[Session, int, int], object] = lambda session, done, added: None,
 ) -> Imported:
     """Stores a bundle, group by group, as corrections that wait for review; what is there already is left out.
 
+    A transaction has `at_once` digits: a bundle of no more is stored whole or not at all.
+
     `digest` stands for the file, whose digits are of one source, or of one for each of its groups. An image that is
     there with another label stays in the part, learnt from or held out, that it is in. The `first` digits in this order
-    are passed over. `tell` is called in each transaction with how many are done and how many of these it has added.
+    are passed over. `tell` is called in each transaction with how many are done and how many the transaction has added.
     """
     order = np.argsort(bundle.groups, kind="stable")
     there, parts = _There(bundle), Parts()
     there.look_through(database)
     added = 0
-    for start in range(first, len(order), ROWS_AT_ONCE):
+    for start in range(first, len(order), at_once):
         began = time.monotonic()
-        places = order[start : start + ROWS_AT_ONCE]
+        places = order[start : start + at_once]
         with database.writing() as session:
             alone(session, Correction)
             there.look_on(session)
@@ -118,7 +120,7 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
         hold.write_in(session, done=done, added=added, fraction=fraction)
 
     bundle = exchange.inspect(io.BytesIO(data)).unpack(decoded)
-    store(database, corrections, bundle, row.sha256, row.done, stored)
+    store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
     hold.write(state="finished", fraction=1.0, error=None)
     log.info("import %s has added %s of %s digits", row.id, added, row.digits)
 

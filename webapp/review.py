@@ -220,7 +220,7 @@ def take_in() -> Response:
     if bundle is None:
         file.stream.seek(0)
         return _queued(services().jobs.take_in(file.filename, file.stream.read(), digest, len(contents), by))
-    done = intake.store(services().database, services().corrections, bundle, digest)
+    done = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
     services().jobs.score_corrections()
     if wants_page():
         flash(_imported_in_words(done.added, done.known), "imported")

@@ -17,7 +17,7 @@ from tests.conftest import TOKEN
 from tests.stress.forms import forms
 from tests.webapp.asking import data_url, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
-from webapp import corrections, exchange
+from webapp import corrections, exports
 from webapp.database import Correction
 from webapp.services import services
 
@@ -49,12 +49,12 @@ def busy_app(app, settings, database, monkeypatch):
 
 
 @pytest.fixture
-def pictures_and_files(busy_app, database):
+def pictures_and_files(busy_app, settings, database):
     """What schemathesis cannot make itself: pictures, and files of digits."""
     pictures = [data_url(encoded(drawn(), name), name.lower()) for name in ("PNG", "JPEG", "WEBP")]
     with database.reading() as session:
         rows = session.scalars(select(Correction)).all()
-    files = [exchange.as_npz(rows), exchange.as_pngs(rows)]
+    files = [b"".join(exports.as_npz(rows, settings.data_dir)), b"".join(exports.as_pngs(rows))]
     schemathesis.openapi.format("picture", st.sampled_from(pictures))
     schemathesis.openapi.format("binary", st.sampled_from(files).map(Binary))
 

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from tests.stress.forms import forms
 from tests.stress.mutation import Blow
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.asking import INTERNALS
-from webapp import exchange
+from webapp import exchange, exports
 from webapp.corrections import NOT_A_DIGIT
 from webapp.database import NO_DIGIT, Correction
+from webapp.intake import store
 from webapp.services import services
 from webapp.settings import Settings, SettingsError
 
@@ -218,25 +220,27 @@ def corrections(rows) -> list[Correction]:
 
 
 @forms("count", 25, 3_000)
-@pytest.mark.parametrize("pack", [exchange.as_npz, exchange.as_pngs])
-def test_what_goes_out_comes_in_as_it_was(app, settings, pack, count):
+@pytest.mark.parametrize("kind", ["npz", "zip"])
+def test_what_goes_out_comes_in_as_it_was(app, settings, kind, count):
     found = services(app)
 
     def check(rows):
-        packed = pack(corrections(rows))
-        bundle = exchange.read(io.BytesIO(packed))
+        bundle = exchange.inspect(io.BytesIO(packed(corrections(rows), kind))).unpack()
         assert [image.tobytes() for image in bundle.images] == [image for image, *_ in rows]
         assert bundle.labels.tolist() == [label for _, label, *_ in rows]
         assert same_parts(bundle.groups.tolist(), [source for *_, source in rows])
         with found.database.writing() as session:
             session.execute(delete(Correction))
-        first = exchange.store(found.database, found.corrections, bundle, "0")
-        again = exchange.store(found.database, found.corrections, bundle, "0")
+        first, again = (store(found.database, found.corrections, bundle, "0", at_once=2) for _ in range(2))
         assert first.added + first.known == len(rows) and (again.added, again.known) == (0, len(rows))
         with found.database.reading() as session:
             assert len(session.scalars(select(Correction)).all()) == first.added
 
     holds(check, count, rows=st.lists(ROW, min_size=1, max_size=5))
+
+
+def packed(rows, kind: str) -> bytes:
+    return b"".join(exports.as_npz(rows, tempfile.gettempdir()) if kind == "npz" else exports.as_pngs(rows))
 
 
 def same_parts(some: list, others: list) -> bool:
@@ -247,7 +251,7 @@ def same_parts(some: list, others: list) -> bool:
 @functools.cache
 def sound_archives() -> tuple[bytes, ...]:
     rows = corrections([(bytes(392) + bytes(range(196)) * 2, label, False, "a") for label in range(3)])
-    return exchange.as_npz(rows), exchange.as_pngs(rows)
+    return packed(rows, "npz"), packed(rows, "zip")
 
 
 @forms("count", 150, 100_000)
@@ -257,7 +261,7 @@ def test_a_damaged_archive_is_read_or_refused(count):
         for _ in range(chance.randint(1, 4)):
             Blow.draw(chance).fall(data)
         try:
-            bundle = exchange.read(io.BytesIO(bytes(data)))
+            bundle = exchange.inspect(io.BytesIO(bytes(data))).unpack()
         except exchange.ImportRefused as error:
             assert str(error).endswith(".") and "\n" not in str(error)
         else:

@@ -15,7 +15,7 @@ from tests.webapp.administrator import sign_in
 from tests.webapp.asking import ONE
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, compared, evidence, measured, promote, promotions, turned
-from webapp import create_app, runs
+from webapp import create_app, imports, runs
 from webapp.copying import TABLES, CopyRefused, copy, digest
 from webapp.corrections import Corrections
 from webapp.database import (
@@ -64,6 +64,7 @@ def lived_in(settings, database):
     hold = Hold(database, run.id, runs.claim(database, run.id))
     hold.keep(b"\0 where the training stands \xff")
     hold.release(progress={"fraction": 0.1 + 0.2}, history=[{"train_loss": 1e-300}])
+    imports.queue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
     Door(database).sign_in(PASSWORD, "here")
     with pytest.raises(WrongPassword):
         Door(database).sign_in("wrong", "there")
@@ -146,6 +147,16 @@ def test_a_run_that_is_under_way_is_not_copied(settings, lived_in, target):
     assert runs.claim(lived_in, 1) == 2
     with pytest.raises(CopyRefused, match="run 1 is under way; end Inkling first"):
         copy(lived_in, target, settings.secret_key)
+
+
+def test_an_import_that_is_under_way_is_not_copied_and_one_that_waits_is(settings, lived_in, target):
+    claimed = imports.claim(lived_in)
+    with pytest.raises(CopyRefused, match="import 1 is under way; end Inkling first"):
+        copy(lived_in, target, settings.secret_key)
+    imports.Hold(lived_in, *claimed).write(state="queued")
+    copy(lived_in, target, settings.secret_key, lambda line: None)
+    there = imports.Hold(target, *imports.claim(target)).read()
+    assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
 
 
 @pytest.mark.parametrize(

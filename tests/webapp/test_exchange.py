@@ -1,20 +1,26 @@
 """Corrections out and in again, and files that must not come in."""
 
 import csv
+import http.client
 import io
 import json
+import math
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from model import picture as road
 from model.__main__ import main
 from tests.conftest import TOKEN
 from tests.webapp.asking import assert_error, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
-from webapp import exchange
+from tests.webapp.serving import serve
+from webapp import exchange, exports
 from webapp.database import NO_DIGIT, Correction
 from webapp.services import services
 
@@ -154,6 +160,74 @@ def test_the_command_line_reads_an_export_of_digits(export, approved, database, 
     path.write_bytes(export("npz"))
     assert main(["evaluate", "--data", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 10
+
+
+@pytest.mark.parametrize("kind", ["npz", "zip"])
+def test_others_write_while_an_export_is_on_its_way(client, approved, database, monkeypatch, kind):
+    """On a journal of SQLite's that is no write-ahead log, a reader that goes on keeps all writers waiting."""
+    monkeypatch.setattr(exports, "ROWS_AT_ONCE", 2)
+    pieces = client.get(f"{QUEUE}/export.{kind}", headers=SCRIPT).iter_encoded()
+    data = next(pieces)
+    with database.writing() as session:
+        session.delete(session.get(Correction, approved[10]))  # read before its chunk is
+        session.get(Correction, approved[11]).state = "refused"
+    data += b"".join(pieces)
+    if kind == "npz":
+        found = arrays(data)["id"].tolist()
+    else:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            found = [int(name.partition("/")[2][:-4]) for name in archive.namelist() if name.endswith(".png")]
+    assert found == [number for number in approved if number not in (approved[3], approved[10], approved[11])]
+
+
+def test_an_npz_is_as_numpy_writes_it(export, approved, database):
+    images, labels = zip(*digits(12), strict=True)
+    labels = [labels[0], 5, NO_DIGIT, *labels[3:]]
+    kept = [place for place in range(12) if place != 3]
+    found = arrays(export("npz"))
+    assert list(found) == ["images", "labels", "id", "meant", "held_out", "source"]
+    assert [str(array.dtype) for array in found.values()] == ["uint8", "uint8", "int64", "uint8", "bool", "int64"]
+    assert (found["images"] == np.stack(images)[kept]).all() and (found["labels"] == np.array(labels)[kept]).all()
+
+
+SLOW = """
+timeout = 2
+import time
+import webapp.exports
+png = webapp.exports.png
+webapp.exports.ROWS_AT_ONCE = 1
+def slowly(image):
+    time.sleep(0.5)
+    return png(image)
+webapp.exports.png = slowly
+"""
+BREAKS = """
+import webapp.exports
+png, done = webapp.exports.png, []
+webapp.exports.ROWS_AT_ONCE = 1
+def some(image):
+    done.append(image)
+    if len(done) > 4:
+        raise ZeroDivisionError("a surprise")
+    return png(image)
+webapp.exports.png = some
+"""
+
+
+def test_an_export_may_take_longer_than_a_worker_may_be_silent(settings, approved, app):
+    with serve(settings.data_dir, workers=1, then=SLOW, ADMIN_TOKEN=TOKEN) as server:
+        answer = server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)
+    assert answer.status == 200 and answer.headers["Transfer-Encoding"] == "chunked"
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        assert len(archive.namelist()) == 12 and archive.testzip() is None
+
+
+def test_an_export_that_breaks_off_is_seen_to(settings, approved, app):
+    with serve(settings.data_dir, workers=1, then=BREAKS, ADMIN_TOKEN=TOKEN) as server:
+        with pytest.raises(http.client.IncompleteRead):
+            server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)
+        assert server.request("GET", "/healthz").status == 200
+        assert server.log.read_text().count("an answer broke off") == 1
 
 
 # In
@@ -409,10 +483,37 @@ def test_too_many_are_refused(send, database, monkeypatch):
     monkeypatch.setattr(exchange, "MOST_SOURCES", 2)
     many = npz(images=IMAGES, labels=LABELS, source=np.arange(3))
     assert "3 sources" in assert_error(send(many), 400, "bad_file")
-    monkeypatch.setattr(exchange, "MOST_PICTURES", 1)
-    two = {"7/a.png": encoded(drawn()), "7/b.png": encoded(drawn())}
-    assert "At most 1 pictures" in assert_error(send(zipped(two)), 400, "bad_file")
     assert rows_of(database) == []
+
+
+def test_too_many_pixels_are_refused_before_anything_is_decoded(send, database, monkeypatch):
+    two = zipped({"7/a.png": encoded(drawn()), "7/b.png": encoded(drawn()), "7/c.png": ONE_PNG})
+    pixels = 2 * math.prod(drawn().size) + 28 * 28
+    monkeypatch.setattr(exchange, "MOST_PIXELS", pixels)
+    assert send(two).get_json()["added"] == 2  # two of them are the same
+    monkeypatch.setattr(exchange, "MOST_PIXELS", pixels - 1)
+    monkeypatch.setattr(road, "open_picture", lambda *_, **__: pytest.fail("it was decoded"))
+    message = assert_error(send(two), 400, "bad_file")
+    assert f"{pixels:,} pixels together; at most {pixels - 1:,}" in message
+
+
+def with_a_second_header(png, size):
+    """The same PNG with another header behind the first one, which is what decoders then go by."""
+    again = b"IHDR" + struct.pack(">II", *size) + png[24:29]
+    return png[:33] + struct.pack(">I", 13) + again + struct.pack(">I", zlib.crc32(again)) + png[33:]
+
+
+def test_a_picture_has_no_more_pixels_than_its_first_header_says(send, database):
+    files = {"7/a.png": encoded(drawn()), "7/b.png": with_a_second_header(encoded(drawn()), (1900, 1900))}
+    assert '"7/b.png": The picture has 1900 x 1900 pixels' in assert_error(send(zipped(files)), 400, "bad_file")
+    assert rows_of(database) == []
+
+
+def test_a_picture_of_too_many_bytes_is_refused_before_it_is_unpacked(send, database):
+    files = {"7/a.png": ONE_PNG + bytes(road.MAX_BYTES)}
+    assert f'"7/a.png": The picture has {len(ONE_PNG) + road.MAX_BYTES:,} bytes' in assert_error(
+        send(zipped(files)), 400, "bad_file"
+    )
 
 
 def test_a_file_that_is_too_large_is_refused(send, database):
@@ -426,9 +527,9 @@ def test_a_request_without_a_file(client):
         assert_error(client.post(f"{QUEUE}/import", headers=SCRIPT, **body), 400, "no_file")
 
 
-def test_ten_thousand_at_once(send, database):
+def test_the_longest_file_that_is_taken_in_at_once(send, database):
+    count = exchange.SHORT_DIGITS
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (exchange.MOST, 28, 28), np.uint8)
-    labels, sources = random.integers(0, 11, exchange.MOST), np.arange(exchange.MOST) % 99
-    answer = send(npz(images=images, labels=labels, source=sources))
-    assert answer.get_json()["added"] == exchange.MOST
+    images, labels = random.integers(0, 256, (count, 28, 28), np.uint8), random.integers(0, 11, count)
+    answer = send(npz(images=images, labels=labels, source=np.arange(count) % 99))
+    assert answer.get_json() == {"added": count, "known": 0}

@@ -1,0 +1,324 @@
+"""Imports that a worker takes in: queued, told of, interrupted, gone on with."""
+
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import func, select
+
+from tests.servers import wait_until
+from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
+from tests.webapp.asking import assert_error, drawn, encoded
+from tests.webapp.corrected import add_correction, digits
+from tests.webapp.test_exchange import LABELS, npz, zipped
+from webapp import exchange, imports, intake
+from webapp.computations import WorkerGone
+from webapp.corrections import HELD_OUT_EVERY
+from webapp.database import Correction, Import, ImportFile
+from webapp.intake import take_in
+from webapp.jobs import Jobs
+from webapp.services import services
+
+QUEUE = "/admin/corrections"
+COUNT = 30
+
+
+def groups_of(count, many=10):
+    """Digits of several sources, mixed: images, labels and sources."""
+    images, labels = zip(*digits(count), strict=True)
+    return {"images": np.stack(images), "labels": np.array(labels), "source": np.arange(count) % many}
+
+
+FILE = npz(**groups_of(COUNT))
+
+
+@pytest.fixture
+def database(app):
+    return services(app).database
+
+
+@pytest.fixture(autouse=True)
+def a_few_digits_are_many(monkeypatch):
+    """They are left to the worker, and stored four at a time."""
+    monkeypatch.setattr(exchange, "SHORT_DIGITS", 3)
+    monkeypatch.setattr(intake, "ROWS_AT_ONCE", 4)
+
+
+@pytest.fixture
+def send(client):
+    def send(data, name="digits.npz", status=202, client=client, headers=SCRIPT, **fields):
+        answer = client.post(
+            f"{QUEUE}/import", data={"file": (io.BytesIO(data), name), **fields}, headers=headers
+        )
+        assert answer.status_code == status, answer.text[:300]
+        return answer
+
+    return send
+
+
+@pytest.fixture
+def told(client):
+    """What an import's address tells a script."""
+
+    def told(number=1):
+        return client.get(f"{QUEUE}/imports/{number}", headers=SCRIPT).get_json()
+
+    return told
+
+
+@pytest.fixture
+def work(app, database):
+    """Takes in what waits, as the worker's child does; `gone` says that the worker has ended."""
+
+    def work(gone=None):
+        while claimed := imports.claim(database):
+            take_in(services(app).settings, database, imports.Hold(database, *claimed), gone or threading.Event())
+
+    return work
+
+
+def rows_of(database):
+    """What matters of every correction, in no order."""
+    columns = Correction.digit_image, Correction.label, Correction.source, Correction.held_out, Correction.state
+    with database.reading() as session:
+        return sorted(tuple(row) for row in session.execute(select(*columns)))
+
+
+def parts_of(database, app):
+    """Whether what came of each group of FILE is held out; fails where that is not one answer."""
+    digest = exchange.digest_of(io.BytesIO(FILE))
+    parts = {}
+    for _, _, source, held_out, _ in rows_of(database):
+        assert parts.setdefault(source, held_out) == held_out
+    found = services(app).corrections
+    return {group: parts[found.source_of(f"import {digest} {group}")] for group in range(10)}
+
+
+def tamper(database, number=1, **values):
+    with database.writing() as session:
+        for name, value in values.items():
+            setattr(session.get(Import, number), name, value)
+
+
+@pytest.mark.both_databases
+def test_a_long_file_is_taken_in_by_the_worker(send, told, work, database, app):
+    answer = send(FILE)
+    assert answer.get_json() == {"import": 1, "url": f"{QUEUE}/imports/1"}
+    assert answer.location == f"{QUEUE}/imports/1" and services(app).jobs.huey.pending_count() == 1
+    waiting = told()
+    assert (waiting["state"], waiting["fraction"], waiting["digits"]) == ("queued", 0, COUNT)
+    assert (waiting["name"], waiting["requested_by"]) == ("digits.npz", "script")
+    assert rows_of(database) == []
+    work()
+    done = told()
+    assert (done["state"], done["fraction"], done["error"]) == ("finished", 1, None)
+    assert (done["added"], done["known"]) == (COUNT, 0)
+    rows = rows_of(database)
+    assert len(rows) == COUNT and {row[-1] for row in rows} == {"received"}
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("before", [0, 3])
+def test_every_fifth_source_is_held_out_as_if_one_after_the_other_had_sent_them(send, work, app, database, before):
+    for image, label in digits(before, start=100):
+        add_correction(services(app).settings, database, image, label)
+    send(FILE)
+    work()
+    assert parts_of(database, app) == {group: (before + 1 + group) % HELD_OUT_EVERY == 0 for group in range(10)}
+
+
+@pytest.mark.both_databases
+def test_what_is_there_already_is_left_out(send, told, work, database):
+    send(FILE)
+    work()
+    before = rows_of(database)
+    assert told()["state"] == "finished"
+    send(FILE, "again.npz")
+    work()
+    assert (told(2)["added"], told(2)["known"]) == (0, COUNT)
+    assert rows_of(database) == before
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("stored", [0, 1, 3, 7])
+def test_a_worker_killed_in_between_leaves_what_the_next_one_completes(
+    send, told, work, app, database, monkeypatch, stored
+):
+    """Whatever it had stored, the result is that of an import that nobody interrupted."""
+    send(FILE)
+    new_rows, batches = intake._new_rows, []
+
+    def until_killed(*arguments):
+        batches.append(arguments)
+        if len(batches) > stored:
+            raise Killed
+        return new_rows(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(intake, "_new_rows", until_killed)
+        work()
+    assert len(rows_of(database)) == told()["added"] == 4 * stored
+    assert told()["state"] == "running" and imports.claim(database) is None  # its row has moved a moment ago
+    tamper(database, updated_at=time.time() - imports.STALE_SECONDS - 1)
+    work()
+    assert (told()["state"], told()["added"], told()["known"]) == ("finished", COUNT, 0)
+    assert len(rows_of(database)) == COUNT
+    assert parts_of(database, app) == {group: group % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for group in range(10)}
+
+
+def test_a_worker_that_ends_in_order_lets_the_import_go(send, told, work, database):
+    send(FILE)
+    gone = threading.Event()
+    gone.set()
+    with pytest.raises(WorkerGone):
+        work(gone)
+    assert told()["state"] == "queued" and rows_of(database) == []
+    with database.reading() as session:
+        assert session.get(Import, 1).losses == 0
+    work()
+    assert told()["added"] == COUNT
+
+
+def test_an_attempt_that_was_taken_over_stores_nothing_more(send, told, work, app, database):
+    send(FILE)
+    late = imports.Hold(database, *imports.claim(database))
+    tamper(database, updated_at=0)
+    work()
+    take_in(services(app).settings, database, late, threading.Event())
+    assert (told()["state"], told()["added"], len(rows_of(database))) == ("finished", COUNT, COUNT)
+
+
+def test_files_are_taken_in_one_after_the_other(send, told, database):
+    send(FILE)
+    send(npz(**groups_of(COUNT, 3)), "other.npz")
+    one = imports.Hold(database, *imports.claim(database))
+    assert one.import_id == 1 and imports.claim(database) is None
+    one.write(state="finished")
+    assert imports.claim(database) == (2, 1)
+
+
+def test_the_same_file_sent_twice_is_one_import(send, told, work):
+    assert send(FILE).get_json() == send(FILE, "sent again.npz").get_json()
+    work()
+    assert send(FILE).get_json()["import"] == 2  # afterwards it is another
+
+
+@pytest.mark.both_databases
+def test_an_import_whose_process_dies_again_and_again_fails(app, send, told, monkeypatch):
+    send(FILE)
+    jobs = services(app).jobs
+    monkeypatch.setattr(jobs, "_child", lambda *_: -9)
+    jobs.do_imports()
+    assert told()["state"] == "failed"
+    assert told()["error"] == (
+        "The import was interrupted 3 times; the last time it was killed by signal 9. Nothing was imported."
+    )
+
+
+def test_a_worker_takes_up_what_no_message_told_of(send, told, database, app, monkeypatch):
+    send(FILE)
+    jobs = services(app).jobs
+    jobs.huey.flush()
+    begun = []
+    monkeypatch.setattr(Jobs, "_child", lambda self, *what: begun.append(what) or 0)
+    jobs.take_up()
+    wait_until(lambda: begun, 10)
+    assert begun[0] == ("import", "1", "1")
+    wait_until(lambda: jobs.huey.pending_count(), 10)  # what came in is judged
+    tamper(database, state="finished")
+
+
+def test_a_file_leaves_the_database_when_its_import_has_ended(send, work, app, database):
+    send(FILE)
+    services(app).jobs.sweep()
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(ImportFile)) == 1
+    work()
+    services(app).jobs.sweep()
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(ImportFile)) == 0
+
+
+def test_nothing_comes_in_where_the_last_picture_cannot_be_read(send, told, work, database):
+    files = {f"{place % 10}/{place}.png": encoded(Image.fromarray(image)) for place, (image, _) in enumerate(digits(9))}
+    send(zipped(files | {"7/last.png": encoded(Image.new("L", (90, 90), 255))}), "digits.zip")
+    work()
+    assert told()["state"] == "failed" and rows_of(database) == []
+    assert told()["error"] == 'Nothing was imported. "7/last.png" has nothing drawn on it.'
+
+
+def test_what_can_be_told_from_a_long_file_without_decoding_it_is_refused_at_once(send, database):
+    files = {f"7/{place}.png": encoded(drawn()) for place in range(8)}
+    for name, data, words in (
+        ("7/text.png", b"no picture", "The data is not a whole PNG"),
+        ("eleven/1.png", encoded(drawn()), "is no PNG file in a folder"),
+        ("7/huge.png", encoded(Image.new("L", (3000, 3000))), "3000 x 3000"),
+    ):
+        answer = send(zipped(files | {name: data}), "digits.zip", status=400)
+        assert name in assert_error(answer, 400, "bad_file") and words in answer.text
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Import)) == 0
+
+
+@pytest.mark.parametrize("label", [5, int(LABELS[0])])
+def test_what_is_decided_while_a_file_is_stored_counts(send, told, work, database, app, monkeypatch, label):
+    """A digit that is there gets another label after it was found and before the file's digits are stored."""
+    image = digits(1)[0][0]
+    number = add_correction(services(app).settings, database, image, int(LABELS[0]))
+    look_through = intake._There.look_through
+
+    def then_changed(self, database):
+        look_through(self, database)
+        with database.writing() as session:
+            session.get(Correction, number).label = label
+
+    monkeypatch.setattr(intake._There, "look_through", then_changed)
+    send(FILE)
+    work()
+    assert told()["known"] == (label == LABELS[0])
+
+
+def test_there_is_no_such_import(client):
+    assert_error(client.get(f"{QUEUE}/imports/1", headers=SCRIPT), 404, "not_found")
+    assert_error(client.get(f"{QUEUE}/imports/{2**40}", headers=SCRIPT), 404, "not_found")
+
+
+# What the page shows
+
+
+def page(client, query=""):
+    return client.get(f"{QUEUE}{query}", headers=BROWSER).text
+
+
+def test_a_person_sees_how_far_it_is_and_what_came_of_it(admin, send, work, database):
+    answer = send(FILE, "<b>digits.npz", 303, headers=BROWSER, csrf_token=csrf_token(admin))
+    assert answer.location == f"{QUEUE}#import-1"
+    assert "&lt;b&gt;digits.npz waits to be imported" in page(admin)
+    assert "webapp worker" not in page(admin)
+    tamper(database, updated_at=time.time() - 11)
+    assert "It waits for a worker" in page(admin)
+    tamper(database, state="running", fraction=0.437, updated_at=time.time())
+    part = admin.get(f"{QUEUE}/imports/1?part=1", headers=BROWSER)
+    assert "Importing &lt;b&gt;digits.npz: 43 %" in part.text and "<html" not in part.text
+    assert part.cache_control.no_store and part.text.strip() in page(admin)
+    tamper(database, state="queued")
+    work()
+    assert f"Imported: {COUNT} corrections, to be reviewed." in page(admin)
+    tamper(database, state="failed", error="Nothing was imported. It is damaged.")
+    assert "Nothing was imported. It is damaged." in page(admin)
+    assert admin.get(f"{QUEUE}/imports/1", headers=BROWSER).location == f"{QUEUE}#import-1"
+    tamper(database, updated_at=time.time() - imports.SHOWN_SECONDS - 1)
+    assert "digits.npz" not in page(admin)
+
+
+def test_nobody_else_sees_an_import(client, send):
+    send(FILE)
+    assert_error(client.get(f"{QUEUE}/imports/1"), 401, "not_signed_in")
+    assert client.get(f"{QUEUE}/imports/1?part=1", headers=BROWSER).location == "/admin/sign-in"
