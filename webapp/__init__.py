@@ -9,6 +9,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, static, versions
+from webapp.cookies import SessionCookies
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
 from webapp.installation import with_secret_key
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_SECONDS),
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.session_interface = SessionCookies()
     app.extensions["inkling"] = Services.open(settings)
     edge.register(app)
     errors.register(app)

@@ -19,9 +19,10 @@ from model.processes import cores
 from webapp import curves, evidence
 from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
-from webapp.draw import json_object
 from webapp.edge import note
 from webapp.errors import BadRequest, wants_page
+from webapp.fields import any_form, fields
+from webapp.moments import within
 from webapp.runs import approved, used
 from webapp.services import services
 from webapp.settings import Settings
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LISTED = 50
 MOST_PROCESSES = 8
+WAITING_SECONDS = 10.0  # after which a run that no worker has begun has perhaps none
 BIGGEST_ROW_ID = 2**31 - 1
 
 csrf = CSRFProtect()
@@ -46,15 +48,20 @@ def utc(seconds: float) -> str:
 def requester() -> str:
     """Who asks: "script" with the token, or "administrator" signed in and, to change anything, with a CSRF token.
 
-    Raises NotSignedIn, or CSRFError for a foreign or missing CSRF token.
+    Raises NotSignedIn, TooManyAttempts where wrong tokens are tried, or CSRFError for a foreign or missing CSRF token.
     """
     authorization = request.headers.get("Authorization", "")
     if authorization.split(" ")[0] == "Bearer":  # another scheme is that of a proxy in front, and not for us
         token = services().settings.admin_token
         expected = f"Bearer {token}".encode()
-        if token and hmac.compare_digest(authorization.encode(errors="replace"), expected):
+        if not token:
+            raise NotSignedIn("Scripts are not admitted: ADMIN_TOKEN is not set.")
+        # Compared first, so that a right token costs no write and goes on working while others guess beside it.
+        if hmac.compare_digest(authorization.encode(errors="replace"), expected):
             return "script"
-        raise NotSignedIn("The token is wrong." if token else "Scripts are not admitted: ADMIN_TOKEN is not set.")
+        log.warning("a script sent a wrong token", extra=_client())
+        services().door.count_wrong_token(_source())
+        raise NotSignedIn("The token is wrong.")
     if not services().door.is_open(session.get("administrator")):
         raise NotSignedIn
     csrf.protect()
@@ -95,12 +102,17 @@ def dashboard() -> Response | str:
     )
 
 
-@blueprint.route("/sign-in", methods=["GET", "POST"])
-def sign_in() -> Response | str | tuple[str, int]:
-    if request.method == "GET":
-        return render_template("sign_in.html", page="admin", error=None)
+@blueprint.get("/sign-in")
+def sign_in() -> str:
+    return render_template("sign_in.html", page="admin", error=None)
+
+
+@blueprint.post("/sign-in")
+def try_to_sign_in() -> Response | tuple[str, int]:
+    """Begins a session for who knows the password."""
+    password = any_form().get("password", "")
     try:
-        token = services().door.sign_in(request.form.get("password", ""), request.remote_addr or "")
+        token = services().door.sign_in(password, _source())
     except WrongPassword:
         note(code="wrong_password")
         log.warning("a sign-in failed", extra=_client())
@@ -118,9 +130,14 @@ def sign_in() -> Response | str | tuple[str, int]:
     return redirect(url_for("admin.dashboard"), 303)
 
 
+def _source() -> str:
+    """Where the request comes from, without its address: the same for the same one."""
+    return services().corrections.source_of(request.remote_addr)
+
+
 def _client() -> dict[str, Any]:
-    """Who it is, for the log: the same for the same address, which it does not tell."""
-    return {"fields": {"client": services().corrections.source_of(request.remote_addr)[:12]}}
+    """The same for the log."""
+    return {"fields": {"client": _source()[:12]}}
 
 
 @blueprint.post("/sign-out")
@@ -137,7 +154,7 @@ def sign_out() -> Response:
 def retrain() -> Response | tuple[Response, int]:
     """Starts a run with the `preset`, `epochs`, `seed`, `processes` and `corrections` of a form or a JSON object."""
     by = requester()
-    sent = fields()
+    sent = fields("preset", "epochs", "seed", "processes", "corrections")
     config, corrections = _config(sent), _wants_corrections(sent)
     run = services().jobs.start(config, by, corrections)
     if wants_page():
@@ -167,6 +184,7 @@ def run(run_id: int) -> Response | str:
 @csrf.exempt
 def cancel(run_id: int) -> Response | tuple[Response, int]:
     by = requester()
+    fields()
     services().jobs.reap()
     with services().database.reading() as db:
         _run(db, run_id)
@@ -227,6 +245,7 @@ def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, A
     """What `_run.html` shows of a run; only the champion where there is no run."""
     if run is None:
         return {"champion": champion}
+    now = time.time()
     goal = champion.validation_accuracy if champion and run.state in ACTIVE else None
     return {
         "run": run,
@@ -234,15 +253,11 @@ def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, A
         "comparison": db.get(Comparison, run.version_id or 0),
         "champion": champion,
         "used": used(db, run.id),
-        "now": time.time(),
+        "now": now,
+        "unclaimed": run.state == "queued" and not run.attempt and not within(run.created_at, WAITING_SECONDS, now),
         "loss": curves.loss_chart(run.history, run.epochs),
         "accuracy": curves.accuracy_chart(run.history, run.epochs, goal),
     }
-
-
-def fields() -> dict[str, Any]:
-    """What was sent, by a form or as a JSON object."""
-    return json_object() if request.is_json else request.form.to_dict()
 
 
 def _config(fields: dict[str, Any]) -> Config:

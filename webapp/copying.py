@@ -30,6 +30,7 @@ from webapp.database import (
 )
 from webapp.imports import STALE_SECONDS
 from webapp.queue import make_tables
+from webapp.runs import is_held
 
 # In an order in which no row comes before one that it points to. The secret key is elsewhere in an embedded one.
 TABLES = [table for table in Base.metadata.sorted_tables if table is not Installation.__table__]
@@ -89,7 +90,7 @@ def _take_over(new: Session) -> None:
 
 
 def _refuse_under_way(old: Session) -> None:
-    running = Run.state == "running", Run.lease_until > time.time()
+    running = Run.state == "running", is_held()
     if run_id := old.scalar(select(Run.id).where(*running)):
         raise CopyRefused(f"nothing was copied: run {run_id} is under way; end Inkling first")
     importing = Import.state == "running", Import.updated_at > time.time() - STALE_SECONDS

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, undefer
 from model.picture import SIDE
 from model.suspicion import blurred
 from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection, alone
+from webapp.moments import seconds_left, within
 from webapp.settings import Settings
 
 NOT_A_DIGIT = "not_a_digit"
@@ -288,11 +289,11 @@ def _check_limits(session: Session, source: str, now: float) -> None:
     for condition, limit, window, whose in windows:
         count, first = session.execute(
             select(func.count(), func.min(Correction.created_at)).where(
-                sent, condition, Correction.created_at > now - window
+                sent, condition, within(Correction.created_at, window, now)
             )
         ).one()
         if count >= limit:
-            retry_after = max(1, round(first + window - now))
+            retry_after = seconds_left(first, window, now)
             raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(retry_after)}.", retry_after)
     waiting = session.scalar(select(func.count()).where(sent, Correction.state == "received"))
     if waiting >= MOST_WAITING:

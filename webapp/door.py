@@ -8,16 +8,18 @@ import time
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.orm import Session
 
 from webapp.database import Administrator, AdminSession, Database, SignInAttempt, add_missing, alone
+from webapp.moments import seconds_left, within
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1024
-LONGEST_ADDRESS = 100  # a proxy may pass on what a client made up, and PostgreSQL's index takes only so much
 
+# Of each secret that can be guessed. They are counted apart: a script with an old token keeps nobody from signing in.
 ATTEMPTS_PER_ADDRESS = 5
 ATTEMPTS_IN_ALL = 50
 ATTEMPT_WINDOW_SECONDS = 5 * 60
@@ -39,7 +41,7 @@ class WrongPassword(Exception):
 
 
 class TooManyAttempts(Exception):
-    """Sign-in has failed too often lately; `retry_after` says in how many seconds it may be tried again."""
+    """The password or the token was wrong too often lately; in `retry_after` seconds it may be tried again."""
 
     def __init__(self, retry_after: int):
         super().__init__(f"Too many attempts. Please try again in {retry_after} seconds.")
@@ -61,12 +63,10 @@ class Door:
             return session.get(Administrator, 1) is not None
 
     def set_password(self, password: str) -> None:
-        """Sets the password and ends every session, unless it is the present one. Raises PasswordRefused."""
+        """Sets the password, ends every session and forgets the failed attempts. Raises PasswordRefused."""
         if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
             raise PasswordRefused(f"The password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
         try:
-            if self._is_right(password):
-                return
             hashed = HASHER.hash(password)
         except UnicodeEncodeError as error:
             raise PasswordRefused("The password must be text in UTF-8.") from error
@@ -74,28 +74,40 @@ class Door:
             alone(session, Administrator)
             session.merge(Administrator(id=1, password_hash=hashed))
             session.execute(delete(AdminSession))
+            session.execute(delete(SignInAttempt))
+
+    def keep_password(self, password: str) -> None:
+        """Sets the password unless it is the present one: a restart with the same setting signs nobody out."""
+        if not _is_right(self._password_hash(), password):
+            self.set_password(password)
 
     def set_first_password(self, password: str) -> bool:
         """Sets the password where there is none yet; False where another process was first."""
         with self._database.writing() as session:
             return add_missing(session, Administrator, id=1, password_hash=HASHER.hash(password))
 
-    def sign_in(self, password: str, address: str) -> str:
+    def sign_in(self, password: str, source: str) -> str:
         """The secret of a new session. Raises WrongPassword or TooManyAttempts.
 
-        The attempt is counted before the password is looked at, so that parallel tries count too; success takes the
-        address's attempts back.
+        The attempt is counted before the password is looked at, so that parallel tries count too; success takes those
+        of this source back.
         """
-        address = address[:LONGEST_ADDRESS]
-        self._count_attempt(address)
-        if len(password) > LONGEST_PASSWORD or not self._is_right(password):
+        mine = self._count_attempt("password", source)
+        hashed = self._password_hash()
+        if len(password) > LONGEST_PASSWORD or not _is_right(hashed, password):
             raise WrongPassword
         token, now = secrets.token_urlsafe(32), time.time()
         with self._database.writing() as session:
-            session.execute(delete(SignInAttempt).where(SignInAttempt.address == address))
-            session.execute(delete(AdminSession).where(AdminSession.created_at < now - SESSION_SECONDS))
+            alone(session, Administrator)
+            if session.scalar(select(Administrator.password_hash)) != hashed:  # another one was set meanwhile
+                raise WrongPassword
+            session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
             session.add(AdminSession(token_sha256=_digest(token), created_at=now, seen_at=now))
         return token
+
+    def count_wrong_token(self, source: str) -> None:
+        """Counts a wrong token. Raises TooManyAttempts, which leaves those alone who have the right one."""
+        self._count_attempt("token", source)
 
     def is_open(self, token: str | None) -> bool:
         """Whether the secret belongs to a session that is neither signed out nor too old."""
@@ -104,7 +116,7 @@ class Door:
         now = time.time()
         with self._database.reading() as session:
             row = session.get(AdminSession, _digest(token))
-        if row is None or now - row.seen_at > SESSION_IDLE_SECONDS or now - row.created_at > SESSION_SECONDS:
+        if row is None or not _lasts(row, now):
             return False
         if now - row.seen_at > SEEN_STEP_SECONDS:
             with self._database.writing() as session:
@@ -116,28 +128,54 @@ class Door:
         with self._database.writing() as session:
             session.execute(delete(AdminSession).where(AdminSession.token_sha256 == _digest(token)))
 
-    def _count_attempt(self, address: str) -> None:
-        now = time.time()
-        since = now - ATTEMPT_WINDOW_SECONDS
+    def _count_attempt(self, secret: str, source: str) -> str:
+        """Counts an attempt at a secret under the name that is returned; raises TooManyAttempts at a limit."""
+        mine, now = f"{secret}:{source}", time.time()
+        with self._database.reading() as session:  # refusing is not to need the lock that every writer waits for
+            _check_limits(session, secret, mine, now)
         with self._database.writing() as session:
             alone(session, SignInAttempt)
-            session.execute(delete(SignInAttempt).where(SignInAttempt.at < since))
-            here = SignInAttempt.address == address
-            for condition, limit in ((here, ATTEMPTS_PER_ADDRESS), (True, ATTEMPTS_IN_ALL)):
-                count, first = session.execute(
-                    select(func.count(), func.min(SignInAttempt.at)).where(condition)
-                ).one()
-                if count >= limit:
-                    raise TooManyAttempts(max(1, round(first + ATTEMPT_WINDOW_SECONDS - now)))
-            session.add(SignInAttempt(address=address, at=now))
+            _check_limits(session, secret, mine, now)
+            session.add(SignInAttempt(address=mine, at=now))
+        return mine
 
-    def _is_right(self, password: str) -> bool:
+    def _password_hash(self) -> str | None:
         with self._database.reading() as session:
-            row = session.get(Administrator, 1)
-        try:
-            return row is not None and HASHER.verify(row.password_hash, password)
-        except VerificationError:
-            return False
+            return session.scalar(select(Administrator.password_hash))
+
+
+def sweep(database: Database) -> None:
+    """Removes the attempts that count no more and the sessions that have ended. Cheap where there are none."""
+    now = time.time()
+    old = ~within(SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now)
+    ended = ~_lasts(AdminSession, now)
+    with database.reading() as session:
+        if not session.scalar(select(exists().where(old) | exists().where(ended))):
+            return
+    with database.writing() as session:
+        session.execute(delete(SignInAttempt).where(old))
+        session.execute(delete(AdminSession).where(ended))
+
+
+def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
+    recent = within(SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now)
+    of_all = SignInAttempt.address.startswith(f"{secret}:")
+    for whose, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (of_all, ATTEMPTS_IN_ALL)):
+        count, first = session.execute(select(func.count(), func.min(SignInAttempt.at)).where(recent, whose)).one()
+        if count >= limit:
+            raise TooManyAttempts(seconds_left(first, ATTEMPT_WINDOW_SECONDS, now))
+
+
+def _lasts(session, now: float):
+    """Whether a session, or a row of the table of them, is neither idle for too long nor too old."""
+    return within(session.seen_at, SESSION_IDLE_SECONDS, now) & within(session.created_at, SESSION_SECONDS, now)
+
+
+def _is_right(password_hash: str | None, password: str) -> bool:
+    try:
+        return password_hash is not None and HASHER.verify(password_hash, password)
+    except (VerificationError, UnicodeEncodeError):
+        return False
 
 
 def _digest(token: str) -> str:

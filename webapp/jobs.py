@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 from sqlalchemy import select, update
 
 from model.presets import Config
-from webapp import imports, runs
+from webapp import door, imports, runs
 from webapp.database import Correction, Database, Import, Predictions, Run, Strength, add_missing
+from webapp.moments import within
 from webapp.queue import open_queue
 from webapp.settings import ROOT, Settings
 
@@ -97,7 +98,7 @@ class Jobs:
         with self._database.writing() as session:
             add_missing(session, table, version_id=version_id, updated_at=0)
             row = session.get(table, version_id, with_for_update=True)
-            asked = row.fraction == 1 or now - row.updated_at < STALE_SECONDS
+            asked = row.fraction == 1 or within(row.updated_at, STALE_SECONDS, now)
             if not asked:
                 row.updated_at, row.error = now, None
         if not asked:
@@ -119,13 +120,14 @@ class Jobs:
     # What a worker does
 
     def sweep(self) -> None:
-        """Removes what ended runs and imports no longer need."""
+        """Removes what is no longer needed: of ended runs and imports, and of who signed in or tried to."""
         runs.sweep(self._database)
         imports.sweep(self._database)
+        door.sweep(self._database)
 
     def take_up(self) -> None:
         """Begins what has waited for longer than a message takes: it may be lost with a worker, or the queue away."""
-        overdue = Run.state == "queued", Run.created_at < time.time() - TAKE_UP_SECONDS
+        overdue = Run.state == "queued", ~within(Run.created_at, TAKE_UP_SECONDS, time.time())
         with self._database.reading() as session:
             waiting = session.scalar(select(Run.id).where(*overdue))
         if waiting is not None:
@@ -141,7 +143,7 @@ class Jobs:
 
     def _take_left(self, table: type[Computed]) -> int | None:
         """The version of a row that has not moved for a while, and of which no other worker gets to hear now."""
-        stale = table.fraction < 1, table.error.is_(None), table.updated_at < time.time() - STALE_SECONDS
+        stale = table.fraction < 1, table.error.is_(None), ~within(table.updated_at, STALE_SECONDS, time.time())
         with self._database.reading() as session:
             version_id = session.scalar(select(table.version_id).where(*stale))
         if version_id is None:

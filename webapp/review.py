@@ -17,9 +17,10 @@ from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Import
 from webapp.decisions import Decided, Wish
-from webapp.draw import data_url, json_object, png_url
+from webapp.draw import data_url, png_url
 from webapp.errors import BadRequest, wants_page
 from webapp.exchange import ImportRefused
+from webapp.fields import fields, form_fields
 from webapp.gallery import confidence, ink_png
 from webapp.services import services
 
@@ -140,7 +141,7 @@ def picture(number: int) -> Response:
 def decide() -> Response:
     """Approves, refuses or relabels the corrections that a form or a JSON object names; all of them, or none."""
     by = requester()
-    wish = _wish(json_object() if request.is_json else _from_form())
+    wish = _wish(fields("action", "ids", "label", "reason", "state") if request.is_json else _from_form())
     with services().database.writing() as session:
         done = decisions.decide(session, wish, by)
         counts = _counts(session)
@@ -160,8 +161,7 @@ def decide() -> Response:
 def undo() -> Response:
     """Takes the last decision back, or the one that `batch` names; again and again, as far back as there are any."""
     requester()
-    fields = json_object() if request.is_json else request.form
-    batch = fields.get("batch")
+    batch = fields("batch").get("batch")
     if batch not in (None, "") and not (isinstance(batch, str) and batch.isascii() and batch.isalnum()):
         raise BadRequest(400, "bad_decision", "The batch must be the text that a decision answered with.")
     with services().database.writing() as session:
@@ -288,22 +288,22 @@ def _imported_in_words(added: int, known: int) -> str:
 
 def _from_form() -> dict[str, Any]:
     """A form's fields as JSON would have them. A card's own button carries the number, the bar's the action."""
-    form = request.form
-    fields: dict[str, Any] = {"state": form.get("state"), "reason": form.get("reason", "").strip() or None}
+    form = form_fields("state", "page", "ids", "reason", "because", *ACTIONS)
+    sent: dict[str, Any] = {"state": form.get("state"), "reason": form.get("reason", "").strip() or None}
     for action in ACTIONS:
         if action in form:
             one = form[action] if action != "relabel" else ""
-            fields |= {"action": action, "ids": [one] if one else form.getlist("ids")}
+            sent |= {"action": action, "ids": [one] if one else form.getlist("ids")}
     if "because" in form:  # a ready-made reason's own button
-        fields |= {"action": "refuse", "ids": form.getlist("ids"), "reason": form["because"]}
-    if fields.get("action") == "refuse" and not fields["reason"]:
-        fields["reason"] = REASONS[0]
+        sent |= {"action": "refuse", "ids": form.getlist("ids"), "reason": form["because"]}
+    if sent.get("action") == "refuse" and not sent["reason"]:
+        sent["reason"] = REASONS[0]
     if "relabel" in form:
-        fields["label"] = _number(form["relabel"])
-    if fields.get("ids") == []:
+        sent["label"] = _number(form["relabel"])
+    if sent.get("ids") == []:
         raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
-    fields["ids"] = [_number(text) for text in fields.get("ids", ())]
-    return fields
+    sent["ids"] = [_number(text) for text in sent.get("ids", ())]
+    return sent
 
 
 def _number(text: str) -> int | str:

@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,7 @@ from webapp.database import (
     alone,
     champion_id,
 )
+from webapp.moments import within
 from webapp.promotions import record_promotion
 
 log = logging.getLogger(__name__)
@@ -107,12 +108,17 @@ def claim(database: Database, run_id: int) -> int | None:
         return run.attempt
 
 
+def is_held() -> ColumnElement[bool]:
+    """Whether the lease of a running run lasts: it was renewed within the time that it is given for."""
+    return within(Run.lease_until - LEASE_SECONDS, LEASE_SECONDS, time.time())
+
+
 def reap(database: Database) -> list[int]:
     """Takes runs whose lease has run out from their lost holders; returns those that wait again.
 
     Cheap, and safe from any process at any time.
     """
-    expired = Run.state == "running", Run.lease_until < time.time()
+    expired = Run.state == "running", ~is_held()
     with database.reading() as session:
         if session.scalar(select(Run.id).where(*expired)) is None:
             return []

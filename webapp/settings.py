@@ -131,9 +131,12 @@ def _redis_url(environ: Mapping[str, str]) -> str:
 
 def _token(environ: Mapping[str, str]) -> str:
     token = environ.get("ADMIN_TOKEN", "")
-    # What else a header might carry comes out of it changed.
-    if token and not re.fullmatch("[!-~]{8,}", token):
-        raise SettingsError("ADMIN_TOKEN must have at least 8 characters, all of them ASCII and none of them a space")
+    # What else a header might carry comes out of it changed. `openssl rand -hex 16` makes 128 random bits.
+    if token and not re.fullmatch("[!-~]{16,}", token):
+        raise SettingsError(
+            "ADMIN_TOKEN must have at least 16 characters, all of them ASCII and none of them a space; "
+            "`openssl rand -hex 16` makes one"
+        )
     return token
 
 

@@ -123,7 +123,7 @@ def _last_usable(session: Session) -> Version | None:
 
 def set_up_password(settings: Settings, door: Door, say) -> None:
     if settings.admin_password:
-        door.set_password(settings.admin_password)
+        door.keep_password(settings.admin_password)
         say("Administrator: sign in with the password in ADMIN_PASSWORD")
     elif not door.has_password() and door.set_first_password(password := secrets.token_urlsafe(12)):
         say(f"Administrator: sign in with the password {password}\n(shown this once; `make password` sets another)")

@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 
 from model.weights import WeightsError
 from webapp import curves, evidence
-from webapp.admin import BIGGEST_ROW_ID, csrf, fields, requester, turned_away
+from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
 from webapp.database import Comparison, Promotion, Strength, Version, alone, champion_id
 from webapp.errors import BadRequest, wants_page
+from webapp.fields import fields
+from webapp.moments import within
 from webapp.promotions import record_promotion
 from webapp.services import services
 
@@ -101,8 +103,9 @@ def card(version_id: int) -> Response:
 def promote(version_id: int) -> Response:
     """Puts a version into service, whatever its figures: the administrator's own decision, with the `reason` for it."""
     by = requester()
+    sent = fields("reason")
     found, _ = _version(version_id)
-    reason = _reason(fields().get("reason"))
+    reason = _reason(sent.get("reason"))
     _try_out(found)
     with services().database.writing() as db:
         record_promotion(db, version_id, by, reason)
@@ -115,6 +118,7 @@ def promote(version_id: int) -> Response:
 def roll_back(version_id: int) -> Response:
     """Puts a version back into service that has been there before."""
     by = requester()
+    fields()
     found, _ = _version(version_id)
     with services().database.reading() as db:
         if not has_served(db, version_id):
@@ -266,7 +270,7 @@ def _strength_part(
         "theirs": theirs,
         "figures": figures,
         "waited_for": waited_for,
-        "quiet": waited_for is not None and time.time() - waited_for.updated_at > QUIET_SECONDS,
+        "quiet": waited_for is not None and not within(waited_for.updated_at, QUIET_SECONDS, time.time()),
         "curves": curves.strength_charts(figures, theirs) if figures else [],
         "reliability": curves.reliability_chart(figures, theirs) if figures else None,
     }

@@ -1,9 +1,11 @@
 """Who may do what by HTTP: cookies, CSRF tokens, the scripts' token, and what a run may be started with."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
 from model.presets import PRESETS
 from tests.conftest import PASSWORD, TOKEN
@@ -11,8 +13,9 @@ from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token, sign_in
 from tests.webapp.asking import INTERNALS, assert_error
 from tests.webapp.versions import promotions
 from webapp import create_app
-from webapp.database import Run
-from webapp.door import ATTEMPTS_PER_ADDRESS
+from webapp.database import Run, SignInAttempt
+from webapp.door import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
+from webapp.moments import SKEW_SECONDS
 from webapp.services import services
 
 # Address, and the address of the rule; all that a browser could be made to send by a foreign page.
@@ -34,6 +37,11 @@ OPEN = {"/predict", "/feedback", "/receipts/<secret>", "/receipts/<secret>/delet
 def runs(app):
     with services(app).database.reading() as session:
         return session.query(Run).count()
+
+
+def attempts(app):
+    with services(app).database.reading() as session:
+        return session.scalars(select(SignInAttempt.address)).all()
 
 
 def cookie_of(response):
@@ -113,6 +121,60 @@ def test_where_no_token_is_configured_no_script_is_admitted(settings, authorizat
     assert "ADMIN_TOKEN" in assert_error(response, 401, "not_signed_in")
 
 
+def ask(client, token, **environ):
+    """The answer to a script's question with this token."""
+    return client.get("/admin/versions/1/card", headers={"Authorization": f"Bearer {token}"}, environ_overrides=environ)
+
+
+@pytest.mark.both_databases
+def test_wrong_tokens_are_counted_and_a_right_one_goes_on_working(app, client):
+    """Also at the address of those who guess: behind a proxy that passes none on, everybody has the same."""
+    for number in range(ATTEMPTS_PER_ADDRESS):
+        assert_error(ask(client, f"guess-{number}"), 401, "not_signed_in")
+        assert ask(client, TOKEN).status_code == 200
+    elsewhere = create_app(services(app).settings)  # another worker
+    for number in range(2):
+        refused = ask(elsewhere.test_client(), f"guess-{number}")
+        assert_error(refused, 429, "too_many_attempts")
+        assert 0 < int(refused.headers["Retry-After"]) <= ATTEMPT_WINDOW_SECONDS
+    services(elsewhere).close()
+    assert ask(client, TOKEN).status_code == 200
+    assert_error(ask(client, "guess", REMOTE_ADDR="10.0.0.7"), 401, "not_signed_in")
+    assert sign_in(client).status_code == 303
+
+
+def test_a_right_token_writes_nothing(app, client):
+    ask(client, "guess")
+    before = attempts(app)
+    assert len(before) == 1
+    for _ in range(ATTEMPTS_PER_ADDRESS + 1):
+        assert ask(client, TOKEN).status_code == 200
+    assert attempts(app) == before
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("address", ["10.1.2.3", "2001:db8::1", "x" * 5000, "".join(map(chr, range(256, 8192)))])
+def test_no_address_of_an_attempt_is_stored_however_it_is_made_up(settings, address):
+    app = create_app(replace(settings, https=True))
+    secure = {"base_url": "https://localhost", "headers": {"X-Forwarded-For": address.encode().decode("latin-1")}}
+    client = app.test_client()
+    page = client.get("/admin/sign-in", **secure)
+    form = {"csrf_token": re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]}
+    secure["headers"] |= {"Referer": "https://localhost/"}
+    assert client.post("/admin/sign-in", data=form | {"password": "wrong"}, **secure).status_code == 403
+    (stored,) = attempts(app)
+    assert re.fullmatch("password:[0-9a-f]{32}", stored)
+    services(app).close()
+
+
+def test_an_ipv6_network_counts_as_one_address(client):
+    """Whoever has one address of a /64 has all of them."""
+    for number in range(ATTEMPTS_PER_ADDRESS):
+        assert ask(client, "guess", REMOTE_ADDR=f"2001:db8::{number}:1").status_code == 401
+    assert ask(client, "guess", REMOTE_ADDR="2001:db8::ffff").status_code == 429
+    assert ask(client, "guess", REMOTE_ADDR="2001:db8:0:1::1").status_code == 401
+
+
 def test_a_script_starts_a_run(app, client):
     response = client.post("/admin/retrain", json={"preset": "seed", "epochs": 3, "seed": 7}, headers=SCRIPT)
     assert response.status_code == 202
@@ -190,6 +252,65 @@ def test_what_is_no_json_object_starts_nothing(app, client, body):
     response = client.post("/admin/retrain", data=body, content_type="application/json", headers=SCRIPT)
     assert_error(response, 400, response.get_json()["error"]["code"])
     assert runs(app) == 0
+
+
+MULTIPART = "multipart/form-data; boundary=x"
+FORM = "application/x-www-form-urlencoded"
+# Body, its type, and the refusal.
+NOT_UNDERSTOOD = [
+    (b"epochs=2", "text/plain", 415, "unsupported_media_type"),
+    (b"epochs=2", None, 415, "unsupported_media_type"),
+    (b"", "text/plain", 415, "unsupported_media_type"),
+    (b"", "nonsense", 415, "unsupported_media_type"),
+    (b"<run><epochs>2</epochs></run>", "application/xml", 415, "unsupported_media_type"),
+    (b"epochs: 2", "application/yaml", 415, "unsupported_media_type"),
+    (b'{"epochs": 2}', "application/merge-patch+json", 415, "not_json"),
+    (b"garbage", MULTIPART, 400, "bad_form"),
+    (b"garbage", "multipart/form-data", 400, "bad_form"),
+    (b"--x\r\n\r\nno header\r\n", MULTIPART, 400, "bad_form"),
+    (b"&&&", FORM, 400, "bad_form"),
+    (b'{"epochs": 2}', FORM, 400, "unknown_field"),
+    (b"\xff\x00", FORM, 400, "bad_form"),
+    (b"epochs=2&seed=\xff", FORM, 400, "bad_form"),
+    (b"epoch=2", FORM, 400, "unknown_field"),
+    (b"epochs=2&Preset=seed", FORM, 400, "unknown_field"),
+    (b'{"epoch": 2}', "application/json", 400, "unknown_field"),
+    (b'{"\\ud800": 2}', "application/json", 400, "unknown_field"),
+    (b"x" * 5000 + b"=2", FORM, 400, "unknown_field"),
+    (b"reason=tried&reason=tried&epochs=2&epochs=3", FORM, 400, None),
+    (b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n2\r\n--x--\r\n', MULTIPART, 400, None),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "status", "code"), NOT_UNDERSTOOD)
+def test_a_body_that_is_not_understood_changes_nothing(app, client, body, kind, status, code):
+    """It was passed over, and a training with the default settings began."""
+    for path in [path for path in CHANGES if not path.startswith("/admin/sign-")]:
+        response = client.post(path, data=body, content_type=kind, headers=SCRIPT)
+        if path.endswith("/import"):
+            assert_error(response, 400, "no_file" if b"filename" not in body else "bad_file")
+        else:
+            assert_error(response, status, code or response.get_json()["error"]["code"])
+    assert runs(app) == 0 and promotions(services(app).database) == [1]
+
+
+def test_a_field_that_occurs_twice_is_refused(app, client):
+    response = client.post("/admin/retrain", data={"epochs": ["2", "3"]}, headers=SCRIPT)
+    assert "'epochs'" in assert_error(response, 400, "bad_form")
+    assert runs(app) == 0
+
+
+def test_a_sign_in_that_is_no_form_is_no_attempt(app, client):
+    token = csrf_token(client, "/admin/sign-in")
+    for body in ({"json": {"password": PASSWORD}}, {"data": b"password", "content_type": "text/plain"}):
+        response = client.post("/admin/sign-in", headers={"X-CSRFToken": token}, **body)
+        assert_error(response, 415, "unsupported_media_type")
+    assert attempts(app) == []
+
+
+def test_nothing_at_all_asks_for_the_default_settings(client):
+    response = client.post("/admin/retrain", headers=SCRIPT)
+    assert response.request.content_type is None and response.get_json()["epochs"] == PRESETS["standard"].epochs
 
 
 def test_the_administrator_starts_a_run_with_the_form(app, admin):
@@ -295,6 +416,16 @@ def test_signing_in_gives_a_new_session(app, client):
     visitor = app.test_client()
     visitor.set_cookie(name, before)
     assert not is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("seconds", [2, SKEW_SECONDS / 2])
+def test_a_clock_that_is_put_back_a_little_signs_nobody_out(admin, monkeypatch, seconds):
+    """The cookie is signed anew with each answer, and one signed in the future was none."""
+    token = csrf_token(admin)
+    there = time.time
+    monkeypatch.setattr(time, "time", lambda: there() - seconds)
+    assert is_signed_in(admin)
+    assert admin.post("/admin/sign-out", data={"csrf_token": token}).status_code == 303
 
 
 def test_a_new_password_signs_everybody_out(app, admin):
