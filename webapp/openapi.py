@@ -1,7 +1,8 @@
 """What the JSON routes take and answer, as an OpenAPI 3.1 description at /openapi.json.
 
 Limits and choices come from where they are enforced. Of an address that answers people with a page and programs with
-JSON, the JSON is described. An object of an answer has exactly the members named; a request may have others besides.
+JSON, the JSON is described. An object of an answer has exactly the members named, and so has one that an administrator
+sends; other requests may have others besides.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def _object(members: dict[str, Schema], **more: Any) -> Schema:
     }  # fmt: skip
 
 
-def _some_of(members: dict[str, Schema]) -> Schema:
-    """A request's object: any of these members."""
-    return {"type": "object", "properties": members}
+def _some_of(members: dict[str, Schema], **more: Any) -> Schema:
+    """An administrator's request: any of these members and no others."""
+    return {"type": "object", "properties": members, "additionalProperties": False, **more}
 
 
 def _list(items: Schema, **more: Any) -> Schema:
@@ -104,10 +105,13 @@ Errors = dict[int, tuple[str, ...]]
 # What can be wrong with any body, a picture, the administrator's door, and what the answer comes from.
 BODY: Errors = {400: ("not_json", "not_an_object"), 411: ("length_required",), 413: ("body_too_large",)}
 JSON_ONLY: Errors = {415: ("not_json",)}
+FIELDS: Errors = BODY | {
+    400: (*BODY[400], "bad_form", "unknown_field"), 415: ("not_json", "unsupported_media_type"),
+}  # fmt: skip
 PICTURE: Errors = {
     400: ("no_image", "not_a_data_url", "not_base64", "not_a_picture"), 413: ("picture_too_large",),
 }  # fmt: skip
-DOOR: Errors = {401: ("not_signed_in",)}
+DOOR: Errors = {401: ("not_signed_in",), 429: ("too_many_attempts",)}
 DOOR_TO_WRITE: Errors = DOOR | {400: ("csrf",)}
 NOT_FOUND: Errors = {404: ("not_found",)}
 DATABASE: Errors = {503: ("database",)}
@@ -269,15 +273,16 @@ def _runs() -> dict[str, Schema]:
         "start_run",
         "Start a training",
         {202: _answer("Queued.", _of("Run"), headers=told)},
-        DOOR_TO_WRITE, BODY, {400: ("bad_settings", "no_corrections"), 409: ("run_active",)},
+        DOOR_TO_WRITE, FIELDS, {400: ("bad_settings", "no_corrections"), 409: ("run_active",)},
         description="One run at a time: while one is under way, a second start is refused with its number.",
         requestBody=_takes(_some_of(settings), form=_some_of(in_a_form), required=False,
                            seed={"preset": "seed", "epochs": 2}),
     )  # fmt: skip
     look = _for_admins("run", "How a run is doing", {200: _answer("The run.", _of("Run"))}, DOOR, NOT_FOUND)
     cancel = _for_admins(
-        "cancel_run", "Cancel a run", {202: _answer("The run, its wish noted.", _of("Run"))}, DOOR_TO_WRITE, NOT_FOUND
-    )
+        "cancel_run", "Cancel a run", {202: _answer("The run, its wish noted.", _of("Run"))},
+        DOOR_TO_WRITE, FIELDS, NOT_FOUND,
+    )  # fmt: skip
     return {
         "/admin/retrain": {"post": start},
         "/admin/runs/{run_id}": one | {"get": look},
@@ -291,17 +296,12 @@ def _versions() -> dict[str, Schema]:
     next_page = {"next": _or_null(ADDRESS)}
     in_service = {200: _answer("In service.", _object({"version": VERSION}))}
     unusable = {409: ("unusable_version",)}
-    reason = {
-        "type": "object",
-        "properties": {
-            "reason": {
-                "type": "string",
-                "maxLength": versions.LONGEST_REASON,
-                "pattern": r"[^\s\x00-\x1f\x7f-\x9f]",  # something to be seen
-            }
-        },
-        "required": ["reason"],
+    text = {
+        "type": "string",
+        "maxLength": versions.LONGEST_REASON,
+        "pattern": r"[^\s\x00-\x1f\x7f-\x9f]",  # something to be seen
     }
+    reason = _some_of({"reason": text}, required=["reason"])
     listed = {200: _answer("The latest first.", _object({"versions": _list(_of("VersionInShort")), **next_page}))}
     changes = {200: _answer("The latest first.", _object({"promotions": _list(_of("Promotion")), **next_page}))}
     bad_page = {400: ("bad_page",)}
@@ -309,12 +309,12 @@ def _versions() -> dict[str, Schema]:
         "promote_version",
         "Put a version into service",
         in_service,
-        DOOR_TO_WRITE, BODY, NOT_FOUND, unusable, {400: ("no_reason",)},
+        DOOR_TO_WRITE, FIELDS, NOT_FOUND, unusable, {400: ("no_reason",)},
         requestBody=_takes(reason, form=reason, tried={"reason": "tried on the tablets of class 4b"}),
     )  # fmt: skip
     roll_back = _for_admins(
         "roll_back_version", "Put a version back that was in service before", in_service,
-        DOOR_TO_WRITE, NOT_FOUND, unusable, {409: ("never_in_service",)},
+        DOOR_TO_WRITE, FIELDS, NOT_FOUND, unusable, {409: ("never_in_service",)},
     )  # fmt: skip
     weights = {200: _file("A safetensors file.", "application/octet-stream"), 304: {"description": "Not modified."}}
     card = {200: _answer("The model card.", OPEN | {"required": ["version", "sha256"]})}
@@ -361,7 +361,7 @@ def _review() -> dict[str, Schema]:
         "decide",
         "Approve, relabel or refuse corrections",
         {200: _answer("What became of it; `batch`, where anything changed, takes it back.", _of("Decided"))},
-        DOOR_TO_WRITE, BODY, {400: ("bad_decision", "bad_reason", "bad_state", "nothing_chosen")},
+        DOOR_TO_WRITE, FIELDS, {400: ("bad_decision", "bad_reason", "bad_state", "nothing_chosen")},
         description="All of them or none; those that somebody else decided meanwhile are left alone.",
         requestBody=_takes(
             _of("Decision"),
@@ -374,7 +374,7 @@ def _review() -> dict[str, Schema]:
         "undo",
         "Take a decision back",
         {200: _answer("What was taken back.", _of("Undone"))},
-        DOOR_TO_WRITE, BODY, {400: ("bad_decision",), 409: ("nothing_to_undo",)},
+        DOOR_TO_WRITE, FIELDS, {400: ("bad_decision",), 409: ("nothing_to_undo",)},
         description="The last one, or the one that `batch` names.",
         requestBody=_takes(
             _some_of({"batch": _or_null({"type": "string", "pattern": "^[0-9a-zA-Z]*$"})}),
@@ -619,12 +619,9 @@ def _schemas_of_review() -> dict[str, Schema]:
         "relabel": {"label": {"anyOf": [DIGIT, {"enum": [NOT_A_DIGIT, NO_DIGIT]}]}},
         "refuse": {"reason": reason | {"description": "One line, which the author is shown."}},
     }
+    passed_over = {"label": {}, "reason": {}}
     decision = [
-        {
-            "type": "object",
-            "properties": {"action": {"const": action}, **which, **more},
-            "required": ["action", "ids", *more],
-        }
+        _some_of({"action": {"const": action}, **which, **passed_over, **more}, required=["action", "ids", *more])
         for action, more in decisions.items()
     ]
     decided = {"batch": _or_null(TEXT), **dict.fromkeys(("decided", "elsewhere", "gone"), _list(ROW)), "counts": counts}

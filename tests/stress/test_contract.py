@@ -17,7 +17,7 @@ from tests.conftest import TOKEN
 from tests.stress.forms import forms
 from tests.webapp.asking import data_url, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
-from webapp import corrections, exports
+from webapp import corrections, door, exports
 from webapp.database import Correction
 from webapp.services import services
 
@@ -38,11 +38,14 @@ CONFIG = {
 
 @pytest.fixture
 def busy_app(app, settings, database, monkeypatch):
-    """An application with some corrections, which takes any number more, and with a run that waits."""
+    """An application with some corrections, without limits to how often it is asked, and with a run that waits."""
     for name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
         monkeypatch.setattr(corrections, name, 10**9)
-    for image, label in digits(5):
-        add_correction(settings, database, image, label)
+    for name in ("ATTEMPTS_PER_ADDRESS", "ATTEMPTS_IN_ALL"):  # it tries wrong tokens, and expects 401 each time
+        monkeypatch.setattr(door, name, 10**9)
+    numbers = [add_correction(settings, database, image, label) for image, label in digits(5)]
+    with database.writing() as session:  # one to learn from, which no undoing takes back
+        session.get(Correction, numbers[2]).state = "approved"
     services(app).jobs.start(Config("seed", 1), "a test")
     services(app).live.recognizer().warm()
     return app
