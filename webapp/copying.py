@@ -29,6 +29,7 @@ from webapp.database import (
     finite,
 )
 from webapp.imports import STALE_SECONDS
+from webapp.moments import within
 from webapp.queue import make_tables
 from webapp.runs import is_held
 
@@ -93,7 +94,7 @@ def _refuse_under_way(old: Session) -> None:
     running = Run.state == "running", is_held()
     if run_id := old.scalar(select(Run.id).where(*running)):
         raise CopyRefused(f"nothing was copied: run {run_id} is under way; end Inkling first")
-    importing = Import.state == "running", Import.updated_at > time.time() - STALE_SECONDS
+    importing = Import.state == "running", within(Import.updated_at, STALE_SECONDS, time.time())
     if import_id := old.scalar(select(Import.id).where(*importing)):
         raise CopyRefused(f"nothing was copied: import {import_id} is under way; end Inkling first")
 

@@ -14,6 +14,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp.database import ACTIVE, Database, Import, ImportFile, alone
+from webapp.moments import within
 
 STALE_SECONDS = 30.0
 MOST_LOSSES = 3
@@ -71,7 +72,7 @@ def lose(database: Database, import_id: int, attempt: int, reason: str) -> None:
 
 def shown(session: Session) -> list[Import]:
     """Those under way, and those that have ended lately: the oldest first."""
-    lately = Import.updated_at > time.time() - SHOWN_SECONDS
+    lately = within(Import.updated_at, SHOWN_SECONDS, time.time())
     return list(session.scalars(select(Import).where(or_(Import.state.in_(ACTIVE), lately)).order_by(Import.id)))
 
 
@@ -121,7 +122,7 @@ class Hold:
 
 def _waits(row: Import | None) -> bool:
     """Whether the next attempt may begin."""
-    return row is not None and (row.state == "queued" or row.updated_at < time.time() - STALE_SECONDS)
+    return row is not None and (row.state == "queued" or not within(row.updated_at, STALE_SECONDS, time.time()))
 
 
 def _lose(row: Import, reason: str) -> None:

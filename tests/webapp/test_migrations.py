@@ -37,6 +37,7 @@ COMMITTED = {
     "0003_corrections.py": "b4c5e3fe648b6ef907ccb1a2a9ca52780da0788183bf7665192ad86b0b4d708d",
     "0004_many_machines.py": "a3a91c4e89767160dfa5946ee955f9fd426f6231e1e48155aa9ea2d17cde95b1",
     "0005_repair_corrections.py": "d15edd0b00910033aaf4b87913f8ea7e2bb27eebad02c4ccade40ac163923106",
+    "0006_imports.py": "5e7920181789b129cb35e208a9ced9e88c29da5c9d618759616e6c2f4c493a7e",
 }
 
 
