@@ -241,14 +241,14 @@ def one_import(number: int) -> Response:
     if request.args.get("part"):
         return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
-        return redirect(url_for(".index", _anchor=f"import-{row.id}"), 302)
+        return redirect(url_for(".index"), 302)
     return _private(jsonify(_import_as_json(row)))
 
 
 def _queued(row: Import) -> Response:
     url = url_for(".one_import", number=row.id)
     if wants_page():
-        return redirect(url_for(".index", _anchor=f"import-{row.id}"), 303)
+        return redirect(url_for(".index"), 303)
     response = jsonify({"import": row.id, "url": url})
     response.status_code, response.location = 202, url
     return _private(response)
