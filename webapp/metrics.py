@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, multiprocess, values
@@ -33,12 +32,13 @@ METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MEMORY = "/dev/shm"
 PREFIX = "inkling-metrics-"
+OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def share() -> None:
     """Has the processes that will be forked off this one count together; to be called before the first."""
     parent = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
-    for left in Path(parent).glob(PREFIX + "*"):
+    for left in _own_folders(parent):
         _remove_left(left)
     os.environ[FOLDER] = _held(parent)
     values.ValueClass = values.MultiProcessValue()
@@ -49,17 +49,29 @@ def _held(parent: str) -> str:
     while True:
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
         with contextlib.suppress(FileNotFoundError):
-            lock = os.open(folder, os.O_RDONLY)
+            lock = os.open(folder, OPEN)
             fcntl.flock(lock, fcntl.LOCK_SH)
             if os.path.isdir(folder):
                 return folder
             os.close(lock)  # another server has taken it for one that is left, before we held it
 
 
-def _remove_left(folder: Path) -> None:
+def _own_folders(parent: str) -> list[str]:
+    """This user's folders of metrics. Others may have put anything there under such a name, such as a named pipe."""
+    with os.scandir(parent) as entries:
+        named = [entry for entry in entries if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)]
+    own = []
+    for entry in named:
+        with contextlib.suppress(FileNotFoundError):
+            if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                own.append(entry.path)
+    return own
+
+
+def _remove_left(folder: str) -> None:
     """Removes a folder whose processes were killed."""
     with contextlib.suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+        lock = os.open(folder, OPEN)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)

@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -149,11 +151,17 @@ def test_a_scraper_gets_the_form_that_it_asks_for(reader):
 class Sharing:
     """A process that shares its counters with those it would fork off."""
 
-    CODE = "import os; from webapp import metrics as m; m.share(); print(os.environ[m.FOLDER], flush=True); input()"
+    CODE = (
+        "import os, sys; from webapp import metrics as m; m.MEMORY = sys.argv[1]; m.share();"
+        "print(os.environ[m.FOLDER], flush=True); input()"
+    )
+
+    def __init__(self, parent=metrics.MEMORY):
+        self.command = sys.executable, "-c", self.CODE, str(parent)
 
     def __enter__(self):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen([sys.executable, "-c", self.CODE], cwd=ROOT, text=True, **pipes)
+        self.process = subprocess.Popen(self.command, cwd=ROOT, text=True, **pipes)
         self.folder = Path(self.process.stdout.readline().strip())
         assert self.folder.is_dir()
         return self
@@ -170,6 +178,52 @@ def test_files_of_a_server_that_was_killed_are_removed_by_the_next_one_and_nobod
         killed.process.wait()
         with Sharing() as next_one:
             assert [one.folder.is_dir() for one in (killed, alive, next_one)] == [False, True, True]
+
+
+def plant_pipe(path, _):
+    os.mkfifo(path)
+
+
+def plant_socket(path, _):
+    with closing(socket.socket(socket.AF_UNIX)) as one:
+        one.bind(str(path))
+
+
+def plant_file(path, _):
+    path.write_text("something")
+
+
+def plant_link(path, target):
+    path.symlink_to(target)
+
+
+def plant_foreign_folder(path, _):
+    path.mkdir()
+    (path / "something").touch()
+    os.chown(path, 65_534, 65_534)
+
+
+def plant_link_to_nowhere(path, target):
+    path.symlink_to(target / "nowhere")
+
+
+PLANTED = [plant_pipe, plant_socket, plant_file, plant_link, plant_link_to_nowhere]
+PLANTED += [plant_foreign_folder] if os.geteuid() == 0 else []  # nobody else can give a folder away
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_what_others_have_left_under_such_a_name_is_let_be_and_stops_no_start(tmp_path, plant):
+    """A named pipe once made every start wait for a writer."""
+    parent, target = tmp_path / "shared", tmp_path / "target"
+    target.mkdir()
+    (target / "file").touch()
+    parent.mkdir()
+    for number in range(1_000):
+        plant(parent / f"{metrics.PREFIX}{number}", target)
+    with Sharing(parent) as server:
+        assert server.folder.parent == parent
+        assert server.folder.stat().st_mode & 0o077 == 0
+        assert len(list(parent.iterdir())) == 1_001 and (target / "file").exists()
 
 
 def test_a_servers_files_end_with_it(prepared, tmp_path):
