@@ -7,7 +7,6 @@ how many are done is written in the same transactions.
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import secrets
@@ -119,7 +118,7 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
         fraction = DECODING + (1 - DECODING) * done / row.digits
         hold.write_in(session, done=done, added=added, fraction=fraction)
 
-    bundle = exchange.inspect(io.BytesIO(data)).unpack(decoded)
+    bundle = exchange.inspect(data).unpack(decoded)
     store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
     hold.write(state="finished", fraction=1.0, error=None)
     log.info("import %s has added %s of %s digits", row.id, added, row.digits)

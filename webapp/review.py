@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from dataclasses import dataclass
@@ -211,15 +212,15 @@ def take_in() -> Response:
         raise BadRequest(413, "file_too_large", message) from error
     if file is None or not file.filename:
         raise BadRequest(400, "no_file", 'The request must have a "file": an .npz, or a zip of PNG files.')
-    digest = exchange.digest_of(file.stream)
+    data = file.stream.read()
+    digest = hashlib.sha256(data).hexdigest()
     try:
-        contents = exchange.inspect(file.stream)
+        contents = exchange.inspect(data)
         bundle = contents.unpack() if contents.is_short else None
     except ImportRefused as error:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
     if bundle is None:
-        file.stream.seek(0)
-        return _queued(services().jobs.take_in(file.filename, file.stream.read(), digest, len(contents), by))
+        return _queued(services().jobs.take_in(file.filename, data, digest, len(contents), by))
     done = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
     services().jobs.score_corrections()
     if wants_page():

@@ -289,8 +289,7 @@ def main(arguments: list[str]) -> None:
             case "suspicion", []:
                 score_waiting(settings, database, worker_gone)
             case "import", [import_id, attempt]:
-                hold = imports.Hold(database, import_id, attempt)
-                take_in(with_secret_key(settings), database, hold, worker_gone)
+                _import(settings, imports.Hold(database, import_id, attempt), worker_gone)
             case _:
                 sys.exit(f"there is no such work: {' '.join(arguments)}")
 
@@ -314,6 +313,16 @@ def _help(settings: Settings, hold: Hold) -> None:
         sys.exit(LOST)
     except Exception:
         log.exception("helping with run %s failed", hold.run_id)
+        sys.exit(1)
+
+
+def _import(settings: Settings, hold: imports.Hold, worker_gone: threading.Event) -> None:
+    try:
+        take_in(with_secret_key(settings), hold.database, hold, worker_gone)
+    except WorkerGone:
+        raise
+    except Exception:
+        log.exception("attempt %s of import %s failed", hold.attempt, hold.import_id)
         sys.exit(1)
 
 

@@ -1,10 +1,13 @@
 """The review of corrections by keyboard, mouse and finger, as an administrator does it."""
 
+import io
 import json
 import urllib.request
+import zipfile
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -274,3 +277,21 @@ def test_those_that_wait_are_judged_while_one_looks(admin, installed):
     judged = f"#c{installed.numbers[0]} .badge--good"
     WebDriverWait(admin, WAIT_SECONDS).until(lambda d: d.find_elements(By.CSS_SELECTOR, judged))
     assert look(admin).ids == [*installed.numbers[1:], installed.numbers[0]]
+
+
+def test_a_long_import_is_followed_to_its_end(admin, installed, tmp_path):
+    """It goes on at the worker, the page says how far it is, and shows what came in without a reload."""
+    path = tmp_path / "more digits.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, (image, digit) in enumerate(digits(30, start=COUNT)):
+            out = io.BytesIO()
+            Image.fromarray(255 - image).resize((400, 400), Image.Resampling.BICUBIC).save(out, "PNG")
+            archive.writestr(f"{digit}/{number}.png", out.getvalue())
+    admin.find_element(By.CSS_SELECTOR, "details.exchange summary").click()
+    admin.find_element(By.ID, "file").send_keys(str(path))
+    admin.find_element(By.CSS_SELECTOR, "details.exchange form .button").click()
+    WebDriverWait(admin, WAIT_SECONDS).until(lambda d: "more digits.zip" in d.find_element(By.CLASS_NAME, "import").text)
+    words = "more digits.zip: Imported: 30 corrections, to be reviewed."
+    WebDriverWait(admin, WAIT_SECONDS).until(lambda d: d.find_element(By.CLASS_NAME, "import").text == words)
+    page = wait_for(admin, lambda page: page.counts == [COUNT + 30, 0, 0])
+    assert len(page.ids) == COUNT + 30 and page.focused

@@ -225,7 +225,7 @@ def test_what_goes_out_comes_in_as_it_was(app, settings, kind, count):
     found = services(app)
 
     def check(rows):
-        bundle = exchange.inspect(io.BytesIO(packed(corrections(rows), kind))).unpack()
+        bundle = exchange.inspect(packed(corrections(rows), kind)).unpack()
         assert [image.tobytes() for image in bundle.images] == [image for image, *_ in rows]
         assert bundle.labels.tolist() == [label for _, label, *_ in rows]
         assert same_parts(bundle.groups.tolist(), [source for *_, source in rows])
@@ -261,7 +261,7 @@ def test_a_damaged_archive_is_read_or_refused(count):
         for _ in range(chance.randint(1, 4)):
             Blow.draw(chance).fall(data)
         try:
-            bundle = exchange.inspect(io.BytesIO(bytes(data))).unpack()
+            bundle = exchange.inspect(bytes(data)).unpack()
         except exchange.ImportRefused as error:
             assert str(error).endswith(".") and "\n" not in str(error)
         else:

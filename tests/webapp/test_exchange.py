@@ -460,7 +460,7 @@ def test_whatever_is_damaged_in_a_file_it_is_refused_or_read(whole):
         for place in random.integers(max(0, len(data) - 300), len(data), 3):
             data[place] = random.integers(256)
         try:
-            assert 0 < len(exchange.inspect(io.BytesIO(data)).unpack()) <= 3
+            assert 0 < len(exchange.inspect(bytes(data)).unpack()) <= 3
         except exchange.ImportRefused as error:
             assert str(error).endswith(".")
 
@@ -470,6 +470,15 @@ def test_a_bomb_is_refused_before_it_is_unpacked(send, database, monkeypatch):
     assert len(bomb) < 100_000
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: pytest.fail("it was unpacked"))
     assert "unpacks to" in assert_error(send(bomb), 400, "bad_file")
+
+
+def test_a_directory_of_too_many_entries_is_not_read(send, database, monkeypatch):
+    """Python took seconds to read one of hundreds of thousands, which fits into a file of 16 MB."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *[0] * 7, 1, *[0] * 6) + b"a"
+    directory = entry * (exchange.MAX_FILE_BYTES // len(entry) - 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, len(directory), 0, 0)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the directory was read"))
+    assert "356,961 files" in assert_error(send(directory + end), 400, "bad_file")
 
 
 def test_too_many_are_refused(send, database, monkeypatch):

@@ -1,5 +1,6 @@
 """Imports that a worker takes in: queued, told of, interrupted, gone on with."""
 
+import hashlib
 import io
 import threading
 import time
@@ -89,7 +90,7 @@ def rows_of(database):
 
 def parts_of(database, app):
     """Whether what came of each group of FILE is held out; fails where that is not one answer."""
-    digest = exchange.digest_of(io.BytesIO(FILE))
+    digest = hashlib.sha256(FILE).hexdigest()
     parts = {}
     for _, _, source, held_out, _ in rows_of(database):
         assert parts.setdefault(source, held_out) == held_out
