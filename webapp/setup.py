@@ -28,7 +28,10 @@ def set_up(settings: Settings, say=print) -> None:
     settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     database = Database(settings.database_url)
     private.close(settings.data_dir, database.files, say)
-    static.compress(settings.data_dir)
+    try:
+        static.compress(settings.data_dir)
+    except OSError as error:
+        say(f"Warning: static files are sent uncompressed, as no copies of them can be made: {error.strerror}")
     database.upgrade()
     with database.writing() as session:
         alone(session, Installation)

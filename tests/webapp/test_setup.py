@@ -1,7 +1,10 @@
 """Set-up brings an installation up to date, as often as it runs."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -15,11 +18,12 @@ from model.recognizer import SHIPPED
 from model.weights import WeightsError
 from tests.conftest import PASSWORD
 from tests.webapp.versions import add_version, damaged, promote, promotions, turned
-from webapp import setup
+from webapp import create_app, setup
 from webapp.__main__ import main
 from webapp.database import Database, Version
 from webapp.door import Door, PasswordRefused, WrongPassword
-from webapp.settings import Settings
+from webapp.services import services
+from webapp.settings import ROOT, Settings
 from webapp.setup import set_up
 
 
@@ -220,6 +224,40 @@ def test_a_version_whose_row_is_damaged_is_added_again(database, settings):
     assert promotions(database) == [1, 2]
     with database.reading() as session:
         assert session.get(Version, 2).weights == WHOLE
+
+
+@pytest.mark.parametrize("most", [0, 30, 3_000, 30_000, 300_000, 3_000_000])
+def test_a_first_set_up_without_room_leaves_nothing_that_the_next_one_stumbles_over(settings, most):
+    """No file may grow beyond `most` bytes: the first one that would is left half, or not at all."""
+    shutil.rmtree(settings.data_dir)
+    environ = os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
+    environ |= {"SECRET_KEY": "", "ADMIN_PASSWORD": PASSWORD}
+    command = [sys.executable, "-c", LIMITED.format(most)]
+    failed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert failed.returncode == 2 and "inkling: " in failed.stderr and "Traceback" not in failed.stderr
+    now = Settings.read({"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)})
+    assert len(now.secret_key) == 64
+    said(replace(now, admin_password=PASSWORD))
+    assert opens(now, PASSWORD)
+    with closing(Database(now.database_url)) as database:
+        assert promotions(database) == [1]
+    assert {path.name for path in settings.data_dir.iterdir()} == {"inkling.db", "queue.db", "secret_key", "static"}
+
+
+LIMITED = "import resource as r, sys; from webapp.__main__ import main;"
+LIMITED += "r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0})); sys.exit(main(['setup']))"
+
+
+@pytest.mark.parametrize("left", ["a file", "a link to nowhere"])
+def test_copies_of_static_files_that_cannot_be_made_stop_nothing(settings, left):
+    place = settings.data_dir / "static"
+    place.touch() if left == "a file" else place.symlink_to(settings.data_dir / "nowhere")
+    (warning,) = [line for line in said(settings).splitlines() if line.startswith("Warning")]
+    assert "uncompressed" in warning
+    with closing(services(app := create_app(settings))):
+        address = re.search(r'href="(/static/[^"]+\.css)"', app.test_client().get("/").text)[1]
+        with app.test_client().get(address) as sent:
+            assert sent.status_code == 200
 
 
 def test_the_command_refuses_damaged_weights_in_one_line(settings, shipped, capsys, monkeypatch):
