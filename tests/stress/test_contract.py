@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.transport.serialization import Binary
-from sqlalchemy import select
+from sqlalchemy import select, update
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from model.presets import Config
@@ -43,9 +43,9 @@ def busy_app(app, settings, database, monkeypatch):
         monkeypatch.setattr(corrections, name, 10**9)
     for name in ("ATTEMPTS_PER_ADDRESS", "ATTEMPTS_IN_ALL"):  # it tries wrong tokens, and expects 401 each time
         monkeypatch.setattr(door, name, 10**9)
-    numbers = [add_correction(settings, database, image, label) for image, label in digits(5)]
-    with database.writing() as session:  # one to learn from, which no undoing takes back
-        session.get(Correction, numbers[2]).state = "approved"
+    numbers = [add_correction(settings, database, image, label) for image, label in digits(10)]
+    with database.writing() as session:  # those after the numbers that it decides about are there to be learnt from
+        session.execute(update(Correction).where(Correction.id.in_(numbers[5:])).values(state="approved"))
     services(app).jobs.start(Config("seed", 1), "a test")
     services(app).live.recognizer().warm()
     return app

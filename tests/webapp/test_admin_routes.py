@@ -418,6 +418,17 @@ def test_signing_in_gives_a_new_session(app, client):
     assert not is_signed_in(visitor)
 
 
+def test_a_run_that_seems_to_begin_in_a_year_is_shown_without_a_time_below_nothing(app, admin):
+    admin.post("/admin/retrain", data={"csrf_token": csrf_token(admin)})
+    ahead = time.time() + 365 * 24 * 3600
+    for state, shown in (("queued", "is it running?"), ("running", "Training for")):
+        with services(app).database.writing() as session:
+            row = session.get(Run, 1)
+            row.state, row.created_at, row.started_at, row.lease_until = state, ahead, ahead, time.time() + 10
+        page = admin.get("/admin/runs/1", headers=BROWSER).text
+        assert shown in page and "0&nbsp;s" in page and not re.search(r"-\d+&nbsp;", page)
+
+
 @pytest.mark.parametrize("seconds", [2, SKEW_SECONDS / 2])
 def test_a_clock_that_is_put_back_a_little_signs_nobody_out(admin, monkeypatch, seconds):
     """The cookie is signed anew with each answer, and one signed in the future was none."""

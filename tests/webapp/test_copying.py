@@ -23,6 +23,7 @@ from webapp.database import (
     Database,
     Installation,
     Predictions,
+    Run,
 )
 from webapp.decisions import Wish, decide
 from webapp.door import Door, WrongPassword
@@ -157,6 +158,13 @@ def test_an_import_that_is_under_way_is_not_copied_and_one_that_waits_is(setting
     copy(lived_in, target, settings.secret_key, lambda line: None)
     there = imports.Hold(target, *imports.claim(target)).read()
     assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
+
+
+def test_a_lease_from_a_clock_that_was_ahead_keeps_nobody_from_copying(settings, lived_in, target):
+    assert runs.claim(lived_in, 1) == 2
+    with lived_in.writing() as session:
+        session.get(Run, 1).lease_until += 365 * 24 * 3600
+    copy(lived_in, target, settings.secret_key, say=lambda line: None)
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,22 @@ def test_all_together_may_send_so_many_in_a_day(add, database, monkeypatch):
     assert len(rows(database)) == 4
 
 
+@pytest.mark.parametrize("limit", ["PER_SOURCE", "IN_ALL"])
+def test_what_was_sent_while_the_clock_was_a_year_ahead_fills_no_limit(add, database, monkeypatch, limit):
+    monkeypatch.setattr(limits, limit, 2)
+    for image, label in DIGITS[:2]:
+        add(image, label)
+    with pytest.raises(TooManyCorrections):
+        add(*DIGITS[2])
+    with database.writing() as session:
+        session.execute(update(Correction).values(created_at=Correction.created_at + 365 * 24 * 3600))
+    for image, label in DIGITS[2:4]:
+        assert add(image, label).is_new
+    with pytest.raises(TooManyCorrections) as refused:
+        add(*DIGITS[4])
+    assert refused.value.retry_after <= 24 * 3600
+
+
 def test_no_more_are_taken_than_can_be_reviewed(add, database, monkeypatch):
     monkeypatch.setattr(limits, "MOST_WAITING", 2)
     add(*DIGITS[0])

@@ -209,35 +209,54 @@ def take_up(jobs):
 TAKEN_UP = ("do_run", "_compute_left")
 
 
-def test_a_run_whose_message_was_lost_is_taken_up(jobs, database, children):
+YEAR = 365 * 24 * 3600  # ahead of us, where the clock was until it was put right
+
+
+@pytest.mark.parametrize("age", [60, -YEAR])
+def test_a_run_whose_message_was_lost_is_taken_up(jobs, database, children, age):
     run = jobs.start(CONFIG, "test")
     jobs.huey.flush()
     take_up(jobs)
     assert children == []  # the message may still be on its way
-    change(database, run.id, created_at=time.time() - 60)
+    change(database, run.id, created_at=time.time() - age)
     take_up(jobs)
     take_up(jobs)
     assert children == [("run", str(run.id), "1")]
 
 
-IN_THE_FUTURE = 1e12  # whenever the tests are collected
-
-
 @pytest.mark.parametrize(
-    "values, times",
-    [({}, 1), ({"fraction": 1.0}, 0), ({"error": "MNIST is missing."}, 0), ({"updated_at": IN_THE_FUTURE}, 0)],
+    "values, age, times",
+    [
+        ({}, 300, 1),
+        ({"fraction": 1.0}, 300, 0),
+        ({"error": "MNIST is missing."}, 300, 0),
+        ({}, 0, 0),
+        ({}, -YEAR, 1),
+    ],
 )
 @pytest.mark.parametrize(("table", "ask"), [(Predictions, "predict_test_set"), (Strength, "measure_strength")])
-def test_what_a_worker_left_half_computed_is_taken_up(jobs, database, children, table, ask, values, times):
+def test_what_a_worker_left_half_computed_is_taken_up(jobs, database, children, table, ask, values, age, times):
     getattr(jobs, ask)(1)
     jobs.huey.flush()
     with database.writing() as session:
         row = session.get(table, 1)
-        for name, value in ({"updated_at": time.time() - 300} | values).items():
+        for name, value in ({"updated_at": time.time() - age} | values).items():
             setattr(row, name, value)
     take_up(jobs)
     take_up(jobs)  # somebody is at it, by its row
     assert children == times * [(table.__tablename__, "1")]
+
+
+@pytest.mark.parametrize(("age", "asked"), [(0, 0), (300, 1), (-YEAR, 1)])
+@pytest.mark.parametrize(("table", "ask"), [(Predictions, "predict_test_set"), (Strength, "measure_strength")])
+def test_what_seems_stuck_is_asked_for_again(jobs, database, table, ask, age, asked):
+    getattr(jobs, ask)(1)
+    jobs.huey.flush()
+    with database.writing() as session:
+        session.get(table, 1).updated_at -= age
+    getattr(jobs, ask)(1)
+    getattr(jobs, ask)(1)
+    assert jobs.huey.pending_count() == asked
 
 
 def test_of_two_workers_one_takes_up_what_was_left(settings, jobs, database, children):

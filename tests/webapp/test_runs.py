@@ -19,6 +19,7 @@ from webapp.database import (
     Version,
     champion_id,
 )
+from webapp.moments import SKEW_SECONDS
 from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.trainer import chosen_corrections
 
@@ -164,6 +165,28 @@ def test_reaping_spares_runs_with_a_lease(database):
     hold = claimed(database)
     assert runs.reap(database) == []
     assert get(database, hold.run_id).state == "running"
+
+
+YEAR = 365 * 24 * 3600
+
+
+@pytest.mark.parametrize(("cancelled", "state"), [(False, "queued"), (True, "cancelled")])
+def test_a_lease_from_a_clock_that_was_a_year_ahead_has_run_out(database, cancelled, state):
+    """Such a run was under way for the year, and cancelling it did nothing."""
+    hold = claimed(database)
+    change(database, hold.run_id, lease_until=time.time() + YEAR)
+    if cancelled:
+        runs.cancel(database, hold.run_id)
+    runs.reap(database)
+    assert get(database, hold.run_id).state == state
+    with pytest.raises(LeaseLost):
+        hold.renew()
+
+
+def test_a_clock_that_is_put_back_a_little_takes_no_run_from_its_trainer(database):
+    hold = claimed(database)
+    change(database, hold.run_id, lease_until=time.time() + runs.LEASE_SECONDS + SKEW_SECONDS / 2)
+    assert runs.reap(database) == [] and get(database, hold.run_id).state == "running"
 
 
 def test_only_the_attempt_that_died_is_taken_from_its_trainer(database):
