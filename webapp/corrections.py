@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from model.picture import SIDE
@@ -253,20 +253,20 @@ def _join_twins(session: Session, row: Correction) -> None:
 def _remove(session: Session, row: Correction) -> None:
     """Deletes a row; if it was the first of its twins, the oldest of them becomes that.
 
-    The new first keeps what was decided, unless nobody has ever looked at it itself: then it waits again, and with it
-    those that are now its twins. It is not held out where the row was not: a version has perhaps learnt from that one,
-    and is not to be measured by nearly the same drawing.
+    They wait for a review again: of twins only the first is shown, so nobody has looked at them. The new first is not
+    held out where the row was not: a version has perhaps learnt from that one, and is not to be measured by nearly the
+    same drawing.
     """
     twins = session.scalars(select(Correction).where(Correction.twin_of == row.id).order_by(Correction.id)).all()
     if twins:
         first = twins[0]
         first.held_out = first.held_out and row.held_out
-        looked_at = session.scalar(select(Review.id).where(Review.correction_id == first.id).limit(1))
         for twin in twins:
             twin.twin_of = None if twin is first else first.id
-            if looked_at is None:
-                twin.state, twin.label, twin.reason = "received", twin.meant, None
+            twin.state, twin.label, twin.reason = "received", twin.meant, None
         session.flush()  # nothing points to it any more
+        # Earlier releases wrote down what was decided about the first as if it had been about each twin.
+        session.execute(delete(Review).where(Review.correction_id.in_([twin.id for twin in twins])))
     session.delete(row)
     session.flush()
 

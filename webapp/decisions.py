@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
@@ -39,26 +39,22 @@ class Decided:
 
 
 def decide(session: Session, wish: Wish, by: str) -> Decided:
-    """Decides about the corrections, each with its twins. One that is so already is not decided again."""
+    """Decides about the corrections; their twins follow. One that is so already is not decided again.
+
+    Of twins the first alone is shown, and a Review says of it alone that somebody looked at it.
+    """
     alone(session, Correction)
-    asked = session.scalars(select(Correction).where(Correction.id.in_(wish.ids))).all()
-    firsts = {row.id if row.twin_of is None else row.twin_of for row in asked}
-    rows = session.scalars(
-        select(Correction)
-        .where(Correction.id.in_(firsts) | Correction.twin_of.in_(firsts))
-        .order_by(Correction.id)
-    ).all()
+    asked = {row.id: row.twin_of or row.id for row in _rows(session, wish.ids)}
+    rows = _rows(session, asked.values())
     elsewhere = {row.id for row in rows if wish.shown not in (None, row.state)}
-    batch, decided = secrets.token_hex(8), []
-    for row in rows:
-        if row.id not in elsewhere and _change(session, row, wish, by, batch) and row.twin_of is None:
-            decided.append(row.id)
-    there = {row.id for row in asked}
+    batch = secrets.token_hex(8)
+    decided = tuple(row.id for row in rows if row.id not in elsewhere and _change(session, row, wish, by, batch))
+    _twins_follow(session, decided)
     return Decided(
         batch if decided else None,
-        tuple(decided),
-        tuple(sorted(elsewhere & there)),
-        tuple(number for number in wish.ids if number not in there),
+        decided,
+        tuple(sorted(number for number, first in asked.items() if first in elsewhere)),
+        tuple(number for number in wish.ids if number not in asked),
     )
 
 
@@ -90,6 +86,10 @@ def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
     return undone, reviews[0].state_before
 
 
+def _rows(session: Session, numbers: Iterable[int]) -> Sequence[Correction]:
+    return session.scalars(select(Correction).where(Correction.id.in_(set(numbers))).order_by(Correction.id)).all()
+
+
 def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) -> bool:
     """Decides about one correction and writes down what was before; False where it is so already."""
     before = row.state, row.label, row.reason
@@ -116,7 +116,7 @@ def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) 
 
 
 def _twins_follow(session: Session, numbers: Iterable[int]) -> None:
-    """What came after the decision and was folded into one that is undone goes back with it."""
+    """Twins are what their first is now, also those that came after it was decided about."""
     for twin in session.scalars(select(Correction).where(Correction.twin_of.in_(numbers))):
         first = session.get(Correction, twin.twin_of)
         twin.state, twin.label, twin.reason = first.state, first.label, first.reason

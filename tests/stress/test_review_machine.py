@@ -10,7 +10,7 @@ from sqlalchemy import delete, event, func, select
 from tests.stress.forms import forms
 from tests.webapp.corrected import add_correction, digits
 from webapp import decisions
-from webapp.corrections import Corrections
+from webapp.corrections import Corrections, image_of
 from webapp.database import REVIEW_STATES, Correction, Review
 from webapp.decisions import Wish
 
@@ -28,19 +28,37 @@ class Decision:
 
 @dataclass
 class Model:
-    """The review as one would tell it: what each correction is, and the decisions in their order, by batch."""
+    """The review as one would tell it: what each correction is, the twins of each, and the decisions in their order.
+
+    What is decided about a first holds for its twins, of which nobody has seen any.
+    """
 
     rows: dict[int, tuple] = field(default_factory=dict)
+    meant: dict[int, int] = field(default_factory=dict)
+    twins: dict[int, list[int]] = field(default_factory=dict)  # of firsts alone
     batches: dict[str, list[Decision]] = field(default_factory=dict)
+
+    def send(self, number: int, label: int) -> None:
+        self.rows[number], self.meant[number], self.twins[number] = ("received", label, None), label, []
+
+    def send_twin(self, number: int, first: int) -> None:
+        self.rows[number], self.meant[number] = self.rows[first], self.meant[first]
+        self.twins[first].append(number)
+
+    def first_of(self, number: int) -> int:
+        return next((first for first, twins in self.twins.items() if number in twins), number)
+
+    def become(self, first: int, what: tuple) -> None:
+        self.rows.update(dict.fromkeys([first, *self.twins[first]], what))
 
     def decide(self, wish: Wish) -> list[Decision]:
         done = []
-        for number in sorted(set(wish.ids) & set(self.rows)):
+        for number in sorted({self.first_of(number) for number in set(wish.ids) & set(self.rows)}):
             state, label, _ = before = self.rows[number]
             after = (wish.state, label if wish.label is None else wish.label, wish.reason)
             if wish.shown in (None, state) and after != before:
                 done.append(Decision(number, before, after))
-                self.rows[number] = after
+                self.become(number, after)
         return done
 
     def undo(self, batch: str) -> list[int]:
@@ -50,12 +68,18 @@ class Model:
         undone = []
         for decision in self.batches.pop(batch):
             if decision.number not in decided_since and self.rows[decision.number] == decision.after:
-                self.rows[decision.number] = decision.before
+                self.become(decision.number, decision.before)
                 undone.append(decision.number)
         return undone
 
     def delete(self, number: int) -> None:
+        """Those that nobody has seen wait again, as if they had come in just now."""
         del self.rows[number]
+        if number not in self.twins:
+            self.twins[self.first_of(number)].remove(number)
+        elif twins := self.twins.pop(number):
+            first, *self.twins[twins[0]] = twins
+            self.become(first, ("received", self.meant[first], None))
         kept = {name: [one for one in done if one.number != number] for name, done in self.batches.items()}
         self.batches = {name: done for name, done in kept.items() if done}
 
@@ -80,13 +104,20 @@ class ReviewMachine(RuleBasedStateMachine):
 
     def send(self):
         (image, label), = digits(1, 100 * self.sent)  # fmt: skip
-        number = add_correction(self.settings, self.database, image, label)
-        self.model.rows[number] = ("received", label, None)
+        self.model.send(add_correction(self.settings, self.database, image, label), label)
         self.sent += 1
+
+    def send_twin(self, number: int) -> None:
+        """The same drawing, from somewhere else."""
+        if number in self.model.rows:
+            with self.database.reading() as session:
+                row = session.get(Correction, number)
+            twin = add_correction(self.settings, self.database, image_of(row), row.meant)
+            self.model.send_twin(twin, self.model.first_of(number))
 
     # One rule: of several, Hypothesis leaves some out in each run, and what matters is their interplay.
     @rule(
-        act=st.sampled_from(["decide", "decide", "decide", "undo", "undo", "delete"]),
+        act=st.sampled_from(["decide", "decide", "decide", "undo", "undo", "delete", "twin"]),
         places=st.lists(st.integers(0, MOST), min_size=1, max_size=3),
         kind=st.sampled_from([("approved", None, None), ("approved", 1, None), ("refused", None, "A face.")]),
         shown=st.sampled_from([None, None, *REVIEW_STATES]),
@@ -97,6 +128,8 @@ class ReviewMachine(RuleBasedStateMachine):
             self.decide(Wish(self.chosen(places), *kind, shown))
         elif act == "undo":
             self.undo(which)
+        elif act == "twin":
+            self.send_twin(self.chosen(places)[0])
         else:
             self.delete(self.chosen(places)[0])
 
@@ -123,18 +156,21 @@ class ReviewMachine(RuleBasedStateMachine):
         assert found == (self.model.undo(named or batches[-1]), before)
 
     def delete(self, number: int) -> None:
-        """Deletes one, or none, and has another one come in."""
+        """Deletes one, or none, and has another one come in unless a twin takes its place."""
         Corrections(self.database, self.settings).delete(number)
         if number in self.model.rows:
             self.model.delete(number)
-            self.send()
+            if len(self.model.twins) < MOST:
+                self.send()
 
     @invariant()
     def all_is_as_the_model_says(self):
         with self.database.reading() as session:
-            rows = {row.id: (row.state, row.label, row.reason) for row in session.scalars(select(Correction))}
+            found = session.scalars(select(Correction).order_by(Correction.id)).all()
             reviews = session.scalar(select(func.count()).select_from(Review))
-        assert rows == self.model.rows
+        assert {row.id: (row.state, row.label, row.reason) for row in found} == self.model.rows
+        firsts = {row.id: [twin.id for twin in found if twin.twin_of == row.id] for row in found if row.twin_of is None}
+        assert firsts == self.model.twins
         assert reviews == sum(map(len, self.model.batches.values()))
 
 

@@ -16,6 +16,7 @@ from tests.webapp.corrected import answer, digits
 from webapp import corrections as limits
 from webapp.corrections import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
 from webapp.database import NO_DIGIT, Comparison, Correction, Review, Run, RunCorrection
+from webapp.decisions import Wish, decide, undo
 
 pytestmark = pytest.mark.both_databases
 
@@ -389,25 +390,38 @@ def test_a_number_is_never_used_again(add, corrections):
     assert new.correction.id > old.correction.id and corrections.by_receipt(old.secret) is None
 
 
-def test_when_the_first_is_deleted_its_oldest_twin_takes_its_place(add, corrections, database):
+@pytest.mark.parametrize("state", ["received", "approved", "refused"])
+@pytest.mark.parametrize("of_an_earlier_release", [False, True])
+def test_when_the_first_is_deleted_its_oldest_twin_takes_its_place_and_all_wait(
+    add, corrections, database, state, of_an_earlier_release
+):
+    """The others stayed approved, though of twins nobody is shown any but the first."""
     for address in (HERE, THERE, "192.0.2.3"):
         add(address=address)
-    for number in (1, 2, 3):
-        reviewed(database, number, "approved", 4)
+    with database.writing() as session:
+        decide(session, Wish((1,), state, 4, "A face." if state == "refused" else None, None), "a test")
+    if of_an_earlier_release:  # which wrote the decision down for each
+        for number in (2, 3):
+            reviewed(database, number, state, 4)
     corrections.delete(1)
-    assert [(row.id, row.twin_of, row.state, row.label) for row in rows(database)] == [
-        (2, None, "approved", 4),
-        (3, 2, "approved", 4),
+    meant = rows(database)[0].meant
+    assert [(row.id, row.twin_of, row.state, row.label, row.reason) for row in rows(database)] == [
+        (2, None, "received", meant, None),
+        (3, 2, "received", meant, None),
     ]
+    with database.writing() as session:
+        assert undo(session, None) is None
+        decide(session, Wish((2,), "approved", None, None, None), "a test")
+    assert {row.state for row in rows(database)} == {"approved"}
 
 
-def test_a_new_first_that_nobody_has_looked_at_waits_for_a_review(add, corrections, database):
-    add()
-    reviewed(database, 1, "approved", 7)
-    add(address=THERE)
-    add(address="192.0.2.3")
-    corrections.delete(1)
-    assert [(row.twin_of, row.state) for row in rows(database)] == [(None, "received"), (2, "received")]
+def test_the_others_stay_approved_when_a_twin_is_deleted(add, corrections, database):
+    for address in (HERE, THERE, "192.0.2.3"):
+        add(address=address)
+    with database.writing() as session:
+        decide(session, Wish((1,), "approved", None, None, None), "a test")
+    corrections.delete(2)
+    assert [(row.id, row.twin_of, row.state) for row in rows(database)] == [(1, None, "approved"), (3, 1, "approved")]
 
 
 @pytest.mark.parametrize(("learnt", "twins", "after"), [(True, True, False), (True, False, False), (False, True, True)])
