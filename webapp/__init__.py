@@ -24,6 +24,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     set_up_logging()
     settings = with_secret_key(settings or Settings.read())
     app = Flask(__name__, static_folder=None, template_folder=ROOT / "templates")
+    # "//admin" is no address: to lead to "/admin" Werkzeug would build an absolute one of the request's Host.
+    app.url_map.merge_slashes = False
     app.config.update(
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
@@ -45,11 +47,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     admin.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     admin.csrf.exempt(feedback.blueprint)
+    flask = app.wsgi_app
     static.serve(app, settings.data_dir)
     app.wsgi_app = Shortcut(app.wsgi_app, services(app).live)
     if settings.https:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
-    app.wsgi_app = edge.Edge(app.wsgi_app, settings.https, services(app).metrics)
+    app.wsgi_app = edge.Edge(app.wsgi_app, flask, settings.https, services(app).metrics)
     return app
 
 

@@ -23,6 +23,11 @@ from webapp.metrics import Metrics
 log = logging.getLogger("webapp.requests")
 
 NUMBER = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+# RFC 3986, 3.2.2 and 3.2.3: a registered name or IPv4 address, or an IP literal; then perhaps a port.
+HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{0,5})?", re.ASCII)
+# RFC 9110, 5.6.7. A condition on a date in any other form is to be ignored; libraries fail at some of them.
+DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT", re.ASCII)
+DATED = "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"
 NOTES = "inkling.notes"
 STATIC = "/static/<path:name>"
 
@@ -36,11 +41,17 @@ def register(app: Flask) -> None:
     app.before_request(lambda: note(route=request.url_rule.rule if request.url_rule else "none"))
 
 
-class Edge:
-    """The application as the server calls it."""
+def names_host(environ: dict[str, Any]) -> bool:
+    """Whether a request names its host as it must (RFC 9112, 3.2); the server refuses one that names several."""
+    host = environ.get("HTTP_HOST")
+    return environ["SERVER_PROTOCOL"] == "HTTP/1.0" if host is None else HOST.fullmatch(host) is not None
 
-    def __init__(self, application: Callable, https: bool, metrics: Metrics):
-        self._application, self._metrics = application, metrics
+
+class Edge:
+    """The application as the server calls it. A request that names no valid host goes straight to `refuse`."""
+
+    def __init__(self, application: Callable, refuse: Callable, https: bool, metrics: Metrics):
+        self._application, self._refuse, self._metrics = application, refuse, metrics
         self._always = [(name.lower(), name, value) for name, value in always(https).items()]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
@@ -49,6 +60,9 @@ class Edge:
         if not NUMBER.fullmatch(number):
             number = secrets.token_hex(8)
         notes = environ[NOTES] = {"route": STATIC}  # these do not come to Flask
+        for name in DATED:
+            if name in environ and not DATE.fullmatch(environ[name]):
+                del environ[name]
         sent = {}
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable:
@@ -59,7 +73,7 @@ class Edge:
 
         token = request_id.set(number)
         try:
-            body = self._application(environ, start)
+            body = (self._application if names_host(environ) else self._refuse)(environ, start)
             self._tell(environ["REQUEST_METHOD"], sent["status"], sent.get("content-length"), began, notes)
             return body
         finally:

@@ -9,14 +9,14 @@ from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from model.mnist import MnistMissing
 from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
 from webapp.corrections import TooManyCorrections
 from webapp.door import NotSignedIn, TooManyAttempts
-from webapp.edge import note
+from webapp.edge import names_host, note
 from webapp.live import NoChampion
 from webapp.runs import RunActive
 
@@ -47,6 +47,8 @@ STATUS = (
 
 
 def register(app: Flask) -> None:
+    app.before_request(_refuse_unnamed_host)
+    app.before_request(_refuse_double_slash)
     app.before_request(_refuse_unmeasured)
     for kind, status, code in STATUS:
         app.register_error_handler(kind, _handler(status, code))
@@ -82,6 +84,16 @@ def wants_page() -> bool:
     """Whether a person's browser asks, rather than a script."""
     accepted = request.accept_mimetypes
     return not request.is_json and accepted["text/html"] > accepted["application/json"]
+
+
+def _refuse_unnamed_host() -> None:
+    if not names_host(request.environ):
+        raise BadRequest(400, "bad_host", "The request must name its host (Host), once and validly.")
+
+
+def _refuse_double_slash() -> None:
+    if request.environ["PATH_INFO"].startswith("//"):  # which Werkzeug reads as one
+        raise NotFound
 
 
 def _refuse_unmeasured() -> None:

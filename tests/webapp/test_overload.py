@@ -207,7 +207,7 @@ def test_answers_that_take_long_do_not_hide_a_crowd():
         PREDICT.replace(b"5000", b"0000000005000"),
         PREDICT.replace(b"5000", b"0" * 30 + b"5000"),
         PREDICT + b"{",
-        b"GET /healthz HTTP/1.1\r\n\r\nand more of it",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nand more of it",
         b"x",
         b"\r",
         b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 11_000,

@@ -132,11 +132,15 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 9_000 + b"\r\n\r\n", {400, 431}),
         (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 414}),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX bad: 1\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", {400}),
+        (b"GET http://localhost/ HTTP/1.1\r\n\r\n", {400}),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", {400}),
     ],
     ids=[
         "length and chunks", "two lengths", "negative length", "hexadecimal length", "unknown encoding", "two hosts",
-        "9 kB header", "9 kB address", "space in a header's name", "TLS",
+        "9 kB header", "9 kB address", "space in a header's name",
+        "no host", "two hosts in one", "a host in the address alone", "TLS",
     ],
 )  # fmt: skip
 def test_what_two_readers_might_read_differently_is_refused(server, head, statuses):
