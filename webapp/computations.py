@@ -18,6 +18,7 @@ from sqlalchemy import select, update
 
 from model import weights
 from model.mnist import MnistMissing
+from webapp import heartbeat
 from webapp.database import Database, Predictions, Strength, Version
 from webapp.jobs import Computed
 from webapp.settings import Settings
@@ -84,6 +85,7 @@ def _compute(
 
     def tell(done: float) -> None:
         nonlocal told_at
+        heartbeat.beat()
         if worker_gone.is_set():
             raise WorkerGone
         if time.monotonic() - told_at > TELL_SECONDS:

@@ -20,7 +20,7 @@ import numpy as np
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from webapp import exchange
+from webapp import exchange, heartbeat
 from webapp.computations import WorkerGone
 from webapp.corrections import Corrections, Parts
 from webapp.database import Correction, Database, alone
@@ -125,6 +125,7 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
 
 
 def _go_on(worker_gone: threading.Event) -> None:
+    heartbeat.beat()
     if worker_gone.is_set():
         raise WorkerGone
 

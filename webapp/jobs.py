@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select, update
 
 from model.presets import Config
-from webapp import door, imports, runs
+from webapp import door, heartbeat, imports, runs
 from webapp.database import Correction, Database, Import, Predictions, Run, Strength, add_missing
 from webapp.moments import within
 from webapp.queue import open_queue
@@ -258,14 +258,21 @@ class Jobs:
             cwd=ROOT,
             env=os.environ | CHILD_ENVIRONMENT,
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             start_new_session=True,
         )
         self._children.add(child)
         try:
-            return child.wait()
+            code = heartbeat.awaited(child)
+            if code is None:
+                log.error("%s: killed, without progress for %.0f s", " ".join(arguments), heartbeat.SILENT_SECONDS)
+                child.kill()
+                code = child.wait()
+            return code
         finally:
             self._children.discard(child)
             child.stdin.close()
+            child.stdout.close()
 
 
 def _how_it_ended(code: int) -> str:

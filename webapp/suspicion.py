@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Row, select, update
 from sqlalchemy.orm import undefer
 
+from webapp import heartbeat
 from webapp.database import Correction, Database, Version, champion_id
 from webapp.settings import Settings
 
@@ -44,6 +45,7 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
         return
     reference = _reference(settings.mnist_dir, database)
     while rows and not worker_gone.is_set():
+        heartbeat.beat()
         images, labels = _digits(rows)
         found = suspicion(images, labels, *evaluate.readings(network, images), reference)
         _store(database, rows, found, champion.name)

@@ -10,6 +10,7 @@ Where several processes train a run, this one starts the others by the same comm
 
 It reads nothing from its standard input but the end of it, which says that the worker has gone: then it puts its row in
 order and ends. So a training never outlives its worker, and dies with it in order even when the worker is killed.
+On its standard output it beats, and the worker kills one that hangs (webapp/heartbeat.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sqlalchemy.orm import Session
 from model import weights
 from model.presets import PRESETS, Config
 from model.processes import LOST, GroupLost, leads
-from webapp import imports, runs
+from webapp import heartbeat, imports, runs
 from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
 from webapp.database import WORK_SECONDS, Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
 from webapp.installation import with_secret_key
@@ -90,6 +91,11 @@ class Watch(threading.Thread):
             self.hold.end("cancelled", **self.news)
             self.over.set()
 
+    def is_over(self) -> bool:
+        """Whether the training should stop, which it asks before each step."""
+        heartbeat.beat()
+        return self.over.is_set()
+
     def tell(self, progress) -> None:
         """Takes the news from the training; the next renewal writes them."""
         self.news = {
@@ -104,6 +110,7 @@ class Watch(threading.Thread):
 
     def tell_comparing(self, fraction: float) -> None:
         """Takes how far the comparison with the champion has come, 0 to 1."""
+        heartbeat.beat()
         self.news = self.news | {"progress": self.news.get("progress", {}) | {"comparing": fraction}}
 
     def __enter__(self) -> Watch:
@@ -156,7 +163,7 @@ def _make(settings: Settings, watch: Watch) -> Version | None:
             config,
             data,
             watch.tell,
-            watch.over.is_set,
+            watch.is_over,
             start=weights.from_bytes(parent)[0] if parent else None,
             corrections=corrections,
             checkpoint=hold.checkpoint(),
@@ -275,6 +282,7 @@ def main(arguments: list[str]) -> None:
     if not leads():
         _help(settings, Hold(database, *numbers))
         return
+    heartbeat.begin()
     os.nice(NICENESS)
     worker_gone = threading.Event()
     threading.Thread(target=_await_worker, args=(worker_gone,), daemon=True).start()

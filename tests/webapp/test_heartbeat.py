@@ -1,0 +1,119 @@
+"""A child process that works beats, and one that hangs is killed by the worker, whatever it works at."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from model.presets import Config
+from tests.servers import wait_until
+from tests.webapp.corrected import add_correction, digits
+from webapp import heartbeat, runs
+from webapp.database import Correction, Predictions, Run
+from webapp.services import Services
+from webapp.settings import ROOT
+
+
+def started(script):
+    return subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("exit 3", 3),
+        ("for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do echo; sleep 0.2; done", 0),
+        ("kill -9 $$", -9),
+        ("sleep 60", None),
+        ("echo; sleep 60", None),
+        ("exec >&-; sleep 60", None),
+    ],
+    ids=["ends", "beats for longer", "is killed", "hangs at once", "hangs later", "hangs at its end"],
+)
+def test_a_child_is_waited_for_as_long_as_it_beats(monkeypatch, script, code):
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 3.0)
+    child = started(script)
+    try:
+        assert heartbeat.awaited(child) == code
+    finally:
+        child.kill()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+
+
+@pytest.fixture
+def services(settings):
+    services = Services.open(settings)
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def environ(settings):
+    return os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
+
+
+WITHOUT_MEASURING = """
+import sys
+from webapp import trainer
+trainer.measure_strength = print
+trainer.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("what", ["run", "predictions", "suspicion"])
+def test_what_a_child_works_at_beats_and_prints_nothing_else(services, settings, environ, what):
+    if what == "suspicion":
+        add_correction(settings, services.database, *digits(1)[0])
+        numbers = []
+    elif what == "predictions":
+        numbers = [str(services.jobs.predict_test_set(1).version_id)]
+    else:
+        number = runs.start(services.database, Config("seed", 1), "a test", corrections=False).id
+        numbers = [str(number), str(runs.claim(services.database, number))]
+    command = [sys.executable, "-m", "webapp.trainer", what, *numbers]
+    if what == "run":  # and not the measuring afterwards, which takes a minute
+        command[1:3] = ["-c", WITHOUT_MEASURING]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        said = child.stdout.read()
+        assert child.wait() == 0
+    assert said and set(said) == set(b".")
+
+
+def children():
+    threads = Path("/proc/self/task").iterdir()
+    return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
+
+@pytest.mark.parametrize("what", ["suspicion", "predictions", "run"])
+def test_a_child_that_hangs_is_killed_and_the_log_says_so(services, settings, environ, monkeypatch, caplog, what):
+    jobs, database = services.jobs, services.database
+    for name in ("DATA_DIR", "MNIST_DIR"):
+        monkeypatch.setenv(name, environ[name])
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 2.0)
+    number = jobs.start(Config("seed", 1000), "a test").id
+    jobs.predict_test_set(1)
+    waiting = add_correction(settings, database, *digits(1)[0])
+    before = set(children())
+    do, *arguments = {
+        "suspicion": (jobs.do_suspicion,), "predictions": (jobs.do_predictions, 1), "run": (jobs.do_run, number)
+    }[what]  # fmt: skip
+    thread = threading.Thread(target=do, args=arguments)
+    thread.start()
+    (child,) = wait_until(lambda: set(children()) - before)
+    os.kill(child, signal.SIGSTOP)
+    thread.join(60)
+    assert not thread.is_alive() and child not in children()
+    assert what in caplog.text and "without progress" in caplog.text
+    with database.reading() as session:
+        assert session.get(Correction, waiting).suspicion is None
+        if what == "predictions":
+            assert "killed by signal 9" in session.get(Predictions, 1).error
+        if what == "run":
+            run = session.get(Run, number)
+            assert (run.state, run.losses) == ("queued", 1), "it waits for another trainer"
