@@ -7,6 +7,7 @@ how many are done is written in the same transactions.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import secrets
@@ -54,12 +55,11 @@ def take_in(settings: Settings, database: Database, hold: Hold, worker_gone: thr
     """
     try:
         _take_in(Corrections(database, settings), database, hold, worker_gone)
-    except ImportRefused as error:
-        hold.write(state="failed", error=f"Nothing was imported. {error}")
     except HoldLost as error:
         log.warning("%s; it goes on elsewhere", error)
     except WorkerGone:
-        hold.write(state="queued")
+        with contextlib.suppress(HoldLost):
+            hold.write(state="queued")
         raise
 
 
@@ -118,7 +118,11 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
         fraction = DECODING + (1 - DECODING) * done / row.digits
         hold.write_in(session, done=done, added=added, fraction=fraction)
 
-    bundle = exchange.inspect(data).unpack(decoded)
+    try:
+        bundle = exchange.inspect(data).unpack(decoded)
+    except ImportRefused as error:
+        hold.write(state="failed", error=f"Nothing was imported. {error}")
+        return
     store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
     hold.write(state="finished", fraction=1.0, error=None)
     log.info("import %s has added %s of %s digits", row.id, added, row.digits)
