@@ -11,6 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from model import mnist
@@ -20,7 +21,7 @@ from webapp import curves, evidence
 from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.edge import note
-from webapp.errors import BadRequest, wants_page
+from webapp.errors import BadRequest, answer, wants_page
 from webapp.fields import any_form, fields
 from webapp.moments import within
 from webapp.runs import approved, used
@@ -33,6 +34,11 @@ LISTED = 50
 MOST_PROCESSES = 8
 WAITING_SECONDS = 10.0  # after which a run that no worker has begun has perhaps none
 BIGGEST_ROW_ID = 2**31 - 1
+
+SIGNED_OUT_HERE = (
+    "You are signed out in this browser. The server could not end the session: a copy of its cookie would still be "
+    "accepted, until a new password is set."
+)
 
 csrf = CSRFProtect()
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -142,10 +148,16 @@ def _client() -> dict[str, Any]:
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
-    if token := session.get("administrator"):
-        services().door.sign_out(token)
-        log.info("the administrator signed out", extra=_client())
+    """Ends the session, in this browser whatever becomes of it in the database."""
+    token = session.get("administrator")
     session.clear()
+    if token:
+        try:
+            services().door.sign_out(token)
+        except SQLAlchemyError as error:
+            log.error("a session could not be ended: %s", getattr(error, "orig", error))
+            return answer(503, "database", SIGNED_OUT_HERE)
+        log.info("the administrator signed out", extra=_client())
     return redirect(url_for("draw.page"), 303)
 
 

@@ -18,6 +18,7 @@ from model.picture import SIDE
 from model.suspicion import blurred
 from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection, alone
 from webapp.moments import seconds_left, within
+from webapp.reserve import urgently
 from webapp.settings import Settings
 
 NOT_A_DIGIT = "not_a_digit"
@@ -121,13 +122,15 @@ class Corrections:
     def delete(self, correction_id: int) -> None:
         """Deletes a correction for good, with its reviews and its places in runs and comparisons; none of that number
         is no error."""
-        with self._database.writing() as session:
+
+        def do(session: Session) -> None:
             alone(session, Correction)
             row = session.get(Correction, correction_id)
-            if row is None:
-                return
-            _leave_comparisons(session, row)
-            _remove(session, row)
+            if row is not None:
+                _leave_comparisons(session, row)
+                _remove(session, row)
+
+        urgently(self._database, do)
         self._empty_log()
 
     def source_of(self, address: str | None) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from webapp.database import Administrator, AdminSession, Database, SignInAttempt, add_missing, alone
 from webapp.moments import seconds_left, within
+from webapp.reserve import urgently
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -70,11 +71,14 @@ class Door:
             hashed = HASHER.hash(password)
         except UnicodeEncodeError as error:
             raise PasswordRefused("The password must be text in UTF-8.") from error
-        with self._database.writing() as session:
+
+        def set_it(session: Session) -> None:
             alone(session, Administrator)
             session.merge(Administrator(id=1, password_hash=hashed))
             session.execute(delete(AdminSession))
             session.execute(delete(SignInAttempt))
+
+        urgently(self._database, set_it)
 
     def keep_password(self, password: str) -> None:
         """Sets the password unless it is the present one: a restart with the same setting signs nobody out."""
@@ -97,12 +101,15 @@ class Door:
         if len(password) > LONGEST_PASSWORD or not _is_right(hashed, password):
             raise WrongPassword
         token, now = secrets.token_urlsafe(32), time.time()
-        with self._database.writing() as session:
+
+        def begin(session: Session) -> None:
             alone(session, Administrator)
             if session.scalar(select(Administrator.password_hash)) != hashed:  # another one was set meanwhile
                 raise WrongPassword
             session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
             session.add(AdminSession(token_sha256=_digest(token), created_at=now, seen_at=now))
+
+        urgently(self._database, begin)
         return token
 
     def count_wrong_token(self, source: str) -> None:
@@ -119,24 +126,27 @@ class Door:
         if row is None or not _lasts(row, now):
             return False
         if now - row.seen_at > SEEN_STEP_SECONDS:
-            with self._database.writing() as session:
-                mine = AdminSession.token_sha256 == row.token_sha256  # gone, where it signs out meanwhile
-                session.execute(update(AdminSession).where(mine).values(seen_at=now))
+            mine = AdminSession.token_sha256 == row.token_sha256  # gone, where it signs out meanwhile
+            seen = update(AdminSession).where(mine).values(seen_at=now)
+            urgently(self._database, lambda session: session.execute(seen))
         return True
 
     def sign_out(self, token: str) -> None:
-        with self._database.writing() as session:
-            session.execute(delete(AdminSession).where(AdminSession.token_sha256 == _digest(token)))
+        mine = AdminSession.token_sha256 == _digest(token)
+        urgently(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
 
     def _count_attempt(self, secret: str, source: str) -> str:
         """Counts an attempt at a secret under the name that is returned; raises TooManyAttempts at a limit."""
         mine, now = f"{secret}:{source}", time.time()
         with self._database.reading() as session:  # refusing is not to need the lock that every writer waits for
             _check_limits(session, secret, mine, now)
-        with self._database.writing() as session:
+
+        def count(session: Session) -> None:
             alone(session, SignInAttempt)
             _check_limits(session, secret, mine, now)
             session.add(SignInAttempt(address=mine, at=now))
+
+        urgently(self._database, count)
         return mine
 
     def _password_hash(self) -> str | None:
@@ -152,9 +162,12 @@ def sweep(database: Database) -> None:
     with database.reading() as session:
         if not session.scalar(select(exists().where(old) | exists().where(ended))):
             return
-    with database.writing() as session:
+
+    def remove(session: Session) -> None:
         session.execute(delete(SignInAttempt).where(old))
         session.execute(delete(AdminSession).where(ended))
+
+    urgently(database, remove)
 
 
 def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.weights import WeightsError
 from webapp.admin import requester
 from webapp.live import NoChampion
+from webapp.reserve import FULL_BYTES, bytes_left
 from webapp.services import services
 
 PASSED_ON = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
@@ -26,7 +27,7 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> tuple[Response, int]:
-    """Ready: the database answers and the model is loaded; 503 with the reason otherwise."""
+    """Ready: the database answers and has room, and the model is loaded; 503 with the reason otherwise."""
     checks = {"database": _database(), "model": _model()}
     ok = all(check == "ok" or check.startswith("ok,") for check in checks.values())
     response = jsonify({"status": "ok" if ok else "not ready", "checks": checks})
@@ -55,9 +56,12 @@ def _database() -> str:
     try:
         with database.reading() as session:
             session.execute(text("SELECT id FROM version LIMIT 1"))
-        return f"ok, {database.describe()}"
-    except SQLAlchemyError:
+        left = bytes_left(database)
+    except (SQLAlchemyError, OSError):
         return "the database does not answer"
+    if left is not None and left < FULL_BYTES:
+        return f"the disk is full: {left / 1e6:.1f} MB are left"
+    return f"ok, {database.describe()}"
 
 
 def _model() -> str:

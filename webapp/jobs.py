@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select, update
 
 from model.presets import Config
-from webapp import door, heartbeat, imports, runs
+from webapp import door, heartbeat, imports, reserve, runs
 from webapp.database import Correction, Database, Import, Predictions, Run, Strength, add_missing
 from webapp.moments import within
 from webapp.queue import open_queue
@@ -120,10 +120,11 @@ class Jobs:
     # What a worker does
 
     def sweep(self) -> None:
-        """Removes what is no longer needed: of ended runs and imports, and of who signed in or tried to."""
-        runs.sweep(self._database)
+        """Removes what ended runs and imports and old sign-ins leave, and keeps room for when the disk is full."""
+        reserve.hold(self._database)
         imports.sweep(self._database)
         door.sweep(self._database)
+        runs.sweep(self._database)
 
     def take_up(self) -> None:
         """Begins what has waited for longer than a message takes: it may be lost with a worker, or the queue away."""

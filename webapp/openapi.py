@@ -438,7 +438,7 @@ def _watching() -> dict[str, Schema]:
         "/readyz": {
             "get": _probe(
                 "ready",
-                "Do database and model answer?",
+                "Do database and model answer, and has the disk room?",
                 {200: _answer("They do.", ready), 503: _answer("They do not, and why.", ready)},
             )
         },

@@ -36,6 +36,7 @@ from webapp.database import (
 )
 from webapp.moments import within
 from webapp.promotions import record_promotion
+from webapp.reserve import urgently
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +77,14 @@ def start(database: Database, config: Config, by: str, corrections: bool) -> Run
 
 def cancel(database: Database, run_id: int) -> None:
     """Ends a queued run at once, a running one as soon as its trainer sees the wish; an ended one stays."""
-    with database.writing() as session:
+
+    def do(session: Session) -> None:
         session.execute(select(Run.id).where(Run.id == run_id).with_for_update())  # or it begins in between
         running = Run.id == run_id, Run.state == "running"
         session.execute(update(Run).where(*running).values(cancel_requested=True))
         _end(session, (Run.id == run_id, Run.state == "queued"), "cancelled", cancel_requested=True)
+
+    urgently(database, do)
 
 
 def claim(database: Database, run_id: int) -> int | None:
@@ -122,8 +126,7 @@ def reap(database: Database) -> list[int]:
     with database.reading() as session:
         if session.scalar(select(Run.id).where(*expired)) is None:
             return []
-    with database.writing() as session:
-        waiting = _lose(session, expired, "it stopped answering")
+    waiting = urgently(database, lambda session: _lose(session, expired, "it stopped answering"))
     log.warning("a run was taken from its trainer: the lease ran out")
     return waiting
 
@@ -131,8 +134,7 @@ def reap(database: Database) -> list[int]:
 def lose(database: Database, run_id: int, attempt: int, reason: str) -> list[int]:
     """The same for one run whose trainer is known to be gone; `reason` goes on from "its training process ..."."""
     held = Run.id == run_id, Run.attempt == attempt, Run.state == "running"
-    with database.writing() as session:
-        return _lose(session, held, reason)
+    return urgently(database, lambda session: _lose(session, held, reason))
 
 
 def sweep(database: Database) -> None:
@@ -226,8 +228,8 @@ class Hold:
 
     def end(self, state: str, **values) -> None:
         """Ends the run as "failed" or "cancelled"."""
-        with self.database.writing() as session:
-            self._write(session, state=state, ended_at=time.time(), **values)
+        values |= {"state": state, "ended_at": time.time()}
+        urgently(self.database, lambda session: self._write(session, **values))
 
     def finish(self, version: Version, probabilities: bytes, comparison: Comparison | None, **values) -> bool:
         """Ends the run with a version and promotes it where the comparison has passed; returns whether it did.

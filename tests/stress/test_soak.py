@@ -51,7 +51,7 @@ def test_everything_at_once_makes_no_error_and_nothing_grows(settings, database,
     explain_size(settings.data_dir / "inkling.db", database)
     assert not [path for path in temporary.rglob("*") if path.is_file()], "temporary files are left"
     left = {path.name for path in settings.data_dir.iterdir() if path.is_file() and path.stat().st_size}
-    assert left <= {"inkling.db", "queue.db", "secret_key"}
+    assert left <= {"inkling.db", "inkling.db-reserve", "queue.db", "secret_key"}
     for log in (server.log, tmp_path / "worker.log"):
         assert not faults_in(log), faults_in(log)
 

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import select
 
 from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from webapp import runs
-from webapp.database import Predictions, Run, Strength
+from webapp.database import AdminSession, Predictions, Run, SignInAttempt, Strength
 from webapp.jobs import STALE_SECONDS, Jobs
 from webapp.runs import Hold, RunActive
 from webapp.services import Services
@@ -336,3 +337,17 @@ def test_a_run_whose_preset_is_no_more_fails_with_the_reason(settings, jobs, dat
     )
     jobs.do_run(run.id)
     assert get(database, run.id).state == "failed" and "no preset 'gone'" in get(database, run.id).error
+
+
+def test_the_workers_housekeeping_removes_what_is_kept_of_sign_ins(jobs, database):
+    """A failed attempt stayed until the next one, however long that took."""
+    now = time.time()
+    with database.writing() as session:
+        session.add_all(SignInAttempt(address=f"password:{age}", at=now - age) for age in (0, 400, -YEAR))
+        session.add_all(
+            AdminSession(token_sha256=str(age), created_at=now - age, seen_at=now - age) for age in (0, YEAR, -YEAR)
+        )
+    jobs.sweep()
+    with database.reading() as session:
+        assert session.scalars(select(SignInAttempt.address)).all() == ["password:0"]
+        assert session.scalars(select(AdminSession.token_sha256)).all() == ["0"]

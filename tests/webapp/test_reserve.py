@@ -1,0 +1,145 @@
+"""A full disk: what is possible all the same, and what is told of it."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+
+from tests.conftest import ON_POSTGRESQL
+from tests.webapp.administrator import SCRIPT, csrf_token, sign_in
+from tests.webapp.asking import ONE, assert_error
+from webapp import create_app, reserve
+from webapp.database import AdminSession, Run
+from webapp.reserve import RESERVE_BYTES
+from webapp.services import services
+
+
+@pytest.fixture
+def disk(settings, tmp_path):
+    """A disk of 24 MB with the installation on it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "disk", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a disk takes root's rights")
+    shutil.copytree(settings.data_dir, disk / "data")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.fixture
+def app(settings, disk):
+    url = f"sqlite:///{disk / 'data' / 'inkling.db'}"
+    app = create_app(replace(settings, data_dir=disk / "data", database_url=url))
+    services(app).jobs.sweep()  # as the worker does
+    yield app
+    with services(app).database.reading() as session:
+        assert session.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    services(app).close()
+
+
+def fill(disk, leaving=0):
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - leaving))
+
+
+def test_a_disk_with_little_left_is_not_ready(app, client, disk):
+    assert client.get("/readyz").status_code == 200
+    fill(disk, leaving=1_000_000)
+    response = client.get("/readyz")
+    checks = response.get_json()["checks"]
+    assert response.status_code == 503 and checks["model"] == "ok, v1"
+    assert checks["database"] == "the disk is full: 1.0 MB are left"
+    assert client.post("/predict", json=ONE).status_code == 200
+    (disk / "filler").unlink()
+    assert client.get("/readyz").status_code == 200
+
+
+def test_with_a_full_disk_the_administrator_signs_in_and_out(app, client, admin, disk):
+    cookie = client.get_cookie(app.config["SESSION_COOKIE_NAME"])
+    token = csrf_token(admin)
+    fill(disk)
+    assert_error(client.post("/feedback", json=ONE | {"meant": 1}), 503, "database")  # it is full, and needs room
+    assert admin.post("/admin/sign-out", data={"csrf_token": token}).status_code == 303
+    copied = app.test_client()
+    copied.set_cookie(cookie.key, cookie.value)
+    assert copied.get("/admin").status_code == 303
+    assert sign_in(client).status_code == 303 and client.get("/admin").status_code == 200
+
+
+def test_with_a_full_disk_a_wrong_token_is_counted(app, client, disk):
+    fill(disk)
+    wrong = [client.get("/admin/versions", headers={"Authorization": "Bearer wrong"}).status_code for _ in range(6)]
+    assert wrong == [401] * 5 + [429]
+
+
+def test_with_a_full_disk_a_new_password_is_set(app, admin, disk):
+    fill(disk)
+    services(app).door.set_password("another password")
+    assert admin.get("/admin").status_code == 303
+    assert sign_in(admin, "another password").status_code == 303
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_with_a_full_disk_a_run_is_cancelled(app, client, disk, state):
+    client.post("/admin/retrain", json={}, headers=SCRIPT)
+    if state == "running":
+        with services(app).database.writing() as session:
+            run = session.get(Run, 1)
+            run.state, run.attempt, run.lease_until = "running", 1, 0  # its trainer is lost
+    fill(disk)
+    answer = client.post("/admin/runs/1/cancel", headers=SCRIPT)
+    assert answer.status_code == 202 and answer.get_json()["state"] == "cancelled"
+
+
+def test_with_a_full_disk_a_drawing_is_deleted(app, client, disk):
+    receipt = client.post("/feedback", json=ONE | {"meant": 1}).get_json()["receipt"]
+    fill(disk)
+    assert client.delete(receipt).status_code == 204
+    assert client.get(receipt).status_code == 404
+
+
+def test_the_reserve_is_taken_again_when_there_is_room(app, admin, disk):
+    file = disk / "data" / "inkling.db-reserve"
+    assert file.stat().st_size == RESERVE_BYTES
+    fill(disk)
+    for _ in range(3):  # each time with what the one before has left
+        assert admin.post("/admin/sign-out", data={"csrf_token": csrf_token(admin)}).status_code == 303
+        assert sign_in(admin).status_code == 303
+        assert file.stat().st_size > RESERVE_BYTES // 2
+    os.truncate(disk / "filler", 0)
+    services(app).jobs.sweep()
+    assert file.stat().st_size == RESERVE_BYTES
+
+
+def test_a_session_that_cannot_be_ended_is_over_in_this_browser_and_it_is_said(app, admin, disk):
+    token = csrf_token(admin)
+    (disk / "data" / "inkling.db-reserve").unlink()
+    fill(disk)
+    refused = admin.post("/admin/sign-out", data={"csrf_token": token})
+    assert "You are signed out in this browser" in assert_error(refused, 503, "database")
+    assert admin.get("/admin").status_code == 303
+    with services(app).database.reading() as session:
+        assert session.scalar(select(AdminSession.token_sha256))
+
+
+def test_another_fault_than_a_full_disk_is_not_tried_again(app):
+    calls = []
+
+    def work(session):
+        calls.append(1)
+        session.execute(text("SELECT * FROM nothing"))
+
+    with pytest.raises(OperationalError):
+        reserve.urgently(services(app).database, work)
+    assert len(calls) == 1
+
+
+@ON_POSTGRESQL
+def test_on_postgresql_there_is_none(database, settings):
+    reserve.hold(database)
+    assert reserve.bytes_left(database) is None
+    assert not list(settings.data_dir.parent.rglob("*-reserve"))
