@@ -207,7 +207,7 @@ def take_up(jobs):
     wait_until(lambda: not any(thread.name in TAKEN_UP for thread in threading.enumerate()))
 
 
-TAKEN_UP = ("do_run", "_compute_left")
+TAKEN_UP = ("do_run", "_compute_left", "do_imports")
 
 
 YEAR = 365 * 24 * 3600  # ahead of us, where the clock was until it was put right
