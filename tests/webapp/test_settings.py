@@ -76,7 +76,7 @@ def test_all_variables_are_taken(tmp_path):
         ("HTTPS", "true"),
         ("HTTPS", "yes"),
         ("ADMIN_TOKEN", "short"),
-        ("ADMIN_TOKEN", "seven77"),
+        ("ADMIN_TOKEN", "of-15-character"),
         ("ADMIN_TOKEN", "a token with many spaces"),
         ("ADMIN_TOKEN", "a-token-from-a-file-with-its-line-end\n"),
         ("ADMIN_TOKEN", "sch\u00f6ne-gr\u00fc\u00dfe-aus-k\u00f6ln"),

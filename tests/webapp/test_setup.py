@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
+from sqlalchemy import func, select
 
 from model import mnist, weights
 from model.recognizer import SHIPPED
@@ -20,7 +21,7 @@ from tests.conftest import PASSWORD
 from tests.webapp.versions import add_version, damaged, promote, promotions, turned
 from webapp import create_app, setup
 from webapp.__main__ import main
-from webapp.database import Database, Version
+from webapp.database import Database, SignInAttempt, Version
 from webapp.door import Door, PasswordRefused, WrongPassword
 from webapp.services import services
 from webapp.settings import ROOT, Settings
@@ -78,6 +79,21 @@ def test_the_password_of_the_environment_is_set_and_never_said(settings):
     assert opens(settings, PASSWORD)
     said(replace(settings, admin_password="another password"))
     assert opens(settings, "another password") and not opens(settings, PASSWORD)
+
+
+def test_a_restart_with_the_same_password_in_the_settings_signs_nobody_out(settings, database):
+    settings = replace(settings, admin_password=PASSWORD)
+    said(settings)
+    door = Door(database)
+    token = door.sign_in(PASSWORD, "an address")
+    with pytest.raises(WrongPassword):
+        door.sign_in("wrong", "an address")
+    said(settings)
+    assert door.is_open(token)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(SignInAttempt)) == 1
+    said(replace(settings, admin_password="another password"))
+    assert not door.is_open(token)
 
 
 def test_a_password_that_is_too_short_is_refused(settings):
