@@ -33,12 +33,23 @@ class Connection:
 
     socket: socket.socket
     address: Any
+    client: Any = None  # whose requests it is counted among
+    is_probe: bool = False
     deadline: float = field(default_factory=lambda: time.monotonic() + REQUEST_SECONDS)
     received: bytearray = field(default_factory=bytearray)
     leaving: bool = False
     _size: int | None = None  # of the request, once its head is there
     _with_body: bool = True
     _drained: int = 0
+
+    def __post_init__(self):
+        self.client = self.address[0] if isinstance(self.address, tuple) else self.address
+
+    @property
+    def head(self) -> bytes:
+        """The request's first line and headers, as far as they have come in."""
+        end = self.received.find(HEAD_END)
+        return bytes(self.received[: end + len(HEAD_END) if end >= 0 else LONGEST_HEAD])
 
     def read(self) -> bool:
         """Takes what has come in; returns whether it can be answered. Raises OSError where the client has gone."""

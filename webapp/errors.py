@@ -9,6 +9,7 @@ from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, NotFound
 
 from model.mnist import MnistMissing
@@ -82,8 +83,11 @@ def described(error: Exception) -> dict[str, str]:
 
 def wants_page() -> bool:
     """Whether a person's browser asks, rather than a script."""
-    accepted = request.accept_mimetypes
-    return not request.is_json and accepted["text/html"] > accepted["application/json"]
+    return not request.is_json and prefers_page(request.accept_mimetypes)
+
+
+def prefers_page(accepted: MIMEAccept) -> bool:
+    return accepted["text/html"] > accepted["application/json"]
 
 
 def _refuse_unnamed_host() -> None:

@@ -3,7 +3,7 @@
 The plain one answers one request at a time and is held up by whoever sends slowly, says nothing or does not hang up.
 This one collects the requests of many connections side by side, answers each when it is whole, and lets those that
 are slow to end do so meanwhile. What comes in faster than it can be answered is refused at once, so that those who are
-answered do not wait long.
+answered do not wait long; first the requests of the client that makes most of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import collections
 import contextlib
 import errno
 import functools
-import json
 import logging
 import os
 import re
@@ -22,18 +21,23 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
+from flask import Flask
 from gunicorn import http, util
 from gunicorn.glogging import Logger
 from gunicorn.http import errors as malformed
 from gunicorn.http import wsgi
 from gunicorn.workers.sync import SyncWorker
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
+from webapp import errors
 from webapp.connections import Connection, waiting
 from webapp.headers import always
 from webapp.logs import formatter
 from webapp.services import services
+from webapp.shares import Shares, first_to_go
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,7 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 5.0
 SEND_BUFFER_BYTES = 512 << 10
 KERNEL_WAITS_SECONDS = 5
-# Of each worker; beyond it, whoever has been slow for longest makes room, or whoever has sent most.
+# Of each worker; beyond it, the client that has most of them, or has sent most, makes room.
 MOST_SLOW = 512
 MOST_COLLECTED_BYTES = 32 << 20
 STOP_SECONDS = 10.0
@@ -55,18 +59,36 @@ FEWEST_WAITING = 4
 MOST_WAITING = 1024
 REFUSED_AT_ONCE = 16
 RETRY_AFTER_SECONDS = 1
-OVERLOADED = 503, "overloaded", "The server is busy. Please try again in a moment."
-# A watcher that is refused would take us for ill.
+# A client that makes less than half as many requests as the one that makes most is hardly the cause of a crowd: a line
+# may be so many times as long before its requests are refused too.
+LINE_OF_OTHERS = 4
+# A watcher that is refused would take us for ill. One that asks more often, about twice this a second, is no watcher.
 PROBES = re.compile(rb"(GET|HEAD) /(healthz|readyz|metrics)[ ?]")
+MOST_PROBES = 100
 
-REFUSALS = (
-    (malformed.LimitRequestLine, 414, "address_too_long", "The address is too long."),
-    (malformed.LimitRequestHeaders, 431, "headers_too_large", "The headers are too large."),
-    (malformed.UnsupportedTransferCoding, 501, "unknown_coding", "The body's transfer coding is not known here."),
-    (malformed.ExpectationFailed, 417, "expectation_failed", "That expectation cannot be met."),
-    (malformed.NoMoreData, 400, "malformed", "This is not a whole HTTP request."),
-    (malformed.ParseException, 400, "malformed", "This is not a well-formed HTTP request."),
-)
+ACCEPT = re.compile(rb"\r\naccept:([^\r\n]{0,300})", re.I)
+FORWARDED_FOR = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.I)
+
+
+class Refusal(NamedTuple):
+    status: int
+    code: str
+    message: str
+
+
+OVERLOADED = Refusal(503, "overloaded", "The server is busy. Please try again in a moment.")
+TOO_SLOW = Refusal(408, "too_slow", "The request took too long to arrive.")
+INTERNAL = Refusal(500, "internal", "Something went wrong on the server. It has been logged.")
+MALFORMED = {
+    malformed.LimitRequestLine: Refusal(414, "address_too_long", "The address is too long."),
+    malformed.LimitRequestHeaders: Refusal(431, "headers_too_large", "The headers are too large."),
+    malformed.UnsupportedTransferCoding: Refusal(
+        501, "unknown_coding", "The body's transfer coding is not known here."
+    ),
+    malformed.ExpectationFailed: Refusal(417, "expectation_failed", "That expectation cannot be met."),
+    malformed.NoMoreData: Refusal(400, "malformed", "This is not a whole HTTP request."),
+    malformed.ParseException: Refusal(400, "malformed", "This is not a well-formed HTTP request."),
+}
 
 
 class Fault(Exception):
@@ -91,6 +113,11 @@ class Crowd:
         self._since: float | None = None
         self._looked, self._there_until = 0.0, 0.0
 
+    @property
+    def bearable(self) -> float:
+        """How many may wait for one worker without being a crowd."""
+        return max(FEWEST_WAITING, WAIT_SECONDS / self._seconds)
+
     def answered(self, seconds: float) -> None:
         # A single answer that takes seconds does not make hundreds of quick ones a crowd.
         usual = min(seconds, 0.1)
@@ -100,11 +127,11 @@ class Crowd:
             self._since += seconds - usual
 
     def is_one(self, number: int, now: float) -> bool:
-        """Whether one of the `number` that wait should be refused."""
+        """Whether the `number` that wait are too many."""
         if now - self._looked > PATIENCE_SECONDS:
             self._since = None
         self._looked = now
-        if number <= max(FEWEST_WAITING, WAIT_SECONDS / self._seconds) * self._workers:
+        if number <= self.bearable * self._workers:
             self._since = None
             return False
         if self._since is None:
@@ -162,9 +189,10 @@ class Worker(SyncWorker):
         # Those we wait for, in the order of their coming, each with how much of it is counted in `_collected`.
         self._slow: dict[Connection, int] = {}
         self._whole: collections.deque[Connection] = collections.deque()  # requests that can be answered
-        self._crowd = Crowd(self.cfg.workers)
+        self._crowd, self._shares = Crowd(self.cfg.workers), Shares()
         self._collected, self._refused, self._swept_at = 0, 0, 0.0
         self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
+        self._rendered = rendered(self.wsgi, self._https)
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         self._listeners = [listener.sock for listener in self.sockets]
         for listener in self._listeners:
@@ -182,7 +210,7 @@ class Worker(SyncWorker):
                     self._go_on(key.data)
             elif not key.data:
                 os.read(key.fileobj, 4096)  # a signal has come
-            elif not self._whole:  # otherwise another worker may be sooner
+            elif not self._whole or self._in_a_crowd():  # otherwise another worker may be sooner
                 key.data(key.fileobj)
         self._serve()
         now = time.monotonic()
@@ -209,7 +237,7 @@ class Worker(SyncWorker):
     # Connections that come, that we wait for, and that end
 
     def _welcome(self, listener: socket.socket) -> None:
-        """Takes in the next whole request that waits; in a crowd, so many that all but one can be refused."""
+        """Takes in the next whole request that waits; in a crowd several, to choose among them which to refuse."""
         for _ in range(REFUSED_AT_ONCE + 1):
             try:
                 client, address = listener.accept()
@@ -234,26 +262,42 @@ class Worker(SyncWorker):
                 return
 
     def _line_up(self, connection: Connection) -> None:
-        if sum(len(one.received) for one in self._whole) > MOST_COLLECTED_BYTES:
-            self._refuse(connection)
-        elif PROBES.match(connection.received):
+        if self._https and (told := FORWARDED_FOR.findall(connection.head)):  # by the proxy in front, which is trusted
+            connection.client = told[-1].rpartition(b",")[2].strip()
+        if PROBES.match(connection.received):
+            connection.client = "probes", connection.client
+        made = self._shares.count(connection.client)
+        connection.is_probe = connection.client[0] == "probes" and made <= MOST_PROBES
+        if connection.is_probe:
             self._whole.appendleft(connection)
         else:
             self._whole.append(connection)
+        sizes = {one: len(one.received) for one in self._whole}
+        if sum(sizes.values()) > MOST_COLLECTED_BYTES and len(sizes) > 1:
+            self._refuse(first_to_go(sizes))
 
     def _in_a_crowd(self) -> bool:
-        """Whether the first in our line should be refused; the other workers have lines like it."""
+        """Whether too many wait: in our line, in those of the other workers, which are like it, and before the door."""
         number = sum(map(waiting, self._listeners)) + 1 + (len(self._whole) - 1) * self.cfg.workers
         return self.alive and self._crowd.is_one(number, time.monotonic())
 
     def _serve(self) -> None:
-        """Answers the first in our line; in a crowd, refuses REFUSED_AT_ONCE before."""
-        for _ in range(REFUSED_AT_ONCE):
-            if not self._whole or PROBES.match(self._whole[0].received) or not self._in_a_crowd():
-                break
-            self._refuse(self._whole.popleft())
+        """Answers the first in our line; in a crowd, refuses up to REFUSED_AT_ONCE before."""
+        if self._whole and self._in_a_crowd():
+            self._thin_out()
         if self._whole:
             self._answer(self._whole.popleft())
+
+    def _thin_out(self) -> None:
+        """Refuses what cannot be answered in time, first of the client that makes most requests, the oldest first."""
+        made = {one: self._shares.of(one.client) for one in self._whole if not one.is_probe}
+        most, left = self._shares.most(), len(made)
+        for connection in sorted(made, key=made.get, reverse=True)[:REFUSED_AT_ONCE]:
+            others = LINE_OF_OTHERS if 2 * made[connection] < most else 1
+            if left <= others * self._crowd.bearable:
+                break
+            self._refuse(connection)
+            left -= 1
 
     def _go_on(self, connection: Connection) -> None:
         """Takes what has come in from one that we wait for."""
@@ -282,7 +326,7 @@ class Worker(SyncWorker):
         while len(self._slow) > MOST_SLOW:
             self._give_up_one()
         while self._collected > MOST_COLLECTED_BYTES:
-            self._give_up(max(self._slow, key=self._slow.get))
+            self._give_up(first_to_go(self._slow))
 
     def _forget(self, connection: Connection) -> None:
         self._selector.unregister(connection.socket)
@@ -293,21 +337,22 @@ class Worker(SyncWorker):
         connection.socket.close()
 
     def _give_up_one(self) -> None:
-        """Gives up the one that we have waited for longest."""
-        if connection := next(iter(self._slow), None):
-            self._give_up(connection)
+        """Gives up one that we wait for: of the client that has most of them, the oldest."""
+        if self._slow:
+            self._give_up(first_to_go(dict.fromkeys(self._slow, 1)))
 
     def _give_up(self, connection: Connection) -> None:
         if not connection.leaving:
             self._refused += 1
-            self._turn_away(connection, *OVERLOADED)
+            self._turn_away(connection, OVERLOADED)
         self._drop(connection)
 
     def _sweep(self, now: float) -> None:
         for connection in [connection for connection in self._slow if connection.deadline < now]:
             if connection.received and not connection.leaving:
-                self._turn_away(connection, 408, "too_slow", "The request took too long to arrive.")
+                self._turn_away(connection, TOO_SLOW)
             self._drop(connection)
+        self._shares.fade()
         if self._refused:
             log.warning("%s requests were refused: more come than can be answered", self._refused)
             self._refused = 0
@@ -324,22 +369,27 @@ class Worker(SyncWorker):
             request._expected_100_continue = False  # the connection has told the client already
             self.handle_request(client, request, client, connection.address)  # by then the listener may be closed
         except malformed.NoMoreData as error:
-            self.handle_error(None, client, connection.address, error)
+            self._fail(connection, request, error)
         except OSError as error:
             log.info("a client has gone, or is too slow: %s", type(error).__name__)
         except BaseException as error:  # SystemExit too, by which the arbiter ends a worker that is stuck
-            self.handle_error(request, client, connection.address, error)
+            self._fail(connection, request, error)
         self._part(connection)
         self._crowd.answered(time.monotonic() - began)
 
     def _refuse(self, connection: Connection) -> None:
+        self._whole.remove(connection)
         self._refused += 1
-        self._turn_away(connection, *OVERLOADED)
+        self._turn_away(connection, OVERLOADED)
         self._part(connection)
 
-    def _turn_away(self, connection: Connection, status: int, code: str, message: str) -> None:
-        self._metrics.refuse(code)
-        self._send(connection.socket, connection.received[:5] == b"HEAD ", status, code, message)
+    def _turn_away(self, connection: Connection, refusal: Refusal, number: str | None = None) -> None:
+        """Answers by an error without the application, in the form that its own have."""
+        self._metrics.refuse(refusal.code)
+        head, body = self._rendered[refusal, _wants_page(connection.head)]
+        head += f"Date: {util.http_date()}\r\nX-Request-ID: {number or secrets.token_hex(8)}\r\n\r\n"
+        with contextlib.suppress(OSError):
+            connection.socket.send(head.encode() + (b"" if connection.received[:5] == b"HEAD " else body))
 
     def _part(self, connection: Connection) -> None:
         if connection.leave():
@@ -369,45 +419,50 @@ class Worker(SyncWorker):
             if hasattr(body, "close"):
                 body.close()
 
-    def handle_error(self, req, client, addr, exc):
+    def _fail(self, connection: Connection, request: Any, error: BaseException) -> None:
         """Answers what the application has not: a request that is none, or a fault beneath the application.
 
         Logged without what was sent, which may be anything, and without the address.
         """
         number = secrets.token_hex(8)
         about = {"fields": {"request": number}}
-        refusal = next((refusal for kind, *refusal in REFUSALS if isinstance(exc, kind)), None)
-        if refusal and req is None:
-            log.info("a request was refused: %s", refusal[1], extra=about)
+        refusal = next((refusal for kind, refusal in MALFORMED.items() if isinstance(error, kind)), None)
+        if refusal and request is None:
+            log.info("a request was refused: %s", refusal.code, extra=about)
         else:
-            log.error("unexpected error beneath the application", exc_info=exc, extra=about)
-            refusal = 500, "internal", "Something went wrong on the server. It has been logged."
-        self._metrics.refuse(refusal[1])
-        self._send(client, req is not None and req.method == "HEAD", *refusal, number)
-
-    def _send(
-        self, client: socket.socket, head_only: bool, status: int, code: str, message: str, number: str | None = None
-    ) -> None:
-        """Sends an error without the application, in the form that its own have."""
-        head, body = _error(status, code, message, self._https)
-        head += f"Date: {util.http_date()}\r\nX-Request-ID: {number or secrets.token_hex(8)}\r\n\r\n"
-        with contextlib.suppress(OSError):
-            client.send(head.encode() + (b"" if head_only else body))
+            log.error("unexpected error beneath the application", exc_info=error, extra=about)
+            refusal = INTERNAL
+        self._turn_away(connection, refusal, number)
 
 
-@functools.cache
-def _error(status: int, code: str, message: str, https: bool) -> tuple[str, bytes]:
-    body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    headers = always(https) | {
-        "Cache-Control": "no-store",
-        "Connection": "close",
-        "Content-Type": "application/json",
-        "Content-Length": len(body),
-    }
-    if status == 503:
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join(lines) + "\r\n", body
+def rendered(app: Flask, https: bool) -> dict[tuple[Refusal, bool], tuple[str, bytes]]:
+    """The head and body of every refusal, once in JSON and once (True) as a page.
+
+    All of it in advance: in need there may be neither time nor an open file left to read a template.
+    """
+    found = {}
+    for refusal in {OVERLOADED, TOO_SLOW, INTERNAL, *MALFORMED.values()}:
+        for page in (False, True):
+            with app.test_request_context(headers={"Accept": "text/html" if page else "application/json"}):
+                response = errors.answer(*refusal)
+            body = response.get_data()
+            headers = always(https) | dict(response.headers) | {"Content-Length": len(body), "Connection": "close"}
+            if refusal.status == 503:
+                headers["Retry-After"] = RETRY_AFTER_SECONDS
+            first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"
+            lines = [first, *(f"{name}: {value}" for name, value in headers.items())]
+            found[refusal, page] = "\r\n".join(lines) + "\r\n", body
+    return found
+
+
+def _wants_page(head: bytes) -> bool:
+    told = ACCEPT.search(head)
+    return told is not None and _prefers_page(told[1].decode("latin-1"))
+
+
+@functools.lru_cache(maxsize=64)
+def _prefers_page(accept: str) -> bool:
+    return errors.prefers_page(parse_accept_header(accept, MIMEAccept))
 
 
 def _given(application: Callable, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:

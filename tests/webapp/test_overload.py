@@ -22,8 +22,10 @@ import pytest
 from tests.servers import wait_until
 from tests.webapp.asking import ONE
 from tests.webapp.serving import serve
-from webapp.serving import REFUSED_AT_ONCE, Crowd, Worker
+from webapp.connections import Connection
+from webapp.serving import FEWEST_WAITING, LINE_OF_OTHERS, REFUSED_AT_ONCE, Crowd, Worker
 from webapp.settings import ROOT
+from webapp.shares import Shares, first_to_go
 
 # So many pictures at once that the server, and not the one who asks, is what limits.
 MANY = json.dumps({"images": [ONE["image"]] * 16}).encode()
@@ -251,9 +253,10 @@ def test_what_is_refused_is_so_at_once_though_its_sender_stays(server, sent, sta
 
 def test_refusals_do_not_keep_a_worker_from_answering():
     worker, done = object.__new__(Worker), []
-    worker.alive, worker._crowd = True, SimpleNamespace(is_one=lambda number, now: True)
+    worker.alive, worker._crowd = True, SimpleNamespace(is_one=lambda number, now: True, bearable=1)
     worker.cfg, worker._whole, worker._listeners = SimpleNamespace(workers=2), deque(), []
-    worker._refuse = lambda connection: (done.append(503), connection.socket.close())
+    worker._https, worker._shares = False, Shares()
+    worker._refuse = lambda one: (worker._whole.remove(one), done.append(503), one.socket.close())
     worker._answer = lambda connection: (done.append(200), connection.socket.close())
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener, contextlib.ExitStack() as clients:
         for _ in range(40):
@@ -264,6 +267,117 @@ def test_refusals_do_not_keep_a_worker_from_answering():
             worker._welcome(listener)
             worker._serve()
     assert done[:34] == ([503] * REFUSED_AT_ONCE + [200]) * 2
+
+
+# One client may not have it all
+
+
+@contextlib.contextmanager
+def crowding(server, request, number=200, address="127.0.0.2"):
+    """One client that asks for this all the time, on so many connections; what it was answered, once it has ended."""
+    command = [sys.executable, "-m", "tests.webapp.crowding", str(server.port), address, str(number)]
+    answered = {}
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        client.stdin.write(request.replace("\r\n", r"\r\n") + "\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == "answered\n"
+        yield answered
+        answered |= json.loads(client.communicate()[0])
+
+
+def visited(server, headers=()):
+    """A visit to the page as a browser makes one: the statuses of the page and its files, and what all of it took."""
+    headers = {"Accept": "text/html"} | dict(headers)
+    began = time.monotonic()
+    page = server.request("GET", "/", headers=headers)
+    files = re.findall(r'(/static/[^"]*)', page.body.decode())
+    with ThreadPoolExecutor(6) as pool:
+        others = pool.map(lambda file: server.request("GET", file, headers=headers).status, files)
+        return [page.status, *others], time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def server_behind_a_proxy(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("behind") / "data"
+    shutil.copytree(prepared, folder)
+    with serve(folder, HTTPS="1") as server:
+        yield server
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nothing", "/admin"])
+def test_a_client_that_asks_all_the_time_leaves_room_for_others(server, path):
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
+    with crowding(server, request) as answered, Probes(server):
+        visits = [visited(server) for _ in range(10)]
+    assert {status for statuses, _ in visits for status in statuses} == {200}
+    assert statistics.median(seconds for _, seconds in visits) < 5
+    assert answered["503"] > 100, "there was a crowd"
+
+
+def test_behind_a_proxy_clients_are_told_apart_by_what_it_says_of_them(server_behind_a_proxy):
+    def asking(client):
+        # As nginx appends to what a client claims, were it told to.
+        return {"X-Forwarded-For": f"192.0.2.99, {client}", "X-Forwarded-Proto": "https"}
+
+    lines = [f"{name}: {value}\r\n" for name, value in asking("192.0.2.1").items()]
+    request = f"GET / HTTP/1.1\r\nHost: localhost\r\n{''.join(lines)}\r\n"
+    with crowding(server_behind_a_proxy, request, address="127.0.0.1") as answered:
+        visits = [visited(server_behind_a_proxy, asking("192.0.2.2")) for _ in range(10)]
+    assert {status for statuses, _ in visits for status in statuses} == {200}
+    assert answered["503"] > 100
+
+
+def waiting_in_line(*clients):
+    """A worker in a crowd with a request of each of these in its line, and what it refuses."""
+    worker, refused = object.__new__(Worker), []
+    worker._crowd, worker._shares, worker._https = Crowd(workers=1), Shares(), False
+    worker._whole = deque()
+    worker._refuse = lambda one: (worker._whole.remove(one), refused.append(one.client))
+    for number, client in enumerate(clients):
+        connection = Connection(None, (client, number))
+        connection.received += b"GET / HTTP/1.1\r\n\r\n"
+        worker._line_up(connection)
+    return worker, refused
+
+
+def test_in_a_crowd_of_many_the_oldest_are_refused():
+    worker, refused = waiting_in_line(*"abcdefghij")
+    for _ in range(100):
+        worker._crowd.answered(1.0)
+    worker._thin_out()
+    assert refused == list("abcdef") and len(worker._whole) == FEWEST_WAITING
+
+
+def test_in_a_crowd_of_one_that_one_is_refused_and_others_may_wait_for_longer():
+    others = [f"other {number}" for number in range(LINE_OF_OTHERS * FEWEST_WAITING)]
+    worker, refused = waiting_in_line(*(["most"] * 8), *others)
+    for _ in range(100):
+        worker._crowd.answered(1.0)
+    worker._thin_out()
+    assert refused == ["most"] * 8 and len(worker._whole) == len(others)
+    worker._line_up(Connection(None, ("one more", 0)))
+    worker._thin_out()
+    assert refused[8:] == ["other 0"], "there is an end to that as well"
+
+
+def test_what_was_asked_a_while_ago_counts_no_more():
+    shares = Shares()
+    for _ in range(10):
+        shares.count("often")
+    shares.count("once")
+    assert (shares.of("often"), shares.of("once"), shares.of("never"), shares.most()) == (10, 1, 0, 10)
+    shares.fade()
+    assert (shares.of("often"), shares.of("once"), shares.most()) == (5, 0, 5)
+    for _ in range(3):
+        shares.fade()
+    assert shares.most() == 0
+
+
+def test_who_holds_most_goes_first():
+    a, b1, b2 = (Connection(None, address) for address in (("a", 1), ("b", 1), ("b", 2)))
+    assert first_to_go({a: 5, b1: 3, b2: 4}) is b2
+    assert first_to_go({a: 1, b1: 1, b2: 1}) is b1
+    assert first_to_go({a: 9, b1: 3, b2: 4}) is a
 
 
 def test_a_file_that_is_gone_is_no_fault_of_the_clients(prepared, tmp_path):
@@ -347,6 +461,78 @@ def test_who_is_slow_for_longest_makes_room(impatient):
         for client in clients:
             client.sendall(PREDICT + b"{" * 4000)
         assert answered(clients[0])[:2] == (503, "overloaded"), "they have sent more than is kept for them"
+
+
+def connected(stack, server, address):
+    source, target = (address, 0), ("127.0.0.1", server.port)
+    return stack.enter_context(socket.create_connection(target, timeout=20, source_address=source))
+
+
+def test_slow_connections_of_one_client_leave_room_for_another(impatient):
+    body = json.dumps(ONE).encode()
+    request = PREDICT.replace(b"5000", str(len(body)).encode()) + body
+    with contextlib.ExitStack() as stack:
+        first = connected(stack, impatient, "127.0.0.1")
+        first.sendall(request[:-1])
+        others = [connected(stack, impatient, "127.0.0.2") for _ in range(3)]
+        for other in others:
+            other.sendall(PREDICT)
+        assert answered(others[0])[:2] == (503, "overloaded")
+        first.sendall(request[-1:])
+        assert first.recv(12) == b"HTTP/1.1 200", "though it came first"
+
+
+def test_what_one_client_sends_leaves_room_for_another(impatient):
+    with contextlib.ExitStack() as stack:
+        first = connected(stack, impatient, "127.0.0.1")
+        first.sendall(PREDICT + b"{" * 4500)
+        others = [connected(stack, impatient, "127.0.0.2") for _ in range(2)]
+        for other in others:
+            other.sendall(PREDICT + b"{" * 3000)
+        assert answered(others[0])[:2] == (503, "overloaded")
+        first.sendall(b"}" * 500)
+        assert first.recv(12) == b"HTTP/1.1 400", "though it has sent most at once"
+
+
+BROWSER = b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+
+
+@pytest.mark.parametrize(
+    ("accept", "page"),
+    [(BROWSER, True), (BROWSER.lower(), True), (b"", False), (b"Accept: */*\r\n", False)]
+    + [(b"Accept: application/json, text/html;q=0.9\r\n", False), (b"Accept: " + b"text/html," * 700 + b"\r\n", True)],
+)
+@pytest.mark.parametrize(
+    ("line", "headers", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"Bad header: 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n", b"X: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n", b"\r\n", 414),
+        (b"GET / HTTP/1.1\r\n", b"Content-Length: 5\r\n\r\n", 408),
+    ],
+)
+def test_a_refusal_is_a_page_for_who_wants_one(impatient, accept, page, line, headers, status):
+    answer = impatient.raw(line + b"Host: localhost\r\n" + accept + headers)
+    assert answer.status == status
+    if not page:
+        assert set(json.loads(answer.body)["error"]) == {"code", "message"}
+        return
+    text = answer.body.decode()
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8" and f"Error {status}" in text
+    style = re.search(r'href="(/static/[^"]*css)"', text)[1]
+    assert impatient.request("GET", style).status == 200
+    assert "<style" not in text and "style=" not in text and answer.headers["Content-Security-Policy"]
+
+
+def test_a_crowd_is_told_of_by_a_page_too(impatient):
+    with contextlib.ExitStack() as stack:
+        clients = [connected(stack, impatient, "127.0.0.1") for _ in range(4)]
+        for client in clients:
+            client.sendall(PREDICT.replace(b"\r\n\r\n", b"\r\n" + BROWSER + b"\r\n"))
+        answer = http.client.HTTPResponse(clients[0])
+        answer.begin()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.headers.get_content_type() == "text/html" and "The server is busy" in answer.read().decode()
 
 
 def test_who_waits_when_the_server_is_told_to_end_is_still_answered(prepared, tmp_path):
