@@ -57,7 +57,9 @@ class Settings:
         "ADMIN_PASSWORD", "generated, shown once", "sets the administrator's password at the next start"
     )
     admin_token: str = _setting(
-        "ADMIN_TOKEN", "none: scripts are refused", "secret that scripts send as `Authorization: Bearer ...`"
+        "ADMIN_TOKEN",
+        "none: scripts are refused",
+        "secret of 16 characters or more that scripts send as `Authorization: Bearer ...`",
     )
     secret_key: str = _setting(
         "SECRET_KEY",
