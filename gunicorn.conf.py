@@ -1,7 +1,10 @@
 """How gunicorn serves the web: sync workers, since the network keeps a core busy anyway."""
 
+import functools
 import os
 import sys
+
+os.umask(0o077)  # as `python -m webapp` does
 
 # Of any use only before numpy is imported. The products of one digit gain nothing from threads, which would only fight
 # the other workers.
@@ -15,9 +18,12 @@ from webapp import metrics  # noqa: E402
 from webapp.installation import wait_for_secret_key  # noqa: E402
 from webapp.services import services  # noqa: E402
 from webapp.serving import prepare  # noqa: E402
-from webapp.settings import Settings  # noqa: E402
+from webapp.settings import Settings, SettingsError  # noqa: E402
 
-_settings = Settings.read()
+try:
+    _settings = Settings.read()
+except SettingsError as error:
+    sys.exit(f"inkling: {error}")
 
 wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
@@ -43,6 +49,9 @@ def on_starting(server):
     # For all workers, which may be born while the database is away; and gunicorn ends when one of them cannot boot.
     os.environ["SECRET_KEY"] = wait_for_secret_key(_settings, server.log.warning).secret_key
     metrics.share()
+    # USR2 starts a second master, which no supervisor would end or restart once the first one has ended.
+    ignored = "USR2 is ignored: the supervisor runs one master, and HUP reloads it"
+    server.handle_usr2 = functools.partial(server.log.warning, ignored)
 
 
 def child_exit(server, worker):

@@ -19,6 +19,7 @@ from sqlalchemy import delete, select
 
 from model.recognizer import SHIPPED
 from tests.conftest import PASSWORD, TOKEN
+from tests.servers import wait_until
 from tests.webapp.asking import ONE, drawn, encoded
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, damaged, promote, read_by, turned
@@ -353,6 +354,14 @@ def test_a_worker_that_is_killed_is_replaced(server, post):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert {post().status for _ in range(10)} == {200}
+
+
+def test_a_second_master_is_not_started(server):
+    """It would outlive its supervisor: nothing ends it, and the next start finds the port taken."""
+    before = server.workers()
+    os.kill(server.process.pid, signal.SIGUSR2)
+    wait_until(lambda: "USR2 is ignored" in server.log.read_text())
+    assert server.workers() == before
 
 
 def test_reloading_and_ending_workers_under_load_fails_no_request(server, post):
