@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import functools
 import getpass
 import os
-import pwd
+import shutil
 import socket
+import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -20,15 +20,29 @@ from model.mnist import MnistMissing
 from model.processes import GroupLost, leads
 from model.weights import WeightsError
 from webapp.copying import CopyRefused, copy
-from webapp.database import WORK_SECONDS, Database, Run, Version
+from webapp.database import WORK_SECONDS, Database, Run, SchemaTooNew, Version
 from webapp.door import Door, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup import set_up
+from webapp.supervision import SETPRIV, become
+
+BACKLOG = 2048  # of connections that wait; gunicorn's own default
 
 
 class Refused(Exception):
     """What was asked for cannot be done; the message is the line to print."""
+
+
+REFUSALS = (
+    CopyRefused,
+    MnistMissing,
+    PasswordRefused,
+    Refused,
+    SchemaTooNew,
+    SettingsError,
+    WeightsError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,37 +64,44 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         args.function(Settings.read())
-    except (SettingsError, PasswordRefused, MnistMissing, WeightsError, CopyRefused, Refused) as error:
-        print(f"inkling: {error}", file=sys.stderr)
+    except REFUSALS as error:
+        return _refuse(error)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        return _refuse(f"the database cannot be used: {str(error).splitlines()[0]}")
+    except BrokenPipeError:  # nothing reads the output any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter fails at its end
         return 2
-    except SQLAlchemyError as error:
-        print(f"inkling: the database cannot be used: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+    except OSError as error:  # such as a disk that is full or read-only
+        path = error.filename2 or error.filename
+        return _refuse(f"{path}: {error.strerror}" if path else error)
     except KeyboardInterrupt:
         return 130
     return 0
 
 
+def _refuse(reason: object) -> int:
+    print(f"inkling: {reason}", file=sys.stderr)
+    return 2
+
+
 def serve(settings: Settings) -> None:
-    """Sets up and becomes the supervisor of web and worker."""
-    _check_port(settings)
-    set_up(settings)
-    print(f"Inkling: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)", flush=True)
-    os.environ.update(
-        DATA_DIR=str(settings.data_dir),
-        INKLING_BIN=str(Path(sys.executable).parent),
-        INKLING_ROOT=str(ROOT),
-    )
-    if sys.stdout.isatty():
-        os.environ[TERMINAL] = "1"
-    os.chdir(ROOT)
-    # The supervisor opens the output again for each process; in a file they would write over each other.
-    fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
-    # Replaced by the supervisor, so that a signal to this process ends everything in order. Naming the user says that
-    # running as root, where one is root, is meant.
-    user = pwd.getpwuid(os.getuid()).pw_name
-    supervisor = str(Path(sys.executable).with_name("supervisord"))
-    os.execv(supervisor, [supervisor, "--configuration", str(ROOT / "supervisord.conf"), "--user", user])
+    """Sets up, then runs web and worker until told to end."""
+    if not shutil.which(SETPRIV):
+        raise Refused(f"{SETPRIV} is missing; it comes with util-linux")
+    _keep_standard_streams()
+    # Taken before all else and held over every restart: of two that start at once, one is refused.
+    with socket.socket() as listener:
+        _listen(listener, settings)
+        set_up(settings)
+        print(f"Inkling: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)", flush=True)
+        os.environ.update(
+            DATA_DIR=str(settings.data_dir),
+            INKLING_BIN=str(Path(sys.executable).parent),
+            INKLING_ROOT=str(ROOT),
+        )
+        if os.isatty(1):
+            os.environ[TERMINAL] = "1"
+        become(listener.fileno())
 
 
 def work(settings: Settings) -> None:
@@ -151,14 +172,23 @@ def _version_number(text: str) -> int:
     return int(digits)
 
 
-def _check_port(settings: Settings) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise Refused(f"{settings.host}:{settings.port} cannot be used ({error.strerror}); set PORT") from error
+def _keep_standard_streams() -> None:
+    """Opens those that are closed, so that nothing else gets their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+
+
+def _listen(listener: socket.socket, settings: Settings) -> None:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Refused(f"{settings.host}:{settings.port} cannot be used ({reason}); set PORT") from error
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # before any file is made: what an installation keeps is its user's alone; children inherit it
     sys.exit(main())

@@ -289,6 +289,13 @@ class SignInAttempt(Base):
     at: Mapped[float]
 
 
+class SchemaTooNew(Exception):
+    """A later release has made the schema."""
+
+    def __init__(self):
+        super().__init__("the database was made by a newer release of Inkling; start that release, or restore a backup")
+
+
 class Database:
     """One engine per process. `reading()` and `writing()` give a session whose transaction ends with the block.
 
@@ -348,6 +355,7 @@ class Database:
         """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once.
 
         All of it is one transaction, begun with a lock: of several processes one migrates, and the others find it done.
+        Raises SchemaTooNew.
         """
         import alembic.command  # only here: the web processes need not wait for it
         import alembic.config
@@ -364,7 +372,10 @@ class Database:
                 connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            try:
+                alembic.command.upgrade(config, "head")
+            except alembic.util.CommandError as error:  # this release does not know the database's revision
+                raise SchemaTooNew from error
 
     def describe(self) -> str:
         """Which database this is, with what its users should know of it."""

@@ -1,0 +1,186 @@
+"""However `make run` is ended, nothing of it stays; and what dies while it goes on is started again."""
+
+import fcntl
+import os
+import signal
+import socket
+from contextlib import closing
+
+import pytest
+
+from model.presets import Config
+from tests.servers import wait_until
+from tests.webapp.running import MAKE_RUN, SECONDS, Running
+from webapp.database import Run
+from webapp.services import Services
+from webapp.supervision import STOP_SECONDS
+
+pytestmark = pytest.mark.timeout(3 * SECONDS)
+
+
+@pytest.fixture
+def running(settings, tmp_path):
+    running = Running(settings.data_dir, tmp_path / "log")
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def background(running):
+    """Its process, started with its output in a file."""
+    process = running.start()
+    running.wait_until_ready()
+    wait_until(lambda: "the worker is ready" in running.log.read_text())
+    return process
+
+
+def press_ctrl_c(terminal):
+    os.write(terminal, b"\x03")
+
+
+def read_until(terminal, words):
+    shown = b""
+    while words not in shown:
+        shown += os.read(terminal, 4096)
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [(f"{MAKE_RUN} 2>&1 | tee", press_ctrl_c), (f"{MAKE_RUN} 2>&1 | tee", os.close), (MAKE_RUN, os.close)],
+    ids=["Ctrl-C, with tee", "closed, with tee", "closed"],
+)
+def test_in_a_terminal(running, command, end):
+    terminal = running.start_in_terminal(f"{command} {running.log}" if "tee" in command else command)
+    read_until(terminal, b"Ctrl-C ends it")
+    running.wait_until_ready()
+    end(terminal)
+    running.wait_until_gone()
+    if end != os.close:
+        os.close(terminal)
+
+
+@pytest.mark.parametrize("number", ["TERM", "HUP"])
+def test_a_signal_ends_it_in_order(running, background, number):
+    background.send_signal(signal.Signals[f"SIG{number}"])
+    assert background.wait(SECONDS) == 0
+    assert running.processes() == []
+    log = running.log.read_text()
+    assert "the worker has ended" in log and "Traceback" not in log
+
+
+def test_nohup_keeps_it_when_the_terminal_is_closed(running):
+    terminal = running.start_in_terminal(f"nohup {MAKE_RUN} >{running.log} 2>&1")
+    running.wait_until_ready()
+    os.close(terminal)
+    (shell, *_) = running.children
+    os.waitpid(shell, 0)
+    running.children.clear()
+    (pid,) = running.pids("webapp/supervision")
+    with pytest.raises(AssertionError):
+        wait_until(lambda: not running.is_ready(), 3)
+    os.kill(pid, signal.SIGTERM)
+    running.wait_until_gone()
+
+
+def test_it_ends_with_the_reader_of_its_output(running):
+    terminal = running.start_in_terminal(f"{MAKE_RUN} 2>&1 | head -n 3 >{running.log}")
+    running.wait_until_gone()
+    os.close(terminal)
+
+
+def test_its_output_may_be_a_socket_and_it_ends_with_that(running):
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = running.start(theirs)
+        running.wait_until_ready()
+        shown = b""
+        while not (b"Ctrl-C ends it" in shown and b"the worker is ready" in shown):
+            shown += ours.recv(4096)
+    assert process.wait(SECONDS) == 0
+    running.wait_until_gone()
+
+
+def test_an_output_that_nobody_reads_for_a_while_loses_nothing_and_does_not_hold_up_the_end(running):
+    source, sink = os.pipe()
+    fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)
+    process = running.start(sink)
+    os.close(sink)
+    running.wait_until_ready()
+    shown = b""
+    for _ in range(40):  # lines of more than a hundred bytes
+        running.get("/healthz")
+    while shown.count(b'"GET /healthz: 200"') < 40:
+        shown += os.read(source, 65_536)
+    for _ in range(40):
+        running.get("/healthz")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(STOP_SECONDS / 2) == 0
+    running.wait_until_gone()
+    os.close(source)
+
+
+def test_what_is_killed_is_started_again(running, background):
+    for name in ("gunicorn", "webapp worker"):
+        (pid, *_) = running.pids(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid, name=name: pid not in running.pids(name) and running.is_ready())
+    assert background.poll() is None
+    background.send_signal(signal.SIGTERM)
+    assert background.wait(SECONDS) == 0
+    assert running.processes() == []
+
+
+def test_when_make_is_killed_it_goes_on_until_the_terminal_is_closed(running):
+    terminal = running.start_in_terminal(f"{MAKE_RUN}; sleep 600")
+    running.wait_until_ready()
+    os.kill(*running.pids(f"{MAKE_RUN} "), signal.SIGKILL)
+    wait_until(lambda: running.pids("sleep 600"))
+    assert running.is_ready()
+    os.close(terminal)
+    running.wait_until_gone()
+
+
+def test_when_the_shell_of_the_terminal_is_killed_it_ends(running):
+    terminal = running.start_in_terminal(MAKE_RUN)
+    running.wait_until_ready()
+    os.kill(running.children[0], signal.SIGKILL)
+    running.wait_until_gone()
+    os.close(terminal)
+
+
+@pytest.mark.parametrize("folder", ["data", "other"], ids=["the same installation", "another"])
+def test_of_two_that_start_at_once_one_is_refused(running, tmp_path, folder):
+    other = Running(tmp_path / folder, tmp_path / "other-log", running.port)
+    both = {running.start(): running, other.start(): other}
+    try:
+        wait_until(lambda: any(process.poll() is not None for process in both))
+        (refused,) = (process for process in both if process.poll() is not None)
+        (accepted,) = (process for process in both if process.poll() is None)
+        said = f"inkling: 127.0.0.1:{running.port} cannot be used (Address already in use); set PORT\n"
+        assert (refused.returncode, both[refused].log.read_text()) == (2, said)
+        both[accepted].wait_until_ready()
+        accepted.terminate()
+        assert accepted.wait(SECONDS) == 0
+        assert running.processes() == other.processes() == []
+    finally:
+        other.end()
+
+
+@pytest.mark.parametrize("name", ["webapp/supervision", "supervisord"])
+def test_when_it_is_killed_a_training_by_two_processes_ends_too_and_waits_for_the_next_start(
+    running, background, settings, database, name
+):
+    with closing(Services.open(settings)) as services:
+        run = services.jobs.start(Config("seed", 1000, processes=2), "a test")
+
+    def now():
+        with database.reading() as session:
+            return session.get(Run, run.id)
+
+    wait_until(lambda: now().progress.get("fraction"))
+    assert len(running.pids("webapp.trainer run")) == 2
+    os.kill(*running.pids(name), signal.SIGKILL)
+    running.wait_until_gone()
+    assert (now().state, now().losses) == ("queued", 0)
+    assert background.wait() == (2 if name == "supervisord" else -signal.SIGKILL)
