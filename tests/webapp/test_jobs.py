@@ -128,11 +128,11 @@ def test_judging_that_ends_with_its_worker_is_no_failure(jobs, settings, databas
 
 def test_children_that_do_not_end_are_given_one_time_limit_together(jobs, monkeypatch):
     monkeypatch.setattr("webapp.jobs.STOP_SECONDS", 1.0)
-    children = [subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) for _ in range(4)]
+    children = [subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) for _ in range(20)]
     jobs._children.update(children)
     began = time.monotonic()
     jobs.stop_children()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10, "one after the other they would take 20"
     assert all(child.returncode == -signal.SIGKILL for child in children)
 
 

