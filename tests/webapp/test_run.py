@@ -49,7 +49,7 @@ def read_until(terminal, words):
     [(f"{MAKE_RUN} 2>&1 | tee", press_ctrl_c), (f"{MAKE_RUN} 2>&1 | tee", os.close), (MAKE_RUN, os.close)],
     ids=["Ctrl-C, with tee", "closed, with tee", "closed"],
 )
-def test_in_a_terminal(running, command, end):
+def test_an_end_in_a_terminal_leaves_no_process(running, command, end):
     terminal = running.start_in_terminal(f"{command} {running.log}" if "tee" in command else command)
     read_until(terminal, b"Ctrl-C ends it")
     running.wait_until_ready()
