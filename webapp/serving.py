@@ -192,7 +192,7 @@ class Worker(SyncWorker):
         self._crowd, self._shares = Crowd(self.cfg.workers), Shares()
         self._collected, self._refused, self._swept_at = 0, 0, 0.0
         self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
-        self._rendered = rendered(self.wsgi, self._https)
+        self._rendered = functools.cache(functools.partial(rendered, self.wsgi, self._https))
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         self._listeners = [listener.sock for listener in self.sockets]
         for listener in self._listeners:
@@ -386,7 +386,10 @@ class Worker(SyncWorker):
     def _turn_away(self, connection: Connection, refusal: Refusal, number: str | None = None) -> None:
         """Answers by an error without the application, in the form that its own have."""
         self._metrics.refuse(refusal.code)
-        head, body = self._rendered[refusal, _wants_page(connection.head)]
+        try:
+            head, body = self._rendered(refusal, _wants_page(connection.head))
+        except OSError:  # such as too many open files to read a template
+            head, body = self._rendered(refusal, False)
         head += f"Date: {util.http_date()}\r\nX-Request-ID: {number or secrets.token_hex(8)}\r\n\r\n"
         with contextlib.suppress(OSError):
             connection.socket.send(head.encode() + (b"" if connection.received[:5] == b"HEAD " else body))
@@ -435,24 +438,17 @@ class Worker(SyncWorker):
         self._turn_away(connection, refusal, number)
 
 
-def rendered(app: Flask, https: bool) -> dict[tuple[Refusal, bool], tuple[str, bytes]]:
-    """The head and body of every refusal, once in JSON and once (True) as a page.
-
-    All of it in advance: in need there may be neither time nor an open file left to read a template.
-    """
-    found = {}
-    for refusal in {OVERLOADED, TOO_SLOW, INTERNAL, *MALFORMED.values()}:
-        for page in (False, True):
-            with app.test_request_context(headers={"Accept": "text/html" if page else "application/json"}):
-                response = errors.answer(*refusal)
-            body = response.get_data()
-            headers = always(https) | dict(response.headers) | {"Content-Length": len(body), "Connection": "close"}
-            if refusal.status == 503:
-                headers["Retry-After"] = RETRY_AFTER_SECONDS
-            first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"
-            lines = [first, *(f"{name}: {value}" for name, value in headers.items())]
-            found[refusal, page] = "\r\n".join(lines) + "\r\n", body
-    return found
+def rendered(app: Flask, https: bool, refusal: Refusal, page: bool) -> tuple[str, bytes]:
+    """The head and body of a refusal, as a page or in JSON. Raises OSError where a template cannot be read."""
+    with app.test_request_context(headers={"Accept": "text/html" if page else "application/json"}):
+        response = errors.answer(*refusal)
+    body = response.get_data()
+    headers = always(https) | dict(response.headers) | {"Content-Length": len(body), "Connection": "close"}
+    if refusal.status == 503:
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"
+    lines = [first, *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines) + "\r\n", body
 
 
 def _wants_page(head: bytes) -> bool:
