@@ -1,6 +1,7 @@
 """An installation that many tests only read from, so that the network is loaded once for all of them."""
 
 import shutil
+import subprocess
 
 import pytest
 
@@ -30,3 +31,16 @@ def admin(client):
     """A signed-in browser."""
     assert sign_in(client).status_code == 303
     return client
+
+
+@pytest.fixture
+def disk(settings, tmp_path):
+    """A disk of 24 MB with the installation on it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "disk", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a disk takes root's rights")
+    shutil.copytree(settings.data_dir, disk / "data")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)

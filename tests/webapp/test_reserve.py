@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -16,19 +15,6 @@ from webapp import create_app, reserve
 from webapp.database import AdminSession, Run
 from webapp.reserve import RESERVE_BYTES
 from webapp.services import services
-
-
-@pytest.fixture
-def disk(settings, tmp_path):
-    """A disk of 24 MB with the installation on it."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "disk", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a disk takes root's rights")
-    shutil.copytree(settings.data_dir, disk / "data")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The real worker and its real child processes, killed, stopped and starved."""
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -265,19 +264,12 @@ def test_sigterm_ends_worker_and_training_in_order(installation):
 
 
 @pytest.fixture
-def small_disk(settings, tmp_path):
+def small_disk(settings, disk):
     """The installation on a disk of its own with 24 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "disk", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a disk takes root's rights")
-    shutil.copytree(settings.data_dir, disk / "data")
     url = f"sqlite:///{disk / 'data' / 'inkling.db'}"
     installation = Installation(replace(settings, data_dir=disk / "data", database_url=url))
     yield installation, disk
     installation.close()
-    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @pytest.mark.timeout(600)
