@@ -75,9 +75,13 @@ _catching_warnings = threading.Lock()
 class PictureError(ValueError):
     """The bytes are not a picture that can be read; the message says why in one sentence."""
 
+    code = "not_a_picture"
+
 
 class PictureTooLarge(PictureError):
     """More bytes or more pixels than are read."""
+
+    code = "picture_too_large"
 
 
 class PixelBudget:

@@ -8,15 +8,27 @@ from datetime import timedelta
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from model.mnist import MnistMissing
+from model.picture import PictureError, PictureTooLarge
+from model.weights import WeightsError
 from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, static, versions
 from webapp.cookies import SessionCookies
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
 from webapp.installation import with_secret_key
+from webapp.live import NoChampion
 from webapp.logs import set_up_logging
 from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
 from webapp.shortcut import Shortcut
+
+# The model knows no HTTP, so its errors get their status here.
+MODEL_ERRORS = {
+    PictureTooLarge: (413, PictureTooLarge.code),
+    PictureError: (400, PictureError.code),
+    WeightsError: (503, NoChampion.code),
+    MnistMissing: (503, "no_mnist"),
+}
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -39,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.session_interface = SessionCookies()
     app.extensions["inkling"] = Services.open(settings)
     edge.register(app)
-    errors.register(app)
+    errors.register(app, MODEL_ERRORS)
     for part in (draw, feedback, gallery, admin, versions, review, health, openapi):
         app.register_blueprint(part.blueprint)
     admin.csrf.init_app(app)

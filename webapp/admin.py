@@ -21,7 +21,8 @@ from webapp import curves, evidence
 from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
 from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
 from webapp.edge import note
-from webapp.errors import BadRequest, answer, wants_page
+from webapp.errors import answer, wants_page
+from webapp.exceptions import BadRequest
 from webapp.fields import any_form, fields
 from webapp.moments import within
 from webapp.runs import approved, used

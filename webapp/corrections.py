@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, undefer
 from model.picture import SIDE
 from model.suspicion import blurred
 from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection, alone
+from webapp.exceptions import AppError
 from webapp.moments import seconds_left, within
 from webapp.reserve import urgently
 from webapp.settings import Settings
@@ -40,8 +41,10 @@ NEARLY_SAME = 0.98
 HELD_OUT_EVERY = 5
 
 
-class TooManyCorrections(Exception):
+class TooManyCorrections(AppError):
     """A limit is reached; `retry_after` says in how many seconds another correction may be sent."""
+
+    status, code = 429, "too_many_corrections"
 
     def __init__(self, message: str, retry_after: int):
         super().__init__(message)

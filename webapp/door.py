@@ -12,6 +12,7 @@ from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from webapp.database import Administrator, AdminSession, Database, SignInAttempt, add_missing, alone
+from webapp.exceptions import AppError
 from webapp.moments import seconds_left, within
 from webapp.reserve import urgently
 
@@ -30,8 +31,10 @@ SESSION_SECONDS = 7 * 24 * 3600
 SEEN_STEP_SECONDS = 60
 
 
-class NotSignedIn(Exception):
+class NotSignedIn(AppError):
     """The administrator's door is closed to this request."""
+
+    status, code = 401, "not_signed_in"
 
     def __init__(self, message: str = "Please sign in as administrator first."):
         super().__init__(message)
@@ -41,8 +44,10 @@ class WrongPassword(Exception):
     """The password is not the administrator's."""
 
 
-class TooManyAttempts(Exception):
+class TooManyAttempts(AppError):
     """The password or the token was wrong too often lately; in `retry_after` seconds it may be tried again."""
+
+    status, code = 429, "too_many_attempts"
 
     def __init__(self, retry_after: int):
         super().__init__(f"Too many attempts. Please try again in {retry_after} seconds.")

@@ -17,7 +17,7 @@ from model.ink import grey_png
 from model.picture import MAX_BYTES, PictureError, PictureTooLarge, PixelBudget, digit_image_in
 from model.recognizer import Reading
 from webapp.edge import note
-from webapp.errors import BadRequest, described
+from webapp.exceptions import BadRequest
 from webapp.live import Live
 from webapp.services import services
 
@@ -86,11 +86,15 @@ def _batch(body: dict[str, Any]) -> dict[str, Any]:
     readings = recognizer.read_all([image for image in seen if not isinstance(image, Exception)])
     note(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
     found = iter(readings)
-    answers = [{"error": described(image)} if isinstance(image, Exception) else as_json(next(found)) for image in seen]
+    answers = [_described(image) if isinstance(image, Exception) else as_json(next(found)) for image in seen]
     return {"version": recognizer.version, "readings": answers}
 
 
-def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Exception:
+def _described(error: BadRequest | PictureError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": str(error)}}
+
+
+def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | BadRequest | PictureError:
     try:
         image_type, data = picture_bytes(image)
         return digit_image_in(data, (image_type,), budget)

@@ -1,9 +1,12 @@
-"""What an error looks like, decided in one place: named exceptions to a status, one JSON shape, one page."""
+"""What an error looks like, decided in one place: one JSON shape for programs, one page for people."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
@@ -12,48 +15,21 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, NotFound
 
-from model.mnist import MnistMissing
-from model.picture import PictureError, PictureTooLarge
-from model.weights import WeightsError
-from webapp.corrections import TooManyCorrections
-from webapp.door import NotSignedIn, TooManyAttempts
 from webapp.edge import names_host, note
-from webapp.live import NoChampion
-from webapp.runs import RunActive
+from webapp.exceptions import AppError, BadRequest
 
 log = logging.getLogger(__name__)
 
 
-class BadRequest(Exception):
-    """A request that cannot be answered: an HTTP status in the 400s, a code for programs, a sentence for people."""
-
-    def __init__(self, status: int, code: str, message: str):
-        super().__init__(message)
-        self.status, self.code = status, code
-
-
-# The most specific class first: the first that fits decides.
-STATUS = (
-    (PictureTooLarge, 413, "picture_too_large"),
-    (PictureError, 400, "not_a_picture"),
-    (NotSignedIn, 401, "not_signed_in"),
-    (TooManyAttempts, 429, "too_many_attempts"),
-    (TooManyCorrections, 429, "too_many_corrections"),
-    (RunActive, 409, "run_active"),
-    (NoChampion, 503, "no_version"),
-    (WeightsError, 503, "no_version"),
-    (MnistMissing, 503, "no_mnist"),
-    (CSRFError, 400, "csrf"),
-)
-
-
-def register(app: Flask) -> None:
+def register(app: Flask, statuses: Mapping[type[Exception], tuple[int, str]]) -> None:
+    """Has `app` answer every error; `statuses` gives those that know no HTTP a status and a code."""
     app.before_request(_refuse_unnamed_host)
     app.before_request(_refuse_double_slash)
     app.before_request(_refuse_unmeasured)
-    for kind, status, code in STATUS:
-        app.register_error_handler(kind, _handler(status, code))
-    app.register_error_handler(BadRequest, lambda error: answer(error.status, error.code, str(error)))
+    for kind, (status, code) in statuses.items():
+        app.register_error_handler(kind, partial(_known, status=status, code=code))
+    app.register_error_handler(AppError, _app_error)
+    app.register_error_handler(CSRFError, lambda error: answer(400, "csrf", error.description))
     for kind in (DatabaseError, InterfaceError, NoConnection):
         app.register_error_handler(kind, _database_failed)
     app.register_error_handler(IntegrityError, _unexpected)  # a fault of ours, and not the database's
@@ -73,12 +49,6 @@ def answer(status: int, code: str, message: str, **more) -> Response:
     note(code=code)
     response.cache_control.no_store = True
     return response
-
-
-def described(error: Exception) -> dict[str, str]:
-    """One of the named exceptions as the JSON of an error has it: its code for programs, its sentence for people."""
-    code = getattr(error, "code", None) or next(code for kind, _, code in STATUS if isinstance(error, kind))
-    return {"code": code, "message": str(error)}
 
 
 def wants_page() -> bool:
@@ -106,19 +76,19 @@ def _refuse_unmeasured() -> None:
         raise BadRequest(411, "length_required", "The request must tell its length (Content-Length).")
 
 
-def _handler(status: int, code: str):
-    def handle(error: Exception) -> Response:
-        if status >= 500:
-            log.error("%s: %s", type(error).__name__, error)
-        message = getattr(error, "description", None) or str(error)
-        response = answer(status, code, message, **getattr(error, "details", {}))
-        if retry_after := getattr(error, "retry_after", None):
-            response.headers["Retry-After"] = str(retry_after)
-        if status == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
+def _app_error(error: AppError) -> Response:
+    response = _known(error, error.status, error.code, **error.details)
+    if error.retry_after:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
-    return handle
+
+def _known(error: Exception, status: int, code: str, **details: Any) -> Response:
+    if status >= 500:
+        log.error("%s: %s", type(error).__name__, error)
+    return answer(status, code, str(error), **details)
 
 
 def _database_failed(error: SQLAlchemyError) -> Response:

@@ -15,7 +15,8 @@ from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.database import NO_DIGIT, Correction, Run, RunCorrection
 from webapp.draw import as_json, data_url, json_object, picture_bytes, png_url
 from webapp.edge import note
-from webapp.errors import BadRequest, answer, wants_page
+from webapp.errors import answer, wants_page
+from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
 from webapp.services import services
 

@@ -9,7 +9,7 @@ from flask import request
 from werkzeug.datastructures import MultiDict
 
 from webapp.draw import json_object
-from webapp.errors import BadRequest
+from webapp.exceptions import BadRequest
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 CSRF_TOKEN = "csrf_token"

@@ -17,7 +17,8 @@ from model.ink import ink_png
 from model.mnist import MnistMissing
 from webapp.database import Version, champion_id
 from webapp.draw import data_url
-from webapp.errors import BadRequest, answer, wants_page
+from webapp.errors import answer, wants_page
+from webapp.exceptions import BadRequest
 from webapp.jobs import STALE_SECONDS
 from webapp.live import NoChampion
 from webapp.predictions import ORDERS, OUTCOMES, TEST_DIGITS, Library, NotComputed, Readings

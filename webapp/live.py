@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.recognizer import Recognizer
 from model.weights import WeightsError
 from webapp.database import Database, Version, champion_id
+from webapp.exceptions import AppError
 from webapp.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,10 @@ FOLLOW_SECONDS = 1.0
 REFUSED_SECONDS = 30.0
 
 
-class NoChampion(Exception):
+class NoChampion(AppError):
     """No version has been promoted yet."""
+
+    status, code = 503, "no_version"
 
     def __init__(self):
         super().__init__("No version of the model is in service yet; `make setup` installs the shipped one.")

@@ -19,7 +19,8 @@ from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Import
 from webapp.decisions import Decided, Wish
 from webapp.draw import data_url, png_url
-from webapp.errors import BadRequest, wants_page
+from webapp.errors import wants_page
+from webapp.exceptions import BadRequest
 from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
 from webapp.gallery import confidence, ink_png

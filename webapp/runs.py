@@ -34,6 +34,7 @@ from webapp.database import (
     alone,
     champion_id,
 )
+from webapp.exceptions import AppError
 from webapp.moments import within
 from webapp.promotions import record_promotion
 from webapp.reserve import urgently
@@ -44,8 +45,10 @@ LEASE_SECONDS = 20.0
 MOST_LOSSES = 3
 
 
-class RunActive(Exception):
+class RunActive(AppError):
     """A run is queued or running already, and there is one at a time."""
+
+    status, code = 409, "run_active"
 
     def __init__(self, run_id: int):
         super().__init__(f"Run {run_id} is under way; there is one at a time.")

@@ -18,7 +18,8 @@ from model.weights import WeightsError
 from webapp import curves, evidence
 from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
 from webapp.database import Comparison, Promotion, Strength, Version, alone, champion_id
-from webapp.errors import BadRequest, wants_page
+from webapp.errors import wants_page
+from webapp.exceptions import BadRequest
 from webapp.fields import fields
 from webapp.moments import within
 from webapp.promotions import record_promotion

@@ -7,7 +7,8 @@ import pytest
 
 from tests.conftest import TOKEN
 from tests.webapp.administrator import SCRIPT
-from webapp import errors
+from webapp import MODEL_ERRORS
+from webapp.exceptions import AppError
 from webapp.openapi import description
 
 # What answers with a page, a picture or text, and only by an error with JSON.
@@ -72,7 +73,8 @@ def test_every_named_error_is_described_somewhere(document):
             schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
             for code in found_under("enum", schema.get("allOf", [])):
                 codes.setdefault(int(status), set()).update(code)
-    for _, status, code in errors.STATUS:
+    named = [(kind.status, kind.code) for kind in AppError.__subclasses__() if hasattr(kind, "code")]
+    for status, code in [*named, *MODEL_ERRORS.values()]:
         assert code in codes[status], f"{status} {code} is nowhere described"
 
 
