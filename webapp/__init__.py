@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from model.mnist import MnistMissing
 from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
-from webapp import admin, draw, edge, errors, feedback, gallery, health, openapi, review, static, versions
+from webapp import admin, auth, draw, edge, errors, feedback, gallery, health, openapi, review, static, versions
 from webapp.cookies import SessionCookies
 from webapp.door import SESSION_SECONDS
 from webapp.draw import MAX_BODY_BYTES
@@ -54,11 +54,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.register(app, MODEL_ERRORS)
     for part in (draw, feedback, gallery, admin, versions, review, health, openapi):
         app.register_blueprint(part.blueprint)
-    admin.csrf.init_app(app)
+    auth.csrf.init_app(app)
     # A reading changes nothing and needs no cookie, so scripts may ask for one.
-    admin.csrf.exempt(draw.predict)
+    auth.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
-    admin.csrf.exempt(feedback.blueprint)
+    auth.csrf.exempt(feedback.blueprint)
     flask = app.wsgi_app
     static.serve(app, settings.data_dir)
     app.wsgi_app = Shortcut(app.wsgi_app, services(app).live)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
-from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -17,9 +15,10 @@ from sqlalchemy.orm import Session
 from model import mnist
 from model.presets import PRESETS, Config
 from model.processes import cores
-from webapp import curves, evidence
-from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_id
-from webapp.door import NotSignedIn, TooManyAttempts, WrongPassword
+from webapp import auth, curves, evidence
+from webapp.auth import csrf, requester, turned_away
+from webapp.database import ACTIVE, BIGGEST_ROW_ID, Comparison, Correction, Promotion, Run, Version, champion_id
+from webapp.door import TooManyAttempts, WrongPassword
 from webapp.edge import note
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
@@ -34,14 +33,12 @@ log = logging.getLogger(__name__)
 LISTED = 50
 MOST_PROCESSES = 8
 WAITING_SECONDS = 10.0  # after which a run that no worker has begun has perhaps none
-BIGGEST_ROW_ID = 2**31 - 1
 
 SIGNED_OUT_HERE = (
     "You are signed out in this browser. The server could not end the session: a copy of its cookie would still be "
     "accepted, until a new password is set."
 )
 
-csrf = CSRFProtect()
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 blueprint.add_app_template_filter(curves.sparkline)
 
@@ -50,29 +47,6 @@ blueprint.add_app_template_filter(curves.sparkline)
 def utc(seconds: float) -> str:
     """Unix seconds as a <time> element has them; the page's script turns them into local words."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def requester() -> str:
-    """Who asks: "script" with the token, or "administrator" signed in and, to change anything, with a CSRF token.
-
-    Raises NotSignedIn, TooManyAttempts where wrong tokens are tried, or CSRFError for a foreign or missing CSRF token.
-    """
-    authorization = request.headers.get("Authorization", "")
-    if authorization.split(" ")[0] == "Bearer":  # another scheme is that of a proxy in front, and not for us
-        token = services().settings.admin_token
-        expected = f"Bearer {token}".encode()
-        if not token:
-            raise NotSignedIn("Scripts are not admitted: ADMIN_TOKEN is not set.")
-        # Compared first, so that a right token costs no write and goes on working while others guess beside it.
-        if hmac.compare_digest(authorization.encode(errors="replace"), expected):
-            return "script"
-        log.warning("a script sent a wrong token", extra=_client())
-        services().door.count_wrong_token(_source())
-        raise NotSignedIn("The token is wrong.")
-    if not services().door.is_open(session.get("administrator")):
-        raise NotSignedIn
-    csrf.protect()
-    return "administrator"
 
 
 @blueprint.get("")
@@ -119,32 +93,22 @@ def try_to_sign_in() -> Response | tuple[str, int]:
     """Begins a session for who knows the password."""
     password = any_form().get("password", "")
     try:
-        token = services().door.sign_in(password, _source())
+        token = services().door.sign_in(password, auth.source())
     except WrongPassword:
         note(code="wrong_password")
-        log.warning("a sign-in failed", extra=_client())
+        log.warning("a sign-in failed", extra=auth.client())
         return render_template("sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
         note(code="too_many_attempts")
-        log.warning("a sign-in was refused: too many have failed", extra=_client())
+        log.warning("a sign-in was refused: too many have failed", extra=auth.client())
         response = Response(render_template("sign_in.html", page="admin", error=str(error)), 429)
         response.headers["Retry-After"] = str(error.retry_after)
         return response
     session.clear()
     session.permanent = True
     session["administrator"] = token
-    log.info("the administrator signed in", extra=_client())
+    log.info("the administrator signed in", extra=auth.client())
     return redirect(url_for("admin.dashboard"), 303)
-
-
-def _source() -> str:
-    """Where the request comes from, without its address: the same for the same one."""
-    return services().corrections.source_of(request.remote_addr)
-
-
-def _client() -> dict[str, Any]:
-    """The same for the log."""
-    return {"fields": {"client": _source()[:12]}}
 
 
 @blueprint.post("/sign-out")
@@ -158,7 +122,7 @@ def sign_out() -> Response:
         except SQLAlchemyError as error:
             log.error("a session could not be ended: %s", getattr(error, "orig", error))
             return answer(503, "database", SIGNED_OUT_HERE)
-        log.info("the administrator signed out", extra=_client())
+        log.info("the administrator signed out", extra=auth.client())
     return redirect(url_for("draw.page"), 303)
 
 
@@ -231,17 +195,6 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "error": run.error,
         "url": url_for("admin.run", run_id=run.id),
     }
-
-
-def turned_away() -> Response | None:
-    """The way to the sign-in for a person who is not signed in, None for who may look; a script gets NotSignedIn."""
-    try:
-        requester()
-    except NotSignedIn:
-        if not wants_page():
-            raise
-        return redirect(url_for("admin.sign_in"), 303)
-    return None
 
 
 def _run(db: Session, run_id: int) -> Run:

@@ -45,6 +45,7 @@ ACTIVE = ("queued", "running")
 REVIEW_STATES = ("received", "approved", "refused")
 NO_DIGIT = 10
 """The label of a correction that says: this is no digit."""
+BIGGEST_ROW_ID = 2**31 - 1
 ENDED = ("finished", "failed", "cancelled", "lost")
 
 

@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 from model.evaluate import DIGITS
 from model.ink import ink_png
 from model.mnist import MnistMissing
-from webapp.database import Version, champion_id
+from webapp.database import BIGGEST_ROW_ID, Version, champion_id
 from webapp.draw import data_url
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
@@ -30,7 +30,6 @@ SIDE = 28
 FOR_EVER = 365 * 24 * 3600
 LEVELS = 5
 POLL_SECONDS = 1
-BIGGEST_NUMBER = 2**31 - 1
 
 blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
 
@@ -197,7 +196,7 @@ def picture(number: int) -> Response | str:
     )
 
 
-@blueprint.get(f"/sprite/<int(max={BIGGEST_NUMBER}):version_id>-<string(length=12):digest>.png")
+@blueprint.get(f"/sprite/<int(max={BIGGEST_ROW_ID}):version_id>-<string(length=12):digest>.png")
 def sprite(version_id: int, digest: str) -> Response:
     """A page's pictures in one file: ten a row, 28 pixels each, ink of which the transparency tells the amount.
 
@@ -346,6 +345,6 @@ def _number(args: MultiDict[str, str], name: str) -> int | None:
     value = _one(args, name)
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and len(value) < 11 and 1 <= int(value) <= BIGGEST_NUMBER):
+    if not (value.isascii() and value.isdigit() and len(value) < 11 and 1 <= int(value) <= BIGGEST_ROW_ID):
         raise BadRequest(400, "bad_view", f"{name!r} must be a whole number from 1 on, not {value[:40]!r}.")
     return int(value)

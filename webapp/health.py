@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.weights import WeightsError
-from webapp.admin import requester
+from webapp.auth import requester
 from webapp.live import NoChampion
 from webapp.reserve import FULL_BYTES, bytes_left
 from webapp.services import services

@@ -16,9 +16,9 @@ from flask import Blueprint, Response, current_app, jsonify
 from model.picture import MAX_BYTES, MAX_PIXELS
 from model.presets import PRESETS
 from webapp import exchange, gallery, review, versions
-from webapp.admin import BIGGEST_ROW_ID, MOST_PROCESSES
+from webapp.admin import MOST_PROCESSES
 from webapp.corrections import NOT_A_DIGIT
-from webapp.database import ACTIVE, ENDED, NO_DIGIT, REVIEW_STATES
+from webapp.database import ACTIVE, BIGGEST_ROW_ID, ENDED, NO_DIGIT, REVIEW_STATES
 from webapp.draw import MOST_BATCH_BYTES, MOST_IMAGES
 from webapp.predictions import ORDERS, OUTCOMES
 

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session, undefer
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp import decisions, exchange, exports, imports, intake
-from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
+from webapp.auth import csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, named
-from webapp.database import NO_DIGIT, REVIEW_STATES, Correction, Import
+from webapp.database import BIGGEST_ROW_ID, NO_DIGIT, REVIEW_STATES, Correction, Import
 from webapp.decisions import Decided, Wish
 from webapp.draw import data_url, png_url
 from webapp.errors import wants_page

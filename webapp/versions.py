@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from model.weights import WeightsError
 from webapp import curves, evidence
-from webapp.admin import BIGGEST_ROW_ID, csrf, requester, turned_away
-from webapp.database import Comparison, Promotion, Strength, Version, alone, champion_id
+from webapp.auth import csrf, requester, turned_away
+from webapp.database import BIGGEST_ROW_ID, Comparison, Promotion, Strength, Version, alone, champion_id
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
 from webapp.fields import fields
