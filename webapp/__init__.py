@@ -11,10 +11,24 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from model.mnist import MnistMissing
 from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
-from webapp import admin, auth, draw, edge, errors, feedback, gallery, health, openapi, review, static, versions
+from webapp import (
+    admin,
+    auth,
+    draw,
+    edge,
+    errors,
+    feedback,
+    filters,
+    gallery,
+    health,
+    openapi,
+    review,
+    static,
+    versions,
+)
 from webapp.cookies import SessionCookies
+from webapp.data_urls import MAX_BODY_BYTES
 from webapp.door import SESSION_SECONDS
-from webapp.draw import MAX_BODY_BYTES
 from webapp.installation import with_secret_key
 from webapp.live import NoChampion
 from webapp.logs import set_up_logging
@@ -51,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.session_interface = SessionCookies()
     app.extensions["inkling"] = Services.open(settings)
     edge.register(app)
+    filters.register(app)
     errors.register(app, MODEL_ERRORS)
     for part in (draw, feedback, gallery, admin, versions, review, health, openapi):
         app.register_blueprint(part.blueprint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
@@ -40,13 +39,6 @@ SIGNED_OUT_HERE = (
 )
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
-blueprint.add_app_template_filter(curves.sparkline)
-
-
-@blueprint.app_template_filter()
-def utc(seconds: float) -> str:
-    """Unix seconds as a <time> element has them; the page's script turns them into local words."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @blueprint.get("")

@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model.ink import ink_png
+from webapp.data_urls import data_url
 from webapp.database import NO_DIGIT, Comparison, Correction, Promotion, Run, RunCorrection, Version
-from webapp.draw import data_url
 
 GROUPS = {
     "usable": "The weights",

@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 
 from model import picture as road
 from model.picture import SIDE, PictureError, PixelBudget
+from webapp.correction_picture import redrawn
 from webapp.database import NO_DIGIT
-from webapp.feedback import redrawn
 
 MAX_FILE_BYTES = 16 << 20
 MAX_UNPACKED_BYTES = 64 << 20

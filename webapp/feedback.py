@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request, url_for
-from PIL import Image, ImageOps
 from sqlalchemy import select
 
 from model import picture as road
 from model.weights import WeightsError
+from webapp.correction_picture import redrawn
 from webapp.corrections import NOT_A_DIGIT, image_of, named
+from webapp.data_urls import data_url, picture_bytes, png_url
 from webapp.database import NO_DIGIT, Correction, Run, RunCorrection
-from webapp.draw import as_json, data_url, json_object, picture_bytes, png_url
 from webapp.edge import note
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
+from webapp.json_body import json_object
 from webapp.live import NoChampion
+from webapp.reading_json import reading_as_json
 from webapp.services import services
 
-LONGEST_SIDE = 280
-MARGIN = 16
 # What a reading says that is the same for everybody, or can be made again from the digit image.
 NOT_KEPT = ("coverage", "digit_image")
 NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
@@ -44,7 +43,7 @@ def send() -> Response:
     note(version=recognizer.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
-    answered = as_json(reading)
+    answered = reading_as_json(reading)
     kept = services().corrections.add(
         redrawn(picture),
         reading.digit_image,
@@ -89,19 +88,6 @@ def delete(secret: str) -> Response:
     return _gone("Your drawing is deleted, and everything that was kept with it.", 200)
 
 
-def redrawn(picture: Image.Image) -> bytes:
-    """The picture's ink alone, dark on white, as a PNG of at most LONGEST_SIDE a side; the picture must have ink.
-
-    Made from nothing but grey values: whatever else was in the bytes that came in is not in these.
-    """
-    ink = Image.fromarray((road.ink(picture) * 255).round().astype("uint8"))
-    ink = ink.crop(ink.getbbox())
-    ink.thumbnail((LONGEST_SIDE - 2 * MARGIN, LONGEST_SIDE - 2 * MARGIN), Image.Resampling.BOX)
-    out = io.BytesIO()
-    ImageOps.invert(ImageOps.expand(ink, MARGIN)).save(out, "PNG", optimize=True)
-    return out.getvalue()
-
-
 def _label(meant: Any) -> int:
     if meant == NOT_A_DIGIT:
         return NO_DIGIT
@@ -141,7 +127,7 @@ def _read_now(correction: Correction) -> dict[str, Any] | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
         recognizer = services().live.recognizer()
-        reading = as_json(recognizer.read(image_of(correction))) | {"version": recognizer.version}
+        reading = reading_as_json(recognizer.read(image_of(correction))) | {"version": recognizer.version}
     except (NoChampion, WeightsError):
         return None
     return {name: value for name, value in reading.items() if name not in ("coverage", "digit_image")}
@@ -160,18 +146,3 @@ def _private(response: Response) -> Response:
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
-
-
-@blueprint.app_template_filter("said")
-def said(label: int) -> str:
-    """A label as the object of a sentence: "a 7", "an 8", "no digit"."""
-    return "no digit" if label == NO_DIGIT else f"{'an' if label == 8 else 'a'} {label}"
-
-
-@blueprint.app_template_filter("read_as")
-def read_as(reading: dict[str, Any]) -> str:
-    """What a reading names: "a 7", "a 4 or a 9", "no digit"."""
-    digits = [said(digit) for digit in reading["digits"]]
-    if not digits:
-        return "no digit"
-    return digits[0] if len(digits) == 1 else f"{', '.join(digits[:-1])} or {digits[-1]}"

@@ -8,8 +8,8 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MultiDict
 
-from webapp.draw import json_object
 from webapp.exceptions import BadRequest
+from webapp.json_body import json_object
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 CSRF_TOKEN = "csrf_token"

@@ -15,8 +15,8 @@ from werkzeug.datastructures import MultiDict
 from model.evaluate import DIGITS
 from model.ink import ink_png
 from model.mnist import MnistMissing
+from webapp.data_urls import data_url
 from webapp.database import BIGGEST_ROW_ID, Version, champion_id
-from webapp.draw import data_url
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
 from webapp.jobs import STALE_SECONDS
@@ -259,22 +259,6 @@ def _no_mnist(missing: MnistMissing) -> Response:
     response = Response(render_template("gallery_empty.html", page="gallery", reason=str(missing)), 503)
     response.cache_control.no_store = True
     return response
-
-
-@blueprint.app_template_filter("share")
-def share(fraction: float) -> str:
-    """A share of many with two decimals, "99.46 %"."""
-    return f"{100 * fraction:.2f}\u00a0%"
-
-
-@blueprint.app_template_filter("confidence")
-def confidence(probability: float) -> str:
-    """A probability, "98 %"; the ends say "<1 %" and ">99 %", as on the drawing page."""
-    if probability >= 0.995:
-        return ">99\u00a0%"
-    if probability < 0.005:
-        return "<1\u00a0%"
-    return f"{math.floor(100 * probability + 0.5)}\u00a0%"
 
 
 def confusion_levels(confusion: np.ndarray) -> list[list[int]]:

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, current_app, jsonify
 
 from model.picture import MAX_BYTES, MAX_PIXELS
 from model.presets import PRESETS
-from webapp import exchange, gallery, review, versions
+from webapp import exchange, review, versions
 from webapp.admin import MOST_PROCESSES
 from webapp.corrections import NOT_A_DIGIT
 from webapp.database import ACTIVE, BIGGEST_ROW_ID, ENDED, NO_DIGIT, REVIEW_STATES
@@ -236,7 +236,7 @@ def _feedback() -> dict[str, Schema]:
 
 def _gallery() -> dict[str, Schema]:
     digit = {"type": "string", "pattern": "^[0-9]?$"}
-    number = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": gallery.BIGGEST_NUMBER}, {"const": ""}]}
+    number = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": BIGGEST_ROW_ID}, {"const": ""}]}
     view = [
         _in_query("true", digit, "The digits that are this one."),
         _in_query("predicted", digit, "The digits that are read as this one."),

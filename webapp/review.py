@@ -13,17 +13,18 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from model.ink import ink_png
 from webapp import decisions, exchange, exports, imports, intake
 from webapp.auth import csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, named
+from webapp.data_urls import data_url, png_url
 from webapp.database import BIGGEST_ROW_ID, NO_DIGIT, REVIEW_STATES, Correction, Import
 from webapp.decisions import Decided, Wish
-from webapp.draw import data_url, png_url
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
 from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
-from webapp.gallery import confidence, ink_png
+from webapp.filters import confidence
 from webapp.services import services
 
 PER_PAGE = 48

@@ -15,8 +15,9 @@ from tests.conftest import PASSWORD
 from tests.servers import wait_until
 from tests.webapp.asking import ONE
 from webapp import exchange
+from webapp.data_urls import MAX_BODY_BYTES
 from webapp.door import ATTEMPTS_PER_ADDRESS
-from webapp.draw import MAX_BODY_BYTES, MOST_BATCH_BYTES
+from webapp.draw import MOST_BATCH_BYTES
 from webapp.headers import always
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

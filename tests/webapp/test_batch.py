@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
-from webapp.draw import MAX_BODY_BYTES, MOST_BATCH_BYTES, MOST_BATCH_PIXELS, MOST_IMAGES
+from webapp.data_urls import MAX_BODY_BYTES
+from webapp.draw import MOST_BATCH_BYTES, MOST_BATCH_PIXELS, MOST_IMAGES
 from webapp.live import Live
 
 BLANK = data_url(encoded(blank()))

@@ -29,9 +29,9 @@ from tests.webapp.test_predict import (
 from tests.webapp.versions import add_version, promote, turned
 from webapp import corrections as limits
 from webapp import create_app
+from webapp.correction_picture import LONGEST_SIDE
+from webapp.data_urls import MAX_BODY_BYTES
 from webapp.database import Correction, Run, RunCorrection
-from webapp.draw import MAX_BODY_BYTES
-from webapp.feedback import LONGEST_SIDE
 from webapp.services import services
 
 BROWSER = {"Accept": "text/html"}

@@ -23,7 +23,8 @@ from model import mnist
 from webapp import create_app
 from webapp.computations import packed
 from webapp.database import Predictions, Version
-from webapp.gallery import LEVELS, Page, View, confidence, confusion_levels, share, sheet
+from webapp.filters import confidence, share
+from webapp.gallery import LEVELS, Page, View, confusion_levels, sheet
 from webapp.jobs import STALE_SECONDS
 from webapp.predictions import KEPT_VERSIONS, Readings
 from webapp.services import services

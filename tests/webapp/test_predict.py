@@ -22,8 +22,8 @@ from model.network import MLP
 from model.verdict import Calibration, Verdict
 from tests.webapp.asking import INTERNALS, ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.versions import add_version, promote
+from webapp.data_urls import MAX_BODY_BYTES
 from webapp.database import Promotion
-from webapp.draw import MAX_BODY_BYTES
 from webapp.live import Live
 from webapp.services import services
 

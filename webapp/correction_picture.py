@@ -1,0 +1,25 @@
+"""The picture of a correction: drawn again from its ink alone, before it is kept."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, ImageOps
+
+from model import picture as road
+
+LONGEST_SIDE = 280
+MARGIN = 16
+
+
+def redrawn(picture: Image.Image) -> bytes:
+    """The picture's ink alone, dark on white, as a PNG of at most LONGEST_SIDE a side; the picture must have ink.
+
+    Made from nothing but grey values: whatever else was in the bytes that came in is not in these.
+    """
+    ink = Image.fromarray((road.ink(picture) * 255).round().astype("uint8"))
+    ink = ink.crop(ink.getbbox())
+    ink.thumbnail((LONGEST_SIDE - 2 * MARGIN, LONGEST_SIDE - 2 * MARGIN), Image.Resampling.BOX)
+    out = io.BytesIO()
+    ImageOps.invert(ImageOps.expand(ink, MARGIN)).save(out, "PNG", optimize=True)
+    return out.getvalue()

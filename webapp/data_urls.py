@@ -1,0 +1,45 @@
+"""Pictures as data URLs: what a request brings, and what an answer or a page shows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import numpy as np
+
+from model.ink import grey_png
+from model.picture import MAX_BYTES, PictureTooLarge
+from webapp.exceptions import BadRequest
+
+# A picture of the greatest size in base64, and room for the JSON around it.
+MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 4096
+DATA_URL = re.compile(r"data:image/(png|jpeg|webp|x-portable-graymap);base64,", re.ASCII)
+FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "x-portable-graymap": "PGM"}
+
+
+def picture_bytes(image: Any) -> tuple[str, bytes]:
+    """The declared format's name in `open_picture`, and the decoded bytes of a data URL; raises BadRequest."""
+    if not isinstance(image, str):
+        raise BadRequest(400, "no_image", 'The request must have an "image": a data URL with a picture.')
+    prefix = DATA_URL.match(image)
+    if prefix is None:
+        told = 'The "image" must begin with data:image/png;base64, (or jpeg, webp or x-portable-graymap).'
+        raise BadRequest(400, "not_a_data_url", told)
+    if len(image) - prefix.end() > -(-MAX_BYTES // 3) * 4:
+        raise PictureTooLarge(f"The picture has more than {MAX_BYTES:,} bytes.")
+    try:
+        data = binascii.a2b_base64(image[prefix.end() :], strict_mode=True)
+    except ValueError as error:
+        raise BadRequest(400, "not_base64", 'The "image" is not valid base64.') from error
+    return FORMATS[prefix[1]], data
+
+
+def png_url(image: np.ndarray) -> str:
+    """A grey image, uint8 (H, W), as a data URL."""
+    return data_url(grey_png(image))
+
+
+def data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
