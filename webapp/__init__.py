@@ -34,7 +34,6 @@ from webapp.live import NoChampion
 from webapp.logs import set_up_logging
 from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
-from webapp.shortcut import Shortcut
 
 # The model knows no HTTP, so its errors get their status here.
 MODEL_ERRORS = {
@@ -76,7 +75,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     auth.csrf.exempt(feedback.blueprint)
     flask = app.wsgi_app
     static.serve(app, settings.data_dir)
-    app.wsgi_app = Shortcut(app.wsgi_app, services(app).live)
     if settings.https:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
     app.wsgi_app = edge.Edge(app.wsgi_app, flask, settings.https, services(app).metrics)

@@ -198,6 +198,11 @@ def named(label: int) -> int | str:
     return NOT_A_DIGIT if label == NO_DIGIT else label
 
 
+def numbered(meaning: int | str) -> int:
+    """The label that JSON says so."""
+    return NO_DIGIT if isinstance(meaning, str) else meaning
+
+
 def showing(evidence: dict[str, Any], is_there: Callable[[int], bool]) -> dict[str, Any]:
     """A comparison's evidence with the pictures of those corrections alone that are there, by their numbers."""
     drawings = evidence.get("drawings")

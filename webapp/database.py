@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy import (
     JSON,
@@ -42,7 +42,8 @@ WORK_SECONDS = 600
 IDLE_SECONDS = 15  # less than a run's lease
 MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the same database
 ACTIVE = ("queued", "running")
-REVIEW_STATES = ("received", "approved", "refused")
+ReviewState = Literal["received", "approved", "refused"]
+REVIEW_STATES = get_args(ReviewState)
 NO_DIGIT = 10
 """The label of a correction that says: this is no digit."""
 BIGGEST_ROW_ID = 2**31 - 1

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from flask import Blueprint, Response, render_template, request
+from pydantic import ConfigDict, Field
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.picture import PictureError, PixelBudget, digit_image_in
-from webapp.data_urls import MAX_BODY_BYTES, picture_bytes
+from model.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image_in
+from webapp.data_urls import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.edge import note
 from webapp.exceptions import BadRequest
 from webapp.json_body import json_object
-from webapp.live import Live
-from webapp.reading_json import reading_as_json
+from webapp.messages import Answer, DescribedAs, Error, Otherwise, Problem, Request, VersionName
+from webapp.openapi import Operation
+from webapp.reading_answers import Reading, ReadingOfMany
 from webapp.services import services
 
 # Many pictures at once: as many of the page's as MOST_IMAGES take a quarter of the bytes. The pixels are those of
@@ -25,10 +27,36 @@ MOST_IMAGES = 256
 MOST_BATCH_BYTES = 4 << 20
 MOST_BATCH_PIXELS = MOST_IMAGES * 280 * 280
 
-ADDRESS = "/predict"
-
 blueprint = Blueprint("draw", __name__)
 encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class OnePicture(Request):
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"required": ["images"]}, "examples": [{"image": SEVEN}]},
+    )
+
+    image: Picture
+
+
+class ManyPictures(Request):
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"required": ["image"]}, "examples": [{"images": [SEVEN, SEVEN]}]},
+    )
+
+    images: Annotated[
+        list[Any],
+        Field(min_length=1),
+        DescribedAs(Annotated[list[Picture | Any], Field(min_length=1, max_length=MOST_IMAGES)]),
+        Otherwise("no_image", 'The "images" must be a list of one picture or more, each a data URL.'),
+    ]
+
+
+class Readings(Answer):
+    """All readings, in the order of the pictures; in place of a picture's that cannot be read, its error."""
+
+    version: VersionName
+    readings: list[ReadingOfMany | Error]
 
 
 @blueprint.get("/")
@@ -36,63 +64,59 @@ def page() -> str:
     return render_template("draw.html", page="draw")
 
 
-@blueprint.post(ADDRESS)
+@blueprint.post("/predict")
+@Operation(
+    "predict",
+    {200: Reading | Readings},
+    takes=OnePicture | ManyPictures,
+    refuses={400: ["image_and_images"], 413: ["too_many_images"], 503: ["no_version", "database"]},
+    limits=f"A picture has at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels, "
+    f"a request of many {MOST_BATCH_BYTES:,} bytes.",
+)
 def predict() -> Response:
-    """Reads the picture in `{"image": "data:image/png;base64,..."}`, or all of `{"images": [...]}`.
+    """Read a picture, or many.
 
-    The README describes the answers.
+    Each of many is answered by itself, with its own error where it cannot be read. Nothing is kept.
     """
     request.max_content_length = MOST_BATCH_BYTES
-    body = json_object()
-    if "images" in body:
-        return json_response(_batch(body))
+    sent = json_object()
+    if "images" in sent:
+        return json_response(_read_all(sent))
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    answer, told = read_one(*picture_bytes(body.get("image")), services().live)
-    note(**told)
-    return json_response(answer)
-
-
-def read_one(image_type: str, data: bytes, live: Live) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The answer to a picture, and what the log tells of it; raises what `digit_image_in` and `Live` raise."""
+    image_type, data = OnePicture.model_validate(sent).image
     image = digit_image_in(data, (image_type,))
-    recognizer = live.recognizer()
+    recognizer = services().live.recognizer()
     reading = recognizer.read(image)
-    answer = reading_as_json(reading) | {"version": recognizer.version}
-    return answer, {"version": recognizer.version, "verdict": reading.verdict}
+    note(version=recognizer.version, verdict=reading.verdict)
+    return json_response(Reading.of(reading, version=recognizer.version))
 
 
-def _batch(body: dict[str, Any]) -> dict[str, Any]:
-    """The answer to `{"images": [...]}`: a reading for each, in order; a picture that cannot be read has its error."""
-    images = body["images"]
-    if "image" in body:
+def _read_all(sent: dict[str, Any]) -> Readings:
+    if "image" in sent:
         raise BadRequest(400, "image_and_images", 'The request must have either "image" or "images".')
-    if not isinstance(images, list) or not images:
-        raise BadRequest(400, "no_image", 'The "images" must be a list of one picture or more, each a data URL.')
+    images = ManyPictures.model_validate(sent).images
     if len(images) > MOST_IMAGES:
         told = f"The request has {len(images):,} pictures; at most {MOST_IMAGES} are read at once."
         raise BadRequest(413, "too_many_images", told)
     budget = PixelBudget(MOST_BATCH_PIXELS)
     seen = [_digit_image_or_error(image, budget) for image in images]
     recognizer = services().live.recognizer()
-    readings = recognizer.read_all([image for image in seen if not isinstance(image, Exception)])
+    readings = recognizer.read_all([image for image in seen if not isinstance(image, Error)])
     note(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
     found = iter(readings)
-    answers = [_described(image) if isinstance(image, Exception) else reading_as_json(next(found)) for image in seen]
-    return {"version": recognizer.version, "readings": answers}
+    answers = [image if isinstance(image, Error) else ReadingOfMany.of(next(found)) for image in seen]
+    return Readings(version=recognizer.version, readings=answers)
 
 
-def _described(error: BadRequest | PictureError) -> dict[str, Any]:
-    return {"error": {"code": error.code, "message": str(error)}}
-
-
-def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | BadRequest | PictureError:
+def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:
     try:
         image_type, data = picture_bytes(image)
         return digit_image_in(data, (image_type,), budget)
     except (BadRequest, PictureError) as error:
-        return error
+        return Error(error=Problem(code=error.code, message=str(error)))
 
 
-def json_response(value: Any) -> Response:
-    return Response(encode(value), mimetype="application/json")
+def json_response(answer: Answer) -> Response:
+    """Without sorting the members and without asking Flask's provider, which takes its time."""
+    return Response(encode(answer.model_dump()), mimetype="application/json")

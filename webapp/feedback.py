@@ -2,83 +2,152 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, jsonify, render_template, request, url_for
+from flask import Blueprint, Response, render_template, request, url_for
+from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
 from model import picture as road
 from model.weights import WeightsError
 from webapp.correction_picture import redrawn
-from webapp.corrections import NOT_A_DIGIT, image_of, named
-from webapp.data_urls import data_url, picture_bytes, png_url
-from webapp.database import NO_DIGIT, Correction, Run, RunCorrection
+from webapp.corrections import NOT_A_DIGIT, image_of, numbered
+from webapp.data_urls import SEVEN, Picture, data_url, png_url
+from webapp.database import NO_DIGIT, Correction, ReviewState, Run, RunCorrection
 from webapp.edge import note
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
-from webapp.json_body import json_object
 from webapp.live import NoChampion
-from webapp.reading_json import reading_as_json
+from webapp.messages import (
+    Address,
+    Answer,
+    DescribedAs,
+    Digit,
+    Meaning,
+    Moment,
+    Otherwise,
+    PngUrl,
+    Request,
+    VersionName,
+)
+from webapp.openapi import Codes, Operation
+from webapp.reading_answers import KeptReading, ReadingNow
 from webapp.services import services
 
-# What a reading says that is the same for everybody, or can be made again from the digit image.
-NOT_KEPT = ("coverage", "digit_image")
 NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
 
 blueprint = Blueprint("feedback", __name__)
 
 
-@blueprint.post("/feedback")
-def send() -> Response:
-    """Keeps the picture in `{"image": "data:image/png;base64,...", "meant": 7}` with what it is read as here and now.
+class SentCorrection(Request):
+    """A picture, and what was meant by it."""
 
-    `meant` is 0 to 9 or "not_a_digit"; what the page claims to have been answered is not asked for.
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"image": SEVEN, "meant": 7}, {"image": SEVEN, "meant": NOT_A_DIGIT}]}
+    )
+
+    meant: Annotated[
+        Digit | Literal["not_a_digit"],
+        Otherwise("no_meaning", 'The request must have "meant": a digit from 0 to 9, or "not_a_digit".'),
+    ]
+    image: Picture
+
+
+class NothingRead(Answer):
+    """Of an imported digit, which nothing has read."""
+
+
+class Sent(Answer):
+    """A correction as its author sees it."""
+
+    receipt: Annotated[Address, Field(description="Whoever knows it may look, and delete.")]
+    created_at: Moment
+    meant: Meaning
+    state: ReviewState
+    label: Annotated[Meaning, Field(description="What the review made of it.")]
+    reason: str | None
+    held_out: Annotated[bool, Field(description="Never learnt from: versions are compared by it.")]
+    version: VersionName | None
+    answered: Annotated[dict[str, Any], DescribedAs(KeptReading | NothingRead)]
+
+
+class Use(Answer):
+    version: VersionName
+    what_for: Annotated[Literal["training", "comparison"], Field(alias="for")]
+
+
+class Receipt(Sent):
+    """What became of a correction."""
+
+    used: list[Use]
+    now: ReadingNow | None
+    picture: PngUrl
+    digit_image: PngUrl
+
+
+Secret = Annotated[str, Field(min_length=1, examples=["0" * 40])]
+NO_SUCH: Codes = {404: ["no_receipt"], 503: ["database"]}
+
+
+@blueprint.post("/feedback")
+@Operation(
+    "send_correction",
+    {200: Sent, 201: Sent},
+    takes=SentCorrection,
+    refuses={400: ["blank_picture"], 429: ["too_many_corrections"], 503: ["no_version", "database"]},
+)
+def send() -> Response:
+    """Keep a drawing with what was meant by it.
+
+    The answer is 200 where the same drawing was there; with another meaning, that is put right.
     """
-    body = json_object()
-    meant = _label(body.get("meant"))
-    image_type, data = picture_bytes(body.get("image"))
+    sent = SentCorrection.read()
+    image_type, data = sent.image
     picture = road.open_picture(data, formats=(image_type,))
     recognizer = services().live.recognizer()
     reading = recognizer.recognize(picture)
     note(version=recognizer.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
-    answered = reading_as_json(reading)
     kept = services().corrections.add(
         redrawn(picture),
         reading.digit_image,
-        meant,
-        {name: value for name, value in answered.items() if name not in NOT_KEPT},
+        numbered(sent.meant),
+        KeptReading.of(reading).model_dump(),
         int(recognizer.version.removeprefix("v")),
         request.remote_addr,
     )
-    response = jsonify(_as_json(kept.correction, kept.secret))
-    response.status_code = 201 if kept.is_new else 200
-    response.location = url_for(".receipt", secret=kept.secret)
-    return _private(response)
+    url = url_for(".receipt", secret=kept.secret)
+    answered = Sent.of(kept.correction, receipt=url, version=kept.correction.version_id)
+    return _private(answered.response(201 if kept.is_new else 200, location=url))
 
 
 @blueprint.get("/receipts/<secret>")
-def receipt(secret: str) -> Response:
-    """What became of the correction whose receipt has this secret."""
+@Operation("receipt", {200: Receipt}, refuses=NO_SUCH)
+def receipt(secret: Secret) -> Response:
+    """Tell what became of a correction."""
     correction = services().corrections.by_receipt(secret)
     if correction is None:
         return _gone(NO_RECEIPT, 404)
-    known = {
-        "used": _used(correction),
-        "now": _read_now(correction),
-        "picture": data_url(correction.picture),
-        "digit_image": png_url(image_of(correction)),
-    }
+    told = Receipt.of(
+        correction,
+        receipt=url_for(".receipt", secret=secret),
+        version=correction.version_id,
+        used=_used(correction),
+        now=_read_now(correction),
+        picture=data_url(correction.picture),
+        digit_image=png_url(image_of(correction)),
+    )
     if not wants_page():
-        return _private(jsonify(_as_json(correction, secret) | known))
-    return _private(Response(render_template("receipt.html", correction=correction, secret=secret, **known)))
+        return _private(told.response())
+    shown = told.model_dump(include={"used", "now", "picture", "digit_image"})
+    return _private(Response(render_template("receipt.html", correction=correction, secret=secret, **shown)))
 
 
-@blueprint.post("/receipts/<secret>/delete", endpoint="delete_by_form")
 @blueprint.delete("/receipts/<secret>")
-def delete(secret: str) -> Response:
-    """Deletes the correction for good; whoever knows the secret may."""
+@Operation("delete_correction", {204: None}, refuses=NO_SUCH)
+def delete(secret: Secret) -> Response:
+    """Delete a correction for good, and everything that was kept with it."""
     correction = services().corrections.by_receipt(secret)
     if correction is None:
         return _gone(NO_RECEIPT, 404)
@@ -88,29 +157,14 @@ def delete(secret: str) -> Response:
     return _gone("Your drawing is deleted, and everything that was kept with it.", 200)
 
 
-def _label(meant: Any) -> int:
-    if meant == NOT_A_DIGIT:
-        return NO_DIGIT
-    if type(meant) is not int or not 0 <= meant < NO_DIGIT:
-        raise BadRequest(400, "no_meaning", 'The request must have "meant": a digit from 0 to 9, or "not_a_digit".')
-    return meant
+@blueprint.post("/receipts/<secret>/delete")
+@Operation("delete_correction_by_form", {204: None}, refuses=NO_SUCH)
+def delete_by_form(secret: Secret) -> Response:
+    """Do the same, as the receipt's button asks."""
+    return delete(secret)
 
 
-def _as_json(correction: Correction, secret: str) -> dict[str, Any]:
-    return {
-        "receipt": url_for(".receipt", secret=secret),
-        "created_at": correction.created_at,
-        "meant": named(correction.meant),
-        "state": correction.state,
-        "label": named(correction.label),
-        "reason": correction.reason,
-        "held_out": correction.held_out,
-        "version": correction.version_id and f"v{correction.version_id}",
-        "answered": correction.answered,
-    }
-
-
-def _used(correction: Correction) -> list[dict[str, str]]:
+def _used(correction: Correction) -> list[Use]:
     """The versions that learnt from a correction or, held out, were compared by it; a twin's are its first's."""
     with services().database.reading() as session:
         found = session.execute(
@@ -120,17 +174,17 @@ def _used(correction: Correction) -> list[dict[str, str]]:
             .where(Correction.id == (correction.twin_of or correction.id), Run.version_id.is_not(None))
             .order_by(Run.version_id)
         ).all()
-    return [{"version": f"v{row.version_id}", "for": "comparison" if row.held_out else "training"} for row in found]
+    purposes = {False: "training", True: "comparison"}
+    return [Use.model_validate({"version": row.version_id, "for": purposes[row.held_out]}) for row in found]
 
 
-def _read_now(correction: Correction) -> dict[str, Any] | None:
+def _read_now(correction: Correction) -> ReadingNow | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
         recognizer = services().live.recognizer()
-        reading = reading_as_json(recognizer.read(image_of(correction))) | {"version": recognizer.version}
+        return ReadingNow.of(recognizer.read(image_of(correction)), version=recognizer.version)
     except (NoChampion, WeightsError):
         return None
-    return {name: value for name, value in reading.items() if name not in ("coverage", "digit_image")}
 
 
 def _gone(message: str, status: int) -> Response:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Literal
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.weights import WeightsError
 from webapp.auth import requester
 from webapp.live import NoChampion
+from webapp.messages import Answer, File
+from webapp.openapi import BEARER_OR_SESSION, DOOR, Operation
 from webapp.reserve import FULL_BYTES, bytes_left
 from webapp.services import services
 
@@ -19,25 +22,54 @@ PASSED_ON = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 blueprint = Blueprint("health", __name__)
 
 
+class Alive(Answer):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Checks(Answer):
+    database: str
+    model: str
+
+
+class Readiness(Answer):
+    """Whether database and model answer and the disk has room, and why not."""
+
+    status: Literal["ok", "not ready"]
+    checks: Checks
+
+
 @blueprint.get("/healthz")
+@Operation("alive", {200: Alive}, is_probe=True)
 def alive() -> Response:
-    """Alive: depends on nothing, so that a database that is away does not get the web restarted."""
-    return jsonify({"status": "ok"})
+    """Tell that the process is alive.
+
+    Depends on nothing, so that a database that is away does not get the web restarted.
+    """
+    return Alive().response()
 
 
 @blueprint.get("/readyz")
-def ready() -> tuple[Response, int]:
-    """Ready: the database answers and has room, and the model is loaded; 503 with the reason otherwise."""
-    checks = {"database": _database(), "model": _model()}
-    ok = all(check == "ok" or check.startswith("ok,") for check in checks.values())
-    response = jsonify({"status": "ok" if ok else "not ready", "checks": checks})
+@Operation("ready", {200: Readiness, 503: Readiness}, is_probe=True)
+def ready() -> Response:
+    """Tell whether the database answers and has room, and the model is loaded."""
+    checks = Checks(database=_database(), model=_model())
+    ok = all(check == "ok" or check.startswith("ok,") for check in (checks.database, checks.model))
+    response = Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503)
     response.cache_control.no_store = True
-    return response, 200 if ok else 503
+    return response
 
 
 @blueprint.get("/metrics")
+@Operation(
+    "metrics", {200: File(("text/plain",))}, refuses=DOOR, security=[*BEARER_OR_SESSION, {}], is_probe=True
+)
 def metrics() -> Response:
-    """Counters for Prometheus: for this machine itself, and for whoever has the token or is signed in."""
+    """Tell the counters, for Prometheus.
+
+    In its own text, or in OpenMetrics where that is asked for. A process of the same machine needs no token.
+    """
     if not _from_here():
         requester()
     body, content_type = services().metrics.exposition(services().database, request.headers.get("Accept", ""))
