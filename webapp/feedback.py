@@ -13,7 +13,7 @@ from model.weights import WeightsError
 from webapp.correction_picture import redrawn
 from webapp.corrections import NOT_A_DIGIT, image_of, numbered
 from webapp.data_urls import SEVEN, Picture, data_url, png_url
-from webapp.database import NO_DIGIT, Correction, ReviewState, Run, RunCorrection
+from webapp.database import Correction, ReviewState, Run, RunCorrection
 from webapp.edge import note
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
