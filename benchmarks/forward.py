@@ -22,6 +22,7 @@ from model import mnist, weights
 from model.forward import Forward
 from model.picture import to_tensor
 from model.recognizer import SHIPPED
+from model.task import PIXELS
 
 DIGITS, ROUNDS = 500, 20
 
@@ -47,7 +48,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, read in ways.items():
             taken[name].append(microseconds(read, images))
-    widths = "-".join(str(width) for width in (784, *card.hidden, card.outputs))
+    widths = "-".join(str(width) for width in (PIXELS, *card.hidden, card.outputs))
     print(f"{widths}, {path.stat().st_size / 1e6:.1f} MB, one digit on one core:")
     for name, times in taken.items():
         print(f"{name:<13} {statistics.median(times):>5.0f} us   fastest round {min(times):.0f} us")

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from model import chance, evaluate, mnist, strength, strokes
 from model.strokes import CANVAS, Drawing, Look
-from model.verdict import DIGITS
+from model.task import DIGITS
 
 URL = "http://127.0.0.1:8000"
 AT_ONCE = 4

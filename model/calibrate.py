@@ -15,7 +15,8 @@ from model.deform import Deformer
 from model.mnist import Split
 from model.network import MLP, fold
 from model.picture import to_tensor
-from model.verdict import DIGITS, Calibration, ranked
+from model.task import DIGITS
+from model.verdict import Calibration, ranked
 
 COVERAGE = Calibration.coverage
 REFUSED_DIGITS = 0.01

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.verdict import DIGITS, REASONS
-
-NO_DIGIT = DIGITS
-"""The label that says: this is no digit."""
+from model.task import DIGITS, REASONS
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-SIDE = 28
-BOX = 20
+from model.task import BOX, PIXELS, SIDE
+
 DIRECTIONS = 64
 CONTROL_POINTS = 7
 FELT_SHARE = 0.15  # how many digits are written with a felt pen
@@ -155,18 +155,18 @@ class Deformer:
         # The grid is linear in all that is random: one matrix product makes it.
         coefficients = torch.cat((inverse, shift, noise * amount), 1).view(n // TOGETHER, TOGETHER, -1)
         grid = self.basis @ coefficients.mT
-        return grid.add_((SIDE - 1) / 2).unflatten(1, (2, SIDE * SIDE)).unbind(1)
+        return grid.add_((SIDE - 1) / 2).unflatten(1, (2, PIXELS)).unbind(1)
 
     def _columns(self, index: torch.Tensor) -> torch.Tensor:
         """The images at `index` (B,) as columns: (784, B), 0 to 255."""
-        columns = torch.empty(SIDE * SIDE, len(index), dtype=torch.bfloat16)
+        columns = torch.empty(PIXELS, len(index), dtype=torch.bfloat16)
         return columns.copy_(self.images.index_select(0, index).t())
 
 
 def _sampled(columns: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The columns (784, B) of TOGETHER groups, each pixel the sum of four `rows` of its group by their `weights`."""
     # a weighted sum of rows is what embedding bags are, with all their speed
-    ink = F.embedding_bag(rows, columns.view(SIDE * SIDE * TOGETHER, -1), mode="sum", per_sample_weights=weights)
+    ink = F.embedding_bag(rows, columns.view(PIXELS * TOGETHER, -1), mode="sum", per_sample_weights=weights)
     return ink.view(columns.shape)
 
 

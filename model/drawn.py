@@ -12,7 +12,7 @@ import torch
 
 from model import pen, skeletons
 from model.skeletons import Skeleton
-from model.verdict import DIGITS, REASONS
+from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_SHARE = 0.35

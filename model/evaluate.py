@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from model.verdict import DIGITS
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from model.network import MLP
+
+from model.task import DIGITS, SIDE
 
 BATCH = 1_000
 BINS = 15
@@ -196,7 +196,7 @@ def contact_sheet(images: np.ndarray, labels: np.ndarray, probabilities: np.ndar
 
     images uint8 (N, 28, 28), N at least 1; labels (N,); probabilities (N, 10). They are shown dark on white.
     """
-    width, height = 28 * _SCALE + _GAP, 28 * _SCALE + _CAPTION + _GAP
+    width, height = SIDE * _SCALE + _GAP, SIDE * _SCALE + _CAPTION + _GAP
     columns, rows = min(len(images), _COLUMNS), -(-len(images) // _COLUMNS)
     sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
@@ -204,8 +204,8 @@ def contact_sheet(images: np.ndarray, labels: np.ndarray, probabilities: np.ndar
     for i, (image, label, likely) in enumerate(zip(images, labels, probabilities, strict=True)):
         x, y = _GAP + i % _COLUMNS * width, _GAP + i // _COLUMNS * height
         picture = Image.fromarray(255 - np.asarray(image))
-        sheet.paste(picture.resize((28 * _SCALE, 28 * _SCALE), Image.Resampling.BICUBIC), (x, y))
+        sheet.paste(picture.resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.BICUBIC), (x, y))
         read = int(likely.argmax())
         caption = f"{int(label)}/{read}  {likely[read]:.0%}"
-        draw.text((x + 2, y + 28 * _SCALE + 2), caption, _RIGHT if read == label else _WRONG, font)
+        draw.text((x + 2, y + SIDE * _SCALE + 2), caption, _RIGHT if read == label else _WRONG, font)
     return sheet

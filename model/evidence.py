@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from model import chance, drawn, evaluate, weights
-from model.corrections import NO_DIGIT, Corrections
+from model.corrections import Corrections
 from model.forward import Forward
 from model.ink import ink_png
 from model.recognizer import try_out
 from model.strength import CHANGES, changed_pictures, digit_images, stream
-from model.verdict import DIGITS, Calibration
+from model.task import DIGITS, NO_DIGIT
+from model.verdict import Calibration
 from model.weights import WeightsError
 
 if TYPE_CHECKING:

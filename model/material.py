@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 
 from model import chance, drawn
-from model.corrections import NO_DIGIT, Corrections, class_of
+from model.corrections import Corrections, class_of
 from model.deform import Deformer
 from model.mnist import Split
 from model.picture import to_tensor
+from model.task import NO_DIGIT
 
 REDRAWN = 30  # epochs: drawing takes longer than one of them
 TILE = 32  # columns

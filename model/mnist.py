@@ -24,26 +24,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.files import write_beside
+from model.task import MNIST_SHA256, PIXELS, TRAINING_DIGITS
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SHA256 = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-"""File name -> SHA-256 of the unpacked file.
-
-The figures that public projects pin for the files in MNIST's published archives; computed again from the
-files in the npm package below, they are the same.
-"""
-
-DATA_SHA256 = hashlib.sha256(
-    "".join(sorted(f"{digest}  {name}\n" for name, digest in SHA256.items())).encode()
-).hexdigest()
-"""One figure for the set, named by model cards: the SHA-256 of the four lines "digest  name", sorted."""
 
 VALIDATION_DIGITS = 5_000
 VALIDATION_SEED = 1998
@@ -55,8 +39,8 @@ NETWORK_SECONDS = 20
 NPM_SECONDS = 300
 """Longest silence of a connection, and longest whole run of npm (11 MB over a slow line)."""
 
-_MEMBERS = {f"package/data/{name}": name for name in SHA256}
-_LARGEST_FILE = 16 + 60_000 * 28 * 28
+_MEMBERS = {f"package/data/{name}": name for name in MNIST_SHA256}
+_LARGEST_FILE = 16 + TRAINING_DIGITS * PIXELS
 
 
 class MnistMissing(Exception):
@@ -127,7 +111,7 @@ def load(folder: Path | str | None = None) -> Mnist:
 
 def missing(folder: Path | str) -> list[str]:
     """Return the names of the files that are in none of the folder's places, without verifying the others."""
-    return [name for name in SHA256 if not any((place / name).is_file() for place in _places(Path(folder)))]
+    return [name for name in MNIST_SHA256 if not any((place / name).is_file() for place in _places(Path(folder)))]
 
 
 def read_test(folder: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +170,7 @@ def _places(folder: Path) -> tuple[Path, ...]:
 
 
 def _verify(folder: Path) -> None:
-    for name in SHA256:
+    for name in MNIST_SHA256:
         _read(folder, name)
 
 
@@ -209,7 +193,7 @@ def _read(folder: Path, name: str) -> bytes:
 
 
 def _is_right(name: str, data: bytes) -> bool:
-    return hashlib.sha256(data).hexdigest() == SHA256[name]
+    return hashlib.sha256(data).hexdigest() == MNIST_SHA256[name]
 
 
 def _download(folder: Path, say: Callable[[str], None]) -> None:
@@ -221,7 +205,7 @@ def _download(folder: Path, say: Callable[[str], None]) -> None:
             except Exception as error:  # a source fails in any way that its library knows: the next is tried
                 say(f"{source} did not deliver: {_one_line(error)}")
                 continue
-        wrong = [name for name in SHA256 if name not in files or not _is_right(name, files[name])]
+        wrong = [name for name in MNIST_SHA256 if name not in files or not _is_right(name, files[name])]
         if wrong:
             say(f"{source} did not deliver: missing or wrong {', '.join(wrong)}")
             continue
@@ -251,7 +235,7 @@ def _from_torchvision(workplace: Path) -> dict[str, bytes]:
 
     with contextlib.redirect_stderr(io.StringIO()), _network_timeout(NETWORK_SECONDS):
         torchvision_shim.import_datasets().MNIST(workplace, download=True)
-    return {name: (workplace / "MNIST" / "raw" / name).read_bytes() for name in SHA256}
+    return {name: (workplace / "MNIST" / "raw" / name).read_bytes() for name in MNIST_SHA256}
 
 
 @contextlib.contextmanager

@@ -6,10 +6,7 @@ import torch
 from torch import nn
 
 from model.presets import Preset
-from model.verdict import DIGITS, REASONS
-
-PIXELS = 28 * 28
-OUTPUTS = (DIGITS, DIGITS + len(REASONS))
+from model.task import DIGITS, OUTPUTS, PIXELS
 
 
 class MLP(nn.Module):

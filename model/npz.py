@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.corrections import NO_DIGIT, Corrections
+from model.corrections import Corrections
+from model.task import DIGITS, NO_DIGIT, SIDE
 
 
 class NpzError(ValueError):
@@ -16,7 +17,7 @@ class NpzError(ValueError):
 def read_digits(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of 0..9; raises NpzError."""
     arrays = _arrays(path)
-    _check(path, arrays, 9)
+    _check(path, arrays, DIGITS - 1)
     return arrays["images"], arrays["labels"]
 
 
@@ -49,7 +50,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _check(path: Path, arrays: dict[str, np.ndarray], greatest: int) -> None:
     images, labels = arrays["images"], arrays["labels"]
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise NpzError(f"{path}: images must be uint8 (N, 28, 28), not {images.dtype} {images.shape}")
     if labels.dtype != np.uint8 or labels.shape != (len(images),):
         raise NpzError(f"{path}: labels must be uint8 ({len(images)},), not {labels.dtype} {labels.shape}")

@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from model.picture import BOX, SIDE
+from model.task import BOX, PIXELS, SIDE
 
 CENTRE = SIDE / 2
 CHUNK = 32  # pictures
@@ -74,4 +74,4 @@ def _nearest(points: torch.Tensor) -> torch.Tensor:
 _PIXELS = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="xy"), 2)
 _PIXELS = _PIXELS.view(-1, 2).to(torch.float32)
 """The pixels' centres, (784, 2) of (x, y)."""
-_PIXELS_AND_ONE = torch.cat((-2 * _PIXELS, torch.ones(SIDE * SIDE, 1)), 1)
+_PIXELS_AND_ONE = torch.cat((-2 * _PIXELS, torch.ones(PIXELS, 1)), 1)

@@ -29,6 +29,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from model.task import BOX, PIXELS, SIDE
+
 MAX_BYTES = 1 << 20
 MAX_PIXELS = 4_000_000
 MAX_SIDE = 1 << 14
@@ -46,9 +48,6 @@ FORMATS = (*PARSERS, "PGM")
 # Parts that cost time each and may be repeated without end: scans of the whole JPEG (real ones have about ten),
 # compressed colour profiles in a PNG (real ones have one at most).
 MOST_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
-
-SIDE = 28
-BOX = 20
 
 # Working size of the ink's longer side: four pixels to one of the box are enough to thicken a line smoothly.
 FINE = 4 * BOX
@@ -441,7 +440,7 @@ def _centred(box: bytes, width: int) -> np.ndarray:
     top, left = _corner(down / mass, height), _corner(right / mass, width)
     rows = [box[start : start + width] for start in range(0, len(box), width)]
     field = bytearray(SIDE * top + left) + bytes(SIDE - width).join(rows)
-    return np.frombuffer(field.ljust(SIDE * SIDE, b"\0"), np.uint8).reshape(SIDE, SIDE)
+    return np.frombuffer(field.ljust(PIXELS, b"\0"), np.uint8).reshape(SIDE, SIDE)
 
 
 @functools.lru_cache(2 * BOX)

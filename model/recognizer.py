@@ -14,7 +14,8 @@ from PIL import Image
 from model import picture as road
 from model import weights
 from model.forward import Forward
-from model.verdict import DIGITS, TOP, Calibration, Reason, Verdict, decide, not_a_digit, ranked
+from model.task import DIGITS, SIDE, TOP, Reason
+from model.verdict import Calibration, Verdict, decide, not_a_digit, ranked
 
 SHIPPED = Path(__file__).parent / "shipped" / "mlp.safetensors"
 
@@ -112,7 +113,7 @@ def _checked(data: bytes) -> tuple[Forward, Calibration]:
     """The network in `data` and its calibration, after it has given finite logits for a few inputs."""
     layers, card = weights.layers(data)
     forward = Forward(layers)
-    images = np.random.default_rng(0).integers(0, 256, (8, road.SIDE, road.SIDE), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), np.uint8)
     with np.errstate(all="ignore"):
         logits = np.concatenate((forward.many(images[1:]), forward.one(images[0])[None]))
     if not np.isfinite(logits).all():

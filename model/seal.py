@@ -13,6 +13,7 @@ import torch
 
 from model import code, evaluate, mnist, weights
 from model.presets import Config
+from model.task import DATA_SHA256
 
 if TYPE_CHECKING:
     from model.corrections import Corrections
@@ -49,7 +50,7 @@ def seal(
         hidden=network.hidden,
         epochs=config.epochs,
         seed=config.seed,
-        data_sha256=mnist.DATA_SHA256,
+        data_sha256=DATA_SHA256,
         command=_command(config, parent, corrections),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         libraries=libraries(),

@@ -16,9 +16,10 @@ from PIL import Image, ImageFilter, ImageOps
 
 from model import chance, strokes
 from model.evaluate import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
-from model.picture import SIDE, digit_image
+from model.picture import digit_image
 from model.strokes import Drawing, Look
-from model.verdict import DIGITS, REASONS, UNCALIBRATED, Calibration, digit_set
+from model.task import DIGITS, REASONS, SIDE
+from model.verdict import UNCALIBRATED, Calibration, digit_set
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `evaluate.readings`."""

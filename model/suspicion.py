@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.corrections import NO_DIGIT
-from model.verdict import DIGITS
+from model.task import DIGITS, NO_DIGIT, SIDE
 
 NEIGHBOURS = 10
 # Cosine similarities. The nearest ten of a digit of MNIST are at 0.93 to 0.96 in half of all cases, and below 0.86 in
@@ -124,11 +123,12 @@ def features(images: np.ndarray) -> np.ndarray:
 
     Blurred a little and halved, so that a line one pixel beside another one still resembles it.
     """
-    found = np.empty((len(images), 14 * 14), np.float32)
+    half = SIDE // 2
+    found = np.empty((len(images), half * half), np.float32)
     for start in range(0, len(images), 1_000):  # the steps between take five times the memory
         part = slice(start, start + 1_000)
-        halved = blurred(images[part].astype(np.float32)).reshape(-1, 14, 2, 14, 2).mean((2, 4))
-        found[part] = halved.reshape(-1, 14 * 14)
+        halved = blurred(images[part].astype(np.float32)).reshape(-1, half, 2, half, 2).mean((2, 4))
+        found[part] = halved.reshape(-1, half * half)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.divide(found, length, out=found, where=length > 0)
 
@@ -161,7 +161,7 @@ def _counts(near_labels: np.ndarray, voices: np.ndarray) -> np.ndarray:
 
 
 def _check(images: np.ndarray, labels: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise ValueError(f"digit images are uint8 (N, 28, 28), not {images.dtype} {images.shape}")
     labels = np.asarray(labels)
     if labels.shape != (len(images),) or (len(labels) and not 0 <= labels.min() <= labels.max() <= NO_DIGIT):

@@ -25,7 +25,7 @@ from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.processes import GroupLost
 from model.seal import libraries
-from model.verdict import DIGITS
+from model.task import DIGITS
 
 REPORT_SECONDS = 0.25
 AVERAGED_EPOCHS = 5.0

@@ -15,13 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Verdict = Literal["digit", "unsure", "not_a_digit", "blank"]
-Reason = Literal["dot", "scribble", "several", "unlike_any_digit"]
+from model.task import REASONS, Reason
 
-DIGITS = 10
-REASONS: tuple[Reason, ...] = ("dot", "scribble", "several", "unlike_any_digit")
-"""What a picture may be instead of a digit: one logit each after the ten digits', where a network refuses."""
-TOP = 3
+Verdict = Literal["digit", "unsure", "not_a_digit", "blank"]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from model.files import write_beside
-from model.picture import SIDE
-from model.verdict import DIGITS, REASONS, UNCALIBRATED, Calibration
+from model.task import DIGITS, OUTPUTS, PIXELS
+from model.verdict import UNCALIBRATED, Calibration
 
 if TYPE_CHECKING:
     from model.network import MLP
@@ -145,7 +145,7 @@ _POSSIBLE = {
     "libraries": _is_text_table,
     "validation_accuracy": _is_share,
     "test_accuracy": _or_none(_is_share),
-    "outputs": lambda value: type(value) is int and value in (DIGITS, DIGITS + len(REASONS)),
+    "outputs": lambda value: type(value) is int and value in OUTPUTS,
     "calibration": _is_calibration,
     "parent": _or_none(_is_text),
     "code_sha256": _or_none(_is_text),
@@ -283,7 +283,7 @@ def _check_shapes(shapes: dict[str, Any], card: ModelCard) -> None:
 
 
 def _expected_shapes(card: ModelCard) -> dict[str, list[int]]:
-    widths = (SIDE * SIDE, *card.hidden, card.outputs)
+    widths = (PIXELS, *card.hidden, card.outputs)
     shapes = {}
     for i in range(len(widths) - 1):
         shapes[f"layers.{i}.weight"] = [widths[i + 1], widths[i]]

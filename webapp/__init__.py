@@ -8,6 +8,7 @@ from datetime import timedelta
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from model import task
 from model.mnist import MnistMissing
 from model.picture import PictureError, PictureTooLarge
 from model.weights import WeightsError
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_SECONDS),
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.jinja_env.globals["task"] = task
     app.session_interface = SessionCookies()
     app.extensions["inkling"] = Services.open(settings)
     edge.register(app)

@@ -14,9 +14,9 @@ import numpy as np
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
-from model.picture import SIDE
 from model.suspicion import blurred
-from webapp.database import NO_DIGIT, Comparison, Correction, Database, Review, Run, RunCorrection, alone
+from model.task import NO_DIGIT, SIDE
+from webapp.database import Comparison, Correction, Database, Review, Run, RunCorrection, alone
 from webapp.exceptions import AppError
 from webapp.moments import seconds_left, within
 from webapp.reserve import urgently

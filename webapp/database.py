@@ -44,8 +44,6 @@ MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the sam
 ACTIVE = ("queued", "running")
 ReviewState = Literal["received", "approved", "refused"]
 REVIEW_STATES = get_args(ReviewState)
-NO_DIGIT = 10
-"""The label of a correction that says: this is no digit."""
 BIGGEST_ROW_ID = 2**31 - 1
 ENDED = ("finished", "failed", "cancelled", "lost")
 

@@ -12,8 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model.ink import ink_png
+from model.task import NO_DIGIT, SIDE
 from webapp.data_urls import data_url
-from webapp.database import NO_DIGIT, Comparison, Correction, Promotion, Run, RunCorrection, Version
+from webapp.database import Comparison, Correction, Promotion, Run, RunCorrection, Version
 
 GROUPS = {
     "usable": "The weights",
@@ -25,7 +26,6 @@ GROUPS = {
     "refusal": "Refusal",
     "time": "Time",
 }
-CORRECTION_SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _digit_images(session: Session, version_id: int, numbers: Iterable[int]) -> 
         .join(Run, Run.id == RunCorrection.run_id)
         .where(Run.version_id == version_id, Correction.id.in_(numbers))
     )
-    side = CORRECTION_SIDE
+    side = SIDE
     return {number: data_url(ink_png(np.frombuffer(ink, np.uint8).reshape(side, side))) for number, ink in rows}
 
 

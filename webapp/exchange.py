@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from model import picture as road
-from model.picture import SIDE, PictureError, PixelBudget
+from model.picture import PictureError, PixelBudget
+from model.task import NO_DIGIT, SIDE
 from webapp.correction_picture import redrawn
-from webapp.database import NO_DIGIT
 
 MAX_FILE_BYTES = 16 << 20
 MAX_UNPACKED_BYTES = 64 << 20

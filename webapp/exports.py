@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import ColumnElement, select
 
-from model.picture import SIDE
+from model.task import NO_DIGIT, SIDE
 from webapp.corrections import image_of
-from webapp.database import NO_DIGIT, Correction, Database
+from webapp.database import Correction, Database
 from webapp.exchange import COLUMNS, INDEX, NO_DIGIT_FOLDER, png
 
 ROWS_AT_ONCE = 500

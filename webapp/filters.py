@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import Flask
 
+from model.task import NO_DIGIT
 from webapp import curves
-from webapp.database import NO_DIGIT
 
 
 def register(app: Flask) -> None:

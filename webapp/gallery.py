@@ -12,21 +12,20 @@ from flask import Blueprint, Response, abort, current_app, jsonify, redirect, re
 from flask.blueprints import BlueprintSetupState
 from werkzeug.datastructures import MultiDict
 
-from model.evaluate import DIGITS
 from model.ink import ink_png
 from model.mnist import MnistMissing
+from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.data_urls import data_url
 from webapp.database import BIGGEST_ROW_ID, Version, champion_id
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
 from webapp.jobs import STALE_SECONDS
 from webapp.live import NoChampion
-from webapp.predictions import ORDERS, OUTCOMES, TEST_DIGITS, Library, NotComputed, Readings
+from webapp.predictions import ORDERS, OUTCOMES, Library, NotComputed, Readings
 from webapp.services import services
 
 PER_ROW = 10
 PER_PAGE = PER_ROW * PER_ROW
-SIDE = 28
 FOR_EVER = 365 * 24 * 3600
 LEVELS = 5
 POLL_SECONDS = 1

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import with_info_wrap_validator_function
 
-from model.verdict import DIGITS
+from model.task import DIGITS
 from webapp.corrections import named
 from webapp.database import BIGGEST_ROW_ID
 from webapp.exceptions import BadRequest

@@ -10,13 +10,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from model.evaluate import DIGITS, Report, report
+from model.evaluate import Report, report
 from model.mnist import read_test
+from model.task import DIGITS
 from webapp.database import Database, Predictions
 from webapp.jobs import Jobs
 from webapp.settings import Settings
 
-TEST_DIGITS = 10_000
 KEPT_VERSIONS = 4
 
 Outcome = Literal["right", "wrong"]

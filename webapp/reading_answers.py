@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from model.verdict import DIGITS, TOP, Reason, Verdict
+from model.task import DIGITS, TOP, Reason
+from model.verdict import Verdict
 from webapp.data_urls import png_url
 from webapp.messages import Answer, Digit, PngUrl, Share, VersionName
 

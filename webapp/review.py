@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session, undefer
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.ink import ink_png
+from model.task import NO_DIGIT
 from webapp import decisions, exchange, exports, imports, intake
 from webapp.auth import csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, named
 from webapp.data_urls import data_url, png_url
-from webapp.database import BIGGEST_ROW_ID, NO_DIGIT, REVIEW_STATES, Correction, Import
+from webapp.database import BIGGEST_ROW_ID, REVIEW_STATES, Correction, Import
 from webapp.decisions import Decided, Wish
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
@@ -116,7 +117,6 @@ def index() -> Response | str:
         entries=entries,
         unjudged=unjudged,
         reasons=REASONS,
-        no_digit=NO_DIGIT,
         most_megabytes=exchange.MAX_FILE_BYTES >> 20,
         most_digits=exchange.MOST,
         most_megapixels=exchange.MOST_PIXELS // 1_000_000,

@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Row, select, update
 from sqlalchemy.orm import undefer
 
+from model.task import SIDE
 from webapp import heartbeat
 from webapp.database import Correction, Database, Version, champion_id
 from webapp.settings import Settings
@@ -89,7 +90,7 @@ def _reference(mnist_folder: Path, database: Database) -> Reference:
 
 def _digits(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
     """Digit images uint8 (N, 28, 28) and labels int64 (N,)."""
-    images = np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, 28, 28)
+    images = np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, SIDE, SIDE)
     return images.copy(), np.array([row.label for row in rows], np.int64)
 
 

@@ -31,6 +31,7 @@ from sqlalchemy.orm import Session
 from model import weights
 from model.presets import PRESETS, Config
 from model.processes import LOST, GroupLost, leads
+from model.task import SIDE
 from webapp import heartbeat, imports, runs
 from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
 from webapp.database import WORK_SECONDS, Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
@@ -225,7 +226,7 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     if not rows:
         return None
     images, labels, held_out, ids = zip(*rows, strict=True)
-    pixels = np.frombuffer(b"".join(images), np.uint8).reshape(-1, 28, 28)
+    pixels = np.frombuffer(b"".join(images), np.uint8).reshape(-1, SIDE, SIDE)
     return Corrections(pixels.copy(), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
 
 

@@ -7,7 +7,7 @@
 const WAITS = 15_000; // ms until the server counts as silent
 const JUDGED_AFTER = 2_000; // ms between two looks whether those that wait have been judged
 const DIGITS = "0123456789";
-const NO_DIGIT = 10;
+const NO_DIGIT = "not_a_digit";
 // The places that two cards of one row may differ by, for fractions of a pixel.
 const SAME_ROW = 4;
 

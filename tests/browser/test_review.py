@@ -15,8 +15,9 @@ from selenium.webdriver.support.expected_conditions import text_to_be_present_in
 from selenium.webdriver.support.ui import WebDriverWait
 from sqlalchemy import delete, select
 
+from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
-from webapp.database import NO_DIGIT, Correction, Database
+from webapp.database import Correction, Database
 from webapp.settings import Settings
 
 WAIT_SECONDS = 40  # CI is slow

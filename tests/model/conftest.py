@@ -5,6 +5,7 @@ import torch
 
 from model import mnist as mnist_module
 from model import weights
+from model.task import DATA_SHA256
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,7 +35,7 @@ def card():
         hidden=(16, 12),
         epochs=2,
         seed=7,
-        data_sha256=mnist_module.DATA_SHA256,
+        data_sha256=DATA_SHA256,
         command="python -m model train --preset seed --epochs 2 --seed 7",
         created="2025-01-31T12:00:00+00:00",
         libraries={"python": "3.11.0", "torch": "2.13.0"},

@@ -9,7 +9,8 @@ import torch
 from model import evaluate, weights
 from model.calibrate import COVERAGE, REFUSED_DIGITS, _groups, _mass, calibrate
 from model.network import MLP
-from model.verdict import DIGITS, Calibration, digit_set
+from model.task import DIGITS
+from model.verdict import Calibration, digit_set
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from model import mnist as mnist_module
 from model import train as train_module
 from model import weights
 from model.recognizer import Reading
+from model.task import DATA_SHA256
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_train_writes_weights_that_say_how_they_were_made(run, quick, tmp_path, 
     network, card = weights.load(out)
     assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 4, 5)
     assert card.command == "python -m model train --preset seed --epochs 4 --seed 5"
-    assert card.data_sha256 == mnist_module.DATA_SHA256
+    assert card.data_sha256 == DATA_SHA256
     assert card.libraries["torch"] == torch.__version__ and card.created.endswith("+00:00")
     with torch.no_grad():
         read = network(small_mnist.test.images.flatten(1) / 255).argmax(1)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.corrections import NO_DIGIT, Corrections, class_of
-from model.verdict import REASONS
+from model.corrections import Corrections, class_of
+from model.task import NO_DIGIT, REASONS
 
 
 def some(labels=(3, 7, NO_DIGIT), held_out=(False, True, False)):

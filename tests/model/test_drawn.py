@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model import drawn, pen, skeletons
-from model.verdict import DIGITS, REASONS
+from model.task import DIGITS, REASONS
 
 SHAPES = [shape for shapes in skeletons.DIGITS.values() for shape in shapes]
 SHAPES += [*skeletons.SLASHES, *skeletons.LETTERS]

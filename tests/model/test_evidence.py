@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from model import drawn, evidence, strength
-from model.corrections import NO_DIGIT, Corrections
+from model.corrections import Corrections
 from model.mnist import Split
 from model.presets import Config
 from model.seal import seal
+from model.task import NO_DIGIT
 from model.train import train
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 

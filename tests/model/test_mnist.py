@@ -15,8 +15,9 @@ import torch
 
 from model import mnist, torchvision_shim
 from model.mnist import read_test
+from model.task import MNIST_SHA256
 
-NAMES = list(mnist.SHA256)
+NAMES = list(MNIST_SHA256)
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 
 

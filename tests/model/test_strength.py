@@ -9,7 +9,8 @@ from PIL import Image
 
 from model import chance, drawn, evaluate, strength
 from model.strokes import Drawing
-from model.verdict import REASONS, UNCALIBRATED, Calibration
+from model.task import REASONS
+from model.verdict import UNCALIBRATED, Calibration
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageOps
 from sqlalchemy import delete, select
 
 from model.picture import BOX, PictureError, digit_image, open_picture
+from model.task import NO_DIGIT
 from tests.conftest import TOKEN
 from tests.stress.forms import forms
 from tests.stress.mutation import Blow
@@ -21,7 +22,7 @@ from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.asking import INTERNALS
 from webapp import exchange, exports
 from webapp.corrections import NOT_A_DIGIT
-from webapp.database import NO_DIGIT, Correction
+from webapp.database import Correction
 from webapp.intake import store
 from webapp.services import services
 from webapp.settings import Settings, SettingsError

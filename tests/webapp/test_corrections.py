@@ -11,11 +11,12 @@ from PIL import Image, ImageFilter
 from sqlalchemy import func, select, update
 
 from model import picture as road
+from model.task import NO_DIGIT
 from tests.conftest import ON_SQLITE
 from tests.webapp.corrected import answer, digits
 from webapp import corrections as limits
 from webapp.corrections import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
-from webapp.database import NO_DIGIT, Comparison, Correction, Review, Run, RunCorrection
+from webapp.database import Comparison, Correction, Review, Run, RunCorrection
 from webapp.decisions import Wish, decide, undo
 
 pytestmark = pytest.mark.both_databases

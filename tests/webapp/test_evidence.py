@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from model.task import NO_DIGIT
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.versions import add_version, compared, evidence, promote, turned
-from webapp.database import NO_DIGIT, Comparison, Correction, Run, RunCorrection, Version
+from webapp.database import Comparison, Correction, Run, RunCorrection, Version
 from webapp.services import services
 
 

@@ -16,12 +16,13 @@ from sqlalchemy import select
 
 from model import picture as road
 from model.__main__ import main
+from model.task import NO_DIGIT
 from tests.conftest import TOKEN
 from tests.webapp.asking import assert_error, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.serving import serve
 from webapp import exchange, exports
-from webapp.database import NO_DIGIT, Correction
+from webapp.database import Correction
 from webapp.services import services
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 from sqlalchemy import delete, select
 
+from model.task import NO_DIGIT
 from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.asking import assert_error
 from tests.webapp.corrected import add_correction, digits
 from webapp import review
-from webapp.database import NO_DIGIT, Correction, Review
+from webapp.database import Correction, Review
 from webapp.services import services
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}

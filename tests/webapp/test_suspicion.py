@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import delete, select
 
 from model import mnist
+from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.database import NO_DIGIT, Correction, Promotion
+from webapp.database import Correction, Promotion
 from webapp.suspicion import score_waiting
 
 

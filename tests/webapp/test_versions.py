@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import delete
 
 from model import weights
-from model.mnist import DATA_SHA256
 from model.recognizer import SHIPPED
+from model.task import DATA_SHA256
 from tests.challengers import DAMAGED
 from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
 from tests.webapp.asking import ONE, assert_error

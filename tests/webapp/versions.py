@@ -12,7 +12,7 @@ from model import weights
 from model.evidence import Criterion, Difference, Differences, Evidence, Seen
 from model.ink import ink_png
 from model.recognizer import SHIPPED, Recognizer
-from model.verdict import DIGITS
+from model.task import DIGITS
 from webapp.database import Comparison, Database, Promotion, Strength, Version
 from webapp.promotions import record_promotion
 
