@@ -10,12 +10,12 @@ Torch is imported only by `to_tensor`, so that a web page can use this module wi
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import re
 import threading
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from PIL import (
@@ -29,14 +29,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from model.task import BOX, PIXELS, SIDE
+from model.task import BOX, SIDE
 
 MAX_BYTES = 1 << 20
 MAX_PIXELS = 4_000_000
 MAX_SIDE = 1 << 14
 # How a file of each format begins, and what reads it. Image.open would import every plugin of Pillow, for a fifth of a
 # second, at the first file that it does not know.
-PARSERS = {
+PARSERS: dict[str, tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "PNG": (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     "JPEG": (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     "WEBP": (b"RIFF", WebPImagePlugin.WebPImageFile),
@@ -58,6 +58,9 @@ MIN_CONTRAST = 0.1
 NOISE_FLOOR = 0.08
 # So many times the border's median difference from the paper is still grain: five standard deviations of grey noise.
 GRAIN = 7.5
+# What is strongest is the fourth strongest, so that a speck or two do not decide what full ink is.
+_STRONGEST = 4
+_GREYS = np.arange(256, dtype=np.float32) / 255
 # Ink that counts when the ink's box is measured.
 EDGE = 0.25
 # Ink, of 255, that is line when the line's width is measured.
@@ -113,11 +116,11 @@ def open_picture(
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
     budget = budget or PixelBudget()
     if "PGM" in formats and (header := GREY.match(data)):
-        return Image.frombytes("L", *_grey(data, header, budget))
-    name = next((name for name in formats if name in PARSERS and data.startswith(PARSERS[name][0])), None)
+        return _grey(data, header, budget)
+    name = next((name for name in formats if name in PARSERS and data.startswith(PARSERS[name][0])), "")
     part, most = MOST_PARTS.get(name, (b"", len(data) + 1))
     try:
-        if name is None or data.count(part) > most:
+        if not name or data.count(part) > most:
             raise ValueError("no real picture")
         # Pillow warns of harmless oddities, in the metadata for instance; the lock is there because catching warnings
         # changes the state of the process.
@@ -132,17 +135,17 @@ def open_picture(
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
 
 
-def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> tuple[tuple[int, int], bytes]:
-    """The size and the pixels of a PGM; raises PictureError."""
+def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
+    """The picture in a PGM; raises PictureError."""
     size = int(header[1]), int(header[2])
     budget.spend(size)
     pixels = data[header.end() :]
     if not size[0] * size[1] == len(pixels) > 0:
         raise PictureError("The data is not a whole PGM picture.")
-    return size, pixels
+    return Image.frombytes("L", size, pixels)
 
 
-def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
+def _parsed(data: bytes, parser: Callable[[io.BytesIO], ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
     image = parser(io.BytesIO(data))
     budget.spend(image.size)
     if any(tile.codec_name == "bmp_rle" for tile in image.tile):
@@ -153,19 +156,8 @@ def _parsed(data: bytes, parser: type[ImageFile.ImageFile], budget: PixelBudget)
 
 def digit_image(picture: Image.Image) -> np.ndarray | None:
     """A picture of one digit as the network sees it: uint8 (28, 28), ink bright on black; None without ink."""
-    if picture.mode == "L" and not picture.has_transparency_data:
-        return _of_grey(picture.size, picture.tobytes())
     inked = ink(picture)
     return None if inked is None else from_ink(inked)
-
-
-def digit_image_in(
-    data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None
-) -> np.ndarray | None:
-    """What `digit_image` makes of what `open_picture` finds in these bytes; raises what that raises."""
-    if "PGM" in formats and len(data) <= MAX_BYTES and (header := GREY.match(data)):
-        return _of_grey(*_grey(data, header, budget or PixelBudget()))
-    return digit_image(open_picture(data, formats, budget))
 
 
 def ink(picture: Image.Image) -> np.ndarray | None:
@@ -176,14 +168,28 @@ def ink(picture: Image.Image) -> np.ndarray | None:
     ink all the same.
     """
     picture = _working_part(_plain_mode(picture))
-    pixels = np.asarray(picture, dtype=np.float32) / 255
-    difference = _difference_from_nothing(pixels) if picture.mode == "RGBA" else _difference_from_paper(pixels)
-    return _stretch(difference)
+    pixels = np.asarray(picture)
+    if picture.mode == "RGBA":
+        return _stretched(_difference_from_nothing(pixels / np.float32(255)))
+    if picture.mode == "L" and (_border(pixels) == pixels[0, 0]).all():
+        # On even paper, as the drawing page sends it, the ink at a pixel follows from its grey alone: find it for the
+        # 256 greys and look it up. How often a grey is seen matters up to the number that decides what is strongest.
+        difference = np.abs(_GREYS - _GREYS[pixels[0, 0]])
+        seen = np.repeat(difference, np.minimum(picture.histogram(), _STRONGEST))
+        inked = _stretched(difference, seen)
+        return None if inked is None else inked[pixels]
+    return _stretched(_difference_from_paper(pixels / np.float32(255)))
 
 
 def from_ink(inked: np.ndarray) -> np.ndarray:
     """Ink, float32 (H, W), 0 to 1 and not all of it 0, to a digit image, uint8 (28, 28)."""
-    return _of_part(_cropped(inked))
+    left, top, right, bottom = Image.fromarray(inked > EDGE).getbbox() or (0, 0, 1, 1)
+    part = Image.fromarray((inked[top:bottom, left:right] * 255).round().astype(np.uint8))
+    if max(part.size) > FINE:
+        part = _fitted(part, FINE)
+    if _line_width(part) * BOX / max(part.size) < MIN_LINE:
+        part = _widened(_fitted(part, FINE))
+    return _centred(np.asarray(_fitted(part, BOX)))
 
 
 def to_tensor(images):
@@ -199,7 +205,7 @@ def _plain_mode(picture: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        return picture if picture.getchannel("A").getextrema()[0] < 255 else picture.convert("RGB")
+        return picture if np.asarray(picture.getchannel("A")).min() < 255 else picture.convert("RGB")
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
 
 
@@ -301,129 +307,40 @@ def _paper_surface(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray
     return places @ surface
 
 
-def _stretch(difference: np.ndarray) -> np.ndarray | None:
-    """Differences to ink between 0 and 1, the strongest being 1; None where even that is too faint to be ink."""
-    strongest = _strongest(difference)
-    return None if strongest < MIN_CONTRAST else _relative(difference, strongest)
-
-
-def _strongest(difference: np.ndarray) -> float:
-    """The fourth strongest, so that a speck or two do not decide what full ink is."""
-    return float(np.partition(difference, -4, axis=None)[-4]) if difference.size > 4 else float(difference.max())
-
-
-def _relative(difference: np.ndarray, strongest: float) -> np.ndarray:
+def _stretched(difference: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray | None:
+    """Differences to ink between 0 and 1, the strongest of those `seen` (default: all) being 1; None where even that is
+    too faint to be ink."""
+    strongest = _strongest(difference if seen is None else seen)
+    if strongest < MIN_CONTRAST:
+        return None
     relative = np.minimum(difference / strongest, 1)
     return np.where(relative > NOISE_FLOOR, relative, 0).astype(np.float32)
 
 
-def _cropped(inked: np.ndarray) -> Image.Image:
-    """The part that has ink, L."""
-    marked = inked > EDGE
-    rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
-    return Image.fromarray(_grey_values(inked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
+def _strongest(difference: np.ndarray) -> float:
+    if difference.size <= _STRONGEST:
+        return float(difference.max())
+    return float(np.partition(difference, -_STRONGEST, axis=None)[-_STRONGEST])
 
 
-def _grey_values(inked: np.ndarray) -> np.ndarray:
-    return (inked * 255).round().astype(np.uint8)
-
-
-# Grey pictures on even paper, as the page sends them. The ink at a pixel follows from its grey value alone, so the way
-# above is gone for 256 values and not for every pixel; and of so few pixels bytes know as much as arrays, but sooner.
-
-
-def _of_grey(size: tuple[int, int], pixels: bytes) -> np.ndarray | None:
-    """The digit image of an L picture."""
-    if max(size) > WORKING_SIDE or not _on_even_paper(pixels, size[0]):
-        inked = ink(Image.frombytes("L", size, pixels))
-        return None if inked is None else from_ink(inked)
-    tables = _tables_for(pixels)
-    if tables is None:
-        return None
-    grey, counts, thick = (pixels.translate(table) for table in tables)
-    part = Image.frombuffer("L", size, grey, "raw", "L", 0, 1).crop(_box(counts, size[0]))
-    return _of_part(part, _line_width(thick, size[0]) if max(part.size) <= FINE else None)
-
-
-def _on_even_paper(pixels: bytes, width: int) -> bool:
-    """Whether the border is of one grey."""
-    paper = pixels[:1]
-    rows, columns = (pixels[:width], pixels[-width:]), (pixels[::width], pixels[width - 1 :: width])
-    return all(row == paper * width for row in rows) and all(column == paper * len(column) for column in columns)
-
-
-def _box(marked: bytes, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the ones in rows of 0 and 1."""
-    left = next(x for x in range(width) if 1 in marked[x::width])
-    right = next(x for x in range(width, 0, -1) if 1 in marked[x - 1 :: width])
-    return left, marked.find(1) // width, right, marked.rfind(1) // width + 1
-
-
-def _tables_for(pixels: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """`_tables` for the pixels of a picture on even paper; None where it is blank."""
-    paper = pixels[0]
-    difference, furthest = _differences(paper)
-    if pixels.count(furthest) > 3:
-        strongest = float(difference[furthest])
-    else:
-        strongest = _strongest(difference[np.frombuffer(pixels, np.uint8)])
-    return None if strongest < MIN_CONTRAST else _tables(paper, strongest)
-
-
-@functools.lru_cache(256)
-def _differences(paper: int) -> tuple[np.ndarray, int]:
-    """How far each grey value is from the paper's, float32 (256,), and the value that is furthest."""
-    values = np.arange(256, dtype=np.float32) / 255
-    difference = np.abs(values - values[paper])
-    return difference, int(difference.argmax())
-
-
-@functools.lru_cache(256)
-def _tables(paper: int, strongest: float) -> tuple[bytes, bytes, bytes]:
-    """For each grey value its ink, 0 to 255; 1 where that counts when the ink's box is measured; 1 where it is line."""
-    inked = _relative(_differences(paper)[0], strongest)
-    grey = _grey_values(inked)
-    return grey.tobytes(), (inked > EDGE).tobytes(), (grey > LINE).tobytes()
-
-
-# From the part that has ink to the digit image
-
-
-def _of_part(part: Image.Image, line_width: float | None = None) -> np.ndarray:
-    """The part of a picture that has ink, L, to a digit image; its line is so many pixels wide, where that is known."""
-    if max(part.size) > FINE:
-        part = _fitted(part, FINE)
-    if line_width is None:
-        line_width = _line_width_of(part)
-    if line_width * BOX / max(part.size) < MIN_LINE:
-        part = _widened(_fitted(part, FINE))
-    box = _fitted(part, BOX)
-    return _centred(box.tobytes(), box.width)
+def _line_width(part: Image.Image) -> float:
+    """Mean width in pixels of the line in L ink: twice its area over its outline, where a pixel differs from its
+    neighbour."""
+    line = np.asarray(ImageOps.expand(part, 1)) > LINE
+    edges = np.count_nonzero(line[1:] != line[:-1]) + np.count_nonzero(line[:, 1:] != line[:, :-1])
+    # The steps of a pixel outline are longer than the outline, by 4 / pi on average over all directions.
+    return 2 * np.count_nonzero(line) / max(edges * math.pi / 4, 1)
 
 
 def _widened(fine: Image.Image) -> Image.Image:
     """The same ink with its line widened, since the pen was so fine that it would fade in the box."""
-    missing = MIN_LINE * FINE / BOX - _line_width_of(fine)
+    missing = MIN_LINE * FINE / BOX - _line_width(fine)
     steps = max(1, round(missing / 2))
     fine = ImageOps.expand(fine, steps)
     fine = fine.point(lambda value: min(255, value * 2))
     for _ in range(steps):
         fine = fine.filter(ImageFilter.MaxFilter(3))
     return fine
-
-
-def _line_width_of(part: Image.Image) -> float:
-    padded = np.pad(np.asarray(part) > LINE, 1)
-    return _line_width(padded.tobytes(), padded.shape[1])
-
-
-def _line_width(marked: bytes, width: int) -> float:
-    """Mean width in pixels of the line that the ones are in rows of 0 and 1, whose border has none: twice its area over
-    its outline, which is where a pixel differs from its neighbour."""
-    whole = int.from_bytes(marked)
-    edges = (whole ^ whole >> 8).bit_count() + (whole ^ whole >> 8 * width).bit_count()
-    # The steps of a pixel outline are longer than the outline, by 4 / pi on average over all directions.
-    return 2 * marked.count(1) / max(edges * math.pi / 4, 1)
 
 
 def _fitted(part: Image.Image, side: int) -> Image.Image:
@@ -433,26 +350,16 @@ def _fitted(part: Image.Image, side: int) -> Image.Image:
     return part if size == part.size else part.resize(size, Image.Resampling.BILINEAR)
 
 
-def _centred(box: bytes, width: int) -> np.ndarray:
+def _centred(box: np.ndarray) -> np.ndarray:
     """On the 28 x 28 field with the centre of mass at its centre, as far as the box stays inside."""
-    height = len(box) // width
-    mass, down, right = (np.frombuffer(box, np.uint8) @ _moments(height, width)).tolist()
-    top, left = _corner(down / mass, height), _corner(right / mass, width)
-    rows = [box[start : start + width] for start in range(0, len(box), width)]
-    field = bytearray(SIDE * top + left) + bytes(SIDE - width).join(rows)
-    return np.frombuffer(field.ljust(PIXELS, b"\0"), np.uint8).reshape(SIDE, SIDE)
+    rows, columns = box.sum(1), box.sum(0)
+    top, left = _start(rows), _start(columns)
+    field = np.zeros((SIDE, SIDE), np.uint8)
+    field[top : top + len(rows), left : left + len(columns)] = box
+    return field
 
 
-@functools.lru_cache(2 * BOX)
-def _moments(height: int, width: int) -> np.ndarray:
-    """What a pixel counts for the mass, and for its moments down and to the right: (height * width, 3).
-
-    Of so few bytes float32 adds up whole numbers exactly.
-    """
-    down, right = np.divmod(np.arange(height * width), width)
-    return np.stack((np.ones_like(down), down, right), axis=1).astype(np.float32)
-
-
-def _corner(centre: float, length: int) -> int:
-    """Where a box of this length begins that has its centre of mass at `centre`."""
-    return min(max(round(SIDE / 2 - centre), 0), SIDE - length)
+def _start(masses: np.ndarray) -> int:
+    """Where a box begins on an axis, along which its ink is distributed so."""
+    centre = float(masses @ np.arange(len(masses)) / masses.sum())
+    return min(max(round(SIDE / 2 - centre), 0), SIDE - len(masses))

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, render_template, request
 from pydantic import ConfigDict, Field
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image_in
+from model.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image, open_picture
 from webapp.data_urls import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.edge import note
 from webapp.exceptions import BadRequest
@@ -85,7 +85,7 @@ def predict() -> Response:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
     image_type, data = OnePicture.model_validate(sent).image
-    image = digit_image_in(data, (image_type,))
+    image = digit_image(open_picture(data, (image_type,)))
     recognizer = services().live.recognizer()
     reading = recognizer.read(image)
     note(version=recognizer.version, verdict=reading.verdict)
@@ -112,7 +112,7 @@ def _read_all(sent: dict[str, Any]) -> Readings:
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:
     try:
         image_type, data = picture_bytes(image)
-        return digit_image_in(data, (image_type,), budget)
+        return digit_image(open_picture(data, (image_type,), budget))
     except (BadRequest, PictureError) as error:
         return Error(error=Problem(code=error.code, message=str(error)))
 

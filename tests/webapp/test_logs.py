@@ -104,7 +104,7 @@ def test_what_is_logged_during_a_request_has_its_number_and_an_exception_is_on_t
     def fail(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(draw, "digit_image_in", fail)
+    monkeypatch.setattr(draw, "digit_image", fail)
     answer = client.post("/predict", json=ONE)
     event, request = log.lines
     assert event["request"] == request["request"] == answer.headers["X-Request-ID"]
