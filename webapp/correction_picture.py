@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 
 from PIL import Image, ImageOps
 
 from model import picture as road
+from model.ink import png
 
 LONGEST_SIDE = 280
 MARGIN = 16
@@ -20,6 +20,4 @@ def redrawn(picture: Image.Image) -> bytes:
     ink = Image.fromarray((road.ink(picture) * 255).round().astype("uint8"))
     ink = ink.crop(ink.getbbox())
     ink.thumbnail((LONGEST_SIDE - 2 * MARGIN, LONGEST_SIDE - 2 * MARGIN), Image.Resampling.BOX)
-    out = io.BytesIO()
-    ImageOps.invert(ImageOps.expand(ink, MARGIN)).save(out, "PNG", optimize=True)
-    return out.getvalue()
+    return png(ImageOps.invert(ImageOps.expand(ink, MARGIN)), optimize=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,7 +18,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
+from model import npz
 from model import picture as road
+from model.ink import png
 from model.picture import PictureError, PixelBudget
 from model.task import NO_DIGIT, SIDE
 from webapp.correction_picture import redrawn
@@ -180,19 +181,13 @@ def _in_arrays(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) ->
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """A plain array: its header is read without running or allocating anything, and must fit the bytes that follow."""
-    data = io.BytesIO(_unpacked(archive, info))
     try:
-        version = np.lib.format.read_magic(data)
-        headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran_order, dtype = headers[version](data)
-    except Exception as error:  # NumPy raises a dozen kinds on damaged files, a SyntaxError among them
-        raise ImportRefused(f"{_named(info.filename)} is no array.") from error
-    rest = data.read()
-    if dtype.kind not in "uib" or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(rest):
-        raise ImportRefused(f"{_named(info.filename)} is no whole array of plain numbers.")
-    flat = np.frombuffer(rest, dtype)
-    return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
+        found = npz.parse(_unpacked(archive, info))
+        if found.dtype.kind not in "uib":
+            raise npz.NpzError("no whole array of plain numbers")
+    except npz.NpzError as error:
+        raise ImportRefused(f"{_named(info.filename)} is {error}.") from error
+    return found
 
 
 def _in_pngs(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> Contents:
@@ -219,13 +214,13 @@ def _pixels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
         if info.file_size > road.MAX_BYTES:
             raise PictureError(f"The picture has {info.file_size:,} bytes; at most {road.MAX_BYTES:,} are read.")
         head = _beginning(archive, info, PNG_HEADER.size)
-        signature, chunk, *size = PNG_HEADER.unpack(head.ljust(PNG_HEADER.size, b"\0"))
+        signature, chunk, width, height = PNG_HEADER.unpack(head.ljust(PNG_HEADER.size, b"\0"))
         if (signature, chunk) != (road.PARSERS["PNG"][0], b"IHDR"):
             raise PictureError("The data is not a whole PNG picture.")
-        PixelBudget().spend(size)
+        PixelBudget().spend((width, height))
     except PictureError as error:
         raise ImportRefused(f"{_named(info.filename)}: {error}") from error
-    return math.prod(size)
+    return width * height
 
 
 def _label(name: str) -> int:
@@ -288,10 +283,3 @@ def _named(name: str) -> str:
     """A file's name as a message may show it."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in name)
     return f'"{shown}"' if len(shown) <= 80 else f'"{shown[:77]}..."'
-
-
-def png(image: Image.Image) -> bytes:
-    """A picture as PNG."""
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()

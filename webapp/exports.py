@@ -19,10 +19,11 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import ColumnElement, select
 
+from model.ink import png
 from model.task import NO_DIGIT, SIDE
 from webapp.corrections import image_of
 from webapp.database import Correction, Database
-from webapp.exchange import COLUMNS, INDEX, NO_DIGIT_FOLDER, png
+from webapp.exchange import COLUMNS, INDEX, NO_DIGIT_FOLDER
 
 ROWS_AT_ONCE = 500
 PIECE_BYTES = 1 << 20
