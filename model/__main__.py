@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -49,7 +49,7 @@ class UsageError(Exception):
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers a mistake with one line."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
@@ -85,8 +85,12 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], does: str, example: str) -> Callable:
-        text = {"help": does, "description": f"{does[0].upper()}{does[1:]}."}
-        made = commands.add_parser(name, **text, epilog=f"Example: python -m model {name} {example}")
+        made = commands.add_parser(
+            name,
+            help=does,
+            description=f"{does[0].upper()}{does[1:]}.",
+            epilog=f"Example: python -m model {name} {example}",
+        )
         made.set_defaults(run=run)
         return made.add_argument
 
@@ -199,13 +203,16 @@ class Order:
     corrections: Corrections | None
     checkpoint: Path | None
 
-    def train(self, group: Group, **listeners: Callable) -> Result:
+    def train(self, group: Group, **listeners: Any) -> Result:
         from model.train import TrainingError, train
 
         start = weights.from_bytes(self.parent)[0] if self.parent else None
-        given = {"start": start, "corrections": self.corrections, "checkpoint": self._read(), "group": group}
+        checkpoint = self._read()
         try:
-            return train(self.config, self.data, **listeners, **given)
+            return train(
+                self.config, self.data, start=start, corrections=self.corrections, checkpoint=checkpoint, group=group,
+                **listeners,
+            )  # fmt: skip
         except TrainingError as error:
             raise UsageError(error) from error
 

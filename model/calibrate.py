@@ -69,8 +69,8 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
 
 def _cooled(network: MLP, temperature: float) -> MLP:
     cooled = fold(network)
-    cooled.layers[-1].weight.div_(temperature)
-    cooled.layers[-1].bias.div_(temperature)
+    for parameter in cooled.layers[-1].parameters():
+        parameter.div_(temperature)
     return cooled
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from model.network import MLP
 
-from model.task import DIGITS, SIDE
+from model.task import DIGITS, SIDE, TOP
 
 BATCH = 1_000
 BINS = 15
@@ -114,7 +114,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
     if len(labels) == 0 or probabilities.shape != (len(labels), DIGITS):
         raise ValueError(f"{len(labels)} labels do not match probabilities of shape {probabilities.shape}")
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
-    read = probabilities.any(1)
+    read = np.asarray(probabilities.any(1))
     right = (ranked == labels[:, None]) & read[:, None]
     confusion = np.zeros((DIGITS, DIGITS), np.int64)
     np.add.at(confusion, (labels[read], ranked[read, 0]), 1)
@@ -122,7 +122,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
     return Report(
         count=len(labels),
         accuracy=float(right[:, 0].mean()),
-        top3_accuracy=float(right[:, :3].any(1).mean()),
+        top3_accuracy=float(right[:, :TOP].any(1).mean()),
         per_digit=[float(confusion[d, d] / n) if n else None for d, n in enumerate(occurring)],
         confusion=confusion,
     )

@@ -66,7 +66,7 @@ class Material:
         self.fixed = [digits.images], [digits.labels]
         if corrections:
             self._repeat(corrections)
-        self.drawn_in = None
+        self.drawn_in: int | None = None
         self._take(*self.fixed)
 
     def __len__(self) -> int:

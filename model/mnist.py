@@ -277,7 +277,7 @@ def _unpack(workplace: Path) -> dict[str, bytes]:
     files = {}
     with tarfile.open(archives[0], "r:gz") as archive:
         for member in archive:
-            name = _MEMBERS.get(member.name)
-            if name and member.isreg() and member.size <= _LARGEST_FILE:
-                files[name] = archive.extractfile(member).read()
+            name, file = _MEMBERS.get(member.name), archive.extractfile(member)
+            if name and file and member.isreg() and member.size <= _LARGEST_FILE:
+                files[name] = file.read()
     return files

@@ -55,15 +55,14 @@ class Recognizer:
         self.version = version
         self._load = load
         self._lock = threading.Lock()
-        self._forward = self._calibration = None
+        self._loaded: tuple[Forward, Calibration] | None = None
 
-    def warm(self) -> None:
-        """Loads the weights and tries them on a few inputs, unless that has been done."""
-        if self._forward is None:
+    def warm(self) -> tuple[Forward, Calibration]:
+        """Loads the weights and tries them on a few inputs, unless that has been done; returns them."""
+        if self._loaded is None:
             with self._lock:
-                if self._forward is None:
-                    forward, self._calibration = _checked(self._load())
-                    self._forward = forward  # last: other threads look at it without the lock
+                self._loaded = self._loaded or _checked(self._load())
+        return self._loaded
 
     def recognize(self, picture: Image.Image) -> Reading:
         """The reading of a picture of one digit."""
@@ -73,24 +72,17 @@ class Recognizer:
         """The reading of what `picture.digit_image` makes of a picture: uint8 (28, 28), or None where it is blank."""
         if image is None:
             return BLANK
-        self.warm()
-        return self._reading(image, self._forward.one(image).tolist())
+        forward, calibration = self.warm()
+        return _reading(image, forward.one(image).tolist(), calibration)
 
     def read_all(self, images: Sequence[np.ndarray | None]) -> list[Reading]:
         """What `read` says of each; together they take less time."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
-        self.warm()
-        logits = iter(self._forward.many(np.stack(inked)).tolist())
-        return [BLANK if image is None else self._reading(image, next(logits)) for image in images]
-
-    def _reading(self, image: np.ndarray, logits: Sequence[float]) -> Reading:
-        probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]
-        verdict, digits, reason = decide(probabilities, outliers, self._calibration)
-        top = tuple([(digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP]])
-        coverage = self._calibration.coverage
-        return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), coverage, image)
+        forward, calibration = self.warm()
+        logits = iter(forward.many(np.stack(inked)).tolist())
+        return [BLANK if image is None else _reading(image, next(logits), calibration) for image in images]
 
 
 def try_out(data: bytes) -> None:
@@ -99,6 +91,13 @@ def try_out(data: bytes) -> None:
     Raises WeightsError where they cannot.
     """
     Recognizer(lambda: data, "").warm()
+
+
+def _reading(image: np.ndarray, logits: Sequence[float], calibration: Calibration) -> Reading:
+    probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]
+    verdict, digits, reason = decide(probabilities, outliers, calibration)
+    top = tuple([(digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP]])
+    return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, image)
 
 
 def _softmax(logits: Sequence[float]) -> tuple[float, ...]:

@@ -5,13 +5,14 @@ import fails where it describes the operator `nms`, which the data sets never us
 """
 
 from types import ModuleType
+from typing import Any
 
 _SYMPTOM = "operator torchvision::nms does not exist"
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_declared = []  # torch forgets a library's schemas when its object is collected
+_declared: list[Any] = []  # torch forgets a library's schemas when its object is collected
 
 
 def import_datasets() -> ModuleType:
