@@ -85,7 +85,8 @@ class Promotion(Base):
 
 
 class Comparison(Base):
-    """A challenger measured against the champion of that time: `model.evidence.Evidence.as_dict()`."""
+    """A challenger measured against the champion of that time: `model.evidence.Evidence.as_dict()`, or what an earlier
+    release made, with sentences."""
 
     __tablename__ = "comparison"
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
@@ -401,6 +402,11 @@ def add_missing(session: Session, table: type[Base], **values) -> bool:
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     added = insert(table).values(values).on_conflict_do_nothing().returning(literal(True))
     return session.scalar(added) is not None
+
+
+def coded(code: str, **numbers: Any) -> str:
+    """A code with its numbers as a column of text keeps it: pages make sentences of them (webapp/wording.py)."""
+    return json.dumps({"code": code, **numbers})
 
 
 def champion_id(session: Session) -> int | None:

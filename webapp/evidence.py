@@ -15,6 +15,7 @@ from model.ink import ink_png
 from model.task import NO_DIGIT, SIDE
 from webapp.data_urls import data_url
 from webapp.database import Comparison, Correction, Promotion, Run, RunCorrection, Version
+from webapp.wording import comparison, worded
 
 GROUPS = {
     "usable": "The weights",
@@ -24,7 +25,8 @@ GROUPS = {
     "strength": "Strength: digits moved, resized, turned, spoiled",
     "calibration": "Confidence",
     "refusal": "Refusal",
-    "time": "Time",
+    "multiplications": "Computation",
+    "time": "Time",  # an earlier release compared it
 }
 
 
@@ -85,7 +87,7 @@ def report(session: Session, version_id: int) -> Report | None:
     found = session.get(Comparison, version_id)
     if found is None:
         return None
-    evidence = found.evidence
+    evidence = comparison(found.evidence)
     criteria = evidence["criteria"]
     return Report(
         champion_id=found.champion_id,
@@ -105,11 +107,11 @@ def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:
     """What a list says of these versions: whether each that was compared passed, with its summary, and which of them
     have served."""
     numbers = [version.id for version in versions]
-    summary = Comparison.evidence["summary"].as_string()
+    summary = Comparison.evidence["summary"]
     compared = select(Comparison.version_id, Comparison.passed, summary).where(Comparison.version_id.in_(numbers))
     served = select(Promotion.version_id).where(Promotion.version_id.in_(numbers))
     return {
-        "verdicts": {version_id: (passed, said) for version_id, passed, said in session.execute(compared)},
+        "verdicts": {version_id: (passed, worded(said)) for version_id, passed, said in session.execute(compared)},
         "served": set(session.scalars(served)),
     }
 
@@ -122,6 +124,8 @@ def _row(criterion: dict[str, Any]) -> Row:
 def _figure(unit: str, value: float | None) -> str:
     if value is None:
         return "–"
+    if unit == "count":
+        return f"{value:,}"
     return f"{100 * value:.2f}\N{NO-BREAK SPACE}%" if unit == "share" else f"{value:.2f}\N{NO-BREAK SPACE}{unit}"
 
 

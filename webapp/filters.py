@@ -10,10 +10,11 @@ from flask import Flask
 
 from model.task import NO_DIGIT
 from webapp import curves
+from webapp.wording import worded
 
 
 def register(app: Flask) -> None:
-    for write in (utc, share, confidence, said, read_as, curves.sparkline):
+    for write in (utc, share, confidence, said, read_as, worded, curves.sparkline):
         app.add_template_filter(write)
 
 

@@ -33,6 +33,7 @@ from webapp.database import (
     Version,
     alone,
     champion_id,
+    coded,
 )
 from webapp.exceptions import AppError
 from webapp.moments import within
@@ -260,7 +261,7 @@ class Hold:
                 session.add(comparison)
                 if not comparison.passed:
                     return False
-            why = comparison.evidence["summary"] if comparison else "the first version"
+            why = coded(**comparison.evidence["summary"]) if comparison else coded("first")
             return record_promotion(session, version.id, by=f"run {self.run_id}", why=why)
 
     def _write(self, session: Session, **values) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from model.weights import WeightsError
-from webapp import curves, evidence
+from webapp import curves, evidence, wording
 from webapp.auth import csrf, requester, turned_away
 from webapp.database import BIGGEST_ROW_ID, Comparison, Promotion, Strength, Version, alone, champion_id
 from webapp.errors import wants_page
@@ -177,7 +177,7 @@ def promotion_as_json(promotion: Promotion) -> dict[str, Any]:
         "by": promotion.by,
         "from": f"v{promotion.from_id}" if promotion.from_id else None,
         "to": f"v{promotion.version_id}",
-        "why": promotion.why,
+        "why": wording.worded(promotion.why),
     }
 
 
@@ -210,7 +210,8 @@ def as_json(version: Version, measured: Strength, champion: Version | None) -> d
         "card": version.card,
         "answers": champion is not None and champion.id == version.id,
         "has_served": served,
-        "comparison": compared and {"champion": f"v{compared.champion_id}", "at": compared.at, **compared.evidence},
+        "comparison": compared
+        and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
         "strength": {"fraction": measured.fraction, "figures": measured.figures, "error": measured.error},
     }
 

@@ -25,7 +25,7 @@ def finish(database: Database) -> None:
     version = Version(
         source="run", preset="seed", sha256="0", weights=bytes(100_000), card={}, validation_accuracy=1.0
     )
-    comparison = Comparison(champion_id=1, passed=True, evidence={"summary": "it is better"})
+    comparison = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}})
     Hold(database, 1, 1).finish(version, bytes(200_000), comparison)
 
 

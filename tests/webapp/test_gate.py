@@ -1,5 +1,6 @@
 """What a run's version has to pass before it answers, as the trainer asks for it."""
 
+import json
 import threading
 
 import numpy as np
@@ -55,17 +56,17 @@ def get(database, table, key):
 
 
 BAD = {
-    **{name: (damaged, ["waits: cannot be used: ", told]) for name, (damaged, told) in DAMAGED.items()},
-    "fine except for nines": (lambda: nines_read_less(1.0), ["waits: reads 9s "]),
-    "slower": (wider, ["waits: takes "]),
+    **{name: (damaged, "unusable") for name, (damaged, _) in DAMAGED.items()},
+    "fine except for nines": (lambda: nines_read_less(1.0), "recall"),
+    "larger": (wider, "multiplications"),
 }
-"""Challengers, and what is said of them."""
+"""Challengers, and the code of why each waits."""
 
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_challenger_is_kept_and_waits_and_the_champion_goes_on_answering(database, make, bad):
-    made, told = BAD[bad]
-    data = made()
+    make_weights, code = BAD[bad]
+    data = make_weights()
     live = Live(database)
     live.recognizer().warm()
     run = make(data)
@@ -74,7 +75,7 @@ def test_a_bad_challenger_is_kept_and_waits_and_the_champion_goes_on_answering(d
         assert session.get(Version, run.version_id).weights == data
     found = get(database, Comparison, run.version_id)
     assert not found.passed and found.champion_id == 1
-    assert all(part in found.evidence["summary"] for part in told)
+    assert [reason["code"] for reason in found.evidence["summary"]["reasons"]] == [code]
     live.refresh()
     assert promotions(database) == [1] and live.recognizer().version == "v1"
     assert live.recognizer().recognize(drawn()).top[0][0] == 1
@@ -88,7 +89,7 @@ def test_a_good_challenger_takes_the_champions_place_and_the_list_says_why(datab
     assert promotions(database) == [1, worse, run.version_id]
     change = get(database, Promotion, 3)
     assert (change.from_id, change.by) == (worse, f"run {run.id}")
-    assert change.why == get(database, Comparison, run.version_id).evidence["summary"]
+    assert json.loads(change.why) == get(database, Comparison, run.version_id).evidence["summary"]
 
 
 def test_a_champion_that_changes_meanwhile_is_compared_with_too(database, make, monkeypatch):

@@ -18,6 +18,7 @@ from webapp.database import (
     Strength,
     Version,
     champion_id,
+    coded,
 )
 from webapp.moments import SKEW_SECONDS
 from webapp.runs import ChampionChanged, Hold, LeaseLost
@@ -72,7 +73,7 @@ def version(accuracy=0.99):
 
 
 def comparison(passed=True, champion=1):
-    return Comparison(champion_id=champion, passed=passed, evidence={"summary": "it is better"})
+    return Comparison(champion_id=champion, passed=passed, evidence={"summary": {"code": "better"}})
 
 
 def keep_correction(database, **values):
@@ -252,7 +253,7 @@ def test_the_evidence_decides_who_answers(database, passed):
         last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
         if passed:
             assert (last.from_id, last.version_id) == (1, challenger.id)
-            assert (last.by, last.why) == (f"run {hold.run_id}", "it is better")
+            assert (last.by, last.why) == (f"run {hold.run_id}", coded("better"))
 
 
 def test_a_drawing_that_was_deleted_while_it_was_compared_is_in_no_evidence(database):

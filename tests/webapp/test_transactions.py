@@ -101,7 +101,7 @@ def test_a_version_compared_with_a_champion_that_changes_at_that_moment_is_compa
     mine = Version(source="run", preset="seed", sha256="0", weights=b"", card={}, validation_accuracy=1)
     with uncommitted(database) as (session, beside):
         record_promotion(session, two, "one", "why not")
-        better = Comparison(champion_id=1, passed=True, evidence={"summary": "better"})
+        better = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}})
         other = beside(lambda: hold.finish(mine, b"", better))
     with pytest.raises(ChampionChanged):
         other.outcome()
