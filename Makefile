@@ -33,8 +33,10 @@ password: .venv/ready
 train: .venv/ready
 	@python -m model train --preset standard
 
-# Training threads that spin while they wait slow down whatever runs beside them.
+# Training threads that spin while they wait slow down whatever runs beside them, and hundreds of processes import the
+# same modules: they are compiled once.
 test: export OMP_WAIT_POLICY = passive
+test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/ready-dev
 	@python -m model data
 	@scripts/browser.sh

@@ -5,11 +5,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import make_url
+from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import BytecodeCache
+from sqlalchemy import event, make_url
+from werkzeug.routing import Rule
 
 from model import mnist
 from tests import servers
-from webapp import create_app
+from webapp import create_app, door
 from webapp.database import Database
 from webapp.installation import NotSetUp, with_secret_key
 from webapp.services import services
@@ -22,12 +26,53 @@ PASSWORD = "correct horse battery"
 TOKEN = "a-token-for-scripts"
 
 
+class Templates(BytecodeCache):
+    """Compiled templates, which the apps of all tests share."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+class SharedRule(Rule):
+    """A route whose builder, 3/4 of what an app takes to be made, is compiled once for the apps of all tests."""
+
+    builders = {}
+
+    def _compile_builder(self, append_unknown=True):
+        key = self.rule, append_unknown
+        if key not in self.builders:
+            self.builders[key] = super()._compile_builder(append_unknown)
+        return self.builders[key]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "jinja_options", {"bytecode_cache": Templates()})
+        patch.setattr(Flask, "url_rule_class", SharedRule)
+        yield
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """A DATA_DIR after set-up: schema, shipped version in service, password; the data set where it was fetched to."""
     folder = tmp_path_factory.mktemp("prepared")
-    set_up(settings_in(folder), say=lambda line: None)
+    prepare(settings_in(folder))
     return folder
+
+
+def prepare(settings):
+    """Sets up an installation whose password is hashed, and so verified, in no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(door, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        set_up(settings, say=lambda line: None)
 
 
 def pytest_generate_tests(metafunc):
@@ -42,12 +87,18 @@ def settings(request, tmp_path):
     """Those of an installation of its own: on SQLite alone, unless the test is marked `both_databases`."""
     folder = tmp_path / "data"
     if getattr(request, "param", "sqlite") == "sqlite":
-        shutil.copytree(request.getfixturevalue("prepared"), folder)
+        install(request.getfixturevalue("prepared"), folder)
         yield settings_in(folder)
     else:
         server, template = request.getfixturevalue("prepared_postgresql")
         with own_database(server, template) as url:
             yield settings_in(folder, DATABASE_URL=url)
+
+
+def install(prepared, folder):
+    """Makes `folder` the DATA_DIR of an installation like the one prepared; static files are only linked."""
+    shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns("static"))
+    (folder / "static").symlink_to(prepared / "static")
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +112,7 @@ def postgresql():
 def prepared_postgresql(postgresql, tmp_path_factory):
     """The server, and the name of a database after set-up."""
     url = postgresql.create_database()
-    set_up(settings_in(tmp_path_factory.mktemp("prepared"), DATABASE_URL=url), say=lambda line: None)
+    prepare(settings_in(tmp_path_factory.mktemp("prepared"), DATABASE_URL=url))
     return postgresql, make_url(url).database
 
 
@@ -76,14 +127,22 @@ def own_database(server, template="template1"):
 
 @pytest.fixture
 def database(settings):
-    database = Database(settings.database_url)
+    database = unsynced(Database(settings.database_url))
     yield database
     database.close()
+
+
+def unsynced(database: Database) -> Database:
+    """Spares a database waiting for the disk, which only tells when the whole machine fails."""
+    if not database.is_postgresql:
+        event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return database
 
 
 @pytest.fixture
 def app(settings):
     app = create_app(settings)
+    unsynced(services(app).database)
     yield app
     services(app).close()
 

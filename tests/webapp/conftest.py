@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import settings_in
+from tests.conftest import install, settings_in
 from tests.webapp.administrator import sign_in
 from webapp import create_app
 from webapp.services import services
@@ -14,7 +14,7 @@ from webapp.services import services
 @pytest.fixture(scope="module")
 def shared_app(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared") / "data"
-    shutil.copytree(prepared, folder)
+    install(prepared, folder)
     app = create_app(settings_in(folder))
     services(app).live.recognizer().warm()
     yield app

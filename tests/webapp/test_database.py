@@ -202,8 +202,8 @@ def test_the_sqlite_at_hand_is_judged():
     assert database_module._wal_is_safe() is database_module._wal_is_safe(sqlite3.sqlite_version_info)
 
 
-def test_connections_wait_for_a_lock_and_keep_what_is_committed(database):
-    with database.reading() as session:
+def test_connections_wait_for_a_lock_and_keep_what_is_committed(settings):
+    with closing(Database(settings.database_url)) as database, database.reading() as session:
         values = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
     assert values == PRAGMAS
 

@@ -47,6 +47,7 @@ def rows(database, kind):
 
 
 def test_the_password_is_hashed_with_argon2id(database):
+    Door(database).set_password(PASSWORD)
     (row,) = rows(database, Administrator)
     assert row.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PASSWORD not in row.password_hash
