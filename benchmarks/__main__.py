@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
 from benchmarks import gallery, memory, page, serving, start, training
-from benchmarks.figures import machine, table
+from benchmarks.figures import Figure, machine, table
 from benchmarks.server import Failed
 
-PARTS = {
+PARTS: dict[str, Callable[[], list[Figure]]] = {
     "serving": serving.figures,
     "start": start.figures,
     "memory": memory.figures,

@@ -85,10 +85,10 @@ def read(folder: Path) -> Handwriting:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             rows += [row for row in map(json.loads, lines) if row["label"].isdigit()]
     images = [digit_image(draw(_drawing(row))) for row in tqdm(rows, unit=" drawings", disable=None)]
-    kept = [i for i, image in enumerate(images) if image is not None]
-    columns = ([rows[i][name] for i in kept] for name in ("label", "donor", "writer"))
+    kept = [(row, image) for row, image in zip(rows, images, strict=True) if image is not None]
+    columns = ([row[name] for row, _ in kept] for name in ("label", "donor", "writer"))
     labels, donors, writers = map(np.array, columns)
-    return Handwriting(np.stack([images[i] for i in kept]), labels.astype(np.int64), donors, writers)
+    return Handwriting(np.stack([image for _, image in kept]), labels.astype(np.int64), donors, writers)
 
 
 def _drawing(row: dict) -> Drawing:

@@ -38,7 +38,7 @@ class Figure:
 
     def cells(self) -> tuple[str, ...]:
         ours = f"{_rounded(self.ours)} {self.unit}"
-        if self.ratio is None:
+        if self.beside is None or self.ratio is None:
             return self.what, ours, "", "", "", ""
         named = "" if self.beside_name == LIMIT else f" ({self.beside_name})"
         beside = f"{_rounded(self.beside)} {self.unit}{named}"

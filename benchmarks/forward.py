@@ -44,7 +44,7 @@ def main() -> None:
     network, card = weights.load(path)
     served = Forward(weights.layers(path.read_bytes())[0])
     ways = {"numpy, served": lambda images: served.one(images[0]), "torch": lambda images: network(to_tensor(images))}
-    taken = {name: [] for name in ways}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, read in ways.items():
             taken[name].append(microseconds(read, images))

@@ -43,7 +43,7 @@ def figures(versions: Sequence[int] = VERSIONS, rounds: int = ROUNDS) -> list[Fi
     predictions = packed(evaluate.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
     with ExitStack() as stack:
         servers = {count: stack.enter_context(_serving(count, predictions)) for count in versions}
-        taken = {count: [] for count in versions}
+        taken: dict[int, list[float]] = {count: [] for count in versions}
         for _ in range(rounds):
             for page in PAGES:
                 for count, server in servers.items():

@@ -82,7 +82,7 @@ def row(image: np.ndarray, label: int, number: int) -> dict:
 def fill(database: Database, digits: Digits, count: int) -> None:
     """Adds corrections until there are `count`."""
     with database.reading() as session:
-        there = session.scalar(select(func.count()).select_from(Correction))
+        there = session.scalars(select(func.count()).select_from(Correction)).one()
     with tqdm(total=count, initial=there, unit=" corrections", leave=False) as bar:
         while there < count:
             part = [row(*digit, there + place) for place, digit in enumerate(digits(min(AT_ONCE, count - there)))]
@@ -106,9 +106,9 @@ def milliseconds(action: Callable[[], object], times: int = TIMES) -> float:
 def megabytes(database: Database) -> float:
     with database.reading() as session:
         if database.engine.dialect.name == "sqlite":
-            pages, size = session.scalar(text("PRAGMA page_count")), session.scalar(text("PRAGMA page_size"))
+            pages, size = (session.scalars(text(f"PRAGMA page_{what}")).one() for what in ("count", "size"))
             return pages * size / 1e6
-        return session.scalar(text("SELECT pg_database_size(current_database())")) / 1e6
+        return session.scalars(text("SELECT pg_database_size(current_database())")).one() / 1e6
 
 
 def page(client: FlaskClient, state: str, number: int) -> Callable[[], None]:
@@ -126,7 +126,9 @@ def one_run(database: Database) -> tuple[float, float]:
     attempt = runs.claim(database, run.id)
     chosen = time.perf_counter()
     with database.reading() as session:
-        chosen_corrections(session, run.id).to_learn.digest()
+        corrections = chosen_corrections(session, run.id)
+        assert attempt is not None and corrections is not None
+        corrections.to_learn.digest()
     read = time.perf_counter()
     runs.Hold(database, run.id, attempt).end("cancelled")
     return chosen - begun, read - chosen

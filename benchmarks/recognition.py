@@ -16,8 +16,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from http.client import HTTPException
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
@@ -39,6 +40,8 @@ WAITING = 8 * AT_ONCE
 SECONDS = 20
 OF_EACH_KIND = 50
 ANSWERED = ("verdict", "probabilities", "not_a_digit", "version")
+
+Draw = Callable[[np.random.Generator], Image.Image]
 
 
 class ServerError(Exception):
@@ -80,7 +83,7 @@ class Server:
 
     def _answers(self, pictures: Iterable[Image.Image]) -> Iterator[dict[str, Any]]:
         """In the order of the pictures, of which no more are drawn than wait to be sent."""
-        waiting = deque()
+        waiting: deque[Future[dict[str, Any]]] = deque()
         for picture in pictures:
             waiting.append(self._pool.submit(self._post, picture))
             if len(waiting) == WAITING:
@@ -138,12 +141,12 @@ def filled_box(random: np.random.Generator) -> Image.Image:
     return picture
 
 
-def pen(points: Sequence, random: np.random.Generator, size: float = 0.7) -> Image.Image:
+def pen(points: ArrayLike, random: np.random.Generator, size: float = 0.7) -> Image.Image:
     look = Look(size, random.uniform(*strength.PENS), x=random.uniform(-1, 1), y=random.uniform(-1, 1))
     return strokes.draw(Drawing(None, (np.array(points, float),)), look)
 
 
-def side_by_side(digits: list[Drawing]) -> Callable[[np.random.Generator], Image.Image]:
+def side_by_side(digits: list[Drawing]) -> Draw:
     """Two to four of the digits in a row, each as high as the others and a little apart."""
 
     def draw(random: np.random.Generator) -> Image.Image:
@@ -166,12 +169,12 @@ def figures(server: Server, drawings: list[Drawing], count: int | None, seed: in
     images, labels = mnist.read_test()
     images, labels = images[:count], labels[:count]
     digits = [drawing for drawing in drawings if drawing.digit is not None]
-    kinds = {"blank": blank, "dot": dot, "dash": dash, "scribble": scribble, "filled box": filled_box}
+    kinds: dict[str, Draw] = {"blank": blank, "dot": dot, "dash": dash, "scribble": scribble, "filled box": filled_box}
     kinds |= {"several digits": side_by_side(digits)}
     total = len(images) + strength.stroke_pictures(drawings) + len(kinds) * OF_EACH_KIND
     with tqdm(total=total, unit=" pictures", disable=None) as bar:
 
-        def drawn(name: str, draw: Callable[[np.random.Generator], Image.Image]) -> Iterator[Image.Image]:
+        def drawn(name: str, draw: Draw) -> Iterator[Image.Image]:
             random = _stream(name, seed)
             for _ in range(OF_EACH_KIND):
                 yield draw(random)
@@ -218,9 +221,9 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
-def table(rows: list[tuple[str, str, str, str]]) -> str:
+def table(figures: list[tuple[str, str, str, str]]) -> str:
     """In Markdown, and aligned."""
-    rows = [("figure", "where", "reached", "goal"), *rows]
+    rows: list[tuple[str, ...]] = [("figure", "where", "reached", "goal"), *figures]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     rows.insert(1, tuple("-" * width for width in widths))
     return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)

@@ -11,6 +11,7 @@ import os
 import signal
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
@@ -34,7 +35,7 @@ def figures(rounds: int = ROUNDS, rest_seconds: float = REST_SECONDS) -> list[Fi
     ]
 
 
-def _median(seconds: list[float]) -> float:
+def _median(seconds: Iterable[float]) -> float:
     return statistics.median(seconds) * 1e3
 
 

@@ -59,11 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=does, description=does).set_defaults(function=function)
     does = "train a version again, and compare it with what is stored"
     again = commands.add_parser("replay", help=does, description=does)
-    again.add_argument("version", type=_version_number, metavar="VERSION", help="its name, such as v7")
-    again.set_defaults(function=lambda settings: replay_version(settings, args.version))
-    args = parser.parse_args(arguments)
+    again.add_argument("version_id", type=_version_number, metavar="VERSION", help="its name, such as v7")
+    again.set_defaults(function=replay_version)
+    chosen = vars(parser.parse_args(arguments))
+    function = chosen.pop("function")
     try:
-        args.function(Settings.read())
+        function(Settings.read(), **chosen)
     except REFUSALS as error:
         return _refuse(error)
     except (SQLAlchemyError, sqlite3.Error) as error:
@@ -147,7 +148,7 @@ def replay_version(settings: Settings, version_id: int) -> None:
         if version is None:
             raise Refused(f"there is no version v{version_id}")
         run = session.get(Run, version.run_id) if version.run_id else None
-        parent = session.get(Version, run.parent_id).weights if run and run.parent_id else None
+        parent = session.get_one(Version, run.parent_id).weights if run and run.parent_id else None
         corrections = chosen_corrections(session, run.id) if run else None
         data = version.weights
     for difference in differences(weights.read_card(data)) if leads() else ():

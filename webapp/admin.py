@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -42,7 +43,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 @blueprint.get("")
-def dashboard() -> Response | str:
+def dashboard() -> ResponseReturnValue:
     """The champion, the run under way, the form to start one, and what has been."""
     if not services().door.is_open(session.get("administrator")):
         return redirect(url_for("admin.sign_in"), 303)
@@ -81,7 +82,7 @@ def sign_in() -> str:
 
 
 @blueprint.post("/sign-in")
-def try_to_sign_in() -> Response | tuple[str, int]:
+def try_to_sign_in() -> ResponseReturnValue:
     """Begins a session for who knows the password."""
     password = any_form().get("password", "")
     try:
@@ -104,7 +105,7 @@ def try_to_sign_in() -> Response | tuple[str, int]:
 
 
 @blueprint.post("/sign-out")
-def sign_out() -> Response:
+def sign_out() -> ResponseReturnValue:
     """Ends the session, in this browser whatever becomes of it in the database."""
     token = session.get("administrator")
     session.clear()
@@ -120,7 +121,7 @@ def sign_out() -> Response:
 
 @blueprint.post("/retrain")
 @csrf.exempt
-def retrain() -> Response | tuple[Response, int]:
+def retrain() -> ResponseReturnValue:
     """Starts a run with the `preset`, `epochs`, `seed`, `processes` and `corrections` of a form or a JSON object."""
     by = requester()
     sent = fields("preset", "epochs", "seed", "processes", "corrections")
@@ -134,7 +135,7 @@ def retrain() -> Response | tuple[Response, int]:
 
 
 @blueprint.get("/runs/<int:run_id>")
-def run(run_id: int) -> Response | str:
+def run(run_id: int) -> ResponseReturnValue:
     """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
     if away := turned_away():
         return away
@@ -151,7 +152,7 @@ def run(run_id: int) -> Response | str:
 
 @blueprint.post("/runs/<int:run_id>/cancel")
 @csrf.exempt
-def cancel(run_id: int) -> Response | tuple[Response, int]:
+def cancel(run_id: int) -> ResponseReturnValue:
     by = requester()
     fields()
     services().jobs.reap()

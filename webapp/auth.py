@@ -6,8 +6,9 @@ import hmac
 import logging
 from typing import Any
 
-from flask import Response, redirect, request, session, url_for
+from flask import redirect, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
+from werkzeug.wrappers import Response
 
 from webapp.door import NotSignedIn
 from webapp.errors import wants_page

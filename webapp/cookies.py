@@ -14,9 +14,12 @@ class SessionCookies(SecureCookieSessionInterface):
     How long a session lasts is in its row (`webapp.door`).
     """
 
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession:
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        serializer = self.get_signing_serializer(app)
+        if serializer is None:  # without a SECRET_KEY
+            return None
         value = request.cookies.get(self.get_cookie_name(app), "")
         try:
-            return self.session_class(self.get_signing_serializer(app).loads(value))
+            return self.session_class(serializer.loads(value))
         except BadSignature:
             return self.session_class()

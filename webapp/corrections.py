@@ -103,10 +103,10 @@ class Corrections:
             earlier = _sent_before(session, row)
             if earlier is not None and earlier.meant == meant:
                 return Kept(earlier, self._secret(earlier), False)
-            put_right = earlier is not None and earlier.state == "received"
-            if put_right:
-                row.created_at, row.held_out = earlier.created_at, earlier.held_out
-                _remove(session, earlier)
+            put_right = earlier if earlier is not None and earlier.state == "received" else None
+            if put_right is not None:
+                row.created_at, row.held_out = put_right.created_at, put_right.held_out
+                _remove(session, put_right)
             else:
                 _check_limits(session, source, row.created_at)
                 row.held_out = self.held_out_for(session, source)
@@ -114,7 +114,7 @@ class Corrections:
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
             session.add(row)
-        return Kept(row, secret, not put_right)
+        return Kept(row, secret, put_right is None)
 
     def by_receipt(self, secret: str) -> Correction | None:
         """The correction whose receipt has this secret, with its picture; None where there is none, or no longer."""
@@ -147,7 +147,7 @@ class Corrections:
         )
         if earlier is not None:
             return earlier
-        others = session.scalar(select(func.count(Correction.source.distinct())))
+        others = session.scalars(select(func.count(Correction.source.distinct()))).one()
         return (others + 1) % HELD_OUT_EVERY == 0
 
     def _secret(self, row: Correction) -> str:
@@ -183,7 +183,7 @@ class Parts:
         for source, held_out in session.execute(found):
             earlier[source] = earlier.get(source, False) or held_out
         self._held_out |= earlier
-        self._sources = session.scalar(select(func.count(Correction.source.distinct())))
+        self._sources = session.scalars(select(func.count(Correction.source.distinct()))).one()
 
     def of(self, source: str) -> bool:
         """Whether a source's corrections are held out; it counts as there from now on."""
@@ -257,7 +257,7 @@ def _join_twins(session: Session, row: Correction) -> None:
     """Makes a new row the twin of a nearly same one, with what was decided on that."""
     first_id = _nearest(session, image_of(row), Correction.meant == row.meant, Correction.twin_of.is_(None))
     if first_id is not None:
-        first = session.get(Correction, first_id)
+        first = session.get_one(Correction, first_id)
         row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
 
 
@@ -306,7 +306,7 @@ def _check_limits(session: Session, source: str, now: float) -> None:
         if count >= limit:
             retry_after = seconds_left(first, window, now)
             raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(retry_after)}.", retry_after)
-    waiting = session.scalar(select(func.count()).where(sent, Correction.state == "received"))
+    waiting = session.scalars(select(func.count()).where(sent, Correction.state == "received")).one()
     if waiting >= MOST_WAITING:
         message = "Enough corrections wait for review at the moment. Please try again later."
         raise TooManyCorrections(message, WAITING_RETRY_SECONDS)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 MOST_EPOCH_TICKS = 6
@@ -45,8 +44,8 @@ class Curve:
     @property
     def dots(self) -> tuple[tuple[float, float, float], ...]:
         """The points worth a dot, with its radius: all of a few, the last of many."""
-        sized = zip_longest(self.points, self.radii, fillvalue=DOT)
-        dots = tuple((*point, radius) for point, radius in sized if radius)
+        radii = self.radii or (DOT,) * len(self.points)
+        dots = tuple((*point, radius) for point, radius in zip(self.points, radii, strict=True) if radius)
         return dots if len(dots) <= MOST_DOTS else dots[-1:]
 
 

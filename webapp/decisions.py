@@ -118,5 +118,5 @@ def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) 
 def _twins_follow(session: Session, numbers: Iterable[int]) -> None:
     """Twins are what their first is now, also those that came after it was decided about."""
     for twin in session.scalars(select(Correction).where(Correction.twin_of.in_(numbers))):
-        first = session.get(Correction, twin.twin_of)
+        first = session.get_one(Correction, twin.twin_of)
         twin.state, twin.label, twin.reason = first.state, first.label, first.reason

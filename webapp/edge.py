@@ -63,7 +63,7 @@ class Edge:
         for name in DATED:
             if name in environ and not DATE.fullmatch(environ[name]):
                 del environ[name]
-        sent = {}
+        sent: dict[str, str] = {}
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable:
             sent.update((name.lower(), value) for name, value in headers)

@@ -9,11 +9,12 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.datastructures import MIMEAccept
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from webapp.edge import names_host, note
 from webapp.exceptions import AppError, BadRequest
@@ -96,7 +97,7 @@ def _database_failed(error: SQLAlchemyError) -> Response:
     return answer(503, "database", "The database does not answer. Please try again in a moment.")
 
 
-def _http(error: HTTPException) -> Response:
+def _http(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error.get_response()
     if error.code == 413:
@@ -104,7 +105,7 @@ def _http(error: HTTPException) -> Response:
     name = HTTPStatus(error.code).phrase
     messages = {404: "There is nothing at this address.", 405: "This address does not answer that method."}
     response = answer(error.code, name.lower().replace(" ", "_"), messages.get(error.code, f"{name}."))
-    if error.code == 405 and error.valid_methods:
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
 

@@ -17,11 +17,10 @@ from typing import IO
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Row, select
 
 from model.ink import png
 from model.task import NO_DIGIT, SIDE
-from webapp.corrections import image_of
 from webapp.database import Correction, Database
 from webapp.exchange import COLUMNS, INDEX, NO_DIGIT_FOLDER
 
@@ -38,7 +37,7 @@ EXPORTED = (
 )
 
 
-def rows_where(database: Database, *conditions: ColumnElement[bool]) -> Iterator[Correction]:
+def rows_where(database: Database, *conditions: ColumnElement[bool]) -> Iterator[Row]:
     """The corrections that meet the conditions now, in the order of their numbers, without their pictures.
 
     One that is deleted, or meets them no more, before its chunk is read is left out.
@@ -48,7 +47,7 @@ def rows_where(database: Database, *conditions: ColumnElement[bool]) -> Iterator
     return _in_chunks(database, numbers, conditions)
 
 
-def as_npz(rows: Iterable[Correction], folder: Path) -> Iterator[bytes]:
+def as_npz(rows: Iterable[Row], folder: Path) -> Iterator[bytes]:
     """Corrections as arrays: images uint8 (N, 28, 28) and labels uint8 (N,), 10 being no digit, and beside them id,
     meant, held_out and source, the last as numbers that say only which ones are of one source.
 
@@ -67,7 +66,7 @@ def as_npz(rows: Iterable[Correction], folder: Path) -> Iterator[bytes]:
         yield from _archive_of_arrays(images, figures)
 
 
-def as_pngs(rows: Iterable[Correction]) -> Iterator[bytes]:
+def as_pngs(rows: Iterable[Row]) -> Iterator[bytes]:
     """Corrections as a zip of LABEL/ID.png, 28 x 28 and bright on black as the network sees them, and an index."""
     index = io.StringIO()
     lines = csv.writer(index, lineterminator="\n")
@@ -77,7 +76,7 @@ def as_pngs(rows: Iterable[Correction]) -> Iterator[bytes]:
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_DEFLATED) as archive:
         for count, row in enumerate(rows, 1):
             name = f"{NO_DIGIT_FOLDER if row.label == NO_DIGIT else row.label}/{row.id}.png"
-            archive.writestr(name, png(Image.fromarray(image_of(row))))
+            archive.writestr(name, png(Image.frombytes("L", (SIDE, SIDE), row.digit_image)))
             group = groups.setdefault(row.source, len(groups))
             lines.writerow((name, row.id, row.label, row.meant, int(row.held_out), group, row.state))
             if count % ROWS_AT_ONCE == 0:
@@ -107,7 +106,7 @@ class _Pieces(io.RawIOBase):
         return taken
 
 
-def _in_chunks(database: Database, numbers, conditions) -> Iterator[Correction]:
+def _in_chunks(database: Database, numbers, conditions) -> Iterator[Row]:
     for start in range(0, len(numbers), ROWS_AT_ONCE):
         these = Correction.id.in_(numbers[start : start + ROWS_AT_ONCE])
         with database.reading() as session:
@@ -117,7 +116,7 @@ def _in_chunks(database: Database, numbers, conditions) -> Iterator[Correction]:
 
 def _archive_of_arrays(images: IO[bytes], figures: list[tuple]) -> Iterator[bytes]:
     labels, ids, meant, held_out, groups = zip(*figures, strict=True) if figures else ((),) * 5
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "labels": np.array(labels, np.uint8),
         "id": np.array(ids, np.int64),
         "meant": np.array(meant, np.uint8),

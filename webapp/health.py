@@ -78,9 +78,10 @@ def metrics() -> Response:
 
 def _from_here() -> bool:
     """Whether a process of this machine asks, for itself: a proxy beside us asks for others."""
-    if any(header in request.headers for header in PASSED_ON):
+    address = request.remote_addr
+    if not address or any(header in request.headers for header in PASSED_ON):
         return False
-    return bool(request.remote_addr) and ipaddress.ip_address(request.remote_addr).is_loopback
+    return ipaddress.ip_address(address).is_loopback
 
 
 def _database() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
@@ -120,7 +121,7 @@ class Hold:
             raise HoldLost(f"import {self.import_id} is no longer held by attempt {self.attempt}")
 
 
-def _waits(row: Import | None) -> bool:
+def _waits(row: Import | None) -> TypeGuard[Import]:
     """Whether the next attempt may begin."""
     return row is not None and (row.state == "queued" or not within(row.updated_at, STALE_SECONDS, time.time()))
 

@@ -58,20 +58,19 @@ class Live:
 
     def recognizer(self) -> Recognizer:
         """The recognizer to answer with; the first call finds it. Raises NoChampion or a database error."""
-        if self._recognizer is None:
-            self.refresh()
-        return self._recognizer
+        return self.refresh() if self._recognizer is None else self._recognizer
 
-    def refresh(self) -> None:
-        """Changes over to the champion, if that is not the version that answers already."""
+    def refresh(self) -> Recognizer:
+        """Changes over to the champion, if that is not the version that answers already; returns the one that does."""
         with self._lock:
             with self._database.reading() as session:
                 champion = champion_id(session)
             if champion is None:
                 raise NoChampion
-            answers = self._recognizer is not None and self._recognizer.version == f"v{champion}"
-            if not answers and not self._was_refused(champion):
-                self._change_to(champion)
+            present = self._recognizer
+            if present is not None and (present.version == f"v{champion}" or self._was_refused(champion)):
+                return present
+            return self._change_to(champion)
 
     def try_out(self, version_id: int) -> None:
         """Loads a version beside the one that answers; raises WeightsError where it cannot be used."""
@@ -87,7 +86,7 @@ class Live:
         if self._thread:
             self._thread.join()
 
-    def _change_to(self, champion: int) -> None:
+    def _change_to(self, champion: int) -> Recognizer:
         recognizer = Recognizer(lambda: self._weights(champion), f"v{champion}")
         if self._recognizer is not None:
             # Only the first one is loaded lazily: while there is an old version to answer, nobody waits for a new one.
@@ -97,10 +96,11 @@ class Live:
                 self._refused, self._refused_at = champion, time.monotonic()
                 self._metrics.not_loaded.inc()
                 log.error("v%s cannot be loaded and %s goes on: %s", champion, self._recognizer.version, error)
-                return
+                return self._recognizer
             log.info("changed over from %s to v%s", self._recognizer.version, champion)
         self._recognizer, self._refused = recognizer, None
         self._metrics.version.set(champion)
+        return recognizer
 
     def _was_refused(self, champion: int) -> bool:
         return champion == self._refused and time.monotonic() - self._refused_at < REFUSED_SECONDS

@@ -15,8 +15,10 @@ from pathlib import Path
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 SHARED = stat.S_ISVTX | stat.S_IWOTH  # the mode of /tmp
 # Everything that an installation has in DATA_DIR, with copies of it and logs that may lie beside it.
-NAMES = ("inkling*", "queue.db*", "*secret_key*", "static", "MNIST", ".mnist-*", "supervisord.*", "*.log", "log")
-NAMES += ("lost+found",)  # of a file system that is mounted there
+NAMES = (
+    *("inkling*", "queue.db*", "*secret_key*", "static", "MNIST", ".mnist-*", "supervisord.*", "*.log", "log"),
+    "lost+found",  # of a file system that is mounted there
+)
 
 
 def create(path: Path) -> None:

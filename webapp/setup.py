@@ -120,7 +120,7 @@ def _as_version(session: Session, data: bytes) -> tuple[Version, bool]:
 def _last_usable(session: Session) -> Version | None:
     """The version promoted last of those that can be used."""
     latest = select(Promotion.version_id).group_by(Promotion.version_id).order_by(func.max(Promotion.id).desc())
-    versions = (session.get(Version, number) for number in session.scalars(latest).all())
+    versions = (session.get_one(Version, number) for number in session.scalars(latest).all())
     return next((version for version in versions if _fault(version.weights) is None), None)
 
 

@@ -48,22 +48,23 @@ class Supervision:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
                 signal.signal(number, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
-        self._follow(self._start(listener))
-        code = self._process.wait()
+        process, source = self._start(listener)
+        self._follow(process, source)
+        code = process.wait()
         if self._stopping or code == 0:
             return 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         print(f"inkling: the supervisor {how}; web and worker have ended with it", file=sys.stderr)
         return 2
 
-    def _start(self, listener: int) -> int:
-        """Starts supervisord; returns the pipe with its output."""
+    def _start(self, listener: int) -> tuple[subprocess.Popen, int]:
+        """Starts supervisord; returns it and the pipe with its output."""
         source, sink = os.pipe()
         # Naming the user says that running as root, where one is root, is meant.
         user = pwd.getpwuid(os.getuid()).pw_name
         root = Path(__file__).parent.parent
         supervisor = Path(sys.executable).with_name("supervisord"), "--configuration", root / "supervisord.conf"
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [SETPRIV, "--pdeathsig", "TERM", "--", *supervisor, "--user", user],
             cwd=root,
             env=os.environ | {"INKLING_SOCKET": str(listener)},
@@ -78,7 +79,7 @@ class Supervision:
         os.close(listener)
         if self._stopping:  # since before there was a process to stop
             self._stop()
-        return source
+        return process, source
 
     def _stop(self, *_) -> None:
         self._stopping = True
@@ -89,18 +90,18 @@ class Supervision:
     def _begin_end(self) -> None:
         self._kill_at = self._kill_at or time.monotonic() + STOP_SECONDS
 
-    def _overdue(self) -> bool:
-        if self._process.poll() is not None:
+    def _overdue(self, process: subprocess.Popen) -> bool:
+        if process.poll() is not None:
             self._begin_end()  # of web and worker
         if self._kill_at is None or time.monotonic() < self._kill_at:
             return False
-        self._process.kill()
+        process.kill()
         return True
 
-    def _follow(self, source: int) -> None:
+    def _follow(self, process: subprocess.Popen, source: int) -> None:
         """Copies the output until all processes have ended; supervisord is killed where that takes too long."""
         held = b""
-        while not self._overdue():
+        while not self._overdue(process):
             # While the output takes nothing, nothing is read; that it is broken is noticed also without any data.
             ready = _poll({self._output: select.POLLOUT} if held else {self._output: 0, source: select.POLLIN})
             if ready.get(self._output, 0) & BROKEN or (self._stopping and held and not ready):

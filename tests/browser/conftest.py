@@ -108,7 +108,7 @@ def stop(server: Server) -> None:
 def chromium(profile) -> webdriver.Chrome:
     """A headless Chromium with a fresh profile in the folder named."""
     options = Options()
-    options.binary_location = CHROMIUM
+    options.binary_location = CHROMIUM or ""
     for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
