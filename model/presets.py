@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 MOST_PROCESSES = 64
 """Of that many each still has some pictures of every step to learn from."""
+MOST_EPOCHS = 1000
+BIGGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ class Config:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are {', '.join(PRESETS)}")
         if self.epochs == 0:
             object.__setattr__(self, "epochs", PRESETS[self.preset].epochs)
-        if not 1 <= self.epochs <= 1000:
-            raise ValueError(f"epochs must be from 1 to 1000, not {self.epochs}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"the seed must be from 0 to {2**32 - 1}, not {self.seed}")
+        if not 1 <= self.epochs <= MOST_EPOCHS:
+            raise ValueError(f"epochs must be from 1 to {MOST_EPOCHS}, not {self.epochs}")
+        if not 0 <= self.seed <= BIGGEST_SEED:
+            raise ValueError(f"the seed must be from 0 to {BIGGEST_SEED}, not {self.seed}")
         if not 1 <= self.processes <= MOST_PROCESSES:
             raise ValueError(f"the processes must be from 1 to {MOST_PROCESSES}, not {self.processes}")

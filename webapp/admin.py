@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, abort, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from model import mnist
-from model.presets import PRESETS, Config
+from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config
 from model.processes import cores
 from webapp import auth, curves, evidence
 from webapp.auth import csrf, requester, turned_away
-from webapp.database import ACTIVE, BIGGEST_ROW_ID, Comparison, Correction, Promotion, Run, Version, champion_id
+from webapp.database import (
+    ACTIVE,
+    BIGGEST_ROW_ID,
+    Comparison,
+    Correction,
+    Promotion,
+    Run,
+    RunState,
+    Version,
+    champion_id,
+)
 from webapp.door import TooManyAttempts, WrongPassword
 from webapp.edge import note
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
-from webapp.fields import any_form, fields
+from webapp.fields import any_form
+from webapp.messages import (
+    FROM_BOX,
+    FROM_TEXT,
+    TEXT,
+    Address,
+    Answer,
+    Count,
+    DescribedAs,
+    Fields,
+    Moment,
+    NoFields,
+    Otherwise,
+    RowId,
+    Share,
+    VersionName,
+)
 from webapp.moments import within
+from webapp.openapi import Operation
 from webapp.runs import approved, used
 from webapp.services import services
 from webapp.settings import Settings
@@ -119,42 +147,129 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("draw.page"), 303)
 
 
+def _blank_is_zero(value: Any, info: ValidationInfo) -> Any:
+    return (value.strip() or "0") if info.context == TEXT and isinstance(value, str) else value
+
+
+Setting = Annotated[
+    int, FROM_TEXT, BeforeValidator(_blank_is_zero), Otherwise("bad_settings", "{field} must be a whole number.")
+]
+
+
+class StartRun(Fields):
+    """What a run is started with; of the values that fit these types Config refuses what is out of range."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "seed", "epochs": 2}]})
+
+    preset: Annotated[
+        str,
+        BeforeValidator(lambda name: name if isinstance(name, str) else repr(name)),
+        Field(json_schema_extra={"enum": list(PRESETS)}),
+    ] = Config.preset
+    epochs: Annotated[
+        Setting, Field(description="0: the preset's.", json_schema_extra={"minimum": 0, "maximum": MOST_EPOCHS})
+    ] = 0
+    seed: Annotated[Setting, Field(json_schema_extra={"minimum": 0, "maximum": BIGGEST_SEED})] = 0
+    processes: Annotated[
+        Setting,
+        Field(
+            description="That train together; more than the worker has cores gain nothing. 0: one.",
+            json_schema_extra={"minimum": 0, "maximum": MOST_PROCESSES},
+        ),
+    ] = 1
+    corrections: Annotated[
+        bool,
+        FROM_BOX,
+        Field(description="Learn from the approved corrections."),
+        Otherwise("bad_settings", "Corrections must be true or false."),
+    ] = False
+
+
+class Epoch(Answer):
+    epoch: Count
+    train_loss: float | None
+    validation_loss: float
+    validation_accuracy: Share
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class RunAnswer(Answer):
+    """A run, and how it is doing."""
+
+    id: RowId
+    state: RunState
+    preset: str
+    epochs: Count
+    seed: Count
+    processes: Count
+    corrections: bool
+    requested_by: str
+    attempt: Count
+    losses: Count
+    cancel_requested: bool
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
+    progress: dict[str, Any]
+    history: Annotated[list[dict[str, Any]], DescribedAs(list[Epoch])]
+    version: VersionName | None
+    error: str | None
+    url: Address
+
+
 @blueprint.post("/retrain")
+@Operation(
+    "start_run",
+    {202: RunAnswer},
+    takes=StartRun,
+    refuses={400: ["bad_settings", "no_corrections"], 409: ["run_active"]},
+)
 @csrf.exempt
 def retrain() -> ResponseReturnValue:
-    """Starts a run with the `preset`, `epochs`, `seed`, `processes` and `corrections` of a form or a JSON object."""
+    """Start a training.
+
+    One run at a time: while one is under way, a second start is refused with its number.
+    """
     by = requester()
-    sent = fields("preset", "epochs", "seed", "processes", "corrections")
-    config, corrections = _config(sent), _wants_corrections(sent)
-    run = services().jobs.start(config, by, corrections)
+    sent = StartRun.read()
+    config = _config(sent)
+    if sent.corrections:
+        with services().database.reading() as db:
+            if not approved(db)[0]:
+                raise BadRequest(400, "no_corrections", "There is no approved correction to learn from.")
+    run = services().jobs.start(config, by, sent.corrections)
     if wants_page():
         return redirect(url_for("admin.run", run_id=run.id), 303)
-    response = jsonify(run_as_json(run))
-    response.headers["Location"] = url_for("admin.run", run_id=run.id)
-    return response, 202
+    return _answer(run).response(202, location=url_for("admin.run", run_id=run.id))
 
 
 @blueprint.get("/runs/<int:run_id>")
-def run(run_id: int) -> ResponseReturnValue:
-    """One run: as a page, as the part of the page that changes (?part=1), or as JSON for scripts."""
+@Operation("run", {200: RunAnswer})
+def run(run_id: RowId) -> ResponseReturnValue:
+    """Tell how a run is doing."""
     if away := turned_away():
         return away
     services().jobs.reap()
     with services().database.reading() as db:
         found = _run(db, run_id)
         part = _part(db, found, _champion(db))
-    if not request.args.get("part") and not wants_page():
-        return jsonify(run_as_json(found))
     if request.args.get("part"):
         return render_template("_run.html", **part)
+    if not wants_page():
+        return _answer(found).response()
     return render_template("run.html", page="admin", **part)
 
 
 @blueprint.post("/runs/<int:run_id>/cancel")
+@Operation("cancel_run", {202: RunAnswer}, takes=NoFields)
 @csrf.exempt
-def cancel(run_id: int) -> ResponseReturnValue:
+def cancel(run_id: RowId) -> ResponseReturnValue:
+    """Cancel a run.
+
+    The answer is the run with the wish noted: its trainer may need a moment to see it.
+    """
     by = requester()
-    fields()
+    NoFields.read()
     services().jobs.reap()
     with services().database.reading() as db:
         _run(db, run_id)
@@ -163,31 +278,11 @@ def cancel(run_id: int) -> ResponseReturnValue:
         found = _run(db, run_id)
     if wants_page():
         return redirect(url_for("admin.run", run_id=run_id), 303)
-    return jsonify(run_as_json(found)), 202
+    return _answer(found).response(202)
 
 
-def run_as_json(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "state": run.state,
-        "preset": run.preset,
-        "epochs": run.epochs,
-        "seed": run.seed,
-        "processes": run.processes,
-        "corrections": run.corrections,
-        "requested_by": run.requested_by,
-        "attempt": run.attempt,
-        "losses": run.losses,
-        "cancel_requested": run.cancel_requested,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "progress": run.progress,
-        "history": run.history,
-        "version": f"v{run.version_id}" if run.version_id else None,
-        "error": run.error,
-        "url": url_for("admin.run", run_id=run.id),
-    }
+def _answer(run: Run) -> RunAnswer:
+    return RunAnswer.of(run, version=run.version_id, url=url_for("admin.run", run_id=run.id))
 
 
 def _run(db: Session, run_id: int) -> Run:
@@ -219,13 +314,12 @@ def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, A
     }
 
 
-def _config(fields: dict[str, Any]) -> Config:
-    numbers = {name: _number(fields, name) for name in ("epochs", "seed")}
-    preset, processes = fields.get("preset", Config.preset), _number(fields, "processes") or 1
+def _config(sent: StartRun) -> Config:
+    processes = sent.processes or 1
     if processes > MOST_PROCESSES:
         raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MOST_PROCESSES}, not {processes}.")
     try:
-        return Config(preset if isinstance(preset, str) else repr(preset), **numbers, processes=processes)
+        return Config(sent.preset, sent.epochs, sent.seed, processes)
     except ValueError as error:
         raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
 
@@ -233,27 +327,3 @@ def _config(fields: dict[str, Any]) -> Config:
 def useful_processes(settings: Settings) -> int:
     """How many the form offers: one a core, where it is known that the worker is on this machine."""
     return min(cores(), MOST_PROCESSES) if settings.database_url.startswith("sqlite") else MOST_PROCESSES
-
-
-def _wants_corrections(fields: dict[str, Any]) -> bool:
-    """Whether the run is to learn from corrections: a box that is ticked, or true in JSON."""
-    value = fields.get("corrections", False)
-    if type(value) is not bool and (request.is_json or value not in ("", "0", "1")):
-        raise BadRequest(400, "bad_settings", "Corrections must be true or false.")
-    wanted = value in (True, "1")
-    if wanted:
-        with services().database.reading() as db:
-            if not approved(db)[0]:
-                raise BadRequest(400, "no_corrections", "There is no approved correction to learn from.")
-    return wanted
-
-
-def _number(fields: dict[str, Any], name: str) -> int:
-    """A whole number from a form's text or from JSON; 0, which stands for the default, where it is missing."""
-    value = fields.get(name, 0)
-    if not request.is_json and isinstance(value, str):
-        text = value.strip() or "0"
-        value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
-    if type(value) is not int:
-        raise BadRequest(400, "bad_settings", f"{name.capitalize()} must be a whole number.")
-    return value

@@ -41,11 +41,14 @@ REQUEST_SECONDS = 10  # gunicorn ends a worker whose request takes 15
 WORK_SECONDS = 600
 IDLE_SECONDS = 15  # less than a run's lease
 MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the same database
-ACTIVE = ("queued", "running")
+Active = Literal["queued", "running"]
+ACTIVE = get_args(Active)
 ReviewState = Literal["received", "approved", "refused"]
 REVIEW_STATES = get_args(ReviewState)
 BIGGEST_ROW_ID = 2**31 - 1
-ENDED = ("finished", "failed", "cancelled", "lost")
+Ended = Literal["finished", "failed", "cancelled", "lost"]
+ENDED = get_args(Ended)
+RunState = Active | Ended
 
 
 class Base(DeclarativeBase):

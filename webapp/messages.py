@@ -6,9 +6,9 @@ code and the sentence that stand beside the type (`Otherwise`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from flask import Response, jsonify, request
 from pydantic import (
@@ -34,6 +34,7 @@ from webapp.exceptions import BadRequest
 from webapp.fields import fields
 from webapp.json_body import json_object
 
+Codes = dict[int, list[str]]
 # The context of values that came as text, in a form or an address.
 TEXT = "text"
 LONGEST_SHOWN = 40
@@ -44,6 +45,10 @@ class Request(BaseModel):
     """A JSON object, which may have more members than these."""
 
     model_config = ConfigDict(strict=True, frozen=True)
+    mimetypes: ClassVar[Sequence[str]] = ["application/json"]
+    refuses: ClassVar[Codes] = {
+        400: ["not_json", "not_an_object"], 411: ["length_required"], 413: ["body_too_large"], 415: ["not_json"],
+    }  # fmt: skip
 
     @classmethod
     def read(cls) -> Self:
@@ -61,6 +66,10 @@ class Fields(Request):
     """A JSON object or a form with these fields and no others; nothing at all is an object without members."""
 
     model_config = ConfigDict(extra="forbid")
+    mimetypes = ["application/json", "application/x-www-form-urlencoded"]
+    refuses = Request.refuses | {
+        400: ["not_json", "not_an_object", "bad_form", "unknown_field"], 415: ["not_json", "unsupported_media_type"],
+    }  # fmt: skip
 
     @classmethod
     def read(cls) -> Self:
@@ -69,6 +78,18 @@ class Fields(Request):
 
 class NoFields(Fields):
     """Nothing: an empty object, or an empty form."""
+
+
+class Upload(Request):
+    """A form with a file."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    mimetypes = ["multipart/form-data"]
+    refuses = {411: ["length_required"], 413: ["file_too_large"]}
+
+    @classmethod
+    def read(cls) -> Self:
+        return cls.model_validate(request.files.to_dict())
 
 
 class Query(BaseModel):
@@ -108,7 +129,7 @@ class Answer(BaseModel):
 class Refuses:
     """Beside a type that raises BadRequest itself: with which statuses and codes it may."""
 
-    codes: Mapping[int, Sequence[str]]
+    codes: Codes
 
 
 @dataclass(frozen=True)
@@ -119,7 +140,7 @@ class Otherwise:
     sentence: str
 
     @property
-    def codes(self) -> Mapping[int, Sequence[str]]:
+    def codes(self) -> Codes:
         return {400: [self.code]}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -130,7 +151,8 @@ class Otherwise:
             return check(value)
         except ValidationError:
             shown = (value if isinstance(value, str) else repr(value))[:LONGEST_SHOWN]
-            raise BadRequest(400, self.code, self.sentence.format(field=info.field_name, value=shown)) from None
+            sentence = self.sentence.format(field=info.field_name, value=shown)
+            raise BadRequest(400, self.code, sentence[:1].upper() + sentence[1:]) from None
 
 
 @dataclass(frozen=True)
@@ -156,7 +178,14 @@ def _number(value: Any, info: ValidationInfo) -> Any:
     return int(value) if info.context == TEXT and is_number else value
 
 
+def _tick(value: Any, info: ValidationInfo) -> Any:
+    """Take a form's box for true where it is ticked."""
+    return {"": False, "0": False, "1": True}.get(value, value) if info.context == TEXT else value
+
+
 FROM_TEXT = BeforeValidator(_number)
+# Of a box in a form.
+FROM_BOX = BeforeValidator(_tick)
 
 Count = Annotated[int, Field(ge=0)]
 RowId = Annotated[int, Field(ge=1, le=BIGGEST_ROW_ID), FROM_TEXT]

@@ -17,16 +17,13 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from werkzeug.routing import Rule
 
-from webapp.messages import Error, Fields, File, Query
+from webapp.messages import Codes, Error, File, Query, Request
 
 Schema = dict[str, Any]
-Codes = Mapping[int, Sequence[str]]
 View = TypeVar("View", bound=Callable)
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
-# How any request may be refused for its body, for its fields, by the administrator's door, and in a crowd.
-BODY: Codes = {400: ["not_json", "not_an_object"], 411: ["length_required"], 413: ["body_too_large"], 415: ["not_json"]}
-FIELDS: Codes = {400: ["bad_form", "unknown_field"], 415: ["unsupported_media_type"]}
+# How any request may be refused by the administrator's door, and in a crowd.
 DOOR: Codes = {401: ["not_signed_in"], 429: ["too_many_attempts"], 503: ["database"]}
 CSRF: Codes = {400: ["csrf"]}
 NOT_FOUND: Codes = {404: ["not_found"]}
@@ -158,10 +155,9 @@ def _operation(operation: Operation, rule: Rule, method: str, view: Callable, sc
 
 def _codes(operation: Operation, rule: Rule, method: str, for_admins: bool) -> dict[int, list[str]]:
     """Everything that can go wrong: the codes by their status."""
-    is_form = isinstance(operation.takes, type) and issubclass(operation.takes, Fields)
     groups = [
-        *([BODY, *_refused_values(operation.takes)] if operation.takes else []),
-        *([FIELDS] if is_form else []),
+        *(kind.refuses for kind in _requests(operation.takes)),
+        *_refused_values(operation.takes),
         *_refused_values(operation.query),
         *([DOOR] if for_admins else []),
         *([CSRF] if for_admins and method != "GET" else []),
@@ -176,14 +172,20 @@ def _codes(operation: Operation, rule: Rule, method: str, for_admins: bool) -> d
     return codes
 
 
+def _requests(kind: Any) -> list[type[Request]]:
+    """The class of a request, or each of several."""
+    if isinstance(kind, type) and issubclass(kind, Request):
+        return [kind]
+    return [found for part in get_args(kind) for found in _requests(part)]
+
+
 def _refused_values(kind: Any) -> Iterator[Codes]:
-    """The codes that stand beside the types of a class's fields, or of each of several classes."""
+    """The codes that stand beside a type, and beside those of the fields of a class."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         for found in kind.model_fields.values():
             yield from (beside.codes for beside in found.metadata if hasattr(beside, "codes"))
-            yield from _refused_values(found.annotation)
     for part in get_args(kind):
-        yield from _refused_values(part)
+        yield from [part.codes] if hasattr(part, "codes") else _refused_values(part)
 
 
 def _answer(status: int, answer: Any, schemas: Schemas) -> Schema:
@@ -209,11 +211,22 @@ def _headers(status: int) -> Schema:
 
 
 def _body(kind: Any, schemas: Schemas) -> Schema:
-    """A JSON object, or the same as a form; nothing at all, where no field is required."""
-    is_form = isinstance(kind, type) and issubclass(kind, Fields)
-    content = {mimetype: {"schema": schemas.of(kind)} for mimetype in ([JSON, FORM] if is_form else [JSON])}
-    required = not is_form or any(found.is_required() for found in kind.model_fields.values())
+    requests = _requests(kind)
+    content = {mimetype: {"schema": schemas.of(kind)} for mimetype in requests[0].mimetypes}
+    if FORM in content:
+        content[FORM] = {"schema": _form_schema(kind)}
+    required = any(member.is_required() for request in requests for member in request.model_fields.values())
     return {"required": required, "content": content}
+
+
+def _form_schema(kind: Any) -> Schema:
+    """The same with boxes, ticked or not, where JSON has true and false."""
+    made = _plain_schema(TypeAdapter(kind))
+    for member in made["properties"].values():
+        if member.get("type") == "boolean":
+            del member["type"]
+            member |= {"enum": ["", "0", "1"], "default": "0"}
+    return made
 
 
 def _in_path(rule: Rule, view: Callable) -> Iterator[Schema]:
