@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
 
 from flask import Flask
@@ -75,11 +76,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     auth.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     auth.csrf.exempt(feedback.blueprint)
-    flask = app.wsgi_app
-    static.serve(app, settings.data_dir)
+    served: Callable = static.serve(app, settings.data_dir)
     if settings.https:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
-    app.wsgi_app = edge.Edge(app.wsgi_app, flask, settings.https, services(app).metrics)
+        served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
+    served = edge.Edge(served, app.wsgi_app, settings.https, services(app).metrics)
+    app.wsgi_app = served  # type: ignore[method-assign]  # which is how Flask takes middleware
     return app
 
 

@@ -50,23 +50,23 @@ def compress(data_dir: Path) -> None:
                 raise
 
 
-def serve(app: Flask, data_dir: Path) -> None:
-    """Serves the files below /static/HASH/, where HASH is that of all of them.
+def serve(app: Flask, data_dir: Path) -> ReadOnly:
+    """The application with the files below /static/HASH/, where HASH is that of all of them.
 
     So modules that import each other by relative path stay of one age.
     """
     copy = _copy(data_dir)
     prefix = f"static/{copy.name}"
-    app.wsgi_app = ReadOnly(
+    # What is none of these files, or not to be read.
+    app.add_url_rule(edge.STATIC, "static", lambda name: abort(404))
+    app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"
+    return ReadOnly(
         app.wsgi_app,
         root=copy if copy.exists() else FILES,
         prefix=prefix,
         allow_all_origins=False,
         immutable_file_test=lambda path, url: True,
     )
-    # What is none of these files, or not to be read.
-    app.add_url_rule(edge.STATIC, "static", lambda name: abort(404))
-    app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"
 
 
 def _copy(data_dir: Path) -> Path:
