@@ -16,7 +16,9 @@ def redrawn(picture: Image.Image) -> bytes:
 
     Made from nothing but grey values: whatever else was in the bytes that came in is not in these.
     """
-    ink = Image.fromarray((road.ink(picture) * 255).round().astype("uint8"))
+    amount = road.ink(picture)
+    assert amount is not None, "a blank picture is no correction"
+    ink = Image.fromarray((amount * 255).round().astype("uint8"))
     ink = ink.crop(ink.getbbox())
     ink.thumbnail((LONGEST_SIDE - 2 * MARGIN, LONGEST_SIDE - 2 * MARGIN), Image.Resampling.BOX)
     return png(ImageOps.invert(ImageOps.expand(ink, MARGIN)), optimize=True)
