@@ -1,9 +1,11 @@
-"""Which code made something: a digest that changes when this package does."""
+"""The code that makes a network: a digest that changes when this package does, and the libraries' versions."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 
@@ -14,3 +16,8 @@ def digest() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of those that decide about the last bit of a training."""
+    return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}

@@ -42,7 +42,7 @@ class Group:
         return wish
 
     def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
-        """Makes each of the tensors (float32) the mean over the processes' own, the same bits in all of them.
+        """Replace each of the tensors (float32) by the mean over the processes' own, the same bits in all of them.
 
         `weight` is this process's; all weights together are 1.
         """
@@ -51,8 +51,8 @@ class Group:
         """Whether all processes have the same text."""
         return True
 
-    def as_first(self, data: bytes | None) -> bytes | None:
-        """The bytes that the first of them was given, whatever this one was; None for none."""
+    def as_first(self, data: bytes) -> bytes:
+        """Return the bytes that the first of them was given, whatever this one was."""
         return data
 
 
@@ -61,20 +61,18 @@ class Joined(Group):
 
     def __init__(self):
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._exchange = _Memory(self) if _on_one_machine() and hasattr(os, "memfd_create") else _Network()
         self._wish = self._told = False
 
     def stops(self, wish: bool) -> bool:
-        # A wish is told with the next average, so that all stop at the same step: that costs a step, and no message.
+        # Stop requests travel with the next all-reduce, so that all ranks stop at the same step.
         self._wish = self._wish or wish
         return self._told
 
     def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
         tensors = *tensors, torch.tensor([float(self._wish)])
-        sizes = [tensor.numel() for tensor in tensors]
-        for tensor, part in zip(tensors, self._exchange.room(sum(sizes)).split(sizes), strict=True):
-            torch.mul(tensor.flatten(), weight, out=part)
-        for tensor, part in zip(tensors, self._exchange.sum().split(sizes), strict=True):
+        flat = torch.cat([tensor.flatten() for tensor in tensors]) * weight
+        _by_all(dist.all_reduce, flat)
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
         self._told = bool(tensors[-1] > 0)
 
@@ -84,67 +82,13 @@ class Joined(Group):
         _by_all(dist.all_gather, all_of_them, mine)
         return all(torch.equal(mine, each) for each in all_of_them)
 
-    def as_first(self, data: bytes | None) -> bytes | None:
-        count = torch.tensor([len(data or b"")])
+    def as_first(self, data: bytes) -> bytes:
+        count = torch.tensor([len(data)])
         _by_all(dist.broadcast, count, 0)
-        mine = bytearray(data or b"") if self.rank == 0 else bytearray(int(count))
+        mine = bytearray(data) if self.rank == 0 else bytearray(int(count))
         if mine:
             _by_all(dist.broadcast, torch.frombuffer(mine, dtype=torch.uint8), 0)
-        return bytes(mine) or None
-
-
-class _Network:
-    """Sums by sending them around, whichever machines the processes run on."""
-
-    def room(self, length: int) -> torch.Tensor:
-        """Where to put this process's numbers: float32 (length,)."""
-        self.mine = torch.empty(length)
-        return self.mine
-
-    def sum(self) -> torch.Tensor:
-        """The sum of what all processes have put there; it stands until the next one."""
-        _by_all(dist.all_reduce, self.mine)
-        return self.mine
-
-
-class _Memory:
-    """The same through memory that all processes of one machine share, in less than half the time.
-
-    Each has a row of it, adds up its own part of all rows, and finds the others' parts beside it. The memory has no
-    name, so nothing is left of it whichever way the processes end.
-    """
-
-    def __init__(self, group: Group):
-        self.group, self.table = group, None
-
-    def room(self, length: int) -> torch.Tensor:
-        if self.table is None or self.table.shape[1] != length:
-            self.table = self._map(length)
-        return self.table[self.group.rank]
-
-    def sum(self) -> torch.Tensor:
-        rank, size = self.group.rank, self.group.size
-        total = self.table[size]
-        part = slice(len(total) * rank // size, len(total) * (rank + 1) // size)
-        _by_all(dist.barrier)
-        torch.sum(self.table[:size, part], 0, out=total[part])
-        _by_all(dist.barrier)
-        return total
-
-    def _map(self, length: int) -> torch.Tensor:
-        rows = self.group.size + 1
-        where = torch.zeros(2, dtype=torch.int64)
-        if self.group.rank == 0:
-            file = os.memfd_create("inkling")
-            os.ftruncate(file, 4 * length * rows)
-            where = torch.tensor([os.getpid(), file])
-        _by_all(dist.broadcast, where, 0)
-        process, file = where.tolist()
-        table = torch.from_file(f"/proc/{process}/fd/{file}", shared=True, size=length * rows, dtype=torch.float32)
-        _by_all(dist.barrier)
-        if self.group.rank == 0:  # all have it now
-            os.close(file)
-        return table.view(rows, length)
+        return bytes(mine)
 
 
 def _on_one_machine() -> bool:
@@ -239,7 +183,7 @@ def _wait(others: list[subprocess.Popen], seconds: float) -> None:
 
 def _fate(others: list[subprocess.Popen]) -> str | None:
     """What became of the one that the others have lost; None where that is not known."""
-    ended = [(other.poll(), rank) for rank, other in enumerate(others, 2) if other.poll() not in (None, 0, LOST)]
+    ended = [(code, rank) for rank, other in enumerate(others, 2) if (code := other.poll()) and code != LOST]
     if not ended:
         return None
     code, number = min(ended)  # a signal is a negative code, and killed nobody else

@@ -19,7 +19,6 @@ from model.picture import to_tensor
 from model.task import NO_DIGIT
 
 REDRAWN = 30  # epochs: drawing takes longer than one of them
-TILE = 32  # columns
 DRAWN_SHARE = 0.4
 """Drawn digits for one of MNIST's; and as many drawings of no digit."""
 
@@ -30,7 +29,7 @@ MOST_COPIES = 100
 
 
 class Batch(NamedTuple):
-    """Digit images as columns (784, B), their labels int64 (B,), and which of them are corrections, bool (B,).
+    """Digit images, float32 (B, 784), their labels int64 (B,), and which of them are corrections, bool (B,).
 
     `weight` is how much of the whole batch this is, where several processes share it.
     """
@@ -59,9 +58,8 @@ class Material:
         drawings: bool,
         refused: bool,
         corrections: Corrections | None = None,
-        dtype: torch.dtype = torch.float32,
     ):
-        self.digits, self.seed, self.deformed, self.refused, self.dtype = digits, seed, deformed, refused, dtype
+        self.digits, self.seed, self.deformed, self.refused = digits, seed, deformed, refused
         self.count = round(len(digits) * DRAWN_SHARE) if drawings else 0
         self.fixed = [digits.images], [digits.labels]
         if corrections:
@@ -83,7 +81,9 @@ class Material:
         if self.deformer:
             self.deformer.random.manual_seed(chance.seed("deformation", self.seed, epoch, rank))
         order = torch.Generator().manual_seed(chance.seed("order", self.seed, epoch))
-        for whole in _batches(torch.randperm(len(self), generator=order), batch_size):
+        # about equally long: batch normalisation takes none of one
+        parts = math.ceil(len(self) / batch_size)
+        for whole in torch.randperm(len(self), generator=order).tensor_split(parts):
             part = whole.tensor_split(size)[rank]
             inputs, index = self._inputs(part)
             yield Batch(inputs, self.labels[index], self.is_correction[index], len(part) / len(whole))
@@ -101,12 +101,11 @@ class Material:
         self.drawn_in = epoch
 
     def _inputs(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The pictures at `index` (int64, B), of `dtype` (784, B), and their index in the order that they have."""
+        """The pictures at `index` (int64, B), float32 (B, 784), and their index in the order that they have."""
         if self.deformer:
-            inputs, index = self.deformer.batch(index)
-        else:
-            inputs = to_tensor(self.images[index]).t()
-        return inputs.to(self.dtype), index
+            columns, index = self.deformer.batch(index)
+            return columns.t().float(), index
+        return to_tensor(self.images[index]), index
 
     def _repeat(self, corrections: Corrections) -> None:
         usable = corrections.labels < (NO_DIGIT + 1 if self.refused else NO_DIGIT)
@@ -123,14 +122,3 @@ class Material:
         self.is_correction = torch.zeros(len(self.labels), dtype=torch.bool)
         self.is_correction[len(self.digits) : sum(map(len, self.fixed[1]))] = True
         self.deformer = Deformer(self.images, self.seed) if self.deformed else None
-
-
-def _batches(index: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    """`index` in as few parts of at most `size` as can be, about equally long: batch normalisation takes none of one.
-
-    Long ones are so by whole tiles, all but the last: in tiles processors multiply matrices.
-    """
-    parts = math.ceil(len(index) / size)
-    tile = TILE if size % (8 * TILE) == 0 else 1
-    tiles = math.ceil(len(index) / tile)
-    return iter(index.tensor_split([tiles * part // parts * tile for part in range(1, parts)]))

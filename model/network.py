@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from model.presets import Preset
 from model.task import DIGITS, OUTPUTS, PIXELS
@@ -34,15 +37,12 @@ class MLP(nn.Module):
 
 
 class NormalizedMLP(MLP):
-    """The same network with batch normalisation before each ReLU (Ioffe and Szegedy 2015): trains faster and better.
-
-    Normalisation would take the biases of its layers away again: they are zero.
-    """
+    """The same network with batch normalisation before each ReLU (Ioffe and Szegedy 2015): trains faster and better."""
 
     def __init__(self, hidden: tuple[int, ...], outputs: int = DIGITS):
         super().__init__(hidden, outputs)
         for layer in self.layers[:-1]:
-            nn.init.zeros_(layer.bias)
+            layer.register_parameter("bias", None)  # normalisation would subtract it again
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,19 +59,13 @@ def for_training(preset: Preset) -> MLP:
 
 @torch.no_grad()
 def fold(network: MLP) -> MLP:
-    """A plain MLP, in eval mode, that computes what `network` computes in eval mode.
-
-    A normalised layer is g * (Wx + b - mean) / deviation + shift: still linear in x, so its factors go into W and b.
-    """
-    with torch.random.fork_rng(devices=[]):  # its random start is overwritten below and must not spend anybody's chance
+    """Return a plain MLP, in eval mode, that computes what `network` computes in eval mode."""
+    with torch.device("meta"):  # no random start: its layers are replaced
         plain = MLP(network.hidden, network.outputs)
-    norms = getattr(network, "norms", [])
-    for i, (target, source) in enumerate(zip(plain.layers, network.layers, strict=True)):
-        weight, bias = source.weight, source.bias
-        if i < len(norms):
-            norm = norms[i]
-            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            weight, bias = weight * factor[:, None], (bias - norm.running_mean) * factor + norm.bias
-        target.weight.copy_(weight)
-        target.bias.copy_(bias)
+    trained = copy.deepcopy(network).eval()
+    plain.layers = trained.layers
+    if isinstance(trained, NormalizedMLP):
+        for i, (layer, norm) in enumerate(zip(trained.layers, trained.norms, strict=False)):
+            assert isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
+            plain.layers[i] = fuse_linear_bn_eval(layer, norm)
     return plain.eval()

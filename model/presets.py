@@ -30,7 +30,6 @@ class Preset:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     batch_norm: bool = False
-    one_cycle: bool = False
     deformed: bool = False
     averaged: bool = False
     drawn: bool = False
@@ -48,7 +47,6 @@ _SEED = Preset(
     epochs=4,
     batch_size=384,
     learning_rate=0.015,
-    one_cycle=True,
 )
 _STANDARD = Preset(
     name="standard",
@@ -60,7 +58,6 @@ _STANDARD = Preset(
     weight_decay=0.02,
     label_smoothing=0.02,
     batch_norm=True,
-    one_cycle=True,
     deformed=True,
     averaged=True,
     drawn=True,

@@ -35,12 +35,10 @@ class Replay:
 
 def differences(card: ModelCard) -> list[str]:
     """What is not as it was when the card was written, in words: each may change the last bit of the result."""
-    from model.seal import libraries
-
     found = []
     if card.code_sha256 != code.digest():
         found.append("the code is another one")
-    for name, version in libraries().items():
+    for name, version in code.libraries().items():
         if card.libraries.get(name) != version:
             found.append(f"{name} is {version}, and was {card.libraries.get(name, 'not named')}")
     return found

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +51,7 @@ def seal(
         data_sha256=DATA_SHA256,
         command=_command(config, parent, corrections),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries=libraries(),
+        libraries=code.libraries(),
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
         outputs=network.outputs,
@@ -72,11 +70,6 @@ def seal(
     report = evaluate.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
     return Sealed(weights.to_bytes(kept, card), card, probabilities)
-
-
-def libraries() -> dict[str, str]:
-    """Those that decide about the last bit of a training, with their versions."""
-    return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}
 
 
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:

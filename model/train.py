@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel
 
 from model import code
 from model.checkpoint import pack, unpack
@@ -20,11 +22,9 @@ from model.distributed import Group
 from model.material import Batch, Material
 from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
-from model.passes import Passes, in_one_piece
 from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.processes import GroupLost
-from model.seal import libraries
 from model.task import DIGITS
 
 REPORT_SECONDS = 0.25
@@ -32,12 +32,7 @@ AVERAGED_EPOCHS = 5.0
 AVERAGED_EVERY = 4
 """Steps: weights hardly differ from one to the next, and each average is a pass over all of them."""
 # Only processors that multiply tiles of bfloat16 (AMX) are faster with it; others are slower.
-_HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
-
-
-def dtype_of(preset: Preset) -> torch.dtype:
-    """What its matrices are multiplied in on this machine."""
-    return torch.bfloat16 if preset.mixed_precision and _HALF_IS_FAST else torch.float32
+HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
 
 
 class TrainingError(RuntimeError):
@@ -146,7 +141,7 @@ class _Run:
         self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher, self.group)
         # the first one's too, since all must come to the same answer, on whatever machines they are
         identity = self.group.as_first(self._identity().encode()).decode()
-        checkpoint = self.group.as_first(checkpoint)
+        checkpoint = self.group.as_first(checkpoint or b"")
         state = unpack(checkpoint, identity) if checkpoint else None
         if state:
             self._resume(state)
@@ -171,19 +166,17 @@ class _Run:
             drawings=self.preset.drawn,
             refused=self.network.outputs > DIGITS,
             corrections=self.corrections,
-            dtype=dtype_of(self.preset),
         )
 
     def _task(self) -> str:
         """What is to be done, and by which code."""
         corrections = self.corrections.digest() if self.corrections else ""
-        start = _bytes(self.start) if self.start else b""
-        start = hashlib.sha256(start).hexdigest()
+        start = hashlib.sha256(_bytes(self.start) if self.start else b"").hexdigest()
         return repr((self.config, len(self.data.train), start, corrections, code.digest()))
 
     def _identity(self) -> str:
         """What must be the same for a checkpoint to lead to the same result."""
-        machine = libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _HALF_IS_FAST
+        machine = code.libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), HALF_IS_FAST
         return self._task() + repr(machine)
 
     def _state(self) -> dict[str, Any]:
@@ -233,7 +226,7 @@ class _Run:
 
 
 class Loop:
-    """The steps that train one network; `averaged` is what it has become.
+    """Train one network step by step; `averaged` is what it has become.
 
     With a `teacher`, all but the corrections has what the teacher says for its label: so a network that goes on from it
     learns these and forgets nothing else ("Learning without forgetting", Li and Hoiem 2016).
@@ -248,57 +241,20 @@ class Loop:
         teacher: MLP | None = None,
         group: Group | None = None,
     ):
-        self.preset, self.network, self.material = preset, network, material
+        self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
         self.group = group or Group()
         self.steps = math.ceil(len(material) / preset.batch_size)
         rate = preset.correcting_rate if teacher else preset.learning_rate
-        self.parameters = in_one_piece(network)
-        self.optimizer, self.schedule = _optimizer(preset, rate, self.parameters, self.steps * epochs)
-        self.average = Average(network, self.parameters, AVERAGED_EPOCHS * self.steps) if preset.averaged else None
-        self.passes = Passes(network, self.parameters, material.dtype)
-        self.teacher = None
-        if teacher:
-            teacher = copy.deepcopy(teacher)
-            self.teacher = Passes(teacher, in_one_piece(teacher), material.dtype)
-
-    def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The cross-entropy of logits (B, outputs) with the labels, or with what the teacher says."""
-        smoothing = self.preset.label_smoothing
-        if self.teacher is None:
-            return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
-        with torch.no_grad():
-            said = self.teacher.forward(batch.inputs).t()
-        outputs = self.network.outputs
-        meant = F.one_hot(batch.labels, outputs).float() * (1 - smoothing) + smoothing / outputs
-        return F.cross_entropy(logits, torch.where(batch.is_correction[:, None], meant, said.float().softmax(1)))
-
-    def state(self) -> dict[str, Any]:
-        """All that the steps so far have changed; the material's chance depends on the epoch's number alone."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule else None,
-            "average": self.average.network.state_dict() if self.average else None,
-            "averaged_steps": self.average.steps if self.average else 0,
-        }
-
-    def resume(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule:
-            self.schedule.load_state_dict(state["schedule"])
-        if self.average:
-            self.average.network.load_state_dict(state["average"])
-            self.average.steps = state["averaged_steps"]
-
-    @property
-    def averaged(self) -> MLP:
-        return self.average.network if self.average else self.network
+        parameters = list(network.parameters())
+        self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=preset.weight_decay, fused=True)
+        self.schedule = OneCycleLR(self.optimizer, rate, total_steps=self.steps * epochs, pct_start=0.2)
+        self.average = _average(network, AVERAGED_EPOCHS * self.steps / AVERAGED_EVERY) if preset.averaged else None
+        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=preset.mixed_precision and HALF_IS_FAST)
 
     def epoch(
         self, epoch: int, should_stop: Callable[[], bool], tell: Callable[[float, torch.Tensor], None]
     ) -> float | None:
-        """One pass over the material; its mean loss, or None where it was stopped.
+        """Pass once over the material; return the mean loss, or None where it was stopped.
 
         `tell` hears after each step how many epochs are done and the loss so far.
         """
@@ -313,63 +269,60 @@ class Loop:
         return float(total) / self.steps
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimizer; the loss."""
-        with torch.no_grad():
-            logits = self.passes.forward(batch.inputs).float()
-        logits.requires_grad_()
-        loss = self._loss(logits.t(), batch)
-        with torch.no_grad():
-            self.passes.backward(*torch.autograd.grad(loss, logits))
+        """Take one step of the optimizer; return the loss."""
+        self.optimizer.zero_grad()
+        with self.autocast:
+            logits = self.network(batch.inputs)
+        loss = self._loss(logits.float(), batch)
+        loss.backward()
         loss = loss.detach()
-        self._average(loss, batch.weight)
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        self.group.average([*gradients, *statistics, loss], batch.weight)
         self.optimizer.step()
-        if self.schedule:
-            self.schedule.step()
-        if self.average:
-            self.average.update()
+        self.schedule.step()
+        if self.average and self.schedule.last_epoch % AVERAGED_EVERY == 0:  # it counts steps
+            self.average.update_parameters(self.network)
         return loss
 
-    def _average(self, loss: torch.Tensor, weight: float) -> None:
-        """Makes all that came of this process's part of the batch what it is of the whole batch."""
-        if self.group.size > 1:
-            self.group.average([self.parameters.grad, *statistics(self.network), loss], weight)
+    def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the cross-entropy of logits (B, outputs) with the labels, or with what the teacher says."""
+        smoothing = self.preset.label_smoothing
+        if self.teacher is None:
+            return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        with torch.no_grad(), self.autocast:
+            said = self.teacher(batch.inputs).float().softmax(1)
+        outputs = self.network.outputs
+        meant = F.one_hot(batch.labels, outputs).float() * (1 - smoothing) + smoothing / outputs
+        return F.cross_entropy(logits, torch.where(batch.is_correction[:, None], meant, said))
+
+    @property
+    def averaged(self) -> MLP:
+        network = self.average.module if self.average else self.network
+        assert isinstance(network, MLP)
+        return network
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the steps so far have changed; the material's chance depends on the epoch's number alone."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"network": self.network, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts | ({"average": self.average} if self.average else {})
 
 
-def statistics(network: MLP) -> list[torch.Tensor]:
-    """What batch normalisation has seen so far of means and variances."""
-    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+def _average(network: MLP, memory: float) -> AveragedModel:
+    """Return a moving average of the network (Polyak and Juditsky 1992): `memory` updates ago has faded to a third."""
 
-
-class Average:
-    """An exponential moving average of a network's weights (Polyak and Juditsky 1992).
-
-    `parameters` are the network's, as `in_one_piece` gives them; what was `memory` steps ago has faded to a third.
-    """
-
-    def __init__(self, network: MLP, parameters: torch.Tensor, memory: float):
-        self.memory = memory / AVERAGED_EVERY
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self.ours = [in_one_piece(self.network), *statistics(self.network)]
-        self.theirs = [parameters, *statistics(network)]
-        self.steps = 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """To be called after each step."""
-        self.steps += 1
-        if self.steps % AVERAGED_EVERY:
-            return
+    def follow(averaged: torch.Tensor, current: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
         # a plain mean at first, so that the random start is forgotten within the first epochs
-        weight = 1 / min(self.memory, 1 + self.steps / AVERAGED_EVERY)
-        torch._foreach_lerp_(self.ours, self.theirs, weight)
+        return averaged + (current - averaged) / min(memory, 1 + int(updates))
 
-
-def _optimizer(preset: Preset, rate: float, parameters: torch.Tensor, steps: int):
-    """Adam as the seed script had it, or AdamW under a one-cycle schedule (Smith and Topin 2017)."""
-    adam = torch.optim.AdamW([parameters], lr=rate, weight_decay=preset.weight_decay, fused=True)
-    if not preset.one_cycle:
-        return adam, None
-    return adam, torch.optim.lr_scheduler.OneCycleLR(adam, rate, total_steps=steps, pct_start=0.2)
+    return AveragedModel(network, avg_fn=follow, use_buffers=True)
 
 
 def _bytes(network: MLP) -> bytes:

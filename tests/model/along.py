@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from model import distributed, mnist
+from model import mnist
 from model.distributed import Group, Joined, together
 from model.presets import PRESETS, Config
 from model.processes import LOST, GroupLost
@@ -26,16 +26,10 @@ def command(what: str) -> list[str]:
 
 
 def averages(group: Group) -> list:
-    """Of two tensors, with weights that differ, through each way to exchange them."""
-    found = []
-    for one_machine in (True, False):
-        with patch.object(distributed, "_on_one_machine", lambda on_one=one_machine: on_one):
-            through = Joined()
-        for _ in range(2):
-            tensors = torch.full((2, 3), float(group.rank)), torch.tensor([float(8 * group.rank)])
-            through.average(tensors, (0.75, 0.25)[group.rank])
-            found.append([tensor.flatten().tolist() for tensor in tensors])
-    return found
+    """Average two tensors, with weights that differ."""
+    tensors = torch.full((2, 3), float(group.rank)), torch.tensor([float(8 * group.rank)])
+    group.average(tensors, (0.75, 0.25)[group.rank])
+    return [tensor.flatten().tolist() for tensor in tensors]
 
 
 def alike(group: Group) -> list:
@@ -50,7 +44,7 @@ def trainings(group: Group) -> dict:
     data, found = mnist.load().subset(DIGITS), {}
     for preset in (PLAIN, WHOLE):
         config, kept = Config(preset.name, 3, 5, group.size), []
-        with patch("model.train.libraries", lambda: f"those of machine {group.rank}"):
+        with patch("model.code.libraries", lambda: f"those of machine {group.rank}"):
             result = train(config, data, on_checkpoint=kept.append, group=group)
             given = kept[0] if group.rank == 0 else None
             found[preset.name] = result, train(config, data, checkpoint=given, group=group)

@@ -1,13 +1,11 @@
 """What a network learns from, batch by batch."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from model.corrections import Corrections
-from model.material import DRAWN_SHARE, MOST_COPIES, REDRAWN, Material, _batches
+from model.material import DRAWN_SHARE, MOST_COPIES, REDRAWN, Material
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +15,7 @@ def digits(mnist):
 
 def everything(material, epoch):
     batches = list(material.epoch(epoch, 64))
-    return torch.cat([batch.inputs for batch in batches], 1).t(), torch.cat([batch.labels for batch in batches])
+    return torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches])
 
 
 def test_plain_digits_as_they_are(digits):
@@ -80,7 +78,7 @@ def test_corrections_are_repeated_until_they_count(digits, count, copies):
     batches = list(material.epoch(1, 64))
     marked = torch.cat([batch.labels[batch.is_correction] for batch in batches])
     assert marked.tolist() == [7] * (count * copies)
-    inputs = torch.cat([batch.inputs[:, batch.is_correction] for batch in batches], 1)
+    inputs = torch.cat([batch.inputs[batch.is_correction] for batch in batches])
     assert inputs.max() < 0.3, "these and no others are marked"
     assert len(material) == 200 + count * copies
 
@@ -116,13 +114,3 @@ def test_no_batch_is_a_single_picture(digits):
     for size in range(2, 75):
         lengths = [len(batch.labels) for batch in material.epoch(1, size)]
         assert sum(lengths) == len(material) and 1 < min(lengths) <= max(lengths) <= size
-
-
-def test_long_batches_are_whole_tiles():
-    for count in (257, 511, 513, 1025, 3001):
-        index = torch.arange(count)
-        batches = list(_batches(index, 256))
-        assert torch.equal(torch.cat(batches), index)
-        lengths = [len(batch) for batch in batches]
-        assert len(lengths) == math.ceil(count / 256) and max(lengths) <= 256
-        assert min(lengths) > 32 and not any(length % 32 for length in lengths[:-1])

@@ -351,7 +351,7 @@ def test_a_checkpoint_of_another_training_is_left_aside(few, change):
 def test_a_checkpoint_of_another_library_is_left_aside(few, monkeypatch):
     """The card would name the one of now, under which a replay gives other bits."""
     _, kept = going_on(Config("tiny seed", 3, 2), few)
-    monkeypatch.setattr("model.seal.version", lambda name: "another")
+    monkeypatch.setattr("model.code.version", lambda name: "another")
     ended = []
     train(Config("tiny seed", 3, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[1])
     assert ended == [0, 1, 2, 3]
