@@ -4,7 +4,7 @@ Both train an MLP 784-64-64-64-10 on MNIST and measure it on the test set before
 script's loop stands below as it was: torchvision's DataLoader, batches of 15, Adam at 0.001, two epochs. The rounds
 alternate, so that what else the machine does meets both.
 
-Then one epoch of the standard preset beside its matrix products alone: of every layer and for each batch, what goes
+Then one epoch of the standard preset beside its matrix products alone: of every layer and for each batch, the products
 forward, back to the layer before and into the weights, in the same dtypes and shapes. Nothing of an epoch is left out
 but the validation at its end; making new drawings, which is done every few epochs, counts by its share of one. Once
 with bfloat16 where the processor multiplies tiles of it, and once in float32, as on all others.
@@ -18,6 +18,7 @@ import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,10 +31,10 @@ from tqdm import tqdm
 from benchmarks.figures import Figure
 from model import evaluate, mnist
 from model.material import REDRAWN, Material
-from model.network import for_training
+from model.network import MLP, for_training
 from model.presets import PRESETS, Config
 from model.torchvision_shim import import_datasets
-from model.train import Loop, dtype_of, train
+from model.train import HALF_IS_FAST, Epoch, Loop, train
 
 BATCH, EPOCHS, LEARNING_RATE = 15, 2, 0.001
 
@@ -86,21 +87,23 @@ def seed() -> float:
     """The preset: reading MNIST included; its accuracy on the test set, 0 to 1."""
     data = mnist.load()
 
-    def measure(epoch, network) -> float:
+    def accuracy(network: MLP) -> float:
         return evaluate.report(evaluate.probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
 
-    result = train(Config("seed"), data, on_epoch=measure)
-    return measure(None, result.network)
+    def measure(epoch: Epoch, network: MLP) -> None:
+        accuracy(network)
+
+    return accuracy(train(Config("seed"), data, on_epoch=measure).network)
 
 
 class Epochs:
     """Epochs of the standard preset, and what their parts take by themselves, all in seconds."""
 
     def __init__(self, data: mnist.Mnist, dtype: torch.dtype, rounds: int):
-        preset = PRESETS["standard"]
+        preset = replace(PRESETS["standard"], mixed_precision=dtype == torch.bfloat16)
         self.dtype = dtype
-        material = Material(data.train, 0, deformed=True, drawings=True, refused=True, dtype=dtype)
-        self.seconds = defaultdict(list)
+        material = Material(data.train, 0, deformed=True, drawings=True, refused=True)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
         self._time("drawing", lambda: material.draw(1))
         self.loop = Loop(preset, for_training(preset), material, rounds)
 
@@ -109,37 +112,31 @@ class Epochs:
         self._time("epoch", lambda: loop.epoch(epoch, lambda: False, lambda epochs, loss: None))
         self._time("matrix products", self._products())
         self._time("batches, deformed", lambda: deque(loop.material.epoch(epoch, loop.preset.batch_size), maxlen=0))
-        self._time("optimizer", lambda: [loop.optimizer.step() for _ in range(loop.steps)])
-        self._time("averaging", lambda: [loop.average.update() for _ in range(loop.steps)])
 
     def _time(self, part: str, do: Callable[[], object]) -> None:
         begun = time.perf_counter()
         do()
         self.seconds[part].append(time.perf_counter() - begun)
 
-    def _products(self) -> Callable[[], None]:
-        """Makes ready an epoch's matrix products, of nothing but what they need."""
+    def _products(self) -> Callable[[], object]:
+        """Prepare an epoch's matrix products, with nothing but what they need."""
         batches = self.loop.material.epoch(1, self.loop.preset.batch_size)
-        columns = [batch.inputs.shape[1] for batch in batches]
-        steps = {count: self._step(count) for count in set(columns)}
-        return lambda: [steps[count]() for count in columns]
+        counts = [len(batch.labels) for batch in batches]
+        steps = {count: self._step(count) for count in set(counts)}
+        return lambda: [steps[count]() for count in counts]
 
-    def _step(self, columns: int) -> Callable[[], None]:
-        """Makes ready the products of one step, with a batch of so many columns."""
-        layers = self.loop.network.layers
-        weights = [layer.weight.detach().to(self.dtype) for layer in layers]
-        turned = [weight.t().contiguous() for weight in weights]
-        ins = [torch.rand(layer.in_features, columns).to(self.dtype) for layer in layers]
-        outs = [torch.rand(layer.out_features, columns).to(self.dtype) for layer in layers]
-        into_weights, back, forward = ([torch.empty_like(each) for each in like] for like in (weights, ins, outs))
+    def _step(self, count: int) -> Callable[[], None]:
+        """Prepare the products of one step with a batch of so many digits."""
+        weights = [each.detach().to(self.dtype) for each in self.loop.network.parameters() if each.ndim == 2]
+        ins = [torch.rand(count, weight.shape[1]).to(self.dtype) for weight in weights]
+        outs = [torch.rand(count, weight.shape[0]).to(self.dtype) for weight in weights]
 
         def multiply() -> None:
-            for x, w, y in zip(ins, weights, forward, strict=True):
-                torch.mm(w, x, out=y)
-            for i in reversed(range(len(layers))):
-                torch.mm(outs[i], ins[i].t(), out=into_weights[i])
+            for i, (x, weight, change) in enumerate(zip(ins, weights, outs, strict=True)):
+                torch.mm(x, weight.t())
+                torch.mm(change.t(), x)
                 if i:
-                    torch.mm(turned[i], outs[i], out=back[i])
+                    torch.mm(change, weight)
 
         return multiply
 
@@ -157,8 +154,8 @@ class Epochs:
 
 def epochs(rounds: int) -> list[Epochs]:
     """In the dtype that is fastest here, and in float32 where that is another; in turns."""
-    data, fastest = mnist.load(), dtype_of(PRESETS["standard"])
-    ways = [Epochs(data, dtype, rounds) for dtype in dict.fromkeys((fastest, torch.float32))]
+    data, dtypes = mnist.load(), (torch.bfloat16, torch.float32) if HALF_IS_FAST else (torch.float32,)
+    ways = [Epochs(data, dtype, rounds) for dtype in dtypes]
     for epoch in tqdm(range(1, rounds + 1), unit=" rounds", disable=None):
         for way in ways:
             way.round(epoch)
@@ -179,8 +176,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each is trained (default: 3)")
     rounds = parser.parse_args().rounds
-    seconds = {original: [], seed: []}
-    accuracies = {original: [], seed: []}
+    seconds: dict[Callable[[], float], list[float]] = {original: [], seed: []}
+    accuracies: dict[Callable[[], float], list[float]] = {original: [], seed: []}
     for _ in tqdm(range(rounds), unit=" rounds", disable=None):
         for way in (original, seed):
             begun = time.perf_counter()
@@ -191,9 +188,9 @@ def main() -> None:
         print(f"{name:<22}{statistics.median(seconds[way]):>9.2f}{statistics.median(accuracies[way]):>15.2%}")
     ratios = sorted(a / b for a, b in zip(seconds[original], seconds[seed], strict=True))
     print(f"{'times as fast':<22}{statistics.median(ratios):>9.1f}   from {ratios[0]:.1f} to {ratios[-1]:.1f}")
-    for way in epochs(rounds):
-        name = f"standard, {way.dtype}".replace("torch.", "")
-        print(f"\n{name:<28}{'seconds':>9}{'ratio':>9}", *way.lines(), sep="\n")
+    for measured in epochs(rounds):
+        name = f"standard, {measured.dtype}".replace("torch.", "")
+        print(f"\n{name:<28}{'seconds':>9}{'ratio':>9}", *measured.lines(), sep="\n")
 
 
 if __name__ == "__main__":

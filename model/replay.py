@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
 
 from model import code, weights
+from model.corrections import Corrections
+from model.distributed import together
+from model.mnist import Mnist
 from model.presets import PRESETS, Config
+from model.seal import seal
+from model.train import Progress, train
 from model.weights import ModelCard
-
-if TYPE_CHECKING:
-    from model.corrections import Corrections
-    from model.mnist import Mnist
-    from model.train import Progress
 
 
 class ReplayError(ValueError):
@@ -60,10 +61,6 @@ def replay(
     make the same network all the same. Raises WeightsError where bytes are damaged, ReplayError where they are not
     those that the card names, and GroupLost where one of the processes is lost.
     """
-    from model.distributed import together
-    from model.seal import seal
-    from model.train import train
-
     card = weights.from_bytes(data)[1]
     config = _config(card)
     _check(card, parent, corrections)
@@ -78,8 +75,6 @@ def replay(
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

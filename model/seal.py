@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from model import code, evaluate, mnist, weights
+from model.calibrate import calibrate
+from model.corrections import Corrections
 from model.presets import Config
 from model.task import DATA_SHA256
-
-if TYPE_CHECKING:
-    from model.corrections import Corrections
-    from model.train import Result
+from model.train import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +39,6 @@ def seal(
     version that this one repeats: its date, code, libraries and threads are taken over, so that equal networks make
     equal bytes.
     """
-    from model.calibrate import calibrate
-
     network, calibration = calibrate(result.network, data.validation)
     card = weights.ModelCard(
         preset=config.preset,

@@ -88,7 +88,7 @@ def test_it_multiplies_with_as_many_threads_as_then(few, monkeypatch):
         torch.set_num_threads(before)
     assert weights.read_card(data).threads == 1
     used = []
-    monkeypatch.setattr("model.train.train", lambda *a, **k: used.append(torch.get_num_threads()) or train(*a, **k))
+    monkeypatch.setattr("model.replay.train", lambda *a, **k: used.append(torch.get_num_threads()) or train(*a, **k))
     assert replay(data, few).same
     assert used == [1] and torch.get_num_threads() == before
 
