@@ -87,7 +87,7 @@ def broken(client, monkeypatch):
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(draw, "render_template", fail)
-    monkeypatch.setattr(draw, "digit_image_in", fail)
+    monkeypatch.setattr(draw, "digit_image", fail)
     return client
 
 
