@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +78,7 @@ def _command(config: Config, parent: bytes | None, corrections: Corrections | No
     return f"{command} --corrections corrections.npz" if corrections else command
 
 
-def _in_numbers(corrections: Corrections | None) -> dict[str, Any] | None:
+def _in_numbers(corrections: Corrections | None) -> weights.Learnt | None:
     if corrections is None:
         return None
     held_out = int(corrections.held_out.sum())

@@ -11,15 +11,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Len, Predicate
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, with_config
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
+from typing_extensions import TypedDict
 
 from model.files import write_beside
 from model.task import DIGITS, OUTPUTS, PIXELS
@@ -37,6 +39,21 @@ class WeightsError(ValueError):
     """The bytes are not weights that this program may use; the message is one sentence that says why."""
 
 
+Count = Annotated[int, Ge(0)]
+Width = Annotated[int, Gt(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+@with_config(extra="forbid")
+class Learnt(TypedDict):
+    """How many corrections were learnt from and held out, and their `Corrections.digest`."""
+
+    learnt: Count
+    held_out: Count
+    sha256: str
+
+
+@with_config(strict=True)
 @dataclass(frozen=True)
 class ModelCard:
     """What a model is, how it was made (`command` makes it again) and how well it reads.
@@ -51,22 +68,22 @@ class ModelCard:
     """
 
     preset: str
-    hidden: tuple[int, ...]
-    epochs: int
-    seed: int
+    hidden: Annotated[tuple[Width, ...], Len(1)]
+    epochs: Count
+    seed: Count
     data_sha256: str
     command: str
     created: str
     libraries: dict[str, str]
-    validation_accuracy: float
-    test_accuracy: float | None
-    outputs: int = DIGITS
-    calibration: Calibration = UNCALIBRATED
+    validation_accuracy: Share
+    test_accuracy: Share | None
+    outputs: Annotated[int, Predicate(OUTPUTS.__contains__)] = DIGITS
+    calibration: Annotated[Calibration, BeforeValidator(Calibration.from_dict)] = UNCALIBRATED
     parent: str | None = None
     code_sha256: str | None = None
-    threads: int | None = None
-    corrections: dict[str, Any] | None = None
-    processes: int = 1
+    threads: Count | None = None
+    corrections: Learnt | None = None
+    processes: Count = 1
 
     def as_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
@@ -75,84 +92,28 @@ class ModelCard:
         return values
 
     @classmethod
-    def from_dict(cls, values: Any) -> ModelCard:
-        """Return the card in a parsed JSON object; fields that this version does not know are left out.
+    def from_json(cls, text: str) -> ModelCard:
+        """Return the card in a JSON object; fields that this version does not know are left out.
 
         Raises WeightsError that names the first field that is missing or has no possible value.
         """
-        if not isinstance(values, Mapping):
-            raise WeightsError("the model card is unreadable: it is not a JSON object")
-        values = _DEFAULTS | dict(values)
-        for name, is_possible in _POSSIBLE.items():
-            if name not in values:
-                raise WeightsError(f"the model card is unreadable: {name} is missing")
-            if not is_possible(values[name]):
-                value = repr(values[name])[:40]
-                raise WeightsError(f"the model card is unreadable: {name} cannot be {value}")
-        known = {name: values[name] for name in _POSSIBLE}
-        calibration = Calibration.from_dict(values["calibration"])
-        return cls(**known | {"hidden": tuple(values["hidden"]), "calibration": calibration})
+        try:
+            return _CARD.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+        match first["type"], first["loc"]:
+            case "json_invalid", _:
+                told = "it is not JSON"
+            case _, ():
+                told = "it is not a JSON object"
+            case "missing", (name,):
+                told = f"{name} is missing"
+            case _, (name, *_):
+                told = f"{name} cannot be {json.loads(text)[name]!r:.40}"
+        raise WeightsError(f"the model card is unreadable: {told}")
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_share(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
-
-
-def _is_widths(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and all(_is_count(w) and w > 0 for w in value)
-
-
-def _is_text_table(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_text, value.values()))
-
-
-def _is_calibration(value: Any) -> bool:
-    try:
-        Calibration.from_dict(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_corrections(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"learnt", "held_out", "sha256"}:
-        return False
-    return _is_count(value["learnt"]) and _is_count(value["held_out"]) and _is_text(value["sha256"])
-
-
-def _or_none(is_possible: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or is_possible(value)
-
-
-_DEFAULTS = {"outputs": DIGITS, "calibration": UNCALIBRATED.as_dict(), "processes": 1}
-_DEFAULTS |= dict.fromkeys(("parent", "code_sha256", "threads", "corrections"))
-_POSSIBLE = {
-    "preset": _is_text,
-    "hidden": _is_widths,
-    "epochs": _is_count,
-    "seed": _is_count,
-    "data_sha256": _is_text,
-    "command": _is_text,
-    "created": _is_text,
-    "libraries": _is_text_table,
-    "validation_accuracy": _is_share,
-    "test_accuracy": _or_none(_is_share),
-    "outputs": lambda value: type(value) is int and value in OUTPUTS,
-    "calibration": _is_calibration,
-    "parent": _or_none(_is_text),
-    "code_sha256": _or_none(_is_text),
-    "threads": _or_none(_is_count),
-    "corrections": _or_none(_is_corrections),
-    "processes": _is_count,
-}
+_CARD = TypeAdapter(ModelCard)
 
 
 def to_bytes(network: MLP, card: ModelCard) -> bytes:
@@ -247,14 +208,9 @@ def _metadata(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _card(metadata: dict[str, Any]) -> ModelCard:
-    try:
-        return ModelCard.from_dict(json.loads(metadata["card"]))
-    except KeyError as error:
-        raise WeightsError("the weights carry no model card") from error
-    except WeightsError:
-        raise
-    except (TypeError, ValueError, RecursionError) as error:
-        raise WeightsError("the model card is unreadable: it is not JSON") from error
+    if "card" not in metadata:
+        raise WeightsError("the weights carry no model card")
+    return ModelCard.from_json(str(metadata["card"]))
 
 
 def _check_table(table: dict[str, Any], card: ModelCard) -> None:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from dataclasses import replace
 
 import torch
 from safetensors.torch import save
@@ -35,7 +36,7 @@ def wider() -> bytes:
         last = i == len(narrow.layers) - 1
         twice.weight.data = weight if last else torch.cat((weight, weight))
         twice.bias.data = once.bias if last else torch.cat((once.bias, once.bias))
-    return weights.to_bytes(network, weights.ModelCard.from_dict(card.as_dict() | {"hidden": list(network.hidden)}))
+    return weights.to_bytes(network, replace(card, hidden=network.hidden))
 
 
 def truncated() -> bytes:

@@ -114,8 +114,8 @@ def test_a_card_of_a_later_version_is_read(network, card):
 
 
 def test_a_card_survives_its_dictionary(card):
-    assert ModelCard.from_dict(json.loads(json.dumps(card.as_dict()))) == card
-    assert ModelCard.from_dict(replace(card, test_accuracy=0.5).as_dict()).test_accuracy == 0.5
+    assert ModelCard.from_json(text_of(card)) == card
+    assert ModelCard.from_json(text_of(card, test_accuracy=0.5)).test_accuracy == 0.5
 
 
 def test_a_card_from_before_the_verdicts_is_read(network, card):
