@@ -17,7 +17,7 @@ from benchmarks.server import Server, installation, serving
 from model import evaluate, mnist, weights
 from model.recognizer import SHIPPED
 from webapp.computations import packed
-from webapp.database import Database, Predictions, Version
+from webapp.database import Computation, Database, Version
 from webapp.promotions import record_promotion
 
 VERSIONS = (1, 20, 100)
@@ -76,7 +76,7 @@ def _fill(database: Database, versions: int, predictions: bytes) -> None:
         for _ in range(1, versions):
             session.execute(insert(Version).from_select(columns, select(*columns).where(Version.id == 1)))
         for number in range(1, versions + 1):
-            session.add(Predictions(version_id=number, fraction=1.0, probabilities=predictions))
+            session.add(Computation(version_id=number, kind="predictions", fraction=1.0, result=predictions))
         record_promotion(session, versions, by="a benchmark", why="to be looked at")
     database.close()
 

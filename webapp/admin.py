@@ -249,7 +249,6 @@ def run(run_id: RowId) -> ResponseReturnValue:
     """Tell how a run is doing."""
     if away := turned_away():
         return away
-    services().jobs.reap()
     with services().database.reading() as db:
         found = _run(db, run_id)
         part = _part(db, found, _champion(db))

@@ -1,6 +1,7 @@
-"""What is computed about a version besides its training: the gallery's predictions, and its strength.
+"""What is computed about a version besides its training, each by its name in COMPUTATIONS.
 
-Each is a row with the fraction done, written as the work goes on, and the result or the reason why there is none.
+The row is the truth. A worker looks every few seconds for what a version lacks and computes it in a child process. That
+stores the fraction done as the work goes on, and at its end the result, or the reason why there is none.
 """
 
 from __future__ import annotations
@@ -11,77 +12,106 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from model import weights
-from model.mnist import MnistMissing
+from model.mnist import MnistMissing, read_test
 from webapp import heartbeat
-from webapp.database import Database, Predictions, Strength, Version
-from webapp.jobs import Computed
+from webapp.database import Computation, Database, Version, add_missing, as_json, champion_id
+from webapp.moments import within
 from webapp.settings import Settings
+
+if TYPE_CHECKING:
+    from model.network import MLP
+    from model.weights import ModelCard
 
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 0.3
+# A row that has not moved for so long has lost its worker.
+STALE_SECONDS = 30.0
+# Until one that failed is tried again: the data set may be there by then, or the memory.
+AGAIN_SECONDS = 300.0
+
+Tell = Callable[[float], None]
+"""Is told the fraction done, 0 to 1."""
 
 
 class WorkerGone(Exception):
     """The worker that asked for this has ended."""
 
 
-def predict_test_set(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
-    """Computes a version's probabilities for the test digits and stores them, telling the progress on the way."""
-    from model import evaluate, mnist
+def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
+    """The probabilities for the test digits, packed."""
+    from model import evaluate
 
-    def work(tell: Callable[[float], None]) -> dict[str, Any]:
-        images, _ = mnist.read_test(settings.mnist_dir)
-        network, _ = _loaded(database, version_id)
-        return {"probabilities": packed(evaluate.probabilities(network, images, tell))}
-
-    _compute(database, Predictions, version_id, work, worker_gone)
+    images, _ = read_test(mnist_folder)
+    return packed(evaluate.probabilities(network, images, tell))
 
 
-def measure_strength(settings: Settings, database: Database, version_id: int, worker_gone: threading.Event) -> None:
-    """Computes a version's strength report and stores it likewise."""
-    from model import evaluate, mnist
+def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
+    """`model.strength.Strength.as_dict()` as JSON."""
+    from model import evaluate
     from model.strength import strength
 
-    def work(tell: Callable[[float], None]) -> dict[str, Any]:
-        images, labels = mnist.read_test(settings.mnist_dir)
-        network, card = _loaded(database, version_id)
-        read = functools.partial(evaluate.readings, network)
-        return {"figures": strength(read, card.calibration, images, labels, on_progress=tell).as_dict()}
-
-    _compute(database, Strength, version_id, work, worker_gone)
+    images, labels = read_test(mnist_folder)
+    read = functools.partial(evaluate.readings, network)
+    return as_json(strength(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
 
 
-def _loaded(database: Database, version_id: int):
-    """A version's network and card."""
+COMPUTATIONS = {"predictions": _predictions, "strength": _strength}
+"""In the order in which a version gets them."""
+
+
+def packed(probabilities: np.ndarray) -> bytes:
+    """Probabilities (N, 10) as they are stored: float16, row by row."""
+    return probabilities.astype(np.float16).tobytes()
+
+
+def look_up(database: Database, version_id: int, kind: str) -> Computation:
+    """The row of a version's computation; before a worker has begun it, one that waits since the version was made."""
     with database.reading() as session:
-        data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
-    return weights.from_bytes(data)
+        row = session.get(Computation, (version_id, kind))
+        if row is None:
+            made_at = session.get_one(Version, version_id).created_at
+            row = Computation(version_id=version_id, kind=kind, updated_at=made_at, fraction=0.0)
+        return row
 
 
-def _compute(
-    database: Database,
-    table: type[Computed],
-    version_id: int,
-    work: Callable[[Callable[[float], None]], dict[str, Any]],
-    worker_gone: threading.Event,
-) -> None:
-    """Stores what `work` returns in the version's row, or why it fails, and the progress that it tells meanwhile.
+def claim(database: Database) -> tuple[str, int] | None:
+    """Kind and version of a computation that begins with this, the champion's first; None where none is due.
+
+    Due is one that was never begun, has lost its worker, or failed some time ago.
+    """
+    now = time.time()
+    failed_lately = and_(Computation.error.is_not(None), within(Computation.updated_at, AGAIN_SECONDS, now))
+    waits = Computation.fraction < 1, ~within(Computation.updated_at, STALE_SECONDS, now), ~failed_lately
+    for kind in COMPUTATIONS:
+        row = and_(Computation.version_id == Version.id, Computation.kind == kind)
+        due = select(Version.id).outerjoin(Computation, row).where(or_(Computation.kind.is_(None), and_(*waits)))
+        with database.reading() as session:
+            champion_first = Version.id != champion_id(session), Version.id.desc()
+            version_id = session.scalar(due.order_by(*champion_first).limit(1))
+        if version_id is None:
+            continue
+        with database.writing() as session:
+            add_missing(session, Computation, version_id=version_id, kind=kind, updated_at=0.0)
+            mine = update(Computation).where(*_unfinished(kind, version_id), *waits).values(updated_at=now, error=None)
+            if session.scalar(mine.returning(Computation.version_id)):  # or another worker was first
+                return kind, version_id
+    return None
+
+
+def compute(settings: Settings, database: Database, kind: str, version_id: int, worker_gone: threading.Event) -> None:
+    """Computes what was claimed and stores the result, or why there is none, and meanwhile the fraction done.
 
     Raises WorkerGone where the worker has ended: nothing may be written any more.
     """
     told_at = -math.inf
-
-    def write(**values) -> None:
-        with database.writing() as session:
-            unfinished = table.version_id == version_id, table.fraction < 1
-            session.execute(update(table).where(*unfinished).values(updated_at=time.time(), **values))
 
     def tell(done: float) -> None:
         nonlocal told_at
@@ -90,23 +120,35 @@ def _compute(
             raise WorkerGone
         if time.monotonic() - told_at > TELL_SECONDS:
             told_at = time.monotonic()
-            write(fraction=0.99 * done)
+            _write(database, kind, version_id, fraction=0.99 * done)
 
     try:
         tell(0)  # what an earlier attempt has reached counts no more
-        found = work(tell)
+        with database.reading() as session:
+            data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+        result = COMPUTATIONS[kind](*weights.from_bytes(data), settings.mnist_dir, tell)
         tell(1)
-        write(fraction=1.0, error=None, **found)
+        _write(database, kind, version_id, fraction=1.0, result=result, error=None)
     except WorkerGone:
         raise
     except (MnistMissing, weights.WeightsError) as error:
-        log.error("the %s of v%s cannot be computed: %s", table.__tablename__, version_id, error)
-        write(error=str(error))
+        log.error("the %s of v%s cannot be computed: %s", kind, version_id, error)
+        fail(database, kind, version_id, str(error))
     except Exception:
-        log.exception("the %s of v%s failed", table.__tablename__, version_id)
-        write(error="The computation failed; the server's log says why.")
+        log.exception("the %s of v%s failed", kind, version_id)
+        fail(database, kind, version_id, "The computation failed; the server's log says why.")
 
 
-def packed(probabilities: np.ndarray) -> bytes:
-    """Probabilities (N, 10) as they are stored: float16, row by row."""
-    return probabilities.astype(np.float16).tobytes()
+def fail(database: Database, kind: str, version_id: int, error: str) -> None:
+    """Stores why there is no result. It is tried again after AGAIN_SECONDS, not at once and for ever."""
+    _write(database, kind, version_id, error=error)
+
+
+def _write(database: Database, kind: str, version_id: int, **values: Any) -> None:
+    with database.writing() as session:
+        written = update(Computation).where(*_unfinished(kind, version_id))
+        session.execute(written.values(updated_at=time.time(), **values))
+
+
+def _unfinished(kind: str, version_id: int) -> tuple[ColumnElement[bool], ...]:
+    return Computation.version_id == version_id, Computation.kind == kind, Computation.fraction < 1

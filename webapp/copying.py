@@ -16,15 +16,14 @@ from webapp.database import (
     Administrator,
     Base,
     Checkpoint,
+    Computation,
     Database,
     Import,
     ImportFile,
     Installation,
-    Predictions,
     Promotion,
     Run,
     SignInAttempt,
-    Strength,
     Version,
     finite,
 )
@@ -41,8 +40,7 @@ OF_SET_UP = {
     Promotion.__table__: Promotion.by == "set-up",
     Administrator.__table__: true(),
     SignInAttempt.__table__: true(),
-    Predictions.__table__: true(),
-    Strength.__table__: true(),
+    Computation.__table__: true(),
 }
 MANY_ROWS = 1_000
 FEW_ROWS = 4  # of megabytes each
@@ -140,7 +138,7 @@ def digest(session: Session, table: Table) -> tuple[int, str]:
 
 def _go_on_counting(old: Session, new: Session) -> None:
     """The next row of each table gets the next number; of corrections also those are over that were deleted."""
-    given = dict(old.execute(text("SELECT name, seq FROM sqlite_sequence")).all())
+    given: dict[str, int] = dict(map(tuple, old.execute(text("SELECT name, seq FROM sqlite_sequence"))))
     for table in TABLES:
         sequence = new.scalar(select(func.pg_get_serial_sequence(table.name, "id"))) if "id" in table.c else None
         last = new.scalar(select(func.max(table.c.id))) if sequence else None

@@ -176,6 +176,8 @@ class Correction(Base):
     __table_args__ = (
         # Pages of the review and their numbers come from it alone, however many were decided.
         Index("ix_correction_review", "state", "twin_of", "decided_at", "id"),
+        # A worker looks for those that nobody has judged every few seconds.
+        Index("ix_correction_unjudged", "state", "suspicion"),
         # A number is never used again: a decision about one that was deleted must not fall on the next one sent.
         {"sqlite_autoincrement": True},
     )
@@ -237,25 +239,18 @@ class RunCorrection(Base):
     )
 
 
-class Predictions(Base):
-    """A version's probabilities for the 10,000 test digits, float16 (10000, 10); empty until they are computed."""
+class Computation(Base):
+    """What is computed about a version besides its training: `kind` is one of `webapp.computations.COMPUTATIONS`.
 
-    __tablename__ = "predictions"
+    A row comes with the first attempt; `fraction` is 1 once the `result` is there, in that kind's own coding.
+    """
+
+    __tablename__ = "computation"
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
     updated_at: Mapped[float] = mapped_column(default=time.time)
     fraction: Mapped[float] = mapped_column(default=0.0)
-    probabilities: Mapped[bytes | None] = mapped_column(deferred=True)
-    error: Mapped[str | None]
-
-
-class Strength(Base):
-    """A version's strength report, `model.strength.Strength.as_dict()`; None until it is computed."""
-
-    __tablename__ = "strength"
-    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
-    updated_at: Mapped[float] = mapped_column(default=time.time)
-    fraction: Mapped[float] = mapped_column(default=0.0)
-    figures: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))
+    result: Mapped[bytes | None]
     error: Mapped[str | None]
 
 
@@ -309,7 +304,7 @@ class Database:
     def __init__(self, url: str, statement_seconds: int = REQUEST_SECONDS):
         if url.startswith("sqlite"):
             # Opened anew each time: a connection that is kept goes on with a file that was moved away or replaced.
-            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True, json_serializer=_as_json)
+            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True, json_serializer=as_json)
             event.listen(self.engine, "do_connect", _find_sqlite)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -321,7 +316,7 @@ class Database:
                 pool_size=2,
                 pool_timeout=CONNECT_SECONDS,
                 hide_parameters=True,
-                json_serializer=_as_json,
+                json_serializer=as_json,
             )
         self._writing_engine = self.engine.execution_options(writing=True)
         self._reading_engine = self.engine
@@ -338,7 +333,7 @@ class Database:
     def files(self) -> list[Path]:
         """Those of an SQLite database, some of which are there only at times; the first one is the database itself."""
         file = self.engine.url.database
-        return [] if self.is_postgresql else [Path(file + end) for end in ("", "-wal", "-shm", "-journal")]
+        return [] if self.is_postgresql else [Path(f"{file}{end}") for end in ("", "-wal", "-shm", "-journal")]
 
     def connect(self) -> Any:
         """A connection of the driver's own, beside those that are pooled here."""
@@ -439,7 +434,7 @@ def _with_limits(url: URL, statement_seconds: int) -> URL:
     return url.set(query=ours | dict(url.query))
 
 
-def _as_json(value: Any) -> str:
+def as_json(value: Any) -> str:
     """JSON, which knows no NaN and no infinity: null stands for them."""
     try:
         return json.dumps(value, allow_nan=False)

@@ -15,11 +15,11 @@ from werkzeug.datastructures import MultiDict
 from model.ink import ink_png
 from model.mnist import MnistMissing
 from model.task import DIGITS, SIDE, TEST_DIGITS
+from webapp.computations import AGAIN_SECONDS
 from webapp.data_urls import data_url
 from webapp.database import BIGGEST_ROW_ID, Version, champion_id
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
-from webapp.jobs import STALE_SECONDS
 from webapp.live import NoChampion
 from webapp.predictions import ORDERS, OUTCOMES, Library, NotComputed, Readings
 from webapp.services import services
@@ -36,7 +36,7 @@ blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
 @blueprint.record
 def _open_library(state: BlueprintSetupState) -> None:
     found = services(state.app)
-    state.app.extensions["inkling.library"] = Library(found.settings, found.database, found.jobs)
+    state.app.extensions["inkling.library"] = Library(found.settings, found.database)
 
 
 def library() -> Library:
@@ -244,7 +244,7 @@ def _computing(missing: NotComputed) -> Response:
             missing=missing,
             total=TEST_DIGITS,
             poll_seconds=POLL_SECONDS,
-            again_seconds=round(STALE_SECONDS),
+            again_seconds=round(AGAIN_SECONDS),
         )
     )
     response.cache_control.no_store = True

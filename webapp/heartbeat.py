@@ -37,6 +37,7 @@ def beat() -> None:
 
 def awaited(child: subprocess.Popen) -> int | None:
     """The exit code of a child when it ends; None once it has shown no progress for SILENT_SECONDS."""
+    assert child.stdout, "the child has no pipe to beat through"
     with DefaultSelector() as selector:
         selector.register(child.stdout, EVENT_READ)
         while selector.select(SILENT_SECONDS):

@@ -7,6 +7,7 @@ comes twice finds the row already claimed.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -14,29 +15,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from model.presets import Config
-from webapp import door, heartbeat, imports, reserve, runs
-from webapp.database import Correction, Database, Import, Predictions, Run, Strength, add_missing
+from webapp import computations, door, heartbeat, imports, reserve, runs
+from webapp.database import Correction, Database, Import, Run, champion_id
 from webapp.moments import within
 from webapp.queue import open_queue
 from webapp.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
 
-# A computation tells its progress every second or so; a row that has not moved for longer has lost its worker.
-STALE_SECONDS = 30.0
 TAKE_UP_SECONDS = 5.0
 STOP_SECONDS = 10.0
 # Training threads that wait for each other must sleep, not spin: while the web workers want the cores too, spinning
 # made a training up to seven times slower.
 CHILD_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 
-Computed = TypeVar("Computed", Predictions, Strength)
-"""What is computed about a version: a row with the fraction done, and the result where that is 1."""
+# What earlier releases asked for by a message that may still lie in the queue: a worker finds it by itself now.
+FORMER_TASKS = ("do_predictions", "do_strength", "do_suspicion")
 
 
 class Jobs:
@@ -45,15 +44,15 @@ class Jobs:
     def __init__(self, database: Database, settings: Settings):
         self._database = database
         self._children: set[subprocess.Popen] = set()
+        self._could_not_judge: tuple[int | None, float] = None, -math.inf  # the champion, and when
         self._computing: set[tuple[Any, ...]] = set()
         self._choosing = threading.Lock()
         self.stopping = threading.Event()
         self.huey = open_queue(settings, database)
         self._deliver_run = self.huey.task()(self.do_run)
-        self._deliver_predictions = self.huey.task()(self.do_predictions)
-        self._deliver_strength = self.huey.task()(self.do_strength)
-        self._deliver_suspicion = self.huey.task()(self.do_suspicion)
         self._deliver_imports = self.huey.task()(self.do_imports)
+        for name in FORMER_TASKS:
+            self.huey.task(name=name)(lambda *_: None)
 
     # What the web asks for
 
@@ -70,39 +69,11 @@ class Jobs:
         runs.cancel(self._database, run_id)
         log.info("run %s cancelled by %s", run_id, by)
 
-    def predict_test_set(self, version_id: int) -> Predictions:
-        """The row of a version's predictions; where they are missing, or stuck, a worker is asked to compute them."""
-        return self._asked(Predictions, version_id, self._deliver_predictions)
-
-    def measure_strength(self, version_id: int) -> Strength:
-        """The row of a version's strength report, asked for likewise."""
-        return self._asked(Strength, version_id, self._deliver_strength)
-
-    def score_corrections(self) -> None:
-        """Has a worker judge how suspicious the corrections are that wait for review and were not judged yet."""
-        self._ring(self._deliver_suspicion)
-
     def take_in(self, name: str, data: bytes, digest: str, digits: int, by: str) -> Import:
         """Has a worker take in a file of so many digits; returns its row, or that of the same file under way."""
         row = imports.queue(self._database, name, data, digest, digits, by)
         self._ring(self._deliver_imports)
         log.info("import %s queued by %s: %s digits", row.id, by, digits)
-        return row
-
-    def _asked(self, table: type[Computed], version_id: int, deliver: Callable[[int], object]) -> Computed:
-        with self._database.reading() as session:
-            row = session.get(table, version_id)
-            if row is not None and row.fraction == 1:
-                return row
-        now = time.time()
-        with self._database.writing() as session:
-            add_missing(session, table, version_id=version_id, updated_at=0)
-            row = session.get(table, version_id, with_for_update=True)
-            asked = row.fraction == 1 or within(row.updated_at, STALE_SECONDS, now)
-            if not asked:
-                row.updated_at, row.error = now, None
-        if not asked:
-            self._ring(deliver, version_id)
         return row
 
     def reap(self) -> None:
@@ -133,25 +104,9 @@ class Jobs:
             waiting = session.scalar(select(Run.id).where(*overdue))
         if waiting is not None:
             self._beside(self.do_run, waiting)
-        self._beside(self._compute_left, Predictions, self.do_predictions)
-        self._beside(self._compute_left, Strength, self.do_strength)
+        self._beside(self.do_computations)
+        self._beside(self.do_suspicion)
         self._beside(self.do_imports)
-
-    def _compute_left(self, table: type[Computed], do: Callable[[int], None]) -> None:
-        """Computes, one after the other, what nobody has been at for a while."""
-        while not self.stopping.is_set() and (version_id := self._take_left(table)) is not None:
-            do(version_id)
-
-    def _take_left(self, table: type[Computed]) -> int | None:
-        """The version of a row that has not moved for a while, and of which no other worker gets to hear now."""
-        stale = table.fraction < 1, table.error.is_(None), ~within(table.updated_at, STALE_SECONDS, time.time())
-        with self._database.reading() as session:
-            version_id = session.scalar(select(table.version_id).where(*stale))
-        if version_id is None:
-            return None
-        with self._database.writing() as session:
-            mine = update(table).where(table.version_id == version_id, *stale).values(updated_at=time.time())
-            return session.scalar(mine.returning(table.version_id))
 
     def _beside(self, do: Callable[..., None], *arguments) -> None:
         """Does it in a thread of its own, unless the last one is still at it."""
@@ -179,27 +134,30 @@ class Jobs:
             for waiting in runs.lose(self._database, run_id, attempt, reason):
                 self._ring(self._deliver_run, waiting)
 
-    def do_predictions(self, version_id: int) -> None:
-        """Computes a version's predictions in a child process, unless an earlier message has had that done or does."""
-        self._compute(Predictions, version_id)
-
-    def do_strength(self, version_id: int) -> None:
-        """Measures a version's strength likewise."""
-        self._compute(Strength, version_id)
+    def do_computations(self) -> None:
+        """Computes what versions lack, one after the other, each in a child process."""
+        while not self.stopping.is_set() and (claimed := computations.claim(self._database)):
+            kind, version_id = claimed
+            code = self._child(kind, str(version_id))
+            if code and not self.stopping.is_set():
+                error = f"The computation failed: {_how_it_ended(code)}."
+                log.error("%s of v%s: %s", kind, version_id, error)
+                computations.fail(self._database, kind, version_id, error)
 
     def do_suspicion(self) -> None:
-        """Judges the corrections that were not judged yet, likewise."""
+        """Has the champion judge the corrections that wait unjudged; one that could not do it is given some time."""
         unjudged = select(Correction.id).where(Correction.state == "received", Correction.suspicion.is_(None))
-        with self._once("suspicion") as mine:
-            if not mine:
-                return
-            with self._database.reading() as session:
-                waiting = session.scalar(unjudged.limit(1))
-            if waiting is not None and self._child("suspicion") and not self.stopping.is_set():
-                log.error("could not judge the corrections")
+        with self._database.reading() as session:
+            waiting, champion = session.scalar(unjudged.limit(1)), champion_id(session)
+        who, failed_at = self._could_not_judge
+        if waiting is None or who == champion and time.monotonic() - failed_at < computations.AGAIN_SECONDS:
+            return
+        if self._child("suspicion") and not self.stopping.is_set():
+            self._could_not_judge = champion, time.monotonic()
+            log.error("could not judge the corrections")
 
     def do_imports(self) -> None:
-        """Takes in the files that wait, one after the other, each in a child process, and has the digits judged."""
+        """Takes in the files that wait, one after the other, each in a child process."""
         with self._once("imports") as mine:
             while mine and not self.stopping.is_set() and (claimed := imports.claim(self._database)):
                 code = self._child("import", *map(str, claimed))
@@ -207,28 +165,10 @@ class Jobs:
                     reason = _how_it_ended(code)
                     log.error("attempt %s of import %s: %s", claimed[1], claimed[0], reason)
                     imports.lose(self._database, *claimed, reason)
-                elif not code:
-                    self.score_corrections()
-
-    def _compute(self, table: type[Computed], version_id: int) -> None:
-        with self._once(table.__tablename__, version_id) as mine:
-            if not mine:
-                return
-            with self._database.reading() as session:
-                row = session.get(table, version_id)
-            if row is None or row.fraction == 1:
-                return
-            code = self._child(table.__tablename__, str(version_id))
-            if code and not self.stopping.is_set():
-                error = f"The computation failed: {_how_it_ended(code)}."
-                log.error("%s of v%s: %s", table.__tablename__, version_id, error)
-                with self._database.writing() as session:  # or it would be begun again for ever
-                    unfinished = table.version_id == version_id, table.fraction < 1
-                    session.execute(update(table).where(*unfinished).values(error=error))
 
     @contextmanager
     def _once(self, *what) -> Iterator[bool]:
-        """Whether this is the only one at it: a page that waits while no worker runs leaves message after message."""
+        """Whether this is the only one at it: a message may come twice, or beside what was taken up."""
         with self._choosing:
             mine = what not in self._computing
             self._computing.add(what)
@@ -242,7 +182,8 @@ class Jobs:
         """Ends the child processes: closing a child's input is the sign for it to put its run in order and go."""
         self.stopping.set()
         for child in list(self._children):
-            child.stdin.close()
+            if child.stdin:
+                child.stdin.close()
         end = time.monotonic() + STOP_SECONDS  # for all together: a supervisor waits no longer than 20 s for us
         for child in list(self._children):
             try:
@@ -254,26 +195,24 @@ class Jobs:
     def _child(self, *arguments: str) -> int:
         # Its own session: a Ctrl-C in the terminal reaches the worker, which then ends the child in order. And the
         # pipe closes when the worker dies, however it dies.
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "webapp.trainer", *arguments],
             cwd=ROOT,
             env=os.environ | CHILD_ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-        )
-        self._children.add(child)
-        try:
-            code = heartbeat.awaited(child)
-            if code is None:
-                log.error("%s: killed, without progress for %.0f s", " ".join(arguments), heartbeat.SILENT_SECONDS)
-                child.kill()
-                code = child.wait()
-            return code
-        finally:
-            self._children.discard(child)
-            child.stdin.close()
-            child.stdout.close()
+        ) as child:
+            self._children.add(child)
+            try:
+                code = heartbeat.awaited(child)
+                if code is None:
+                    log.error("%s: killed, without progress for %.0f s", " ".join(arguments), heartbeat.SILENT_SECONDS)
+                    child.kill()
+                    code = child.wait()
+                return code
+            finally:
+                self._children.discard(child)
 
 
 def _how_it_ended(code: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import overload
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, SQLColumnExpression
 
 # So far ahead a moment still counts as now: NTP puts a clock back a little, and several machines' clocks differ.
 SKEW_SECONDS = 60.0
@@ -18,7 +18,9 @@ SKEW_SECONDS = 60.0
 @overload
 def within(moment: float, seconds: float, now: float) -> bool: ...
 @overload
-def within(moment: ColumnElement[float], seconds: float, now: float) -> ColumnElement[bool]: ...
+def within(
+    moment: SQLColumnExpression[float] | SQLColumnExpression[float | None], seconds: float, now: float
+) -> ColumnElement[bool]: ...
 def within(moment, seconds, now):
     """Whether a moment, or a column's, is of the last `seconds`: neither longer past nor in the future."""
     return (moment >= now - seconds) & (moment <= now + SKEW_SECONDS)

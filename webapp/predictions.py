@@ -13,8 +13,8 @@ import numpy as np
 from model.evaluate import Report, report
 from model.mnist import read_test
 from model.task import DIGITS
-from webapp.database import Database, Predictions
-from webapp.jobs import Jobs
+from webapp.computations import look_up
+from webapp.database import Database
 from webapp.settings import Settings
 
 KEPT_VERSIONS = 4
@@ -26,9 +26,9 @@ ORDERS: tuple[str, ...] = get_args(Order)
 
 
 class NotComputed(Exception):
-    """A version's predictions are not there yet: the worker has been asked, and is at `fraction` (0 to 1).
+    """A version's predictions are not there yet: the worker is at `fraction` (0 to 1).
 
-    `error` says why the worker could not compute them; it is asked again after a while.
+    `error` says why the worker could not compute them; it tries again after a while.
     """
 
     def __init__(self, fraction: float, error: str | None):
@@ -100,8 +100,8 @@ class Readings:
 class Library:
     """The test set and the last few versions' readings, as this process has come to know them."""
 
-    def __init__(self, settings: Settings, database: Database, jobs: Jobs):
-        self._folder, self._database, self._jobs = settings.mnist_dir, database, jobs
+    def __init__(self, settings: Settings, database: Database):
+        self._folder, self._database = settings.mnist_dir, database
         self._test_set: tuple[np.ndarray, np.ndarray] | None = None
         self._readings: OrderedDict[int, Readings] = OrderedDict()
 
@@ -110,7 +110,7 @@ class Library:
         return self._read()[0]
 
     def readings(self, version_id: int) -> Readings:
-        """What a version reads; raises NotComputed, having asked the worker for it, or MnistMissing."""
+        """What a version reads; raises NotComputed or MnistMissing."""
         labels = self._read()[1]
         found = self._readings.get(version_id)
         if found is None:
@@ -126,8 +126,7 @@ class Library:
         return self._test_set
 
     def _stored(self, version_id: int) -> bytes:
-        row = self._jobs.predict_test_set(version_id)
-        if row.fraction < 1:
+        row = look_up(self._database, version_id, "predictions")
+        if row.result is None:
             raise NotComputed(row.fraction, row.error)
-        with self._database.reading() as session:
-            return session.get_one(Predictions, version_id).probabilities
+        return row.result

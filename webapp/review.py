@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, jsonify, redirect, render_template, request, url_for
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -41,8 +41,6 @@ REASONS = (
     "It does not seem to be meant seriously.",
 )
 SUSPICIOUS, UNUSUAL = 0.6, 0.2
-# A page that shows some that are not judged yet asks for it, each process no more often than this.
-ASK_SECONDS = 10.0
 EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
@@ -102,8 +100,6 @@ def index() -> Response | str:
         entries = _entries(session, state, number)
         unjudged = session.scalar(select(func.count()).where(*_in_state("received"), Correction.suspicion.is_(None)))
         shown, next_id = imports.shown(session), imports.next_id(session)
-    if unjudged:
-        _ask_for_judgement()
     if not wants_page():
         return _private(jsonify(_as_json(entries, state, number, pages, counts, unjudged)))
     page = render_template(
@@ -224,7 +220,6 @@ def take_in() -> Response:
     if bundle is None:
         return _queued(services().jobs.take_in(file.filename, data, digest, len(contents), by))
     done = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
-    services().jobs.score_corrections()
     if wants_page():
         flash(_imported_in_words(done.added, done.known), "imported")
         return redirect(url_for(".index"), 303)
@@ -404,13 +399,6 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
     for first, source in found:
         twins[first].append(source)
     return [Entry(row, 1 + len(twins[row.id]), len({row.source, *twins[row.id]})) for row in rows]
-
-
-def _ask_for_judgement() -> None:
-    asked = current_app.extensions.setdefault("inkling.judgement", {"at": -math.inf})
-    if time.monotonic() - asked["at"] >= ASK_SECONDS:
-        asked["at"] = time.monotonic()
-        services().jobs.score_corrections()
 
 
 def _as_json(

@@ -23,13 +23,12 @@ from webapp.database import (
     ENDED,
     Checkpoint,
     Comparison,
+    Computation,
     Correction,
     Database,
-    Predictions,
     Promotion,
     Run,
     RunCorrection,
-    Strength,
     Version,
     alone,
     champion_id,
@@ -235,12 +234,12 @@ class Hold:
         values |= {"state": state, "ended_at": time.time()}
         urgently(self.database, lambda session: self._write(session, **values))
 
-    def finish(self, version: Version, probabilities: bytes, comparison: Comparison | None, **values) -> bool:
+    def finish(self, version: Version, predictions: bytes, comparison: Comparison | None, **values) -> bool:
         """Ends the run with a version and promotes it where the comparison has passed; returns whether it did.
 
         `comparison` is None where no version answers yet. Raises ChampionChanged, having written nothing, where it is
-        with another version than the one that answers now. The holder goes on to measure the version's strength. All in
-        one transaction: there is never a finished run without its version, nor a promotion without its evidence.
+        with another version than the one that answers now. All in one transaction: there is never a finished run
+        without its version, nor a promotion without its evidence.
         """
         with self.database.writing() as session:
             alone(session, Promotion)
@@ -250,8 +249,8 @@ class Hold:
             session.add(version)
             session.flush()
             self._write(session, state="finished", ended_at=time.time(), version_id=version.id, **values)
-            session.add(Predictions(version_id=version.id, fraction=1.0, probabilities=probabilities))
-            session.add(Strength(version_id=version.id))
+            read = Computation(version_id=version.id, kind="predictions", fraction=1.0, result=predictions)
+            session.add(read)
             if comparison is not None:
                 comparison.version_id = version.id
                 alone(session, Correction)

@@ -25,26 +25,26 @@ log = logging.getLogger(__name__)
 BATCH = 128
 
 
-def score_waiting(settings: Settings, database: Database, worker_gone: threading.Event) -> None:
+def score_waiting(settings: Settings, database: Database, worker_gone: threading.Event) -> bool:
     """Stores suspicion and doubt of every correction that waits for review and has none, batch by batch.
 
-    A correction that was decided, deleted or changed by its author meanwhile is left alone. Without a version in
-    service, or with one that cannot be loaded, nothing is judged, and the log says so. Stops early when the worker has
-    gone.
+    A correction that was decided, deleted or changed by its author meanwhile is left alone. False, and nothing is
+    judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the worker
+    has gone.
     """
     from model import evaluate, weights
     from model.suspicion import suspicion
 
-    rows = _next_batch(database, 0)
     champion = _champion(database)
-    if not rows or champion is None:
-        return
+    if champion is None:
+        return False
     try:
         network, _ = weights.from_bytes(champion.weights)
     except weights.WeightsError as error:
         log.error("corrections cannot be judged: %s: %s", champion.name, error)
-        return
+        return False
     reference = _reference(settings.mnist_dir, database)
+    rows = _next_batch(database, 0)
     while rows and not worker_gone.is_set():
         heartbeat.beat()
         images, labels = _digits(rows)
@@ -52,6 +52,7 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
         _store(database, rows, found, champion.name)
         log.info("judged %s corrections", len(rows))
         rows = _next_batch(database, rows[-1].id)
+    return True
 
 
 def _next_batch(database: Database, after: int) -> list[Row]:

@@ -1,8 +1,7 @@
-"""The worker's child process: trains a run, computes predictions or strength, judges corrections or imports them.
+"""The worker's child process: trains a run, computes something about a version, judges corrections or imports them.
 
     python -m webapp.trainer run ID ATTEMPT
-    python -m webapp.trainer predictions VERSION
-    python -m webapp.trainer strength VERSION
+    python -m webapp.trainer predictions VERSION    (or another of webapp.computations.COMPUTATIONS)
     python -m webapp.trainer suspicion
     python -m webapp.trainer import ID ATTEMPT
 
@@ -33,7 +32,7 @@ from model.presets import PRESETS, Config
 from model.processes import LOST, GroupLost, leads
 from model.task import SIDE
 from webapp import heartbeat, imports, runs
-from webapp.computations import WorkerGone, measure_strength, packed, predict_test_set
+from webapp.computations import COMPUTATIONS, WorkerGone, compute, packed
 from webapp.database import WORK_SECONDS, Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
 from webapp.installation import with_secret_key
 from webapp.intake import take_in
@@ -124,21 +123,15 @@ class Watch(threading.Thread):
 
 
 def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
-    """Trains the run that is held and ends it, one way or another; then measures the version that it made.
-
-    By then the version is kept, and nothing that happens to its measuring can lose it.
-    """
+    """Trains the run that is held and ends it, one way or another."""
     with Watch(hold, worker_gone) as watch:
         try:
-            version = _make(settings, watch)
+            _make(settings, watch)
         except (LeaseLost, GroupLost):
             raise
         except Exception as error:
             log.exception("run %s failed", hold.run_id)
             hold.end("failed", error=_in_words(error), **watch.news)
-            return
-    if version is not None:
-        measure_strength(settings, hold.database, version.id, worker_gone)
 
 
 def _in_words(error: Exception) -> str:
@@ -147,8 +140,8 @@ def _in_words(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _make(settings: Settings, watch: Watch) -> Version | None:
-    """Trains, compares and stores the version; None where the run was stopped."""
+def _make(settings: Settings, watch: Watch) -> None:
+    """Trains, compares and stores the version, unless the run is stopped."""
     from model import mnist
     from model.distributed import together
     from model.seal import seal
@@ -172,9 +165,9 @@ def _make(settings: Settings, watch: Watch) -> Version | None:
             group=group,
         )
         if result.stopped:
-            return None
+            return
         sealed = seal(config, result, data, parent, corrections)
-    return _finish(watch, sealed, data, corrections)
+    _finish(watch, sealed, data, corrections)
 
 
 def help_train(settings: Settings, hold: Hold) -> None:
@@ -204,9 +197,9 @@ def _order(hold: Hold) -> tuple[Config, bytes | None, Corrections | None]:
     from model.train import TrainingError
 
     with hold.database.reading() as session:
-        run = session.get(Run, hold.run_id)
+        run = session.get_one(Run, hold.run_id)
         config = Config(run.preset, run.epochs, run.seed, run.processes)
-        parent = session.get(Version, run.parent_id).weights if run.parent_id else None
+        parent = session.get_one(Version, run.parent_id).weights if run.parent_id else None
         if parent is None and PRESETS[run.preset].fine_tunes:
             raise TrainingError("no version is in service, so there is nothing to go on from")
         corrections = chosen_corrections(session, run.id)
@@ -230,8 +223,8 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     return Corrections(pixels.copy(), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
 
 
-def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> Version | None:
-    """Compares the version with the one that answers and stores both; None where the run was stopped meanwhile."""
+def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> None:
+    """Compares the version with the one that answers and stores both, unless the run is stopped meanwhile."""
     card = sealed.card
     while not watch.over.is_set():
         comparison = _compare(watch, sealed.data, data, corrections)
@@ -250,8 +243,7 @@ def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections 
         except ChampionChanged:
             continue
         log.info("run %s made %s, %s", version.run_id, version.name, "promoted" if promoted else "which waits")
-        return version
-    return None
+        return
 
 
 def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections | None) -> Comparison | None:
@@ -291,14 +283,13 @@ def main(arguments: list[str]) -> None:
         match what, numbers:
             case "run", [run_id, attempt]:
                 _lead(settings, Hold(database, run_id, attempt), worker_gone)
-            case "predictions", [version_id]:
-                predict_test_set(settings, database, version_id, worker_gone)
-            case "strength", [version_id]:
-                measure_strength(settings, database, version_id, worker_gone)
             case "suspicion", []:
-                score_waiting(settings, database, worker_gone)
+                if not score_waiting(settings, database, worker_gone):
+                    sys.exit(1)
             case "import", [import_id, attempt]:
                 _import(settings, imports.Hold(database, import_id, attempt), worker_gone)
+            case kind, [version_id] if kind in COMPUTATIONS:
+                compute(settings, database, kind, version_id, worker_gone)
             case _:
                 sys.exit(f"there is no such work: {' '.join(arguments)}")
 

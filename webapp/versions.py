@@ -5,6 +5,7 @@ Whoever puts a version into service by hand says why; who goes back to one that 
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import unicodedata
@@ -17,7 +18,8 @@ from sqlalchemy.orm import Session
 from model.weights import WeightsError
 from webapp import curves, evidence, wording
 from webapp.auth import csrf, requester, turned_away
-from webapp.database import BIGGEST_ROW_ID, Comparison, Promotion, Strength, Version, alone, champion_id
+from webapp.computations import look_up
+from webapp.database import BIGGEST_ROW_ID, Comparison, Computation, Promotion, Version, alone, champion_id
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
 from webapp.fields import fields
@@ -60,11 +62,11 @@ def page(version_id: int) -> Response | str:
     if away := turned_away():
         return away
     found, champion = _version(version_id)
-    measured = services().jobs.measure_strength(found.id)
+    measured = _strength(found)
     if not request.args.get("part") and not wants_page():
         return jsonify(as_json(found, measured, champion))
     other = champion if champion and champion.id != found.id else None
-    other_measured = services().jobs.measure_strength(other.id) if other else None
+    other_measured = _strength(other) if other else None
     part = _strength_part(found, measured, other, other_measured)
     if request.args.get("part"):
         return render_template("_strength.html", **part)
@@ -198,7 +200,7 @@ def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) 
     }
 
 
-def as_json(version: Version, measured: Strength, champion: Version | None) -> dict[str, Any]:
+def as_json(version: Version, measured: Computation, champion: Version | None) -> dict[str, Any]:
     with services().database.reading() as db:
         compared, served = db.get(Comparison, version.id), has_served(db, version.id)
     return {
@@ -212,7 +214,7 @@ def as_json(version: Version, measured: Strength, champion: Version | None) -> d
         "has_served": served,
         "comparison": compared
         and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
-        "strength": {"fraction": measured.fraction, "figures": measured.figures, "error": measured.error},
+        "strength": {"fraction": measured.fraction, "figures": _figures(measured), "error": measured.error},
     }
 
 
@@ -258,11 +260,19 @@ def _in_service(version: Version) -> Response:
     return jsonify({"version": version.name})
 
 
+def _strength(version: Version) -> Computation:
+    return look_up(services().database, version.id, "strength")
+
+
+def _figures(measured: Computation | None) -> dict[str, Any] | None:
+    return json.loads(measured.result) if measured and measured.result else None
+
+
 def _strength_part(
-    version: Version, measured: Strength, other: Version | None, other_measured: Strength | None
+    version: Version, measured: Computation, other: Version | None, other_measured: Computation | None
 ) -> dict[str, Any]:
     """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
-    figures, theirs = measured.figures, other_measured.figures if other_measured else None
+    figures, theirs = _figures(measured), _figures(other_measured)
     waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
     return {
         "version": version,

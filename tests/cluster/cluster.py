@@ -28,6 +28,7 @@ from model import mnist
 from tests import servers
 from tests.conftest import PASSWORD, TOKEN
 from tests.servers import Nginx, Postgresql, Redis, free_port, wait_until
+from tests.webapp.versions import computed
 from webapp.database import Database
 from webapp.settings import ROOT
 
@@ -241,11 +242,12 @@ def running(folder: Path, replicas=2, workers=2) -> Iterator[Cluster]:
         web = [Replica(folder / f"replica{n}", **environ) for n in range(replicas)]
         work = [Process(folder / f"worker{n}", ["webapp", "worker"], **environ) for n in range(workers)]
         assert web[0].spawn("webapp", "setup").wait(servers.START_SECONDS) == 0, web[0].log.read_text()
+        database = Database(url)
+        stack.callback(database.close)
+        computed(database)
         certify(folder)
         http_port, ports = free_port(), [replica.port for replica in web]
         nginx = stack.enter_context(servers.nginx(lambda server: configure(server, folder, http_port, ports)))
-        database = Database(url)
-        stack.callback(database.close)
         tls = ssl.create_default_context(cafile=folder / "fullchain.pem")
         tls.check_hostname = False  # it is asked by its address
         cluster = Cluster(folder, postgresql, redis, nginx, http_port, web, work, database, tls)

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from tests.cluster.cluster import SCRIPT, descendants
 from tests.servers import wait_until
-from webapp.database import ACTIVE, Checkpoint, Run, Strength, Version
+from webapp.database import ACTIVE, Checkpoint, Computation, Run, Version
 from webapp.runs import LEASE_SECONDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -29,7 +29,7 @@ def nothing_left(cluster):
             os.kill(pid, signal.SIGKILL)
     with cluster.database.writing() as session:
         session.execute(update(Run).where(Run.state.in_(ACTIVE)).values(state="cancelled", ended_at=time.time()))
-        session.execute(update(Strength).where(Strength.fraction < 1).values(error="not in this test"))
+        session.execute(update(Computation).where(Computation.fraction < 1).values(error="not in this test"))
 
 
 def start(cluster, epochs: int, address="127.0.0.1"):

@@ -25,7 +25,7 @@ from tests.webapp.asking import ONE, data_url
 from tests.webapp.corrected import digits
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, turned
-from webapp.database import Checkpoint, Correction, Database, Predictions, Promotion, Run, Version
+from webapp.database import Checkpoint, Computation, Correction, Database, Promotion, Run, Version
 from webapp.exchange import picture_of
 from webapp.settings import ROOT
 
@@ -232,7 +232,7 @@ def explain_size(path: Path, database: Database) -> None:
     """The file is no larger than what is in it makes it: rows, a part for their pages, and pages that were freed."""
     parts = {
         "versions": func.sum(func.length(Version.weights)) + func.sum(func.length(Version.card)),
-        "predictions": func.sum(func.length(Predictions.probabilities)),
+        "predictions": func.sum(func.length(Computation.result)),
         "checkpoints": func.sum(func.length(Checkpoint.data)),
         "corrections": func.sum(func.length(Correction.picture) + func.length(Correction.digit_image) + 1500),
         "promotions": func.count(Promotion.id) * 100,

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import event, func, select
 
 from webapp import runs
-from webapp.database import Comparison, Database, Predictions, Promotion, Run, Strength, Version, champion_id
+from webapp.database import Comparison, Computation, Database, Promotion, Run, Version, champion_id
 from webapp.promotions import record_promotion
 from webapp.runs import Hold
 
@@ -48,7 +48,7 @@ def state(database: Database) -> list:
     with database.reading() as session:
         counts = [
             session.scalar(select(func.count()).select_from(table))
-            for table in (Version, Promotion, Comparison, Predictions, Strength)
+            for table in (Version, Promotion, Comparison, Computation)
         ]
         run = session.get(Run, 1)
         checkpoint = Hold(database, 1, 1).checkpoint()

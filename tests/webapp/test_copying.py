@@ -19,10 +19,10 @@ from webapp import create_app, imports, runs
 from webapp.copying import TABLES, CopyRefused, copy, digest
 from webapp.corrections import Corrections
 from webapp.database import (
+    Computation,
     Correction,
     Database,
     Installation,
-    Predictions,
     Run,
 )
 from webapp.decisions import Wish, decide
@@ -60,7 +60,7 @@ def lived_in(settings, database):
     Corrections(database, settings).delete(last)
     Corrections(database, settings).delete(last + 1)  # their numbers are never used again
     with database.writing() as session:
-        session.add(Predictions(version_id=other, fraction=1.0, probabilities=bytes(range(256))))
+        session.add(Computation(version_id=other, kind="predictions", fraction=1.0, result=bytes(range(256))))
     run = runs.start(database, Config("seed", 1, 2**32 - 1), "a test", True)
     hold = Hold(database, run.id, runs.claim(database, run.id))
     hold.keep(b"\0 where the training stands \xff")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from tests.conftest import own_database
 from tests.webapp import together
 from webapp import database as database_module
-from webapp.database import ACTIVE, ENDED, Base, Database, Predictions, Promotion, Run, Strength, Version
+from webapp.database import ACTIVE, ENDED, Base, Computation, Database, Promotion, Run, Version
 from webapp.settings import ROOT
 
 
@@ -140,9 +140,9 @@ def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(
         assert (kept.weights, kept.card, kept.validation_accuracy) == (b"\0\xff", {"epochs": 2}, 0.97)
         promoted = session.execute(select(Promotion.from_id, Promotion.version_id).order_by(Promotion.id)).all()
         assert promoted == [(None, 7), (7, 8)]
-        assert session.get(Predictions, 7).probabilities == b"\0\xff"
+        assert session.get(Computation, (7, "predictions")).result == b"\0\xff"
         assert session.scalars(select(Run.state)).all() == ["queued"]
-        assert session.get(Strength, 7) is None
+        assert session.get(Computation, (7, "strength")) is None
 
 
 def test_all_migrations_are_one_transaction(tmp_path):

@@ -22,10 +22,9 @@ from werkzeug.datastructures import MultiDict
 from model import mnist
 from webapp import create_app
 from webapp.computations import packed
-from webapp.database import Predictions, Version
+from webapp.database import Computation, Version
 from webapp.filters import confidence, share
 from webapp.gallery import LEVELS, Page, View, confusion_levels, sheet
-from webapp.jobs import STALE_SECONDS
 from webapp.predictions import KEPT_VERSIONS, Readings
 from webapp.services import services
 from webapp.settings import ROOT
@@ -50,7 +49,8 @@ def made_up(labels, seed=0, wrong_share=0.1):
 
 def keep(app, version_id, probabilities):
     with services(app).database.writing() as session:
-        session.merge(Predictions(version_id=version_id, fraction=1.0, probabilities=packed(probabilities)))
+        result = packed(probabilities)
+        session.merge(Computation(version_id=version_id, kind="predictions", fraction=1.0, result=result))
 
 
 def add_version(app):
@@ -442,14 +442,17 @@ def test_only_the_last_few_versions_are_kept_in_memory(client, app, test_set, pr
 # Waiting
 
 
-def test_missing_predictions_are_asked_for_once_and_the_page_says_how_far_they_are(client, app, test_set):
+def keep_part(app, **values):
+    with services(app).database.writing() as session:
+        session.merge(Computation(version_id=1, kind="predictions", **values))
+
+
+def test_missing_predictions_page_says_how_far_they_are(client, app, test_set):
     for address in ("/gallery", "/gallery/8", "/gallery"):
         assert "Computing" in get(client, address)
-    assert services(app).jobs.huey.pending_count() == 1
     assert client.get("/gallery/progress").json == {"version": "v1", "fraction": 0.0, "ready": False, "error": None}
     assert client.get("/gallery/sprite/1-0123456789ab.png").status_code == 404
-    with services(app).database.writing() as session:
-        session.get_one(Predictions, 1).fraction = 0.4
+    keep_part(app, fraction=0.4)
     response = client.get("/gallery")
     assert 'value="0.4"' in response.text and "40 %" in response.text
     assert response.headers["Cache-Control"] == "no-store"
@@ -460,17 +463,11 @@ def test_missing_predictions_are_asked_for_once_and_the_page_says_how_far_they_a
     assert len(listed(get(client, "/gallery"))) == 100
 
 
-def test_predictions_that_failed_say_why_and_are_asked_for_again_later(client, app):
-    with services(app).database.writing() as session:
-        session.add(Predictions(version_id=1, error="The weights are damaged."))
+def test_failed_predictions_page_says_why(client, app):
+    keep_part(app, error="The weights are damaged.")
     html = get(client, "/gallery")
     assert "could not read the test digits" in html and "The weights are damaged." in html
     assert client.get("/gallery/progress").json["error"] == "The weights are damaged."
-    assert services(app).jobs.huey.pending_count() == 0
-    with services(app).database.writing() as session:
-        session.get_one(Predictions, 1).updated_at = time.time() - STALE_SECONDS - 1
-    assert "Computing" in get(client, "/gallery")
-    assert services(app).jobs.huey.pending_count() == 1
 
 
 # Without the data set
@@ -490,7 +487,6 @@ def test_without_the_data_set_the_page_says_what_fetches_it(without_mnist, tmp_p
         assert "make data" in html and str(tmp_path / "nothing") in html and "Gallery" in html
     error = client.get("/gallery", headers={"Accept": "application/json"})
     assert error.status_code == 503 and error.json["error"]["code"] == "no_mnist"
-    assert services(without_mnist).jobs.huey.pending_count() == 0
 
 
 def test_a_damaged_data_set_is_named(without_mnist, tmp_path):

@@ -13,7 +13,8 @@ from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from webapp import heartbeat, runs
-from webapp.database import Correction, Predictions, Run
+from webapp.computations import claim
+from webapp.database import Computation, Correction, Run
 from webapp.services import Services
 from webapp.settings import ROOT
 
@@ -58,27 +59,18 @@ def environ(settings):
     return os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
 
 
-WITHOUT_MEASURING = """
-import sys
-from webapp import trainer
-trainer.measure_strength = print
-trainer.main(sys.argv[1:])
-"""
-
-
 @pytest.mark.parametrize("what", ["run", "predictions", "suspicion"])
 def test_what_a_child_works_at_beats_and_prints_nothing_else(services, settings, environ, what):
     if what == "suspicion":
         add_correction(settings, services.database, *digits(1)[0])
         numbers = []
     elif what == "predictions":
-        numbers = [str(services.jobs.predict_test_set(1).version_id)]
+        assert claim(services.database) == ("predictions", 1)
+        numbers = ["1"]
     else:
         number = runs.start(services.database, Config("seed", 1), "a test", corrections=False).id
         numbers = [str(number), str(runs.claim(services.database, number))]
     command = [sys.executable, "-m", "webapp.trainer", what, *numbers]
-    if what == "run":  # and not the measuring afterwards, which takes a minute
-        command[1:3] = ["-c", WITHOUT_MEASURING]
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         said = child.stdout.read()
         assert child.wait() == 0
@@ -97,13 +89,10 @@ def test_a_child_that_hangs_is_killed_and_the_log_says_so(services, settings, en
         monkeypatch.setenv(name, environ[name])
     monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 2.0)
     number = jobs.start(Config("seed", 1000), "a test").id
-    jobs.predict_test_set(1)
     waiting = add_correction(settings, database, *digits(1)[0])
     before = set(children())
-    do, *arguments = {
-        "suspicion": (jobs.do_suspicion,), "predictions": (jobs.do_predictions, 1), "run": (jobs.do_run, number)
-    }[what]  # fmt: skip
-    thread = threading.Thread(target=do, args=arguments)
+    do = {"suspicion": jobs.do_suspicion, "predictions": jobs.do_computations, "run": lambda: jobs.do_run(number)}[what]
+    thread = threading.Thread(target=do)
     thread.start()
     (child,) = wait_until(lambda: set(children()) - before)
     os.kill(child, signal.SIGSTOP)
@@ -113,7 +102,7 @@ def test_a_child_that_hangs_is_killed_and_the_log_says_so(services, settings, en
     with database.reading() as session:
         assert session.get(Correction, waiting).suspicion is None
         if what == "predictions":
-            assert "killed by signal 9" in session.get(Predictions, 1).error
+            assert "killed by signal 9" in session.get(Computation, (1, "predictions")).error
         if what == "run":
             run = session.get(Run, number)
             assert (run.state, run.losses) == ("queued", 1), "it waits for another trainer"

@@ -230,9 +230,7 @@ def test_a_worker_takes_up_what_no_message_told_of(send, told, database, app, mo
     begun = []
     monkeypatch.setattr(Jobs, "_child", lambda self, *what: begun.append(what) or 0)
     jobs.take_up()
-    wait_until(lambda: begun, 10)
-    assert begun[0] == ("import", "1", "1")
-    wait_until(lambda: jobs.huey.pending_count(), 10)  # what came in is judged
+    wait_until(lambda: ("import", "1", "1") in begun, 10)
     tamper(database, state="finished")
 
 

@@ -15,9 +15,12 @@ from sqlalchemy import select
 from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
+from tests.webapp.versions import add_version, computed, promote, turned
 from webapp import runs
-from webapp.database import AdminSession, Predictions, Run, SignInAttempt, Strength
-from webapp.jobs import STALE_SECONDS, Jobs
+from webapp.computations import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS, look_up
+from webapp.database import AdminSession, Computation, Run, SignInAttempt
+from webapp.jobs import FORMER_TASKS, Jobs
+from webapp.queue import open_queue
 from webapp.runs import Hold, RunActive
 from webapp.services import Services
 from webapp.trainer import train_run
@@ -106,9 +109,21 @@ def test_a_trainer_that_ends_with_its_worker_counts_as_no_loss(jobs, database, m
 
 def test_judging_the_corrections_starts_no_process_where_there_are_none(jobs, monkeypatch):
     monkeypatch.setattr(jobs, "_child", lambda *arguments: pytest.fail("there is nothing to judge"))
-    jobs.score_corrections()
     jobs.do_suspicion()
-    assert jobs.huey.pending_count() == 1
+
+
+def test_judging_that_failed_waits_for_some_time_or_another_champion(jobs, settings, database, monkeypatch):
+    add_correction(settings, database, *digits(1)[0])
+    begun = []
+    monkeypatch.setattr(jobs, "_child", lambda *arguments: begun.append(arguments) or 1)
+    for number in (1, 1, 2):
+        promote(database, add_version(database, turned(1))) if number == 2 else None
+        jobs.do_suspicion()
+        assert begun == number * [("suspicion",)]
+    later = time.monotonic() + AGAIN_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    jobs.do_suspicion()
+    assert len(begun) == 3
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -164,38 +179,10 @@ def test_many_starts_at_once_make_one_run(settings):
     assert all(error.run_id == started[0] for error in results if not isinstance(error, int))
 
 
-@pytest.mark.parametrize("ask", ["predict_test_set", "measure_strength"])
-def test_what_is_computed_is_asked_for_once_until_it_is_stuck(jobs, monkeypatch, ask):
-    ask = getattr(jobs, ask)
-    assert ask(1).fraction == 0
-    assert ask(1).fraction == 0
-    assert jobs.huey.pending_count() == 1
-    later = time.time() + STALE_SECONDS + 1
-    monkeypatch.setattr(time, "time", lambda: later)
-    ask(1)
-    assert jobs.huey.pending_count() == 2
-
-
-@pytest.mark.parametrize(("ask", "do"), [("predict_test_set", "do_predictions"), ("measure_strength", "do_strength")])
-def test_what_a_worker_computes_it_does_not_compute_beside(jobs, monkeypatch, ask, do):
-    getattr(jobs, ask)(1)
-    children = []
-
-    def second_message_meanwhile(*arguments):
-        children.append(arguments)
-        getattr(jobs, do)(1)
-        return 0
-
-    monkeypatch.setattr(jobs, "_child", second_message_meanwhile)
-    getattr(jobs, do)(1)
-    assert len(children) == 1
-    getattr(jobs, do)(1)
-    assert len(children) == 2, "that one has ended, and the row says that there is no result yet"
-
-
 @pytest.fixture
-def children(jobs, monkeypatch):
-    """What the worker's child processes, which end at once and well, were begun for."""
+def children(jobs, database, monkeypatch):
+    """What the worker's child processes, which end at once and well, were begun for; nothing is left to compute."""
+    computed(database)
     begun = []
     monkeypatch.setattr(jobs, "_child", lambda *arguments: begun.append(arguments) or 0)
     return begun
@@ -207,7 +194,7 @@ def take_up(jobs):
     wait_until(lambda: not any(thread.name in TAKEN_UP for thread in threading.enumerate()))
 
 
-TAKEN_UP = ("do_run", "_compute_left", "do_imports")
+TAKEN_UP = ("do_run", "do_computations", "do_suspicion", "do_imports")
 
 
 YEAR = 365 * 24 * 3600  # ahead of us, where the clock was until it was put right
@@ -225,47 +212,65 @@ def test_a_run_whose_message_was_lost_is_taken_up(jobs, database, children, age)
     assert children == [("run", str(run.id), "1")]
 
 
+def leave(database, kind, age=0.0, **values):
+    """Leaves a computation about v1 as it was some seconds ago; without a row where no values are given."""
+    with database.writing() as session:
+        session.delete(session.get(Computation, (1, kind)))
+        session.flush()
+        if values:
+            session.add(Computation(version_id=1, kind=kind, updated_at=time.time() - age, **values))
+
+
 @pytest.mark.parametrize(
-    "values, age, times",
+    ("age", "values", "times"),
     [
-        ({}, 300, 1),
-        ({"fraction": 1.0}, 300, 0),
-        ({"error": "MNIST is missing."}, 300, 0),
-        ({}, 0, 0),
-        ({}, -YEAR, 1),
+        (0, {}, 1),
+        (0, {"fraction": 0.4}, 0),
+        (STALE_SECONDS + 1, {"fraction": 0.4}, 1),
+        (-YEAR, {"fraction": 0.4}, 1),
+        (YEAR, {"fraction": 1.0}, 0),
+        (STALE_SECONDS + 1, {"error": "MNIST is missing."}, 0),
+        (AGAIN_SECONDS + 1, {"error": "MNIST is missing."}, 1),
+        (-YEAR, {"error": "MNIST is missing."}, 1),
     ],
 )
-@pytest.mark.parametrize(("table", "ask"), [(Predictions, "predict_test_set"), (Strength, "measure_strength")])
-def test_what_a_worker_left_half_computed_is_taken_up(jobs, database, children, table, ask, values, age, times):
-    getattr(jobs, ask)(1)
-    jobs.huey.flush()
-    with database.writing() as session:
-        row = session.get(table, 1)
-        for name, value in ({"updated_at": time.time() - age} | values).items():
-            setattr(row, name, value)
+@pytest.mark.parametrize("kind", COMPUTATIONS)
+def test_computation_due_is_begun_once(jobs, database, children, kind, age, values, times):
+    leave(database, kind, age, **values)
     take_up(jobs)
     take_up(jobs)  # somebody is at it, by its row
-    assert children == times * [(table.__tablename__, "1")]
+    assert children == times * [(kind, "1")]
+    if times:
+        with database.reading() as session:
+            assert session.get(Computation, (1, kind)).error is None
 
 
-@pytest.mark.parametrize(("age", "asked"), [(0, 0), (300, 1), (-YEAR, 1)])
-@pytest.mark.parametrize(("table", "ask"), [(Predictions, "predict_test_set"), (Strength, "measure_strength")])
-def test_what_seems_stuck_is_asked_for_again(jobs, database, table, ask, age, asked):
-    getattr(jobs, ask)(1)
-    jobs.huey.flush()
-    with database.writing() as session:
-        session.get(table, 1).updated_at -= age
-    getattr(jobs, ask)(1)
-    getattr(jobs, ask)(1)
-    assert jobs.huey.pending_count() == asked
+def test_computations_of_the_champion_come_first(jobs, database, children):
+    add_version(database, turned(1))
+    add_version(database, turned(2))
+    for kind in COMPUTATIONS:
+        leave(database, kind)
+    take_up(jobs)
+    assert children == [(kind, version) for kind in COMPUTATIONS for version in ("1", "3", "2")]
+
+
+@pytest.mark.parametrize("name", FORMER_TASKS)
+def test_message_of_an_earlier_release_is_passed_over(jobs, settings, database, children, name):
+    def task(*_):
+        pytest.fail("it is not done")
+
+    task.__name__, task.__module__ = name, "webapp.jobs"
+    earlier = open_queue(settings, database)
+    earlier.task()(task)(1)
+    earlier.storage.close()
+    jobs.huey.execute(jobs.huey.dequeue())
+    assert children == []
 
 
 def test_of_two_workers_one_takes_up_what_was_left(settings, jobs, database, children):
     services = Services.open(settings)
     services.jobs._child = jobs._child
-    jobs.measure_strength(1)
-    with database.writing() as session:
-        session.get(Strength, 1).updated_at -= 300
+    leave(database, "strength")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(Jobs.take_up, (jobs, services.jobs)))
     take_up(jobs)
@@ -283,17 +288,6 @@ def test_what_cannot_be_taken_up_is_logged_and_tried_again(jobs, database, monke
     assert jobs.do_run.call_count == 2
 
 
-def test_a_late_message_leaves_finished_predictions_alone(jobs, database):
-    jobs.predict_test_set(1)
-    with database.writing() as session:
-        row = session.get(Predictions, 1)
-        row.fraction, row.probabilities = 1.0, b"done"
-    jobs.do_predictions(1)
-    with database.reading() as session:
-        row = session.get(Predictions, 1)
-        assert (row.fraction, row.probabilities) == (1.0, b"done")
-
-
 def test_a_queue_that_takes_no_message_loses_no_run(jobs, database, children, monkeypatch):
     def fail(*_):
         raise sqlite3.OperationalError("database or disk is full")
@@ -305,26 +299,15 @@ def test_a_queue_that_takes_no_message_loses_no_run(jobs, database, children, mo
     assert children == [("run", str(run.id), "1")]
 
 
-@pytest.mark.parametrize(
-    ("ask", "do", "table"),
-    [("predict_test_set", "do_predictions", Predictions), ("measure_strength", "do_strength", Strength)],
-)
-def test_a_computation_that_is_killed_says_so_and_is_not_begun_again_for_ever(
-    jobs, database, monkeypatch, ask, do, table
-):
+def test_computation_killed_says_so_and_waits(jobs, database, children, monkeypatch):
     """As by the kernel, when it takes more memory than there is."""
-    getattr(jobs, ask)(1)
-    jobs.huey.flush()
-    monkeypatch.setattr(jobs, "_child", lambda *_: -9)
-    getattr(jobs, do)(1)
-    with database.reading() as session:
-        assert session.get(table, 1).error == "The computation failed: it was killed by signal 9."
-    later = time.time() + STALE_SECONDS + 1
-    monkeypatch.setattr(time, "time", lambda: later)
+    leave(database, "strength")
+    monkeypatch.setattr(jobs, "_child", lambda *arguments: children.append(arguments) or -9)
     take_up(jobs)
-    assert jobs.huey.pending_count() == 0
-    getattr(jobs, ask)(1)  # somebody who looks at the page has it tried again
-    assert jobs.huey.pending_count() == 1
+    take_up(jobs)
+    assert children == [("strength", "1")]
+    error = look_up(database, 1, "strength").error
+    assert error == "The computation failed: it was killed by signal 9."
 
 
 def test_a_run_whose_preset_is_no_more_fails_with_the_reason(settings, jobs, database, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from tests.webapp.asking import data_url, encoded
-from webapp.computations import predict_test_set
+from webapp.computations import claim, compute
 from webapp.predictions import Library
 from webapp.services import services
 from webapp.settings import ROOT
@@ -23,9 +23,9 @@ CANVAS = 280
 def library(shared_app):
     """The gallery's knowledge, with the version's predictions computed as the worker does it."""
     found = services(shared_app)
-    found.jobs.predict_test_set(1)
-    predict_test_set(found.settings, found.database, 1, threading.Event())
-    return Library(found.settings, found.database, found.jobs)
+    assert claim(found.database) == ("predictions", 1)
+    compute(found.settings, found.database, "predictions", 1, threading.Event())
+    return Library(found.settings, found.database)
 
 
 def enlarged(image) -> Image.Image:

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from model import mnist
+from model.presets import Config
 from tests.webapp.asking import ONE
 from webapp import create_app, private
 from webapp.database import Database
@@ -50,7 +51,7 @@ def use(settings):
     app = create_app(settings)
     with app.test_client() as client:
         assert client.post("/predict", json=ONE).status_code == 200
-    services(app).jobs.score_corrections()
+    services(app).jobs.start(Config("seed", 1), "a test")
     services(app).close()
 
 

@@ -32,6 +32,11 @@ def redis():
         yield server
 
 
+def ring(services):
+    """Has a message sent: the same file is taken in once, however often it comes."""
+    services.jobs.take_in("digits.npz", b"", "0" * 64, 1, "a test")
+
+
 @contextmanager
 def opened(settings, **changes):
     services = Services.open(replace(settings, **changes))
@@ -45,15 +50,15 @@ def test_the_queue_is_in_the_database_or_in_redis(settings, database, redis):
     for redis_url, expected in (("", kind), (redis.url, RedisHuey)):
         with opened(settings, redis_url=redis_url) as services:
             assert type(services.jobs.huey) is expected
-            services.jobs.score_corrections()
+            ring(services)
             assert services.jobs.huey.pending_count() == 1
-            assert services.jobs.huey.dequeue().name == "do_suspicion"
+            assert services.jobs.huey.dequeue().name == "do_imports"
             assert services.jobs.huey.dequeue() is None
 
 
 def test_installations_that_share_a_redis_do_not_share_a_queue(settings, redis):
     with opened(settings, redis_url=redis.url) as one, opened(settings, redis_url=redis.url, secret_key="x") as other:
-        one.jobs.score_corrections()
+        ring(one)
         assert other.jobs.huey.pending_count() == 0
         one.jobs.huey.flush()
 
@@ -62,7 +67,7 @@ def test_installations_that_share_a_redis_do_not_share_a_queue(settings, redis):
 def test_a_message_that_somebody_else_has_written_is_not_read(settings):
     """Messages are pickles: to read one is to run it."""
     with opened(settings) as ours, opened(settings, secret_key="another") as theirs:
-        theirs.jobs.score_corrections()
+        ring(theirs)
         with pytest.raises(ValueError, match="Signature"):
             ours.jobs.huey.dequeue()
 
@@ -174,23 +179,23 @@ DAMAGES = {
 def test_a_queue_that_is_damaged_is_made_anew_by_the_process_that_finds_it(settings, damage, caplog):
     path = settings.data_dir / "queue.db"
     with opened(settings) as web, opened(settings) as worker:
-        web.jobs.score_corrections()
+        ring(web)
         for _ in range(2):
             damage(path)
             assert worker.jobs.huey.dequeue() is None
-            web.jobs.score_corrections()
-            assert worker.jobs.huey.dequeue().name == "do_suspicion"
+            ring(web)
+            assert worker.jobs.huey.dequeue().name == "do_imports"
         assert caplog.text.count("is made anew") == 2
         assert "does not take" not in caplog.text and path.stat().st_mode & 0o077 == 0
     damage(path)
     with opened(settings) as web:
-        web.jobs.score_corrections()
+        ring(web)
         assert web.jobs.huey.pending_count() == 1
 
 
 def test_a_queue_that_others_use_is_not_taken_for_damaged(settings):
     with opened(settings) as web, closing(sqlite3.connect(settings.data_dir / "queue.db")) as other:
-        web.jobs.score_corrections()
+        ring(web)
         error = sqlite3.DatabaseError("from another process, which has read the file before it was made anew")
         web.jobs.huey.storage.make_anew(error)
         assert web.jobs.huey.pending_count() == 1

@@ -10,12 +10,11 @@ from model.presets import Config
 from webapp import runs
 from webapp.database import (
     Comparison,
+    Computation,
     Correction,
-    Predictions,
     Promotion,
     Run,
     RunCorrection,
-    Strength,
     Version,
     champion_id,
     coded,
@@ -249,7 +248,7 @@ def test_the_evidence_decides_who_answers(database, passed):
         row = session.get(Run, hold.run_id)
         assert (row.state, row.version_id) == ("finished", challenger.id)
         assert session.get(Comparison, challenger.id).passed is passed
-        assert session.get(Predictions, challenger.id) and session.get(Strength, challenger.id)
+        assert session.get(Computation, (challenger.id, "predictions")).fraction == 1
         last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
         if passed:
             assert (last.from_id, last.version_id) == (1, challenger.id)

@@ -1,29 +1,22 @@
 """What the worker's child process computes about a version, run within this one."""
 
+import json
 import sqlite3
 import threading
+from contextlib import suppress
 
-import numpy as np
 import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
-from model import mnist, seal, strength, train, weights
+from model import mnist, strength, weights
 from model.recognizer import SHIPPED
-from model.seal import Sealed
-from model.train import Result
 from tests.webapp.versions import add_version, damaged
 from webapp import trainer
-from webapp.computations import WorkerGone, measure_strength
-from webapp.database import Promotion, Run, Strength, Version
-from webapp.jobs import Jobs
+from webapp.computations import WorkerGone, compute, look_up
+from webapp.database import Computation, Promotion, Run, Version
 from webapp.runs import Hold, LeaseLost
 from webapp.trainer import Watch, train_run
-
-
-@pytest.fixture
-def jobs(settings, database):
-    return Jobs(database, settings)
 
 
 @pytest.fixture
@@ -40,63 +33,38 @@ def broken(monkeypatch):
     monkeypatch.setattr(strength, "strength", fail)
 
 
-def row(database, version_id):
-    with database.reading() as session:
-        return session.get(Strength, version_id)
+def measure(settings, database, version_id=1, gone=False):
+    """Measures a version's strength as a child process does it, and returns the row."""
+    with database.writing() as session:
+        session.add(Computation(version_id=version_id, kind="strength", fraction=0.6))
+    worker_gone = threading.Event()
+    if gone:
+        worker_gone.set()
+    with suppress(WorkerGone):
+        compute(settings, database, "strength", version_id, worker_gone)
+    return look_up(database, version_id, "strength")
 
 
-def test_a_versions_strength_is_measured_and_kept(settings, database, jobs, few):
-    jobs.measure_strength(1)
-    measure_strength(settings, database, 1, threading.Event())
-    found = row(database, 1)
+def test_a_versions_strength_is_measured_and_kept(settings, database, few):
+    found = measure(settings, database)
     assert (found.fraction, found.error) == (1, None)
-    assert found.figures["accuracy"] > 0.99 and found.figures["curve_digits"] == 10
-    assert jobs.measure_strength(1).figures == found.figures
+    figures = json.loads(found.result)
+    assert figures["accuracy"] > 0.99 and figures["curve_digits"] == 10
 
 
-def test_damaged_weights_are_named_and_tried_again_later(settings, database, jobs):
-    number = add_version(database, damaged(SHIPPED.read_bytes()))
-    jobs.measure_strength(number)
-    measure_strength(settings, database, number, threading.Event())
-    found = row(database, number)
-    assert found.fraction < 1 and "damaged" in found.error and found.figures is None
+def test_damaged_weights_are_named(settings, database):
+    found = measure(settings, database, add_version(database, damaged(SHIPPED.read_bytes())))
+    assert found.fraction < 1 and "damaged" in found.error and found.result is None
 
 
-def test_a_failure_says_no_more_than_it_must(settings, database, jobs, broken):
-    jobs.measure_strength(1)
-    measure_strength(settings, database, 1, threading.Event())
-    assert row(database, 1).error == "The computation failed; the server's log says why."
+def test_a_failure_begins_at_nothing_and_says_no_more_than_it_must(settings, database, broken):
+    found = measure(settings, database)
+    assert (found.fraction, found.error) == (0, "The computation failed; the server's log says why.")
 
 
-def test_a_new_attempt_begins_at_nothing(settings, database, broken):
-    with database.writing() as session:
-        session.add(Strength(version_id=1, fraction=0.6))
-    measure_strength(settings, database, 1, threading.Event())
-    assert row(database, 1).fraction == 0
-
-
-def test_without_its_worker_it_writes_nothing(settings, database, jobs, few):
-    jobs.measure_strength(1)
-    gone = threading.Event()
-    gone.set()
-    with pytest.raises(WorkerGone):
-        measure_strength(settings, database, 1, gone)
-    assert row(database, 1).fraction == 0 and row(database, 1).error is None
-
-
-def test_a_failed_measuring_loses_no_version(settings, database, jobs, broken, monkeypatch):
-    data = SHIPPED.read_bytes()
-    monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
-    monkeypatch.setattr(seal, "seal", lambda *_: sealed(data))
-    run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
-    with database.writing() as session:
-        session.add(run)
-    train_run(settings, Hold(database, run.id, 1), threading.Event())
-    with database.reading() as session:
-        ended = session.get(Run, run.id)
-        assert (ended.state, ended.error) == ("finished", None)
-        assert session.get(Version, ended.version_id).weights == data
-        assert "failed" in session.get(Strength, ended.version_id).error
+def test_without_its_worker_it_writes_nothing(settings, database, few):
+    found = measure(settings, database, gone=True)
+    assert found.fraction == 0.6 and found.error is None
 
 
 def fine_tuning(database):
@@ -132,11 +100,6 @@ def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, da
     train_run(settings, Hold(database, number, 1), threading.Event())
     assert ended(database, number).state == "failed"
     assert "nothing to go on from" in ended(database, number).error
-
-
-def sealed(data):
-    """The shipped weights as if they had just been trained."""
-    return Sealed(data, weights.read_card(data), np.zeros((10_000, 10), np.float32))
 
 
 def said(words):

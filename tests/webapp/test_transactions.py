@@ -17,11 +17,11 @@ from webapp import runs
 from webapp.database import (
     AdminSession,
     Comparison,
+    Computation,
     Correction,
     Promotion,
     Run,
     RunCorrection,
-    Strength,
     Version,
     add_missing,
     alone,
@@ -149,26 +149,16 @@ def test_a_session_that_signs_out_while_it_is_seen_is_over(database):
 
 
 def test_a_row_that_two_add_is_there_once_and_one_is_told_so(database):
-    add = {"version_id": 1, "updated_at": 0.0}
+    add = {"version_id": 1, "kind": "strength"}
 
     def other_adds():
         with database.writing() as session:
-            return add_missing(session, Strength, **add)
+            return add_missing(session, Computation, **add)
 
     with uncommitted(database) as (session, beside):
-        assert add_missing(session, Strength, **add)
+        assert add_missing(session, Computation, **add)
         other = beside(other_adds)
     assert other.outcome() is False
-
-
-def test_who_looks_at_a_version_first_at_the_same_moment_gets_an_answer(app, client):
-    """The row that says that it is to be measured was made by two, and one of them got an error."""
-    headers = {"Authorization": "Bearer a-token-for-scripts"}
-
-    def look():
-        return app.test_client().get("/admin/versions/1", headers=headers).status_code
-
-    assert [one.outcome() for one in [Beside(look) for _ in range(8)]] == [200] * 8
 
 
 def test_what_is_no_number_is_stored_as_none(database):

@@ -23,7 +23,7 @@ from tests.webapp.versions import (
     promotions,
     turned,
 )
-from webapp.database import Promotion, Strength, Version
+from webapp.database import Computation, Promotion, Version
 from webapp.services import services
 
 
@@ -273,13 +273,10 @@ def test_the_page_shows_the_card_whatever_it_holds(admin, database, challenger):
 # A version's page: its strength
 
 
-def test_looking_at_a_version_has_it_measured(app, admin):
+def test_a_version_that_no_worker_has_measured_yet_is_waited_for(admin):
     page = admin.get("/admin/versions/1", headers=BROWSER).text
     assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
     assert "answers now" in page and "Promote" not in page
-    assert services(app).jobs.huey.pending_count() == 1
-    admin.get("/admin/versions/1?part=1", headers=BROWSER)
-    assert services(app).jobs.huey.pending_count() == 1
 
 
 def test_the_progress_of_the_measuring_is_seen(app, admin):
@@ -288,7 +285,7 @@ def test_the_progress_of_the_measuring_is_seen(app, admin):
     assert 'value="0.420"' in part and "<html" not in part and "csrf" not in part
     assert "is the worker running" not in part
     with services(app).database.writing() as session:
-        session.get(Strength, 1).updated_at -= 20
+        session.get(Computation, (1, "strength")).updated_at -= 20
     assert "is the worker running" in admin.get("/admin/versions/1?part=1", headers=BROWSER).text
 
 
@@ -305,7 +302,6 @@ def test_a_version_stands_beside_the_champion(app, admin):
     alone = admin.get("/admin/versions/1", headers=BROWSER).text
     assert "94.32" in alone and "curve-version" in alone
     assert "curve-champion" not in alone and "87.65" not in alone and "refuses nothing" not in alone
-    assert services(app).jobs.huey.pending_count() == 0
 
 
 def test_where_no_version_answers_none_is_said_to(app, admin):
@@ -321,7 +317,6 @@ def test_the_champion_is_measured_for_the_sake_of_another(app, admin):
     measured(services(app).database, number)
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
     assert "Measuring v1" in page and "to compare with" in page and 'id="report"' in page
-    assert services(app).jobs.huey.pending_count() == 1
 
 
 def test_a_version_that_could_not_be_measured_says_why(app, admin):
@@ -331,10 +326,8 @@ def test_a_version_that_could_not_be_measured_says_why(app, admin):
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
     assert f'role="status">The strength of v{number} could not be measured.' in page
     assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
-    with services(app).database.writing() as session:
-        session.get(Strength, number).figures, session.get(Strength, number).fraction = figures(), 1.0
-        row = session.get(Strength, 1)
-        row.figures, row.fraction, row.error = None, 0.5, "It broke."
+    measured(services(app).database, number)
+    measured(services(app).database, 1, fraction=0.5, figures=None, error="It broke.")
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
     assert "is not compared with. It broke." in page and 'data-state="measured"' in page
 

@@ -1,5 +1,6 @@
 """The real worker and its real child processes, killed, stopped and starved."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -16,8 +17,10 @@ from sqlalchemy import select, text
 
 from model import mnist, weights
 from model.presets import Config
+from tests.webapp.versions import computed
 from webapp import worker
-from webapp.database import Checkpoint, Predictions, Run, Strength, Version
+from webapp.computations import look_up
+from webapp.database import Checkpoint, Computation, Run, Version
 from webapp.runs import LEASE_SECONDS
 from webapp.services import Services
 from webapp.settings import ROOT
@@ -36,11 +39,12 @@ def wait_until(condition, seconds=60):
 
 
 class Installation:
-    """A worker process with the database that it works on."""
+    """A worker process with the database that it works on, in which nothing is left to do."""
 
     def __init__(self, settings, mnist_dir=None):
         self.services = Services.open(settings)
         self.jobs, self.database = self.services.jobs, self.services.database
+        computed(self.database)
         self.environ = os.environ | {
             "DATA_DIR": str(settings.data_dir),
             "MNIST_DIR": str(mnist_dir or settings.mnist_dir),
@@ -93,10 +97,14 @@ class Installation:
         wait_until(lambda: self.run(run_id).ended_at, seconds)
         return self.run(run_id)
 
-    def report(self, version_id):
-        """The strength report of a version, once it is there."""
-        with self.database.reading() as session:
-            return session.get(Strength, version_id).figures
+    def lack(self, kind):
+        """Has the worker compute something about the shipped version."""
+        with self.database.writing() as session:
+            session.delete(session.get(Computation, (1, kind)))
+
+    def result(self, version_id, kind):
+        """What was computed about a version, once it is there."""
+        return look_up(self.database, version_id, kind).result
 
     def close(self):
         self.worker.terminate()
@@ -123,39 +131,33 @@ def test_a_run_makes_a_version_with_card_and_predictions(installation):
     assert run.progress["fraction"] == 1
     with installation.database.reading() as session:
         version = session.get(Version, run.version_id)
-        stored = session.get(Predictions, run.version_id)
         network, card = weights.from_bytes(version.weights)
-        likely = np.frombuffer(stored.probabilities, np.float16).reshape(10_000, 10)
+    likely = np.frombuffer(installation.result(version.id, "predictions"), np.float16).reshape(10_000, 10)
     assert (card.preset, card.epochs, card.seed) == ("seed", 1, 5)
     assert version.sha256 == weights.digest(version.weights)
     assert card.as_dict() == version.card
     _, labels = mnist.read_test()
     assert (likely.argmax(1) == labels).mean() == pytest.approx(version.test_accuracy, abs=0.001)
     assert version.test_accuracy > 0.9
-    report = wait_until(lambda: installation.report(version.id), 100)
+    report = json.loads(wait_until(lambda: installation.result(version.id, "strength"), 100))
     assert report["accuracy"] == pytest.approx(version.test_accuracy)
     assert len(report["curves"]) == 6 and report["seed"] == 0
 
 
 def test_a_worker_that_is_stopped_while_it_measures_leaves_the_rest_for_later(installation):
-    installation.jobs.measure_strength(1)
-    wait_until(lambda: installation.jobs.measure_strength(1).fraction)
+    installation.lack("strength")
+    wait_until(lambda: look_up(installation.database, 1, "strength").fraction)
     child = installation.child()
     installation.worker.terminate()
     assert installation.worker.wait(12) == 0
     assert gone(child)
-    row = installation.jobs.measure_strength(1)
+    row = look_up(installation.database, 1, "strength")
     assert 0 < row.fraction < 1 and row.error is None
 
 
 def test_predictions_of_the_shipped_version(installation):
-    installation.jobs.predict_test_set(1)
-
-    def stored():
-        with installation.database.reading() as session:
-            return session.get(Predictions, 1).probabilities
-
-    data = wait_until(stored)
+    installation.lack("predictions")
+    data = wait_until(lambda: installation.result(1, "predictions"))
     _, labels = mnist.read_test()
     assert (np.frombuffer(data, np.float16).reshape(10_000, 10).argmax(1) == labels).mean() >= 0.992
 

@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import json
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,8 @@ from model.evidence import Criterion, Difference, Differences, Evidence, Seen
 from model.ink import ink_png
 from model.recognizer import SHIPPED, Recognizer
 from model.task import DIGITS
-from webapp.database import Comparison, Database, Promotion, Strength, Version
+from webapp.computations import COMPUTATIONS
+from webapp.database import Comparison, Computation, Database, Promotion, Version
 from webapp.promotions import record_promotion
 
 
@@ -90,10 +92,23 @@ def figures(accuracy=0.9, area=None) -> dict:
     }
 
 
-def measured(database: Database, version_id: int, **values) -> None:
-    """Stores a strength report of a version."""
+FIGURES = figures()
+
+
+def measured(database: Database, version_id: int, figures=FIGURES, fraction=1.0, error=None) -> None:
+    """Stores a strength report of a version, or how far it is, or why there is none."""
+    result = json.dumps(figures).encode() if figures else None
+    row = Computation(version_id=version_id, kind="strength", fraction=fraction, result=result, error=error)
     with database.writing() as session:
-        session.add(Strength(version_id=version_id, **{"fraction": 1.0, "figures": figures()} | values))
+        session.merge(row)
+
+
+def computed(database: Database) -> None:
+    """Leaves nothing to compute about any version, without results."""
+    with database.writing() as session:
+        for version_id in session.scalars(select(Version.id)):
+            for kind in COMPUTATIONS:
+                session.merge(Computation(version_id=version_id, kind=kind, fraction=1.0))
 
 
 def evidence(passed=True, corrections=()) -> Evidence:
