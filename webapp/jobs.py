@@ -1,7 +1,7 @@
 """What is to be done in the background: rows in the database say it, a queue tells a worker, a child process does it.
 
 The row is the truth. Huey only rings the bell: what a lost message was about is taken up from its row, and one that
-comes twice finds the row already claimed.
+comes twice finds the row already claimed. What versions and corrections lack needs no message: a worker looks for it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STOP_SECONDS = 10.0
 # made a training up to seven times slower.
 CHILD_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 
-# What earlier releases asked for by a message that may still lie in the queue: a worker finds it by itself now.
+# What earlier releases asked for by messages, which may lie in the queue still.
 FORMER_TASKS = ("do_predictions", "do_strength", "do_suspicion")
 
 

@@ -21,8 +21,8 @@ from webapp.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# One thread may wait for a training while others compute the gallery's predictions and a version's strength.
-THREADS = 3
+# One thread may wait for a training while the other one has a file taken in.
+THREADS = 2
 REMIND_SECONDS = 10.0
 
 

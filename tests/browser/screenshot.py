@@ -42,7 +42,7 @@ def main(url: str, password: str | None = None) -> None:
             read(driver, url, DIGITS[5], "It is a 5")
             driver.save_screenshot(str(DOCS / "draw.png"))
             driver.get(f"{url.rstrip('/')}/gallery")
-            # the first visit asks the worker for the predictions
+            # the worker computes the predictions soon after its first start
             WebDriverWait(driver, 60).until(lambda d: d.find_elements(By.CSS_SELECTOR, "svg.ink"))
             driver.save_screenshot(str(DOCS / "gallery.png"))
             verdicts(driver, url).save(DOCS / "verdicts.png", optimize=True)
