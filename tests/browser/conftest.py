@@ -20,7 +20,7 @@ from selenium.webdriver.chrome.service import Service
 from model import mnist
 from webapp.settings import ROOT
 
-START_SECONDS = 30
+START_SECONDS = 60
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 ARGUMENTS = [
@@ -112,6 +112,7 @@ def chromium(profile) -> webdriver.Chrome:
     for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.enable_bidi = True
     return webdriver.Chrome(options, Service(DRIVER))
 
 
@@ -122,13 +123,24 @@ def server(tmp_path_factory):
     stop(server)
 
 
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory):
+    driver = chromium(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()
+
+
 @pytest.fixture
-def browser(tmp_path):
-    """A fresh Chromium at 1280 x 800; whatever it complains of in its console fails the test."""
-    driver = chromium(tmp_path / "profile")
-    driver.set_page_load_timeout(20)
+def browser(driver):
+    """A window of 1280 x 800 without cookies or emulation; whatever it complains of in its console fails the test."""
+    first = driver.current_window_handle
+    profile = driver.browser.create_user_context()
+    driver.switch_to.window(driver.browsing_context.create(type="window", user_context=profile))
+    driver.set_page_load_timeout(60)
+    driver.expected_complaint = None
     yield driver
     complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-    driver.quit()
-    allowed = getattr(driver, "expected_complaint", None)
+    driver.switch_to.window(first)
+    driver.browser.remove_user_context(profile)
+    allowed = driver.expected_complaint
     assert not [entry for entry in complaints if not (allowed and allowed in entry["message"])]

@@ -127,6 +127,7 @@ def under_way(driver):
     )
 
 
+@pytest.mark.stress
 def test_a_version_is_trained_watched_and_promoted(admin, server):
     shipped = find(admin, "#champion").get_attribute("data-version")
     start_run(admin, "seed", str(EPOCHS))

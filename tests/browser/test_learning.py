@@ -86,6 +86,7 @@ def test_a_correction_goes_all_the_way_and_back(browser, installation):
     browser.get(f"{url}/admin")
     shows(browser, "1 approved one")
     click(browser, "#start-run [value=fine-tune]")
+    browser.execute_script("document.getElementById('epochs').value = 1")
     click(browser, "#start-run button")
     shows(browser, "It answers now.", TRAINING_SECONDS)
     assert "1 learnt from, 0 held out to compare by" in text(browser)
