@@ -20,25 +20,13 @@ from webapp.settings import ROOT, Settings
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-PAGE = (DEPLOY / "README.md").read_text()
-
-
-def settings_named(text):
-    return set(re.findall(r"^#?([A-Z_]+)=", text, re.M))
 
 
 def test_the_environment_file_has_settings_that_there_are():
     known = {variable for variable, *_ in Settings.table()}
-    named = settings_named((DEPLOY / "inkling.env.example").read_text())
+    named = set(re.findall(r"^#?([A-Z_]+)=", (DEPLOY / "inkling.env.example").read_text(), re.M))
     assert {"DATABASE_URL", "HTTPS", "DATA_DIR"} <= named <= known
     assert "PORT" not in named  # that of the unit's name would count for nothing
-
-
-def test_the_page_names_files_that_there_are():
-    for path in re.findall(r"\]\(([^)#:]+)\)", PAGE):
-        assert (DEPLOY / path).exists(), path
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"`make ([a-z-]+)`", PAGE)) <= targets
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
@@ -79,6 +67,7 @@ def test_gunicorn_tells_systemd_when_it_serves(prepared, tmp_path):
                 process.terminate()
 
 
+@pytest.mark.stress
 def test_the_image_has_all_that_its_commands_need(tmp_path):
     """Its steps by hand, without the registry: what it copies, in an empty folder, started as a container starts it."""
     image, port = tmp_path / "image", str(free_port())

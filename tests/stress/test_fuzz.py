@@ -1,4 +1,4 @@
-"""Damaged pictures and requests by the million: read, or refused in a sentence, and each in a quarter of a second."""
+"""Damaged pictures and requests by the million: read, or refused in a sentence."""
 
 import os
 import random
@@ -8,8 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.stress.fuzzing import MOST_SECONDS, Outcome, examined, in_processes, reduced, try_picture, try_request
-from tests.stress.mutation import picture_case, small_files
+from tests.stress.fuzzing import Outcome, examined, in_processes, reduced, try_picture, try_request
 from webapp.services import services
 
 PICTURES = 900_000
@@ -17,12 +16,12 @@ REQUESTS = 100_000
 
 
 def test_damaged_pictures_are_read_or_refused():
-    assert_sound(examined(partial(try_picture, 1), range(4_000)), "pictures", 1)
+    assert_sound(examined(partial(try_picture, 1), range(1_000)), "pictures", 1)
 
 
 def test_damaged_requests_are_answered_or_refused(app, client):
     services(app).live.recognizer().warm()
-    assert_sound(examined(partial(try_request, client, 1), range(800)), "requests", 1)
+    assert_sound(examined(partial(try_request, client, 1), range(200)), "requests", 1)
 
 
 @pytest.mark.stress
@@ -41,23 +40,6 @@ def test_a_million(kind, count, tmp_path_factory):
             path.write_bytes(reduced(seed, number))
             print(f"picture {number} reduced: {path}")
     assert_sound(outcome, kind, seed)
-
-
-def test_a_case_is_the_same_each_time_and_reduced_to_the_blows_that_matter():
-    case = next(case for case in (picture_case(7, number) for number in range(100)) if len(case.blows) > 4)
-    assert case.damaged() == case.damaged() != case.sound
-    assert {case.sound for case in (picture_case(7, number) for number in range(2000))} >= set(small_files())
-    wanted = case.blows[2]
-    assert case.reduced(lambda less: wanted in less.blows).blows == (wanted,)
-
-
-def test_what_is_slow_or_wrong_is_found():
-    def try_one(number):
-        return ("is wrong" if number == 3 else None), MOST_SECONDS * (2 if number == 5 else 0.5)
-
-    outcome = examined(try_one, range(10))
-    assert outcome.faults == {3: "is wrong", 5: "took 0.500 s"}
-    assert (outcome.count, outcome.slowest) == (10, (0.5, 5))
 
 
 def assert_sound(outcome: Outcome, kind: str, seed: int) -> None:
