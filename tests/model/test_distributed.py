@@ -178,6 +178,7 @@ def network(path):
     return state(found), card
 
 
+@pytest.mark.stress
 def test_what_two_processes_made_is_made_again_by_two(tmp_path, capsys):
     out = tmp_path / "two.safetensors"
     assert main(["train", *seed(1), "--processes", "2", "--out", str(out)]) == 0

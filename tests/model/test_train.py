@@ -390,6 +390,7 @@ def test_what_is_held_out_is_not_learnt_from(few):
     assert same_weights(learnt.network, fewer.network)
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_fifty_corrections_teach_a_style_and_forget_no_digit(mnist):
     """The shipped network refuses mirrored fours, or takes them for others; MNIST has none."""

@@ -18,11 +18,11 @@ from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select, text
 
 from model import mnist
 from tests.conftest import TOKEN
-from tests.stress.forms import forms
 from tests.stress.whole import ROUND
 from tests.webapp.administrator import SCRIPT
 from tests.webapp.asking import data_url
@@ -35,26 +35,27 @@ from webapp.settings import ROOT
 JSON = {"Content-Type": "application/json"}
 START_SECONDS = 60
 # How long a round goes on after its first acknowledged correction and promotion, at most.
+ROUNDS = 200
 ROUND_SECONDS = 1.0
 
 
-@forms("rounds", 3, 200)
-def test_what_was_acknowledged_outlives_the_death_of_everything(settings, database, rounds, tmp_path):
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_what_was_acknowledged_outlives_the_death_of_everything(settings, database, tmp_path):
     add_version(database, turned(1))
-    chance, acknowledged = random.Random(rounds), Acknowledged()
+    chance, acknowledged = random.Random(ROUNDS), Acknowledged()
     with Whole(settings, tmp_path / "log") as whole:
-        for number in range(rounds):
+        for number in range(ROUNDS):
             whole.start(f"{tmp_path.name}-{number}")
             with Load(whole.port, acknowledged, number) as load:
                 load.wait_until_all_is_under_way()
                 time.sleep(chance.uniform(0, ROUND_SECONDS))
                 whole.kill()
             acknowledged.check(database, settings.data_dir)
-            if rounds > 3:
-                print(f"\rround {number + 1} of {rounds}: {acknowledged}", end="", flush=True)
+            print(f"\rround {number + 1} of {ROUNDS}: {acknowledged}", end="", flush=True)
         whole.start(f"{tmp_path.name}-last")
         assert_all_is_well(whole.port, database, acknowledged)
-    print(f"\n{rounds} rounds: {acknowledged}, all of it there")
+    print(f"\n{ROUNDS} rounds: {acknowledged}, all of it there")
     assert '"exception"' not in whole.log.read_text() and "Traceback" not in whole.log.read_text()
 
 

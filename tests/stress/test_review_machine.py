@@ -174,7 +174,7 @@ class ReviewMachine(RuleBasedStateMachine):
         assert reviews == sum(map(len, self.model.batches.values()))
 
 
-@forms("count, steps", (15, 30), (1500, 60))
+@forms("count, steps", (5, 20), (1500, 60))
 def test_the_review_does_what_its_model_says(settings, database, count, steps):
     # What is kept is what this is about; waiting for the disk at each step would only take long.
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))

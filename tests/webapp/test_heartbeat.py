@@ -59,7 +59,10 @@ def environ(settings):
     return os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
 
 
-@pytest.mark.parametrize("what", ["run", "predictions", "suspicion"])
+LONG = [pytest.param(what, marks=pytest.mark.stress) for what in ("suspicion", "run")]
+
+
+@pytest.mark.parametrize("what", ["predictions", *LONG])
 def test_what_a_child_works_at_beats_and_prints_nothing_else(services, settings, environ, what):
     if what == "suspicion":
         add_correction(settings, services.database, *digits(1)[0])
@@ -82,7 +85,7 @@ def children():
     return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
 
-@pytest.mark.parametrize("what", ["suspicion", "predictions", "run"])
+@pytest.mark.parametrize("what", ["predictions", *LONG])
 def test_a_child_that_hangs_is_killed_and_the_log_says_so(services, settings, environ, monkeypatch, caplog, what):
     jobs, database = services.jobs, services.database
     for name in ("DATA_DIR", "MNIST_DIR"):

@@ -89,6 +89,7 @@ def several(settings):
     installation.close()
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(300)
 def test_a_run_that_loses_a_process_goes_on_with_two_new_ones_and_is_cancelled_like_any_other(several):
     run = several.jobs.start(LONG, "test")

@@ -46,7 +46,11 @@ def read_until(terminal, words):
 
 @pytest.mark.parametrize(
     ("command", "end"),
-    [(f"{MAKE_RUN} 2>&1 | tee", press_ctrl_c), (f"{MAKE_RUN} 2>&1 | tee", os.close), (MAKE_RUN, os.close)],
+    [
+        (f"{MAKE_RUN} 2>&1 | tee", press_ctrl_c),
+        pytest.param(f"{MAKE_RUN} 2>&1 | tee", os.close, marks=pytest.mark.stress),
+        pytest.param(MAKE_RUN, os.close, marks=pytest.mark.stress),
+    ],
     ids=["Ctrl-C, with tee", "closed, with tee", "closed"],
 )
 def test_an_end_in_a_terminal_leaves_no_process(running, command, end):
@@ -59,7 +63,7 @@ def test_an_end_in_a_terminal_leaves_no_process(running, command, end):
         os.close(terminal)
 
 
-@pytest.mark.parametrize("number", ["TERM", "HUP"])
+@pytest.mark.parametrize("number", ["TERM", pytest.param("HUP", marks=pytest.mark.stress)])
 def test_a_signal_ends_it_in_order(running, background, number):
     background.send_signal(signal.Signals[f"SIG{number}"])
     assert background.wait(SECONDS) == 0
@@ -68,6 +72,7 @@ def test_a_signal_ends_it_in_order(running, background, number):
     assert "the worker has ended" in log and "Traceback" not in log
 
 
+@pytest.mark.stress
 def test_nohup_keeps_it_when_the_terminal_is_closed(running):
     terminal = running.start_in_terminal(f"nohup {MAKE_RUN} >{running.log} 2>&1")
     running.wait_until_ready()
@@ -82,12 +87,14 @@ def test_nohup_keeps_it_when_the_terminal_is_closed(running):
     running.wait_until_gone()
 
 
+@pytest.mark.stress
 def test_it_ends_with_the_reader_of_its_output(running):
     terminal = running.start_in_terminal(f"{MAKE_RUN} 2>&1 | head -n 3 >{running.log}")
     running.wait_until_gone()
     os.close(terminal)
 
 
+@pytest.mark.stress
 def test_its_output_may_be_a_socket_and_it_ends_with_that(running):
     ours, theirs = socket.socketpair()
     with ours:
@@ -101,6 +108,7 @@ def test_its_output_may_be_a_socket_and_it_ends_with_that(running):
     running.wait_until_gone()
 
 
+@pytest.mark.stress
 def test_an_output_that_nobody_reads_for_a_while_loses_nothing_and_does_not_hold_up_the_end(running):
     source, sink = os.pipe()
     fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)
@@ -131,6 +139,7 @@ def test_what_is_killed_is_started_again(running, background):
     assert running.processes() == []
 
 
+@pytest.mark.stress
 def test_when_make_is_killed_it_goes_on_until_the_terminal_is_closed(running):
     terminal = running.start_in_terminal(f"{MAKE_RUN}; sleep 600")
     running.wait_until_ready()
@@ -141,6 +150,7 @@ def test_when_make_is_killed_it_goes_on_until_the_terminal_is_closed(running):
     running.wait_until_gone()
 
 
+@pytest.mark.stress
 def test_when_the_shell_of_the_terminal_is_killed_it_ends(running):
     terminal = running.start_in_terminal(MAKE_RUN)
     running.wait_until_ready()
@@ -149,7 +159,9 @@ def test_when_the_shell_of_the_terminal_is_killed_it_ends(running):
     os.close(terminal)
 
 
-@pytest.mark.parametrize("folder", ["data", "other"], ids=["the same installation", "another"])
+@pytest.mark.parametrize(
+    "folder", ["data", pytest.param("other", marks=pytest.mark.stress)], ids=["the same installation", "another"]
+)
 def test_of_two_that_start_at_once_one_is_refused(running, tmp_path, folder):
     other = Running(tmp_path / folder, tmp_path / "other-log", running.port)
     both = {running.start(): running, other.start(): other}
@@ -167,6 +179,7 @@ def test_of_two_that_start_at_once_one_is_refused(running, tmp_path, folder):
         other.end()
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("name", ["webapp/supervision", "supervisord"])
 def test_when_it_is_killed_a_training_by_two_processes_ends_too_and_waits_for_the_next_start(
     running, background, settings, database, name

@@ -274,6 +274,7 @@ def test_a_promotion_reaches_both_workers_and_no_request_fails(post, database):
         np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_twenty_promotions_under_load_and_no_answer_fails_or_is_anothers(post, database):
     made = {1: 0} | {add_version(database, turned(by)): by for by in (3, 4)}
