@@ -1,17 +1,19 @@
 """Training: real ones of a few seconds, and what happens when they are stopped, repeated or go wrong."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from model import drawn, evaluate, weights
+from model import code, drawn, evaluate, weights
 from model import train as training
 from model.calibrate import calibrate
 from model.corrections import Corrections
+from model.material import Material
 from model.mnist import Mnist, Split
-from model.network import MLP
+from model.network import MLP, for_training
 from model.picture import digit_image
 from model.presets import PRESETS, Config
 from model.recognizer import SHIPPED
@@ -62,7 +64,7 @@ def as_measured(monkeypatch):
 
 
 def test_a_real_training_reads_most_digits_after_seconds(small_mnist):
-    result = train(Config("standard", 8), small_mnist)
+    result = train(Config("standard", 5), small_mnist)
     assert type(result.network) is MLP and not result.network.training
     assert result.validation_accuracy > 0.75
     assert accuracy(result.network, small_mnist.test) > 0.75
@@ -93,6 +95,40 @@ def test_the_seed_repeats_a_training_to_the_bit(few, preset):
     first, again, other = (train(Config(preset, 1, seed), few).network for seed in (3, 3, 4))
     assert same_weights(first, again)
     assert not same_weights(first, other)
+
+
+def loop_over(split, **changes):
+    """A loop of ten steps an epoch in which no chance but that of the order takes part."""
+    material = Material(split, 1, deformed=False, drawings=False, refused=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        preset = replace(PRESETS["tiny"], **changes)
+        return training.Loop(preset, for_training(preset), material, 3)
+
+
+def test_average_within_its_memory_is_the_mean_of_every_fourth_step(few):
+    loop, seen = loop_over(few.train), []
+    step = loop.step
+
+    def noted(batch):
+        loss = step(batch)
+        seen.append(copy.deepcopy(loop.network.state_dict()))
+        return loss
+
+    loop.step = noted
+    for epoch in (1, 2):
+        loop.epoch(epoch, lambda: False, lambda epochs, loss: None)
+    for name, value in loop.averaged.named_parameters():
+        assert torch.allclose(value, torch.stack([each[name] for each in seen[3::4]]).mean(0), atol=1e-6), name
+
+
+def test_half_the_bits_train_as_well(few):
+    """By hand where the processor would not choose them."""
+    half, full = (loop_over(few.train, mixed_precision=mixed) for mixed in (True, False))
+    half.autocast = torch.autocast("cpu", torch.bfloat16)
+    losses = [loop.epoch(1, lambda: False, lambda epochs, loss: None) for loop in (half, full)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+    assert {value.dtype for value in half.network.parameters()} == {torch.float32}
 
 
 def test_chance_elsewhere_does_not_change_a_training(few):
@@ -184,7 +220,7 @@ def test_what_a_listener_raises_comes_out(tiny, few):
 
 
 def test_drawings_teach_to_refuse(few):
-    network = train(Config("tiny drawn", 12), few).network
+    network = train(Config("tiny drawn", 8), few).network
     with torch.inference_mode():
         digits = network(few.validation.images.flatten(1) / 255).softmax(1)[:, 10:].sum(1)
         images, _ = drawn.others(100, 8)
@@ -193,9 +229,9 @@ def test_drawings_teach_to_refuse(few):
 
 
 @pytest.mark.parametrize("hidden, outputs", [((30,), 10), ((30, 20), 14)])
-def test_fine_tuning_goes_on_from_a_network(small_mnist, card, hidden, outputs, monkeypatch):
+def test_fine_tuning_goes_on_from_a_network(few, card, hidden, outputs, monkeypatch):
     """From weights as they are loaded: it learns more, and what it began with is left alone."""
-    faster = replace(PRESETS["fine-tune"], learning_rate=0.001)  # the weights here know nothing yet
+    faster = replace(PRESETS["fine-tune"], learning_rate=0.001, batch_size=50)  # the weights here know nothing yet
     monkeypatch.setitem(PRESETS, "fine-tune", faster)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -203,9 +239,9 @@ def test_fine_tuning_goes_on_from_a_network(small_mnist, card, hidden, outputs, 
     card = replace(card, hidden=hidden, outputs=outputs)
     start, _ = weights.from_bytes(weights.to_bytes(begun, card))
     before = {name: value.clone() for name, value in start.state_dict().items()}
-    result = train(Config("fine-tune", 10), small_mnist, start=start)
+    result = train(Config("fine-tune", 2), few, start=start)
     assert (result.network.hidden, result.network.outputs) == (hidden, outputs)
-    assert result.history[0].validation_accuracy == pytest.approx(accuracy(start, small_mnist.validation), abs=1e-6)
+    assert result.history[0].validation_accuracy == pytest.approx(accuracy(start, few.validation), abs=1e-6)
     assert result.validation_accuracy > result.history[0].validation_accuracy
     assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
     weights.to_bytes(result.network, card)
@@ -305,10 +341,10 @@ def figures(result):
 
 @pytest.mark.parametrize("preset", ["tiny", "tiny drawn", "tiny seed"])
 def test_a_training_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few, preset):
-    whole, kept = going_on(Config(preset, 4, 2), few)
-    assert len(kept) == 3
+    whole, kept = going_on(Config(preset, 3, 2), few)
+    assert len(kept) == 2
     for checkpoint in kept:
-        resumed = train(Config(preset, 4, 2), few, checkpoint=checkpoint)
+        resumed = train(Config(preset, 3, 2), few, checkpoint=checkpoint)
         assert figures(resumed) == figures(whole)
         assert resumed.best_epoch == whole.best_epoch
         assert same_weights(resumed.network, whole.network)
@@ -326,10 +362,10 @@ def test_a_fine_tuning_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few,
 
 
 def test_a_resumed_training_does_only_what_is_left(few):
-    _, kept = going_on(Config("tiny", 4, 2), few)
+    _, kept = going_on(Config("tiny", 3, 2), few)
     ended = []
-    train(Config("tiny", 4, 2), few, on_epoch=lambda epoch, network: ended.append(epoch.epoch), checkpoint=kept[2])
-    assert ended == [4]
+    train(Config("tiny", 3, 2), few, on_epoch=lambda epoch, network: ended.append(epoch.epoch), checkpoint=kept[1])
+    assert ended == [3]
 
 
 def test_the_best_epoch_of_before_is_remembered(few, as_measured):
@@ -340,21 +376,22 @@ def test_the_best_epoch_of_before_is_remembered(few, as_measured):
     assert (resumed.best_epoch, resumed.validation_accuracy) == (1, 0.9)
 
 
-@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 5}, {"preset": "tiny seed"}])
+@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 3}, {"preset": "tiny seed"}])
 def test_a_checkpoint_of_another_training_is_left_aside(few, change):
-    _, kept = going_on(Config("tiny", 4, 2), few)
-    other = replace(Config("tiny", 4, 2), **change)
-    fresh, resumed = train(other, few), train(other, few, checkpoint=kept[1])
+    _, kept = going_on(Config("tiny", 2, 2), few)
+    other = replace(Config("tiny", 2, 2), **change)
+    fresh, resumed = train(other, few), train(other, few, checkpoint=kept[0])
     assert same_weights(fresh.network, resumed.network)
 
 
-def test_a_checkpoint_of_another_library_is_left_aside(few, monkeypatch):
-    """The card would name the one of now, under which a replay gives other bits."""
-    _, kept = going_on(Config("tiny seed", 3, 2), few)
-    monkeypatch.setattr("model.code.version", lambda name: "another")
+@pytest.mark.parametrize("name, other", [("version", lambda name: "another"), ("digest", lambda: "another")])
+def test_checkpoint_of_other_library_or_code_begins_anew(few, monkeypatch, name, other):
+    """The card would name those of now, under which a replay gives other bits."""
+    _, kept = going_on(Config("tiny seed", 2, 2), few)
+    monkeypatch.setattr(code, name, other)
     ended = []
-    train(Config("tiny seed", 3, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[1])
-    assert ended == [0, 1, 2, 3]
+    train(Config("tiny seed", 2, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[0])
+    assert ended == [0, 1, 2]
 
 
 def test_a_checkpoint_from_before_a_correction_was_deleted_is_left_aside(few):
@@ -395,9 +432,9 @@ def test_what_is_held_out_is_not_learnt_from(few):
 def test_fifty_corrections_teach_a_style_and_forget_no_digit(mnist):
     """The shipped network refuses mirrored fours, or takes them for others; MNIST has none."""
     start, card = weights.load(SHIPPED)
-    style = mirrored(250, held_out=range(50, 250))
-    result = train(Config("fine-tune"), mnist, start=start, corrections=style)
-    network, calibration = calibrate(result.network, mnist.validation)
+    style, some = mirrored(150, held_out=range(50, 150)), mnist.subset(8_000)
+    result = train(Config("fine-tune"), some, start=start, corrections=style)
+    network, calibration = calibrate(result.network, some.validation)
     unseen = style.to_compare
     assert read_right(network, calibration, unseen) - read_right(start, card.calibration, unseen) > 0.2
     assert accuracy(network, mnist.test) >= accuracy(start, mnist.test) - 0.001
