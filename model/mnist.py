@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.files import write_beside
-from model.task import MNIST_SHA256, PIXELS, TRAINING_DIGITS
+from model.task import MNIST_SHA256, PIXELS, SIDE, TRAINING_DIGITS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,23 +145,12 @@ def fetch(folder: Path | str | None, say: Callable[[str], None]) -> Path:
     return folder
 
 
-def parse_idx(data: bytes) -> np.ndarray:
-    """Return the uint8 array in an IDX file, MNIST's own format; raises ValueError when `data` is not one."""
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
-        raise ValueError("not an IDX file of bytes in one or three dimensions")
-    header = 4 + 4 * data[3]
-    shape = tuple(int.from_bytes(data[start : start + 4], "big") for start in range(4, header, 4))
-    expected = header + int(np.prod(shape, dtype=object))
-    if len(data) != expected:
-        raise ValueError(f"an IDX file of shape {shape} has {expected} bytes, not {len(data)}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
-
-
 def _read_part(folder: Path | str | None, part: str) -> tuple[np.ndarray, np.ndarray]:
     folder = Path(folder or default_folder())
-    images = parse_idx(_read(folder, f"{part}-images-idx3-ubyte"))
-    labels = parse_idx(_read(folder, f"{part}-labels-idx1-ubyte"))
-    return images, labels
+    # Verified, the files are as long as they must be. Each begins with a magic number and the length of each axis.
+    images = np.frombuffer(_read(folder, f"{part}-images-idx3-ubyte"), np.uint8, offset=16)
+    labels = np.frombuffer(_read(folder, f"{part}-labels-idx1-ubyte"), np.uint8, offset=8)
+    return images.reshape(-1, SIDE, SIDE).copy(), labels.copy()
 
 
 def _places(folder: Path) -> tuple[Path, ...]:
@@ -277,7 +266,7 @@ def _unpack(workplace: Path) -> dict[str, bytes]:
     files = {}
     with tarfile.open(archives[0], "r:gz") as archive:
         for member in archive:
-            name, file = _MEMBERS.get(member.name), archive.extractfile(member)
-            if name and file and member.isreg() and member.size <= _LARGEST_FILE:
+            name = _MEMBERS.get(member.name)
+            if name and member.isreg() and member.size <= _LARGEST_FILE and (file := archive.extractfile(member)):
                 files[name] = file.read()
     return files

@@ -248,34 +248,6 @@ def test_a_right_file_elsewhere_beats_a_damaged_one(tmp_path, real_files):
     assert len(mnist.read_test(tmp_path)[0]) == 10_000
 
 
-# The file format
-
-
-def idx(shape, data):
-    return bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape) + bytes(data)
-
-
-def test_parse_idx_reads_what_the_format_says():
-    assert mnist.parse_idx(idx((2, 2, 3), range(12))).tolist() == np.arange(12).reshape(2, 2, 3).tolist()
-    assert mnist.parse_idx(idx((4,), [9, 8, 7, 6])).tolist() == [9, 8, 7, 6]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        *(idx((2, 2, 3), range(12))[:length] for length in range(28)),
-        idx((2, 2, 3), range(13)),
-        idx((2, 2), range(4)),
-        b"\x00\x00\x09\x01" + idx((1,), [1])[4:],
-        idx((2**32 - 1,) * 3, []),
-        b"PK\x03\x04 a zip archive",
-    ],
-)
-def test_parse_idx_refuses_anything_else(data):
-    with pytest.raises(ValueError):
-        mnist.parse_idx(data)
-
-
 # Fetching
 
 
