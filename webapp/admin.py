@@ -49,6 +49,7 @@ from webapp.messages import (
     RowId,
     Share,
     VersionName,
+    Worded,
 )
 from webapp.moments import within
 from webapp.openapi import Operation
@@ -213,7 +214,7 @@ class RunAnswer(Answer):
     progress: dict[str, Any]
     history: Annotated[list[dict[str, Any]], DescribedAs(list[Epoch])]
     version: VersionName | None
-    error: str | None
+    error: Worded | None
     url: Address
 
 

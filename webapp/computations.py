@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from model import weights
 from model.mnist import MnistMissing, read_test
 from webapp import heartbeat
-from webapp.database import Computation, Database, Version, add_missing, as_json, champion_id
+from webapp.database import Computation, Database, Version, add_missing, as_json, champion_id, coded
 from webapp.moments import within
 from webapp.settings import Settings
 
@@ -133,10 +133,10 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
         raise
     except (MnistMissing, weights.WeightsError) as error:
         log.error("the %s of v%s cannot be computed: %s", kind, version_id, error)
-        fail(database, kind, version_id, str(error))
+        fail(database, kind, version_id, coded("failed", detail=str(error)))
     except Exception:
         log.exception("the %s of v%s failed", kind, version_id)
-        fail(database, kind, version_id, "The computation failed; the server's log says why.")
+        fail(database, kind, version_id, coded("broken"))
 
 
 def fail(database: Database, kind: str, version_id: int, error: str) -> None:

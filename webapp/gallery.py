@@ -23,6 +23,7 @@ from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
 from webapp.predictions import ORDERS, OUTCOMES, Library, NotComputed, Readings
 from webapp.services import services
+from webapp.wording import worded
 
 PER_ROW = 10
 PER_PAGE = PER_ROW * PER_ROW
@@ -224,7 +225,7 @@ def progress() -> Response:
     try:
         library().readings(version.id)
     except NotComputed as missing:
-        fraction, error = missing.fraction, missing.error
+        fraction, error = missing.fraction, worded(missing.error)
     response = jsonify({"version": version.name, "fraction": fraction, "ready": fraction == 1, "error": error})
     response.cache_control.no_store = True
     return response

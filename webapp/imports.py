@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from webapp.database import ACTIVE, Database, Import, ImportFile, alone
+from webapp.database import ACTIVE, Database, Import, ImportFile, alone, coded
 from webapp.moments import within
 
 STALE_SECONDS = 30.0
@@ -55,14 +55,14 @@ def claim(database: Database) -> tuple[int, int] | None:
         alone(session, Import)
         while _waits(row := session.scalar(oldest)):
             if row.state == "running":
-                _lose(row, "it stopped answering")
+                _lose(row, {"code": "silent"})
             if row.state == "queued":
                 row.state, row.attempt, row.updated_at = "running", row.attempt + 1, time.time()
                 return row.id, row.attempt
     return None
 
 
-def lose(database: Database, import_id: int, attempt: int, reason: str) -> None:
+def lose(database: Database, import_id: int, attempt: int, reason: dict[str, Any]) -> None:
     """Lets an import whose process is known to be gone wait for the next attempt, or fail after MOST_LOSSES."""
     with database.writing() as session:
         alone(session, Import)
@@ -126,12 +126,11 @@ def _waits(row: Import | None) -> TypeGuard[Import]:
     return row is not None and (row.state == "queued" or not within(row.updated_at, STALE_SECONDS, time.time()))
 
 
-def _lose(row: Import, reason: str) -> None:
+def _lose(row: Import, reason: dict[str, Any]) -> None:
     row.losses, row.state = row.losses + 1, "queued"
     if row.losses >= MOST_LOSSES:
         row.state, row.updated_at = "failed", time.time()
-        came = f"{row.added:,} new digits had come in by then" if row.added else "Nothing was imported"
-        row.error = f"The import was interrupted {row.losses} times; the last time {reason}. {came}."
+        row.error = coded("interrupted", times=row.losses, last=reason, added=row.added)
 
 
 def _shown(name: str) -> str:

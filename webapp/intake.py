@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from webapp import exchange, heartbeat
 from webapp.computations import WorkerGone
 from webapp.corrections import Corrections, Parts
-from webapp.database import Correction, Database, alone
+from webapp.database import Correction, Database, alone, coded
 from webapp.exchange import Bundle, ImportRefused
 from webapp.imports import Hold, HoldLost
 from webapp.settings import Settings
@@ -121,7 +121,7 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
     try:
         bundle = exchange.inspect(data).unpack(decoded)
     except ImportRefused as error:
-        hold.write(state="failed", error=f"Nothing was imported. {error}")
+        hold.write(state="failed", error=coded("not_imported", detail=str(error)))
         return
     store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
     hold.write(state="finished", fraction=1.0, error=None)

@@ -21,7 +21,7 @@ from sqlalchemy import select
 
 from model.presets import Config
 from webapp import computations, door, heartbeat, imports, reserve, runs
-from webapp.database import Correction, Database, Import, Run, champion_id
+from webapp.database import Correction, Database, Import, Run, champion_id, coded
 from webapp.moments import within
 from webapp.queue import open_queue
 from webapp.settings import ROOT, Settings
@@ -129,9 +129,8 @@ class Jobs:
             return
         code = self._child("run", str(run_id), str(attempt))
         if code and not self.stopping.is_set():
-            reason = _how_it_ended(code)
-            log.error("attempt %s of run %s: %s", attempt, run_id, reason)
-            for waiting in runs.lose(self._database, run_id, attempt, reason):
+            log.error("attempt %s of run %s ended with code %s", attempt, run_id, code)
+            for waiting in runs.lose(self._database, run_id, attempt, _how_it_ended(code)):
                 self._ring(self._deliver_run, waiting)
 
     def do_computations(self) -> None:
@@ -140,9 +139,8 @@ class Jobs:
             kind, version_id = claimed
             code = self._child(kind, str(version_id))
             if code and not self.stopping.is_set():
-                error = f"The computation failed: {_how_it_ended(code)}."
-                log.error("%s of v%s: %s", kind, version_id, error)
-                computations.fail(self._database, kind, version_id, error)
+                log.error("%s of v%s: it ended with code %s", kind, version_id, code)
+                computations.fail(self._database, kind, version_id, coded("crashed", last=_how_it_ended(code)))
 
     def do_suspicion(self) -> None:
         """Has the champion judge the corrections that wait unjudged; one that could not do it is given some time."""
@@ -162,9 +160,8 @@ class Jobs:
             while mine and not self.stopping.is_set() and (claimed := imports.claim(self._database)):
                 code = self._child("import", *map(str, claimed))
                 if code and not self.stopping.is_set():
-                    reason = _how_it_ended(code)
-                    log.error("attempt %s of import %s: %s", claimed[1], claimed[0], reason)
-                    imports.lose(self._database, *claimed, reason)
+                    log.error("attempt %s of import %s ended with code %s", claimed[1], claimed[0], code)
+                    imports.lose(self._database, *claimed, _how_it_ended(code))
 
     @contextmanager
     def _once(self, *what) -> Iterator[bool]:
@@ -215,5 +212,5 @@ class Jobs:
                 self._children.discard(child)
 
 
-def _how_it_ended(code: int) -> str:
-    return f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
+def _how_it_ended(code: int) -> dict[str, Any]:
+    return {"code": "killed", "signal": -code} if code < 0 else {"code": "exited", "status": code}

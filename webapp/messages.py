@@ -33,6 +33,7 @@ from webapp.database import BIGGEST_ROW_ID
 from webapp.exceptions import BadRequest
 from webapp.fields import fields
 from webapp.json_body import json_object
+from webapp.wording import worded
 
 Codes = dict[int, list[str]]
 # The context of values that came as text, in a form or an address.
@@ -198,6 +199,8 @@ PngUrl = Annotated[str, Field(pattern="^data:image/png;base64,")]
 VersionName = Annotated[
     str, Field(pattern="^v[1-9][0-9]*$"), BeforeValidator(lambda of: f"v{of}" if isinstance(of, int) else of)
 ]
+# The sentence of what is stored as a code with its numbers.
+Worded = Annotated[str, BeforeValidator(worded)]
 # Of a label.
 Meaning = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(named)]
 

@@ -27,6 +27,7 @@ from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
 from webapp.filters import confidence
 from webapp.services import services
+from webapp.wording import worded
 
 PER_PAGE = 48
 MOST_AT_ONCE = 1_000
@@ -444,7 +445,7 @@ def _import_as_json(row: Import) -> dict[str, Any]:
         "fraction": row.fraction,
         "added": row.added,
         "known": row.done - row.added,
-        "error": row.error,
+        "error": worded(row.error),
         "requested_by": row.requested_by,
         "created_at": row.created_at,
         "updated_at": row.updated_at,

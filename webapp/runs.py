@@ -129,13 +129,13 @@ def reap(database: Database) -> list[int]:
     with database.reading() as session:
         if session.scalar(select(Run.id).where(*expired)) is None:
             return []
-    waiting = urgently(database, lambda session: _lose(session, expired, "it stopped answering"))
+    waiting = urgently(database, lambda session: _lose(session, expired, {"code": "silent"}))
     log.warning("a run was taken from its trainer: the lease ran out")
     return waiting
 
 
-def lose(database: Database, run_id: int, attempt: int, reason: str) -> list[int]:
-    """The same for one run whose trainer is known to be gone; `reason` goes on from "its training process ..."."""
+def lose(database: Database, run_id: int, attempt: int, reason: dict[str, Any]) -> list[int]:
+    """The same for one run whose trainer is known to be gone; `reason` is how it ended, a code with its numbers."""
     held = Run.id == run_id, Run.attempt == attempt, Run.state == "running"
     return urgently(database, lambda session: _lose(session, held, reason))
 
@@ -180,8 +180,8 @@ def _choose(session: Session, run: Run) -> None:
     session.execute(insert(RunCorrection).from_select(["run_id", "correction_id"], approved))
 
 
-def _lose(session: Session, held: tuple[Any, ...], reason: str) -> list[int]:
-    error = f"Its training process was lost {MOST_LOSSES} times; the last time {reason}."
+def _lose(session: Session, held: tuple[Any, ...], reason: dict[str, Any]) -> list[int]:
+    error = coded("lost", times=MOST_LOSSES, last=reason)
     _end(session, (*held, Run.cancel_requested), "cancelled")
     _end(session, (*held, Run.losses >= MOST_LOSSES - 1), "lost", losses=Run.losses + 1, error=error)
     again = update(Run).where(*held).values(state="queued", losses=Run.losses + 1, lease_until=None)

@@ -12,12 +12,13 @@ from model import mnist, weights
 from model.recognizer import SHIPPED, try_out
 from model.weights import WeightsError
 from webapp import private, static
-from webapp.database import Database, Installation, Promotion, Version, alone, champion_id
+from webapp.database import Database, Installation, Promotion, Version, alone, champion_id, coded
 from webapp.door import Door
 from webapp.installation import make_secret_key
 from webapp.promotions import record_promotion
 from webapp.queue import make_file, make_tables
 from webapp.settings import Settings
+from webapp.wording import worded
 
 
 def set_up(settings: Settings, say=print) -> None:
@@ -61,12 +62,12 @@ def install_shipped(database: Database, say=print) -> None:
         version, is_new = _as_version(session, data) if data else (None, False)
         champion = session.get(Version, champion_id(session) or 0)
         if champion is None:
-            why = "it comes with this release"
+            why = coded("shipped")
         elif reason := _fault(champion.weights):
-            why = f"{champion.name} cannot be used: {reason}"
+            why = coded("champion_unusable", version=champion.id, detail=reason)
             version = version or _last_usable(session)
         elif is_new and champion.source == "shipped":
-            why = "it comes with this release"
+            why = coded("shipped")
         else:
             version, why = champion, ""
         if version is None:
@@ -75,7 +76,7 @@ def install_shipped(database: Database, say=print) -> None:
     if fault:
         say(f"Warning: {fault}; {version.name} answers")
     elif promoted and champion:
-        say(f"{version.name} is in service now: {why}")
+        say(f"{version.name} is in service now: {worded(why)}")
 
 
 def _shipped() -> tuple[bytes | None, str | None]:

@@ -33,7 +33,17 @@ from model.processes import LOST, GroupLost, leads
 from model.task import SIDE
 from webapp import heartbeat, imports, runs
 from webapp.computations import COMPUTATIONS, WorkerGone, compute, packed
-from webapp.database import WORK_SECONDS, Comparison, Correction, Database, Run, RunCorrection, Version, champion_id
+from webapp.database import (
+    WORK_SECONDS,
+    Comparison,
+    Correction,
+    Database,
+    Run,
+    RunCorrection,
+    Version,
+    champion_id,
+    coded,
+)
 from webapp.installation import with_secret_key
 from webapp.intake import take_in
 from webapp.logs import set_up_logging
@@ -55,6 +65,10 @@ RENEW_SECONDS = 1.0
 STUCK_SECONDS = 120.0
 # What SQLite and PostgreSQL say of a disk without room.
 FULL = ("disk is full", "No space left on device")
+
+
+class RunFailed(Exception):
+    """Nothing comes of the run; the message is the reason as it is stored, a code with its numbers."""
 
 
 class Watch(threading.Thread):
@@ -131,13 +145,15 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
             raise
         except Exception as error:
             log.exception("run %s failed", hold.run_id)
-            hold.end("failed", error=_in_words(error), **watch.news)
+            hold.end("failed", error=_why(error), **watch.news)
 
 
-def _in_words(error: Exception) -> str:
+def _why(error: Exception) -> str:
+    if isinstance(error, RunFailed):
+        return str(error)
     if isinstance(error, DBAPIError):  # its own text carries the statement, with all that was to be stored
-        return f"the database did not take it ({str(error.orig).splitlines()[0]})"
-    return str(error).partition("\n")[0] or type(error).__name__
+        return coded("database", detail=str(error.orig).splitlines()[0])
+    return coded("failed", detail=str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _make(settings: Settings, watch: Watch) -> None:
@@ -194,14 +210,12 @@ def _keep(hold: Hold, checkpoint: bytes) -> None:
 
 def _order(hold: Hold) -> tuple[Config, bytes | None, Corrections | None]:
     """What is to be trained, from which weights, and with which corrections."""
-    from model.train import TrainingError
-
     with hold.database.reading() as session:
         run = session.get_one(Run, hold.run_id)
         config = Config(run.preset, run.epochs, run.seed, run.processes)
         parent = session.get_one(Version, run.parent_id).weights if run.parent_id else None
         if parent is None and PRESETS[run.preset].fine_tunes:
-            raise TrainingError("no version is in service, so there is nothing to go on from")
+            raise RunFailed(coded("no_parent"))
         corrections = chosen_corrections(session, run.id)
     return config, parent, corrections
 
@@ -249,10 +263,9 @@ def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections 
 def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections | None) -> Comparison | None:
     """A version, as bytes, measured beside the one that answers; None where there is none.
 
-    Raises TrainingError where the version is not even good enough to be the first.
+    Raises RunFailed where the version is not even good enough to be the first.
     """
     from model.evidence import compare
-    from model.train import TrainingError
 
     with watch.hold.database.reading() as session:
         champion = session.get(Version, champion_id(session) or 0)
@@ -261,7 +274,7 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
     evidence = compare(data, theirs, mnist.validation, drawings, watch.tell_comparing)
     if champion is None:
         if not evidence.passed:
-            raise TrainingError(f"it is not good enough to be the first version in service: {evidence.summary}")
+            raise RunFailed(coded("not_good_enough", summary=evidence.summary))
         return None
     return Comparison(champion_id=champion.id, passed=evidence.passed, evidence=evidence.as_dict())
 
@@ -302,7 +315,7 @@ def _lead(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
         log.warning("%s; its result is dropped", error)
     except GroupLost as error:
         log.error("attempt %s of run %s is lost: %s", hold.attempt, hold.run_id, error)
-        runs.lose(hold.database, hold.run_id, hold.attempt, str(error))
+        runs.lose(hold.database, hold.run_id, hold.attempt, {"code": "group_lost", "detail": str(error)})
 
 
 def _help(settings: Settings, hold: Hold) -> None:

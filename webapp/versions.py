@@ -19,7 +19,7 @@ from model.weights import WeightsError
 from webapp import curves, evidence, wording
 from webapp.auth import csrf, requester, turned_away
 from webapp.computations import look_up
-from webapp.database import BIGGEST_ROW_ID, Comparison, Computation, Promotion, Version, alone, champion_id
+from webapp.database import BIGGEST_ROW_ID, Comparison, Computation, Promotion, Version, alone, champion_id, coded
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
 from webapp.fields import fields
@@ -111,7 +111,7 @@ def promote(version_id: int) -> Response:
     reason = _reason(sent.get("reason"))
     _try_out(found)
     with services().database.writing() as db:
-        record_promotion(db, version_id, by, reason)
+        record_promotion(db, version_id, by, wording.quoted(reason))
     log.info("%s promoted by %s", found.name, by)
     return _in_service(found)
 
@@ -130,7 +130,7 @@ def roll_back(version_id: int) -> Response:
     _try_out(found)
     with services().database.writing() as db:
         alone(db, Promotion)
-        record_promotion(db, version_id, by, f"rolled back from v{champion_id(db)}")
+        record_promotion(db, version_id, by, coded("rolled_back", **{"from": champion_id(db)}))
     log.info("rolled back to %s by %s", found.name, by)
     return _in_service(found)
 
@@ -214,7 +214,11 @@ def as_json(version: Version, measured: Computation, champion: Version | None) -
         "has_served": served,
         "comparison": compared
         and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
-        "strength": {"fraction": measured.fraction, "figures": _figures(measured), "error": measured.error},
+        "strength": {
+            "fraction": measured.fraction,
+            "figures": _figures(measured),
+            "error": wording.worded(measured.error),
+        },
     }
 
 

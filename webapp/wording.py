@@ -6,20 +6,27 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from webapp.database import coded
+
 Found = dict[str, Any]
 
 
-def worded(found: Any) -> str:
+def worded(found: str | Found | None) -> str | None:
     """The sentence, or the clause, of a code with its numbers, as an object or as its JSON.
 
-    Any other text is data, or a sentence that an earlier release has stored, and stays as it is.
+    Any other text is data, or a sentence that an earlier release has stored, and stays as it is; so does None.
     """
-    if isinstance(found, dict):
-        return _worded(found)
+    if found is None:
+        return None
     try:
-        return _worded(json.loads(found))
+        return _worded(json.loads(found) if isinstance(found, str) else found)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return str(found)
+
+
+def quoted(text: str) -> str:
+    """What a person has written, to be stored among codes: shown as it is, even where it reads as one of them."""
+    return text if worded(text) == text else coded("quoted", text=text)
 
 
 def comparison(evidence: Found) -> Found:
@@ -107,6 +114,12 @@ def _passed(found: Found) -> str:
     return f"{_percent(found['to'])} of validation digits{_against(found)}{pictures}"
 
 
+def _interrupted(found: Found) -> str:
+    added = found["added"]
+    came = f"{added:,} new digits had come in by then" if added else "Nothing was imported"
+    return f"The import was interrupted {found['times']} times; the last time {_worded(found['last'])}. {came}."
+
+
 _LIMITS: dict[str, Callable[[float], str]] = {
     "level": lambda p: f"no worse by McNemar's exact test (p at least {p})",
     "fall": lambda share: f"at most {_points(share)} less",
@@ -144,4 +157,26 @@ _WORDS: dict[str, str | Callable[[Found], str]] = {
     "multiplications": _multiplications,
     "waits": _waits,
     "passed": _passed,
+    # Why a version was put into service
+    "first": "the first version",
+    "shipped": "it comes with this release",
+    "champion_unusable": "v{version} cannot be used: {detail}",
+    "rolled_back": "rolled back from v{from}",
+    "quoted": "{text}",
+    # How a process ended
+    "silent": "it stopped answering",
+    "killed": "it was killed by signal {signal}",
+    "exited": "it ended with code {status}",
+    "group_lost": "{detail}",
+    # Why a run, or a computation about a version, has failed
+    "lost": "Its training process was lost {times} times; the last time {last}.",
+    "no_parent": "no version is in service, so there is nothing to go on from",
+    "not_good_enough": "it is not good enough to be the first version in service: {summary}",
+    "database": "the database did not take it ({detail})",
+    "broken": "The computation failed; the server's log says why.",
+    "crashed": "The computation failed: {last}.",
+    "failed": "{detail}",
+    # Why an import has failed
+    "interrupted": _interrupted,
+    "not_imported": "Nothing was imported. {detail}",
 }

@@ -135,7 +135,8 @@ def test_where_no_version_answers_the_first_one_has_floors_to_pass(database, mak
     with database.writing() as session:
         session.execute(delete(Promotion))
     run = make(nines_read_less(1000.0))  # reads no nine at all
-    assert run.state == "failed" and "95 % is the least" in run.error
+    why = json.loads(run.error)
+    assert (run.state, why["code"], why["summary"]["reasons"][0]["least"]) == ("failed", "not_good_enough", 0.95)
     assert promotions(database) == []
     run = make(shipped())
     assert run.state == "finished" and promotions(database) == [run.version_id]

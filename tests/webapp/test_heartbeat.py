@@ -14,7 +14,7 @@ from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from webapp import heartbeat, runs
 from webapp.computations import claim
-from webapp.database import Computation, Correction, Run
+from webapp.database import Computation, Correction, Run, coded
 from webapp.services import Services
 from webapp.settings import ROOT
 
@@ -105,7 +105,8 @@ def test_a_child_that_hangs_is_killed_and_the_log_says_so(services, settings, en
     with database.reading() as session:
         assert session.get(Correction, waiting).suspicion is None
         if what == "predictions":
-            assert "killed by signal 9" in session.get(Computation, (1, "predictions")).error
+            error = session.get(Computation, (1, "predictions")).error
+            assert error == coded("crashed", last={"code": "killed", "signal": 9})
         if what == "run":
             run = session.get(Run, number)
             assert (run.state, run.losses) == ("queued", 1), "it waits for another trainer"

@@ -18,7 +18,7 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, computed, promote, turned
 from webapp import runs
 from webapp.computations import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS, look_up
-from webapp.database import AdminSession, Computation, Run, SignInAttempt
+from webapp.database import AdminSession, Computation, Run, SignInAttempt, coded
 from webapp.jobs import FORMER_TASKS, Jobs
 from webapp.queue import open_queue
 from webapp.runs import Hold, RunActive
@@ -90,7 +90,7 @@ def test_a_trainer_that_dies_is_followed_by_another_and_three_times_is_enough(jo
         row = get(database, run.id)
         assert (row.losses, row.attempt) == (losses, losses)
         assert row.state == ("queued" if losses < 3 else "lost")
-    assert row.error == "Its training process was lost 3 times; the last time it was killed by signal 9."
+    assert row.error == coded("lost", times=3, last={"code": "killed", "signal": 9})
     assert row.ended_at and jobs.start(CONFIG, "next")
 
 
@@ -307,7 +307,7 @@ def test_computation_killed_says_so_and_waits(jobs, database, children, monkeypa
     take_up(jobs)
     assert children == [("strength", "1")]
     error = look_up(database, 1, "strength").error
-    assert error == "The computation failed: it was killed by signal 9."
+    assert error == coded("crashed", last={"code": "killed", "signal": 9})
 
 
 def test_a_run_whose_preset_is_no_more_fails_with_the_reason(settings, jobs, database, monkeypatch):

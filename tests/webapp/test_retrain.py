@@ -75,9 +75,10 @@ def test_a_run_that_was_lost_for_good_says_why(client, database):
     run_id = retrain(client).json["id"]
     for _ in range(3):
         runs.claim(database, run_id)
-        runs.lose(database, run_id, client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["attempt"], "it died")
+        attempt = client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["attempt"]
+        runs.lose(database, run_id, attempt, {"code": "exited", "status": 1})
     page = run_page(client, run_id)
-    assert "lost 3 times; the last time it died." in page and "v1 goes on answering" in page
+    assert "lost 3 times; the last time it ended with code 1." in page and "v1 goes on answering" in page
     assert client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["state"] == "lost"
 
 

@@ -14,7 +14,7 @@ from model.recognizer import SHIPPED
 from tests.webapp.versions import add_version, damaged
 from webapp import trainer
 from webapp.computations import WorkerGone, compute, look_up
-from webapp.database import Computation, Promotion, Run, Version
+from webapp.database import Computation, Promotion, Run, Version, coded
 from webapp.runs import Hold, LeaseLost
 from webapp.trainer import Watch, train_run
 
@@ -59,7 +59,7 @@ def test_damaged_weights_are_named(settings, database):
 
 def test_a_failure_begins_at_nothing_and_says_no_more_than_it_must(settings, database, broken):
     found = measure(settings, database)
-    assert (found.fraction, found.error) == (0, "The computation failed; the server's log says why.")
+    assert (found.fraction, found.error) == (0, coded("broken"))
 
 
 def test_without_its_worker_it_writes_nothing(settings, database, few):
@@ -99,7 +99,7 @@ def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, da
         session.get(Run, number).parent_id = None
     train_run(settings, Hold(database, number, 1), threading.Event())
     assert ended(database, number).state == "failed"
-    assert "nothing to go on from" in ended(database, number).error
+    assert ended(database, number).error == coded("no_parent")
 
 
 def said(words):
