@@ -1,20 +1,16 @@
 """The benchmark of the whole road, in small: a real server, real requests."""
 
 import gzip
-import itertools
 import json
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from werkzeug.serving import make_server
 
-from benchmarks import corrections, forward, recognition, training
+from benchmarks import corrections, recognition
 from model import mnist
-from model.material import REDRAWN
 from model.recognizer import SHIPPED, Recognizer
 from model.strokes import Drawing
 from webapp.services import services
@@ -143,40 +139,7 @@ def test_what_is_no_digit_is_drawn_with_ink_and_the_same_by_the_same_seed():
         assert np.array_equal(first, second) and (first < 128).any() and first.shape == (280, 280)
 
 
-def test_one_digits_time_is_printed_for_both_layouts(monkeypatch, capsys):
-    monkeypatch.setattr(forward, "DIGITS", 20)
-    monkeypatch.setattr(forward, "ROUNDS", 2)
-    monkeypatch.setattr("sys.argv", ["forward.py"])
-    threads = torch.get_num_threads()
-    forward.main()
-    torch.set_num_threads(threads)
-    printed = capsys.readouterr().out
-    assert "784-" in printed and printed.count(" us ") >= 2
-    times = [float(line.split(" us")[0].split()[-1]) for line in printed.splitlines()[1:]]
-    assert all(1 < time < 1e5 for time in times)
-
-
-def test_both_ways_of_training_are_measured(monkeypatch, capsys):
-    some = mnist.load().subset(600)
-    monkeypatch.setattr(mnist, "load", lambda: some)
-    monkeypatch.setattr(training, "EPOCHS", 0)  # the original's two would take half a minute
-    # A clock on which everything takes a second: on a busy machine any part of so few digits may seem longest.
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
-    monkeypatch.setattr("sys.argv", ["training.py", "--rounds", "1"])
-    training.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:4]] == ["the original loop", "--preset seed", "times as fast"]
-    assert [line.split()[-2] for line in lines[1:3]] == ["1.00"] * 2
-    assert all(0 < float(line.split()[-1].rstrip("%")) < 100 for line in lines[1:3]), "each says how much it has learnt"
-    tables = "\n".join(lines[4:]).strip().split("\n\n")
-    for title, *rows in (table.splitlines() for table in tables):
-        assert title.startswith("standard, ")
-        parts = {row[:28].strip(): tuple(map(float, row[28:].split())) for row in rows}
-        assert parts.pop("all the rest") == (-1, -1), "an epoch without the two parts timed by themselves"
-        assert parts.pop("and its share of drawing")[0] == round(1 + 1 / REDRAWN, 2)
-        assert parts == dict.fromkeys(("matrix products", "batches, deformed", "one epoch"), (1, 1))
-
-
+@pytest.mark.stress
 def test_what_corrections_teach_is_measured_on_other_writers(tmp_path, monkeypatch, capsys):
     rows = [
         {"label": label, "donor": "d", "writer": writer, "strokes": [[5 * i, 0, slant, 900]]}
