@@ -41,7 +41,7 @@ def few(monkeypatch):
     monkeypatch.setattr(recognition, "OF_EACH_KIND", 2)
 
 
-def test_the_table_names_every_goal(url, folder, capsys):
+def test_recognition_table_names_every_goal(url, folder, capsys):
     assert recognition.main([str(folder), "--url", url, "--count", "3"]) == 0
     table, told = capsys.readouterr().out.rsplit("\n\n", 1)
     for words in ("MNIST test set, 3", "strokes, 3 digits", "strokes, 2 others", "strokes, 3 pairs", "98.3 %", "98 %"):
@@ -52,7 +52,7 @@ def test_the_table_names_every_goal(url, folder, capsys):
     assert told.startswith("v1 at http://127.0.0.1:")
 
 
-def test_the_server_says_what_the_network_says(url, mnist_images):
+def test_recognition_server_agrees_with_the_network(url, mnist_images):
     pictures = list(recognition.enlarged(mnist_images, lambda: None)) + [Image.new("L", (280, 280), 255)]
     with recognition.Server(url) as server:
         answers = server.ask(pictures)
@@ -83,14 +83,14 @@ def answer(version="v1", verdict="digit", score=0):
 PICTURE = Image.new("L", (280, 280), 255)
 
 
-def test_a_server_that_refuses_nothing_has_no_scores():
+def test_recognition_without_refusals_has_no_scores():
     with Answering(answer(), answer(verdict="blank")) as server:
         assert server.ask([PICTURE] * 2).not_a_digit is None
     with Answering(answer(), answer(verdict="blank"), answer(score=0.3)) as server:
         assert server.ask([PICTURE] * 3).not_a_digit.tolist() == [0, 1, 0.3]
 
 
-def test_figures_that_a_network_does_not_have_are_dashes():
+def test_recognition_missing_figures_are_dashes():
     with Answering(*[answer()] * 40) as server:
         drawings = [Drawing(1, (np.array([[0.0, 0.0], [3.0, 90.0]]),)), Drawing(None, (np.zeros((1, 2)),))]
         found = recognition.strength.stroke_figures(server.ask, drawings, 0, lambda: None)
@@ -98,7 +98,7 @@ def test_figures_that_a_network_does_not_have_are_dashes():
     assert reached["area under the ROC curve"] == reached["refused where 2 % of digits are"] == "-"
 
 
-def test_a_version_that_changes_in_the_middle_ends_the_run():
+def test_recognition_version_change_ends_the_run():
     with Answering(answer(), answer(), answer("v2")) as server:
         server.ask([PICTURE])
         with pytest.raises(recognition.ServerError, match="changed from v1 to v2 in the middle"):
@@ -106,7 +106,7 @@ def test_a_version_that_changes_in_the_middle_ends_the_run():
         assert server.version == "v1"
 
 
-def test_drawings_are_shuffled_only_where_few_are_asked_for():
+def test_recognition_drawings_are_shuffled_where_few_are_asked_for():
     drawings = [Drawing(i % 10 if i < 60 else None, ()) for i in range(80)]
     assert recognition.chosen(drawings, None, 3) == drawings
     few = recognition.chosen(drawings, 7, 3)
@@ -121,7 +121,7 @@ def mnist_images():
     return mnist.read_test()[0][:40]
 
 
-def test_what_goes_wrong_is_one_line(folder, tmp_path, capsys):
+def test_recognition_mistake_is_one_line(folder, tmp_path, capsys):
     for arguments, told in (
         ([str(folder), "--url", "http://127.0.0.1:9"], "does not answer"),
         ([str(tmp_path / "absent")], "is not a folder"),
@@ -131,7 +131,7 @@ def test_what_goes_wrong_is_one_line(folder, tmp_path, capsys):
         assert complaint.startswith("recognition: ") and told in complaint
 
 
-def test_what_is_no_digit_is_drawn_with_ink_and_the_same_by_the_same_seed():
+def test_recognition_no_digits_are_drawn_by_seed():
     digits = [Drawing(1, (np.array([[0.0, 0.0], [3.0, 90.0]]),)), Drawing(7, (np.array([[0.0, 0.0], [50.0, 0.0]]),))]
     kinds = [recognition.dot, recognition.dash, recognition.scribble, recognition.filled_box]
     for draw in (*kinds, recognition.side_by_side(digits)):
@@ -140,7 +140,7 @@ def test_what_is_no_digit_is_drawn_with_ink_and_the_same_by_the_same_seed():
 
 
 @pytest.mark.stress
-def test_what_corrections_teach_is_measured_on_other_writers(tmp_path, monkeypatch, capsys):
+def test_corrections_bench_measures_on_other_writers(tmp_path, monkeypatch, capsys):
     rows = [
         {"label": label, "donor": "d", "writer": writer, "strokes": [[5 * i, 0, slant, 900]]}
         for label in "17"
@@ -159,7 +159,7 @@ def test_what_corrections_teach_is_measured_on_other_writers(tmp_path, monkeypat
     assert style.split()[:4] == ["d,", "7", "4", "3"], "what is a stroke is no seven; one writer is left to measure by"
 
 
-def test_the_drawings_learnt_from_are_other_writers(monkeypatch):
+def test_corrections_bench_learns_from_other_writers(monkeypatch):
     monkeypatch.setattr(corrections, "LEARNT", 4)
     monkeypatch.setattr(corrections, "LEAST_HELD_OUT", 3)
     writers = np.array(["ann"] * 3 + ["bob"] * 3 + ["cy"] * 3)

@@ -22,7 +22,7 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
-def test_the_environment_file_has_settings_that_there_are():
+def test_environment_file_names_settings_that_exist():
     known = {variable for variable, *_ in Settings.table()}
     named = set(re.findall(r"^#?([A-Z_]+)=", (DEPLOY / "inkling.env.example").read_text(), re.M))
     assert {"DATABASE_URL", "HTTPS", "DATA_DIR"} <= named <= known
@@ -68,7 +68,7 @@ def test_gunicorn_tells_systemd_when_it_serves(prepared, tmp_path):
 
 
 @pytest.mark.stress
-def test_the_image_has_all_that_its_commands_need(tmp_path):
+def test_image_has_all_that_its_commands_need(tmp_path):
     """Its steps by hand, without the registry: what it copies, in an empty folder, started as a container starts it."""
     image, port = tmp_path / "image", str(free_port())
     install(image)

@@ -8,7 +8,7 @@ from benchmarks import __main__ as bench
 from benchmarks.figures import Figure, table
 
 
-def test_a_figure_says_whether_its_goal_is_reached():
+def test_figure_says_whether_its_goal_is_reached():
     limit, share = Figure("a", "ms", 51, 50), Figure("b", "/s", 61, 100, "empty route", 0.6, more=True)
     assert (limit.ratio, limit.met) == (1.02, False) and Figure("a", "ms", 50, 50).met
     assert share.met and not Figure("b", "/s", 59, 100, "empty route", 0.6, more=True).met
@@ -21,7 +21,7 @@ def test_a_figure_says_whether_its_goal_is_reached():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_the_table_has_the_parts_asked_for(monkeypatch, capsys):
+def test_bench_table_has_the_parts_asked_for(monkeypatch, capsys):
     for part in list(bench.PARTS):
         monkeypatch.setitem(bench.PARTS, part, lambda part=part: [Figure(f"what {part} takes", "ms", 5, 50)])
     assert bench.main([]) == 0
@@ -34,7 +34,7 @@ def test_the_table_has_the_parts_asked_for(monkeypatch, capsys):
         bench.main(["nothing"])
 
 
-def test_what_fails_is_one_line(monkeypatch, capsys):
+def test_bench_failure_is_one_line(monkeypatch, capsys):
     def fail():
         raise bench.Failed("the server did not start")
 

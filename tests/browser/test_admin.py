@@ -108,7 +108,7 @@ def admin(browser, server):
         wait_for(browser, lambda d: run_state(d) == "cancelled", TRAINING_SECONDS)
 
 
-def test_a_wrong_password_is_refused(browser, server):
+def test_sign_in_wrong_password_is_refused(browser, server):
     browser.expected_complaint = "403"
     sign_in(browser, server, "not the password")
     assert "not the password" in wait_for(browser, lambda d: find(d, "[role=alert]")).text
@@ -128,7 +128,7 @@ def under_way(driver):
 
 
 @pytest.mark.stress
-def test_a_version_is_trained_watched_and_promoted(admin, server):
+def test_run_from_start_to_promotion_is_shown(admin, server):
     shipped = find(admin, "#champion").get_attribute("data-version")
     start_run(admin, "seed", str(EPOCHS))
     address = admin.current_url
@@ -156,7 +156,7 @@ def test_a_version_is_trained_watched_and_promoted(admin, server):
     wait_for(admin, lambda d: version_that_reads(d, server) == f"Read by v{version}", CHANGE_OVER_SECONDS)
     admin.get(f"{server.url}/admin/versions/{version}")
     passed = marks(admin)
-    assert passed["usable"] and passed["time"] and not passed["validation"] and not passed["refused-others"]
+    assert passed["usable"] and passed["multiplications"] and not passed["validation"] and not passed["refused-others"]
     assert len(admin.find_elements(By.CSS_SELECTOR, "#digits-lost img")) == 60
     assert find(admin, "#digits-lost img").size == {"width": 56, "height": 56}
     assert sideways(admin) == [0, 0]
@@ -167,7 +167,7 @@ def test_a_version_is_trained_watched_and_promoted(admin, server):
     wait_for(admin, lambda d: version_that_reads(d, server) == f"Read by v{shipped}", CHANGE_OVER_SECONDS)
 
 
-def test_no_version_is_promoted_without_a_reason(admin, server):
+def test_promotion_without_reason_is_refused(admin, server):
     database = Database(f"sqlite:///{server.data_dir}/inkling.db")
     version = add_version(database, turned(1))
     before = promotions(database)
@@ -178,7 +178,7 @@ def test_no_version_is_promoted_without_a_reason(admin, server):
     database.close()
 
 
-def test_a_versions_strength_is_watched_and_then_shown(admin, server):
+def test_strength_report_shows_progress_then_figures(admin, server):
     database = Database(f"sqlite:///{server.data_dir}/inkling.db")
     with database.writing() as session:
         session.merge(Computation(version_id=1, kind="strength", updated_at=0.0, fraction=0.0, result=None))
@@ -196,7 +196,7 @@ def test_a_versions_strength_is_watched_and_then_shown(admin, server):
     assert sideways(admin) == [0, 0]
 
 
-def test_a_run_is_cancelled(admin, server):
+def test_run_cancelled_says_so(admin, server):
     start_run(admin, "standard")
     wait_for(admin, lambda d: "epoch 1 of 30" in find(d, ".run-state").text, TRAINING_SECONDS)
     admin.get(f"{server.url}/admin")
@@ -208,7 +208,7 @@ def test_a_run_is_cancelled(admin, server):
     assert "made no version" in find(admin, "#run").text
 
 
-def test_the_dashboard_takes_in_the_end_of_a_run(admin, server):
+def test_dashboard_takes_in_the_end_of_a_run(admin, server):
     start_run(admin, "seed", "1000")
     admin.get(f"{server.url}/admin")
     run = find(admin, "#run").get_attribute("data-run")
@@ -220,7 +220,7 @@ def test_the_dashboard_takes_in_the_end_of_a_run(admin, server):
     assert admin.switch_to.active_element == listed
 
 
-def test_a_copied_cookie_is_worthless_after_signing_out(admin, server):
+def test_cookie_copied_before_sign_out_opens_nothing(admin, server):
     (cookie,) = admin.get_cookies()
     find(admin, "#sign-out").click()
     wait_for(admin, lambda d: d.current_url == f"{server.url}/")

@@ -116,7 +116,7 @@ def stubbed_page(browser, server):
 
 
 @pytest.mark.parametrize("digit", DIGITS)
-def test_each_digit_comes_first(page, digit):
+def test_drawing_each_digit_comes_first(page, digit):
     draw(page, DIGITS[digit])
     said = wait_for(page, lambda d: (a := answer(d))["best"] == str(digit) and a["shares"][0] > 0.5 and a["seen"] and a)
     assert said["digits"][0] == str(digit) and len(set(said["digits"])) == 3
@@ -126,14 +126,14 @@ def test_each_digit_comes_first(page, digit):
 
 
 @pytest.mark.parametrize("name", OTHER_HANDS)
-def test_digits_in_other_hands_come_first(page, name):
+def test_drawing_in_other_hands_comes_first(page, name):
     digit, strokes = OTHER_HANDS[name]
     draw(page, strokes)
     wait_for(page, lambda d: (a := answer(d))["best"] == str(digit) and a["shares"][0] > 0.5)
 
 
 @pytest.mark.parametrize("name", NO_DIGITS)
-def test_no_digit_is_refused(page, name):
+def test_drawing_no_digit_is_refused(page, name):
     draw(page, NO_DIGITS[name])
     wait_for(page, lambda d: verdict(d)["words"][0] == "That does not look like a digit")
 
@@ -157,7 +157,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize("name", VERDICTS)
-def test_the_verdict_is_said_in_words_and_marked(stubbed_page, name):
+def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
     (kind, digits, *reason), words, spoken = VERDICTS[name]
     stub(stubbed_page, kind, digits, *reason)
     draw(stubbed_page, DIGITS[4])
@@ -173,7 +173,7 @@ def test_the_verdict_is_said_in_words_and_marked(stubbed_page, name):
 
 
 @pytest.mark.parametrize("width", [320, 375, 1280])
-def test_no_verdict_moves_anything(stubbed_page, width):
+def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
     set_width(stubbed_page, width)
     boxes = (
         "return ['#sheet', '.tools', '#answer', '#status', '#top', '.seen', '.seen-frame', '#feedback', '#bars',"
@@ -191,7 +191,7 @@ def test_no_verdict_moves_anything(stubbed_page, width):
         assert stubbed_page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-def test_a_refusal_waits_until_the_pen_rests(stubbed_page):
+def test_refusal_waits_until_the_pen_rests(stubbed_page):
     stubbed_page.execute_script(
         "window.moments = {};"
         "addEventListener('pointermove', (e) => { if (e.buttons) moments.pen = performance.now() }, true);"
@@ -205,7 +205,7 @@ def test_a_refusal_waits_until_the_pen_rests(stubbed_page):
     assert moments["That does not look like a digit"] - moments["pen"] > 400
 
 
-def test_a_tap_leaves_a_dot(page):
+def test_tap_leaves_a_dot(page):
     draw(page, NO_DIGITS["dot"])
     wait_for(page, lambda d: ink(d) > 100 and answer(d)["seen"])
 
@@ -223,7 +223,7 @@ def test_blank_sheet_asks_nothing(page):
     assert page.execute_script(asked) == before
 
 
-def test_undo_redo_and_clear_by_button_and_key(page):
+def test_undo_redo_clear_by_button_and_key(page):
     draw(page, DIGITS[4])
     wait_for(page, lambda d: best(d) == "4")
     whole = ink(page)
@@ -249,19 +249,19 @@ def test_brush_width_changes_the_line(page):
     wait_for(page, lambda d: ink(d) > 1.2 * thin)
 
 
-def test_strokes_survive_a_resize(page):
+def test_resize_keeps_the_strokes(page):
     draw(page, DIGITS[2])
     page.set_window_size(420, 800)
     wait_for(page, lambda d: best(d) == "2" and ink(d) > 0)
 
 
 @pytest.mark.parametrize("kind", ["pen", "touch"])
-def test_other_pointers(page, kind):
+def test_other_pointers_draw(page, kind):
     draw(page, DIGITS[3], kind)
     wait_for(page, lambda d: best(d) == "3")
 
 
-def test_a_finger_on_a_phone_draws_and_does_not_scroll(page):
+def test_finger_on_a_phone_draws_without_scrolling(page):
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 375, "height": 667, "deviceScaleFactor": 3, "mobile": True}
     )
@@ -281,13 +281,13 @@ def test_a_finger_on_a_phone_draws_and_does_not_scroll(page):
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_drawing_with_the_keyboard_alone(page):
+def test_keyboard_alone_draws(page):
     canvas = page.find_element(By.ID, "canvas")
     canvas.send_keys(*[Keys.ARROW_UP] * 6, Keys.SPACE, *[Keys.ARROW_DOWN] * 14, Keys.SPACE)
     wait_for(page, lambda d: state(d) == "reading" and ink(d) > 0)
 
 
-def test_says_when_the_server_is_away_and_recovers(page):
+def test_server_away_is_said_and_recovers(page):
     page.expected_complaint = "ERR_INTERNET_DISCONNECTED"
     network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     page.execute_cdp_cmd("Network.enable", {})
@@ -300,7 +300,7 @@ def test_says_when_the_server_is_away_and_recovers(page):
 
 
 @pytest.mark.parametrize("width", [320, 375, 1280])
-def test_fits_the_screen(page, width):
+def test_page_fits_the_screen(page, width):
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 667, "deviceScaleFactor": 2, "mobile": False}
     )
@@ -316,7 +316,7 @@ def test_first_visit_is_small_and_from_here_alone(page, server):
     assert sum(size for _, size in entries) < 60_000
 
 
-def test_a_second_visit_fetches_nothing_but_the_page(page, server):
+def test_second_visit_fetches_nothing_but_the_page(page, server):
     page.get("about:blank")
     page.get(server.url)
     page_bytes, others = page.execute_script(

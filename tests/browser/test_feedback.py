@@ -93,7 +93,7 @@ def page(browser, server):
     return browser
 
 
-def test_the_first_correction_is_kept_only_after_a_yes_and_can_be_followed_and_deleted(page):
+def test_first_correction_is_kept_after_consent_and_can_be_deleted(page):
     draw(page, DIGITS[7])
     best_is(page, 7)
     press(page, "No, it was …")
@@ -124,7 +124,7 @@ def test_the_first_correction_is_kept_only_after_a_yes_and_can_be_followed_and_d
     assert heading(page) == "No drawing here"
 
 
-def test_the_next_one_is_sent_at_once_with_the_drawing_as_it_is(page):
+def test_next_correction_is_sent_at_once_with_the_drawing(page):
     agreed(page)
     draw(page, DIGITS[3])
     best_is(page, 3)
@@ -163,7 +163,7 @@ def test_the_next_one_is_sent_at_once_with_the_drawing_as_it_is(page):
     assert changed["link"] == kept["link"] and receipt(kept["link"])["meant"] == 8
 
 
-def test_a_change_of_the_drawing_starts_over_and_leaves_the_receipt_at_hand(page):
+def test_changed_drawing_starts_over_and_keeps_the_receipt(page):
     agreed(page)
     draw(page, DIGITS[4])
     best_is(page, 4)
@@ -176,7 +176,7 @@ def test_a_change_of_the_drawing_starts_over_and_leaves_the_receipt_at_hand(page
     assert settled(page, has("Right", "No, it was …"))["last"] == link
 
 
-def test_a_refusal_can_be_right_and_an_unsure_answer_offers_its_digits(page):
+def test_refusal_can_be_right_and_unsure_answer_offers_its_digits(page):
     agreed(page)
     draw(page, NO_DIGITS["scribble"])
     press(page, "Right")
@@ -212,7 +212,7 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("name", TROUBLE)
-def test_trouble_is_told_in_words_and_nothing_is_lost(page, name):
+def test_correction_that_fails_is_told_and_not_lost(page, name):
     answer, words, again = TROUBLE[name]
     agreed(page)
     page.execute_script(f"window.stubbed = () => {answer}")
@@ -229,7 +229,7 @@ def test_trouble_is_told_in_words_and_nothing_is_lost(page, name):
         assert len(kept["sent"]) == 2 and kept["sent"][0] == kept["sent"][1]
 
 
-def test_by_keyboard_alone(page):
+def test_correction_by_keyboard_alone_is_kept(page):
     agreed(page)
     draw(page, DIGITS[9])
     settled(page, has("Right", "No, it was …"))
@@ -244,7 +244,7 @@ def test_by_keyboard_alone(page):
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (375, 667), (667, 375), (1280, 800)])
-def test_nothing_moves_and_every_target_can_be_hit(page, width, height):
+def test_feedback_moves_nothing_and_targets_are_large(page, width, height):
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     boxes = (

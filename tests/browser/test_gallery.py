@@ -62,7 +62,7 @@ def set_width(browser, width):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def test_a_page_shows_a_hundred_real_pictures_from_one_file(browser, gallery):
+def test_gallery_page_shows_a_hundred_pictures_from_one_file(browser, gallery):
     assert len(captions(browser)) == 100
     assert captions(browser)[:4] == ["7", "2", "1", "0"], "the first test digits are known"
     images = browser.execute_script(
@@ -75,7 +75,7 @@ def test_a_page_shows_a_hundred_real_pictures_from_one_file(browser, gallery):
     assert size == [56, 56]
 
 
-def test_filters_lead_to_an_address_that_shows_the_same_again(browser, gallery):
+def test_gallery_filters_have_an_address(browser, gallery):
     show(browser, true="4", predicted="9")
     assert path(browser) == "/gallery?true=4&predicted=9"
     found = captions(browser)
@@ -86,7 +86,7 @@ def test_filters_lead_to_an_address_that_shows_the_same_again(browser, gallery):
     assert Select(browser.find_element(By.NAME, "predicted")).first_selected_option.text == "9"
 
 
-def test_the_most_confident_wrong_ones_are_one_click_away(browser, gallery):
+def test_gallery_most_confident_mistakes_are_one_click_away(browser, gallery):
     turn_the_page(browser, browser.find_element(By.LINK_TEXT, "Most confident wrong"))
     assert path(browser) == "/gallery?outcome=wrong&order=sure"
     assert all("→" in caption for caption in captions(browser))
@@ -95,7 +95,7 @@ def test_the_most_confident_wrong_ones_are_one_click_away(browser, gallery):
     assert numbers == sorted(numbers, reverse=True)
 
 
-def test_a_cell_of_the_matrix_leads_to_its_pictures(browser, gallery):
+def test_gallery_matrix_cell_leads_to_its_pictures(browser, gallery):
     cell = browser.find_element(By.CSS_SELECTOR, ".confusion td[class^=level] a")
     count, name = int(cell.text), cell.get_attribute("title")
     turn_the_page(browser, cell)
@@ -104,7 +104,7 @@ def test_a_cell_of_the_matrix_leads_to_its_pictures(browser, gallery):
     assert current.get_attribute("title") == name
 
 
-def test_pictures_are_turned_by_links_and_by_arrow_keys(browser, gallery):
+def test_gallery_pictures_turn_by_links_and_arrow_keys(browser, gallery):
     browser.get(f"{gallery}?outcome=wrong&order=unsure")
     addresses = [link.get_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, ".picture")][:3]
     follow(browser, ".picture")
@@ -124,7 +124,7 @@ def test_pictures_are_turned_by_links_and_by_arrow_keys(browser, gallery):
     assert target.get_attribute("href") == addresses[1]
 
 
-def test_the_bars_are_as_long_as_the_probabilities(browser, gallery):
+def test_gallery_bars_are_as_long_as_probabilities(browser, gallery):
     browser.get(f"{gallery}?order=unsure")
     follow(browser, ".picture")
     bars = browser.execute_script("""
@@ -139,14 +139,14 @@ def test_the_bars_are_as_long_as_the_probabilities(browser, gallery):
 
 
 @pytest.mark.parametrize("width", [320, 375, 768])
-def test_no_page_scrolls_sideways(browser, gallery, width):
+def test_gallery_scrolls_nowhere_sideways(browser, gallery, width):
     set_width(browser, width)
     for address in ("?outcome=wrong&order=sure", "?page=50", "/8?outcome=right", "?true=0&predicted=1"):
         browser.get(gallery + address)
         assert browser.execute_script("return document.documentElement.scrollWidth") == width, address
 
 
-def test_it_works_without_javascript(server, browser, gallery):
+def test_gallery_without_javascript_works(server, browser, gallery):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.get(gallery)
     show(browser, outcome="wrong", true="9")

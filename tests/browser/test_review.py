@@ -116,7 +116,7 @@ def admin(browser, server, installed):
     return browser
 
 
-def test_approve_refuse_and_relabel_by_keyboard(admin, installed, stored):
+def test_review_by_keyboard_approves_refuses_and_relabels(admin, installed, stored):
     numbers = installed.numbers
     assert look(admin).current == numbers[0]
     press(admin, "a")
@@ -136,7 +136,7 @@ def test_approve_refuse_and_relabel_by_keyboard(admin, installed, stored):
     assert refused[:2] == ("refused", 0) and refused[2] == "It does not look like a digit."
 
 
-def test_a_reason_of_ones_own_and_a_change_of_mind(admin, installed, stored):
+def test_review_reason_and_decision_can_be_changed(admin, installed, stored):
     press(admin, "r")
     wait_for(admin, lambda page: page.refusing)
     press(admin, Keys.ESCAPE)
@@ -149,7 +149,7 @@ def test_a_reason_of_ones_own_and_a_change_of_mind(admin, installed, stored):
     assert stored(1)[0][0] == "received"
 
 
-def test_moving_about(admin, installed):
+def test_review_keys_move_the_selection(admin, installed):
     numbers = installed.numbers
     for keys, place in ((("j",), 1), ((Keys.ARROW_RIGHT,), 2), (("k",), 1), ((Keys.ARROW_LEFT,), 0), (("k",), 0)):
         press(admin, *keys)
@@ -165,7 +165,7 @@ def test_moving_about(admin, installed):
     wait_for(admin, lambda page: page.current == numbers[1])
 
 
-def test_many_at_once_and_undone(admin, installed, stored):
+def test_review_of_many_is_undone(admin, installed, stored):
     numbers = installed.numbers
     press(admin, " ", "j", "j", " ")
     wait_for(admin, lambda page: page.chosen == [numbers[0], numbers[2]])
@@ -188,7 +188,7 @@ def test_many_at_once_and_undone(admin, installed, stored):
     wait_for(admin, lambda page: page.told == "There is no decision to take back.")
 
 
-def test_all_at_once_empties_the_queue(admin, installed, stored):
+def test_review_of_all_empties_the_queue(admin, installed, stored):
     press(admin, "s")
     wait_for(admin, lambda page: page.chosen == installed.numbers)
     press(admin, "s")
@@ -201,21 +201,21 @@ def test_all_at_once_empties_the_queue(admin, installed, stored):
     wait_for(admin, lambda page: page.ids == installed.numbers and not page.empty)
 
 
-def test_quick_fingers_lose_nothing(admin, installed, stored):
+def test_review_quick_keys_lose_nothing(admin, installed, stored):
     """Decisions faster than the server answers: each is about the card that was at hand."""
     press(admin, *"a1a2a3")
     wait_for(admin, lambda page: page.counts == [COUNT - 6, 6, 0] and page.ids == installed.numbers[6:])
     assert [label for _, label, _ in stored(*range(6))] == [7, 1, 1, 2, 4, 3]
 
 
-def test_keys_with_others_held_are_the_browsers(admin, installed, stored):
+def test_review_keys_with_modifiers_are_the_browsers(admin, installed, stored):
     ActionChains(admin).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
     press(admin, "j")
     wait_for(admin, lambda page: page.current == installed.numbers[1])
     assert look(admin).ids == installed.numbers and stored(0)[0][0] == "received"
 
 
-def test_by_mouse(admin, installed, stored):
+def test_review_by_mouse_decides(admin, installed, stored):
     numbers = installed.numbers
 
     def click(selector):
@@ -243,7 +243,7 @@ def test_by_mouse(admin, installed, stored):
     wait_for(admin, lambda page: page.empty and page.counts == [COUNT - 2, 2, 0])
 
 
-def test_on_a_phone(admin, installed, stored):
+def test_review_on_a_phone_fits(admin, installed, stored):
     screen = {"width": 375, "height": 740, "deviceScaleFactor": 1, "mobile": True}
     admin.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     admin.refresh()
@@ -261,7 +261,7 @@ def test_on_a_phone(admin, installed, stored):
     assert stored(0) == [("approved", NO_DIGIT, None)] and stored(1)[0][0] == "refused"
 
 
-def test_what_somebody_else_decides_meanwhile_is_said(admin, server, installed, stored):
+def test_review_decided_elsewhere_is_said(admin, server, installed, stored):
     first = installed.numbers[0]
     decide_elsewhere(server, ids=[first], action="refuse", reason="Mine.")
     press(admin, "a")
@@ -269,7 +269,7 @@ def test_what_somebody_else_decides_meanwhile_is_said(admin, server, installed, 
     assert stored(0) == [("refused", 7, "Mine.")] and look(admin).ids == installed.numbers[1:]
 
 
-def test_those_that_wait_are_judged_while_one_looks(admin, installed):
+def test_review_shows_suspicion_as_it_is_judged(admin, installed):
     """The worker judges; the card says so without a reload, and stays in its place."""
     with installed.database.writing() as session:
         row = session.get(Correction, installed.numbers[0])
@@ -281,7 +281,7 @@ def test_those_that_wait_are_judged_while_one_looks(admin, installed):
     assert look(admin).ids == [*installed.numbers[1:], installed.numbers[0]]
 
 
-def test_a_long_import_is_followed_to_its_end(admin, installed, tmp_path):
+def test_review_follows_a_long_import_to_its_end(admin, installed, tmp_path):
     """It goes on at the worker, the page says how far it is, and shows what came in without a reload."""
     path = tmp_path / "more digits.zip"
     with zipfile.ZipFile(path, "w") as archive:

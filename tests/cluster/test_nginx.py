@@ -46,14 +46,14 @@ def assert_from_nginx(answer, status, code):
     ],
     ids=["length and chunks", "two lengths", "two hosts", "9 kB header", "9 kB address", "TLS in TLS"],
 )
-def test_what_two_readers_might_read_differently_is_refused(cluster, head, status, code):
+def test_nginx_ambiguous_request_is_refused(cluster, head, status, code):
     answer = cluster.raw(head)
     assert_from_nginx(answer, status, code)
     assert answer.headers["Connection"] == "close"
 
 
 @pytest.mark.parametrize("size", [1_000, MAX_BODY_BYTES * 2])
-def test_a_chunked_body_is_refused_whatever_its_size(cluster, size):
+def test_nginx_chunked_body_is_refused(cluster, size):
     head = PREDICT + b"Transfer-Encoding: chunked\r\n\r\n"
     assert_from_nginx(cluster.raw(head, b"%x\r\n" % size), 411, "length_required")
 
@@ -66,14 +66,14 @@ def test_a_chunked_body_is_refused_whatever_its_size(cluster, size):
         ("/admin/corrections/import", exchange.MAX_FILE_BYTES + 4096),
     ],
 )
-def test_bodies_within_inklings_limits_pass_and_endless_ones_do_not(cluster, path, limit):
+def test_nginx_body_within_the_limits_passes(cluster, path, limit):
     within = cluster.ask("POST", path, b" " * limit)
     assert within.status not in (413, 502) and within.json["error"]["code"] != "body_too_large"
     length = {"Content-Length": str(10**9)}
     assert_from_nginx(cluster.ask("POST", path, b"", length), 413, "body_too_large")
 
 
-def test_the_figures_are_not_for_everybody_and_people_get_a_page(cluster):
+def test_nginx_metrics_are_hidden_and_errors_are_pages(cluster):
     assert_from_nginx(cluster.ask("GET", "/metrics", headers={"X-Request-ID": "a" * 65}), 404, "not_found")
     page = cluster.ask("GET", "/metrics", headers=BROWSER | {"X-Request-ID": "mine-1"})
     assert (page.status, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
@@ -81,7 +81,7 @@ def test_the_figures_are_not_for_everybody_and_people_get_a_page(cluster):
     assert page.headers["X-Request-ID"] == "mine-1"
 
 
-def test_plain_http_leads_to_the_installations_own_name(cluster):
+def test_nginx_plain_http_redirects_to_the_own_name(cluster):
     connection = http.client.HTTPConnection("127.0.0.1", cluster.http_port, timeout=10)
     connection.request("GET", "/gallery?digit=7", headers={"Host": "elsewhere.example"})
     answer = connection.getresponse()
@@ -90,7 +90,7 @@ def test_plain_http_leads_to_the_installations_own_name(cluster):
     connection.close()
 
 
-def test_without_a_replica_nginx_says_when_to_come_back_and_logs_no_receipt(cluster):
+def test_nginx_without_replica_answers_and_logs_no_receipt(cluster):
     kept = cluster.ask("POST", "/feedback", ONE | {"meant": 1}, address="127.0.2.1")
     receipt = kept.json["receipt"]
     assert cluster.ask("GET", receipt).status == 200
@@ -107,7 +107,7 @@ def test_without_a_replica_nginx_says_when_to_come_back_and_logs_no_receipt(clus
     assert "connect() failed" in logs and receipt.rpartition("/")[2] not in logs
 
 
-def test_wrong_passwords_are_counted_whatever_the_replica_and_the_headers(cluster):
+def test_nginx_wrong_passwords_are_counted_over_replicas(cluster):
     def ask(*request):
         return cluster.ask(*request, address="127.0.2.2")
 
@@ -130,7 +130,7 @@ def test_wrong_passwords_are_counted_whatever_the_replica_and_the_headers(cluste
 @pytest.mark.parametrize(
     ("path", "burst"), [("/feedback", 30), ("/admin/sign-in", 20), ("/predict", 200)], ids=lambda it: str(it)
 )
-def test_one_client_is_held_back_and_the_others_are_not(cluster, path, burst):
+def test_nginx_one_client_is_held_back_alone(cluster, path, burst):
     """Each sends what Inkling answers at once; what passes nginx's limit for one client goes no further."""
     end = time.monotonic() + 60
 
@@ -152,7 +152,7 @@ def test_one_client_is_held_back_and_the_others_are_not(cluster, path, burst):
     assert cluster.ask("POST", path, b"{}", address="127.0.2.5").status not in (429, 503)
 
 
-def test_two_hundred_slow_clients_do_not_stop_the_others(cluster):
+def test_nginx_slow_clients_do_not_stop_others(cluster):
     """A hundred send their header and a hundred their body byte by byte; a bare gunicorn would be waiting for them."""
     with Load(cluster, ONE) as load:
         before = load.wait_for(100)
@@ -191,7 +191,7 @@ def was_closed(sock: socket.socket) -> bool:
         return True
 
 
-def test_nothing_in_the_folder_names_a_directive_twice_or_a_file_that_is_not_there():
+def test_nginx_configuration_repeats_nothing_and_misses_no_file():
     texts = [path.read_text() for path in (DEPLOY / "nginx").rglob("*.conf")]
     for name in re.findall(r"include inkling/([a-z_]+\.conf);", "".join(texts)):
         assert (DEPLOY / "nginx" / "inkling" / name).is_file(), name

@@ -51,7 +51,7 @@ def assert_goes_on(cluster, number: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(20, marks=pytest.mark.stress)])
-def test_readings_go_on_while_postgresql_is_away_and_all_recovers(cluster, seconds):
+def test_cluster_without_postgresql_goes_on_reading(cluster, seconds):
     number = long_run(cluster)
     with Load(cluster, ONE) as load:
         load.wait_for(50)
@@ -73,7 +73,7 @@ def test_readings_go_on_while_postgresql_is_away_and_all_recovers(cluster, secon
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(20, marks=pytest.mark.stress)])
-def test_without_redis_everything_goes_on_and_what_is_asked_for_is_done_later(cluster, seconds):
+def test_cluster_without_redis_does_later_what_is_asked_for(cluster, seconds):
     with Load(cluster, ONE) as load:
         load.wait_for(50)
         cluster.redis.stop()
@@ -134,7 +134,7 @@ def scribble(chance: random.Random) -> str:
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.stress)])
-def test_every_acknowledged_correction_outlives_immediate_stops_of_postgresql(cluster, rounds):
+def test_correction_acknowledged_outlives_stops_of_postgresql(cluster, rounds):
     before = kept(cluster)
     with Authors(cluster, network=rounds) as authors:
         for _ in range(rounds):

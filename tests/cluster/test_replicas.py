@@ -40,7 +40,7 @@ def assert_each_is_its_versions(load, versions):
         np.testing.assert_allclose(sent.answer["probabilities"], expected, atol=1e-5)
 
 
-def test_both_replicas_answer_alike(cluster):
+def test_replicas_answer_alike(cluster):
     first, second = (replica.ask("POST", "/predict", ONE).json for replica in cluster.replicas)
     assert first == second
     replicas = {line["replica"] for line in cluster.access_log()}
@@ -50,7 +50,7 @@ def test_both_replicas_answer_alike(cluster):
     assert replicas == {f"127.0.0.1:{replica.port}" for replica in cluster.replicas}
 
 
-def test_who_is_signed_in_at_one_is_signed_in_at_the_other_and_signed_out_at_both(cluster):
+def test_replicas_share_sign_in_and_sign_out(cluster):
     one, other = cluster.replicas
     browser = Browser(one.ask)
     assert browser.sign_in(PASSWORD).status == 303
@@ -60,7 +60,7 @@ def test_who_is_signed_in_at_one_is_signed_in_at_the_other_and_signed_out_at_bot
 
 
 @pytest.mark.parametrize("promotions", [5, pytest.param(20, marks=pytest.mark.stress)])
-def test_promotions_under_load_reach_all_and_no_answer_fails_or_is_anothers(cluster, versions, promotions):
+def test_promotion_under_load_reaches_all_replicas(cluster, versions, promotions):
     def all_answer(number):
         answers = [replica.ask("POST", "/predict", ONE).json["version"] for replica in cluster.replicas]
         return set(answers) == {f"v{number}"}
@@ -82,7 +82,7 @@ def test_promotions_under_load_reach_all_and_no_answer_fails_or_is_anothers(clus
     assert max(waits) < CHANGE_SECONDS
 
 
-def test_killing_a_replica_loses_no_more_than_it_had_in_flight(cluster, versions):
+def test_replica_killed_loses_what_was_in_flight_alone(cluster, versions):
     """Asked again elsewhere is what had not begun to be answered, so of each worker one answer at most is lost."""
     with Load(cluster, ONE, pause=0.01) as load:
         load.wait_for(50)
@@ -97,7 +97,7 @@ def test_killing_a_replica_loses_no_more_than_it_had_in_flight(cluster, versions
     assert_each_is_its_versions(load, versions)
 
 
-def test_replicas_that_are_restarted_one_after_the_other_lose_nothing(cluster):
+def test_replicas_restarted_in_turn_lose_nothing(cluster):
     """The second ends while nginx still takes the first, back already, for one that fails. Nor is a POST lost that is
     not sent again, or one that is still on its way."""
     body = json.dumps(ONE).encode()
@@ -125,7 +125,7 @@ def test_replicas_that_are_restarted_one_after_the_other_lose_nothing(cluster):
     assert not readings.failed and not others.failed
 
 
-def test_a_reload_brings_another_release_loses_nothing_and_is_refused_where_that_is_broken(cluster):
+def test_reload_of_another_release_loses_nothing(cluster):
     replica = cluster.replicas[1]
     module = replica.program / "webapp" / "health.py"
     release, before = module.read_text(), replica.web_workers()

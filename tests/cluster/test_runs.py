@@ -68,7 +68,7 @@ def trainers(cluster, number: int) -> list:
     return [worker for worker in cluster.workers if any(map(trains, descendants(worker.process.pid)))]
 
 
-def test_fifty_starts_at_once_make_one_run_which_one_worker_does(cluster):
+def test_run_started_fifty_times_at_once_is_one(cluster):
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda n: start(cluster, 1000, f"127.0.4.{n + 1}"), range(50)))
     assert Counter(answer.status for answer in answers) == {202: 1, 409: 49}
@@ -81,7 +81,7 @@ def test_fifty_starts_at_once_make_one_run_which_one_worker_does(cluster):
 
 
 @pytest.mark.parametrize("wait", [False, pytest.param(True, marks=pytest.mark.stress)], ids=["expired", "waited for"])
-def test_a_worker_killed_with_its_trainer_is_followed_by_the_other_one(cluster, wait):
+def test_worker_killed_with_its_trainer_is_followed_by_the_other(cluster, wait):
     number = start(cluster, 5).json["id"]
     wait_until(lambda: checkpoint(cluster, number), RUN_SECONDS)
     (lost,) = trainers(cluster, number)
@@ -103,7 +103,7 @@ def checkpoint(cluster, number: int):
         return session.get(Checkpoint, number)
 
 
-def test_a_run_is_not_lost_with_all_that_redis_held(cluster):
+def test_run_outlives_the_loss_of_redis(cluster):
     for worker in cluster.workers:
         worker.stop()
     number = start(cluster, 1).json["id"]

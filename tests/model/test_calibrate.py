@@ -19,7 +19,7 @@ def calibrated(trained, small_mnist):
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
-def test_the_temperature_undoes_any_other(trained, small_mnist, factor):
+def test_temperature_undoes_any_other(trained, small_mnist, factor):
     warped = copy.deepcopy(trained)
     with torch.no_grad():
         warped.layers[-1].weight.mul_(factor)
@@ -34,13 +34,13 @@ def test_the_temperature_undoes_any_other(trained, small_mnist, factor):
     assert all(torch.equal(before[name], value) for name, value in warped.state_dict().items())  # left alone
 
 
-def test_the_answers_stay_the_same(calibrated, trained, small_mnist):
+def test_calibration_leaves_the_answers(calibrated, trained, small_mnist):
     images = small_mnist.test.images
     before, after = (evaluate.probabilities(network, images) for network in (trained, calibrated[0]))
     assert np.array_equal(before.argmax(1), after.argmax(1))
 
 
-def test_the_sets_hold_the_true_digit_as_often_as_promised(calibrated, small_mnist):
+def test_calibration_sets_hold_the_true_digit_as_promised(calibrated, small_mnist):
     network, calibration = calibrated
     likely = evaluate.probabilities(network, small_mnist.test.images).tolist()
     labels = small_mnist.test.labels.tolist()
@@ -51,11 +51,11 @@ def test_the_sets_hold_the_true_digit_as_often_as_promised(calibrated, small_mni
     assert np.mean([h for h, unsure in zip(held, hesitant, strict=True) if unsure]) >= COVERAGE - 0.05
 
 
-def test_ten_outputs_refuse_nothing(calibrated):
+def test_calibration_of_ten_outputs_refuses_nothing(calibrated):
     assert calibrated[1].refuse_above == 1.0
 
 
-def test_as_many_digits_are_refused_as_may_be(small_mnist):
+def test_calibration_refuses_as_many_digits_as_allowed(small_mnist):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = MLP((12,), 14).eval()
@@ -66,7 +66,7 @@ def test_as_many_digits_are_refused_as_may_be(small_mnist):
     assert 0 < refused <= REFUSED_DIGITS + 0.002
 
 
-def test_the_card_carries_it(calibrated, card):
+def test_calibration_is_in_the_card(calibrated, card):
     from dataclasses import replace
 
     network, calibration = calibrated
@@ -85,14 +85,14 @@ def test_the_card_carries_it(calibrated, card):
         (99, 2, 0.6),
     ],
 )
-def test_the_sets_reach_as_far_as_the_promise_needs(count, wrong, expected):
+def test_calibration_sets_reach_as_far_as_promised(count, wrong, expected):
     """All digits but a few are read right, those with the true one second, after one of probability 0.6."""
     likely = np.tile([0.6, 0.3] + [0.0125] * 8, (count, 1))
     labels = np.array([1] * wrong + [0] * (count - wrong), int)
     assert _mass(likely, labels) == pytest.approx(expected)
 
 
-def test_sets_are_no_wider_than_needed():
+def test_calibration_sets_are_no_wider_than_needed():
     """Digits whose probabilities are exactly right: hesitant ones need more than one, confident ones do not."""
     random = np.random.default_rng(4)
     likely = np.concatenate((random.dirichlet([0.3] * 10, 4_000), np.tile([0.991] + [0.001] * 9, (4_000, 1))))
@@ -107,7 +107,7 @@ def test_sets_are_no_wider_than_needed():
     assert 2 < np.mean([len(digits) for digits in sets[:4_000]]) < 8
 
 
-def test_nobodys_chance_is_spent(trained, small_mnist):
+def test_calibration_leaves_the_random_state(trained, small_mnist):
     state = torch.get_rng_state()
     calibrate(trained, small_mnist.validation)
     assert torch.equal(torch.get_rng_state(), state)

@@ -5,14 +5,14 @@ from itertools import product
 from model import chance
 
 
-def test_no_two_purposes_or_numbers_share_a_seed():
+def test_seeds_of_purposes_and_numbers_differ():
     asked = [(purpose, seed, epoch) for purpose, seed, epoch in product(("digits", "others"), range(40), range(500))]
     seeds = {chance.seed(*one) for one in asked}
     assert len(seeds) > len(asked) - 5  # 40,000 draws from 2**32 meet about 0.2 times
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_a_seed_stays_what_it_is():
+def test_seed_stays_what_it_is():
     assert chance.seed("drawn digits", 0, 1) == chance.seed("drawn digits", 0, 1)
     assert chance.seed("drawn digits", 0, 1) != chance.seed("drawn digits", 1, 0)
     assert chance.seed("drawn digits", 2**32) != chance.seed("drawn digits", 0)

@@ -88,7 +88,7 @@ def pictures(tmp_path, mnist):
 
 
 @pytest.mark.parametrize("command", ["data", "train", "evaluate", "strength", "predict"])
-def test_every_command_has_help_with_an_example(run, command):
+def test_command_help_has_an_example(run, command):
     code, printed, _ = run(command, "--help")
     assert code == 0 and f"Example: python -m model {command}" in printed
 
@@ -119,7 +119,7 @@ def test_every_command_has_help_with_an_example(run, command):
         (["predict"], "required: PICTURE"),
     ],
 )
-def test_a_mistake_in_the_words_is_one_line(refused, argv, told):
+def test_command_mistake_is_one_line(refused, argv, told):
     assert told in refused(*argv)
 
 
@@ -152,7 +152,7 @@ def test_strength_prints_every_figure(run, quick_strength, trained_file, drawing
         assert words in printed
 
 
-def test_strength_tells_programs_the_same_twice(run, quick_strength, trained_file):
+def test_strength_json_is_repeatable(run, quick_strength, trained_file):
     code, printed, _ = run("strength", "--weights", trained_file, "--json")
     found = json.loads(printed)
     assert code == 0 and found["weights"] == str(trained_file) and found["strokes"] is None
@@ -160,7 +160,7 @@ def test_strength_tells_programs_the_same_twice(run, quick_strength, trained_fil
     assert run("strength", "--weights", trained_file, "--json")[1] == printed
 
 
-def test_strength_of_a_network_that_refuses(run, quick_strength, refusing_file, drawings):
+def test_strength_of_a_network_that_refuses_is_printed(run, quick_strength, refusing_file, drawings):
     code, printed, _ = run("strength", "--weights", refusing_file, "--strokes", drawings)
     assert code == 0
     for words in ("refusals at the thresholds", "drawn: unlike any digit", "true digit named where unsure"):
@@ -168,14 +168,14 @@ def test_strength_of_a_network_that_refuses(run, quick_strength, refusing_file, 
     assert printed.count("area under the ROC curve") == 2
 
 
-def test_damaged_drawings_are_named_with_their_line(refused, drawings):
+def test_strength_damaged_drawings_are_named_by_line(refused, drawings):
     (drawings / "bad.jsonl.gz").write_bytes(gzip.compress(b'{"label": "1", "strokes": [[0, 0]]}\n{"label":'))
     assert "bad.jsonl.gz, line 2: not JSON" in refused("strength", "--strokes", drawings)
     (drawings / "bad.jsonl.gz").write_bytes(b"plain")
     assert "bad.jsonl.gz" in refused("strength", "--strokes", drawings)
 
 
-def test_drawings_without_a_digit_are_refused(refused, drawings):
+def test_strength_drawings_without_a_digit_are_refused(refused, drawings):
     (drawings / "all.jsonl.gz").write_bytes(gzip.compress(b'{"label": "x", "strokes": [[0, 0]]}'))
     assert "no drawing of a digit" in refused("strength", "--strokes", drawings)
 
@@ -183,12 +183,12 @@ def test_drawings_without_a_digit_are_refused(refused, drawings):
 # data
 
 
-def test_data_verifies_what_is_there(run):
+def test_data_present_is_verified(run):
     code, printed, _ = run("data")
     assert code == 0 and "verified" in printed
 
 
-def test_data_that_cannot_be_had_is_one_line(monkeypatch, tmp_path, run):
+def test_data_not_to_be_had_is_one_line(monkeypatch, tmp_path, run):
     def fail():
         raise ImportError("no torchvision here")
 
@@ -203,7 +203,7 @@ def test_data_that_cannot_be_had_is_one_line(monkeypatch, tmp_path, run):
 # train
 
 
-def test_train_writes_weights_that_say_how_they_were_made(run, quick, tmp_path, small_mnist):
+def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist):
     out = tmp_path / "seed.safetensors"
     code, printed, complaint = run("train", "--preset", "seed", "--seed", "5", "--out", out)
     assert code == 0 and complaint == ""
@@ -218,7 +218,7 @@ def test_train_writes_weights_that_say_how_they_were_made(run, quick, tmp_path, 
     assert card.validation_accuracy > 0.7
 
 
-def test_the_seed_preset_prints_what_the_original_script_did(run, quick, tmp_path, monkeypatch):
+def test_train_seed_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
     """Accuracy on the test set before training and after each epoch, which has its own time."""
     monkeypatch.setattr("model.train.REPORT_SECONDS", math.inf)
     monkeypatch.setattr("model.train.time", SimpleNamespace(monotonic=itertools.count().__next__))
@@ -232,7 +232,7 @@ def test_the_seed_preset_prints_what_the_original_script_did(run, quick, tmp_pat
     assert len(set(seconds[1:])) == 1, "each looks at the clock as often"
 
 
-def test_other_presets_measure_the_test_set_only_at_the_end(run, quick, tmp_path):
+def test_train_other_presets_measure_the_test_set_last(run, quick, tmp_path):
     code, printed, _ = run("train", "--epochs", "1", "--out", tmp_path / "s.safetensors")
     *epochs, _, last = printed.splitlines()
     assert code == 0 and len(epochs) == 2
@@ -240,7 +240,7 @@ def test_other_presets_measure_the_test_set_only_at_the_end(run, quick, tmp_path
     assert weights.load(tmp_path / "s.safetensors")[1].preset == "standard"
 
 
-def test_fine_tuning_says_what_it_went_on_from(run, quick, tmp_path):
+def test_train_fine_tune_says_its_parent(run, quick, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     assert run("train", "--preset", "seed", "--epochs", "1", "--out", first)[0] == 0
     code, _, complaint = run("train", "--preset", "fine-tune", "--epochs", "1", "--from", first, "--out", second)
@@ -252,36 +252,36 @@ def test_fine_tuning_says_what_it_went_on_from(run, quick, tmp_path):
     assert weights.load(first)[1].parent is None
 
 
-def test_only_fine_tuning_goes_on_from_a_file(run, quick, tmp_path):
+def test_train_from_a_file_needs_fine_tune(run, quick, tmp_path):
     code, printed, complaint = run("train", "--preset", "seed", "--from", "x.safetensors", "--out", tmp_path / "s")
     assert code == 2 and printed == "" and complaint.count("\n") == 1 and "begins anew" in complaint
 
 
-def test_weights_to_fine_tune_must_be_there(run, quick, tmp_path):
+def test_train_fine_tune_without_weights_is_refused(run, quick, tmp_path):
     missing = tmp_path / "none.safetensors"
     code, _, complaint = run("train", "--preset", "fine-tune", "--from", missing, "--out", tmp_path / "s")
     assert code == 2 and complaint.count("\n") == 1 and str(missing) in complaint
 
 
-def test_train_writes_beside_the_caller_by_default(run, quick, tmp_path, monkeypatch):
+def test_train_without_out_writes_beside_the_caller(run, quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", "--preset", "seed", "--epochs", "1")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["seed.safetensors"]
 
 
 @pytest.mark.parametrize("out", ["absent/w.safetensors", "file/w.safetensors", "."])
-def test_train_refuses_a_place_it_cannot_write_before_it_trains(refused, tmp_path, monkeypatch, out):
+def test_train_unwritable_place_is_refused_before_training(refused, tmp_path, monkeypatch, out):
     monkeypatch.setattr(train_module, "train", lambda *args, **more: pytest.fail("trained first"))
     (tmp_path / "file").write_bytes(b"")
     assert str(tmp_path) in refused("train", "--out", tmp_path / out)
 
 
-def test_train_needs_the_digits(refused, no_mnist, tmp_path):
+def test_train_without_mnist_is_one_line(refused, no_mnist, tmp_path):
     assert "python -m model data" in refused("train", "--out", tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
 
 
-def test_training_that_diverges_is_one_line(run, quick, tmp_path, monkeypatch):
+def test_train_diverging_is_one_line(run, quick, tmp_path, monkeypatch):
     def diverge(*args, **more):
         raise train_module.TrainingError("the loss stopped being a number in epoch 1")
 
@@ -290,7 +290,7 @@ def test_training_that_diverges_is_one_line(run, quick, tmp_path, monkeypatch):
     assert code == 2 and complaint == "inkling: the loss stopped being a number in epoch 1\n"
 
 
-def test_an_interrupted_training_writes_nothing(run, quick, tmp_path, monkeypatch):
+def test_train_interrupted_writes_nothing(run, quick, tmp_path, monkeypatch):
     def interrupt(*args, **more):
         raise KeyboardInterrupt
 
@@ -311,7 +311,7 @@ def test_evaluate_prints_a_table(run, trained_file, digits):
     assert [line.split()[0] for line in lines[-10:]] == list("0123456789")
 
 
-def test_evaluate_measures_the_test_set_by_default(run, trained_file, trained, mnist):
+def test_evaluate_default_is_the_test_set(run, trained_file, trained, mnist):
     code, printed, _ = run("evaluate", "--weights", trained_file, "--json")
     found = json.loads(printed)
     with torch.no_grad():
@@ -321,7 +321,7 @@ def test_evaluate_measures_the_test_set_by_default(run, trained_file, trained, m
     assert np.array(found["confusion"]).sum() == 10_000
 
 
-def test_evaluate_draws_samples(run, trained_file, digits, tmp_path):
+def test_evaluate_samples_draws_a_picture(run, trained_file, digits, tmp_path):
     out = tmp_path / "sheet.png"
     code, _, _ = run("evaluate", "--weights", trained_file, "--data", digits, "--samples", "12", "--out", out)
     assert code == 0
@@ -329,7 +329,7 @@ def test_evaluate_draws_samples(run, trained_file, digits, tmp_path):
         assert sheet.format == "PNG" and sheet.width > 10 * 84 and sheet.height > 2 * 84
 
 
-def test_a_digit_that_does_not_occur_has_no_accuracy(run, trained_file, tmp_path):
+def test_evaluate_absent_digit_has_no_accuracy(run, trained_file, tmp_path):
     np.savez(tmp_path / "d.npz", images=np.zeros((2, 28, 28), np.uint8), labels=np.array([3, 3], np.uint8))
     _, printed, _ = run("evaluate", "--weights", trained_file, "--data", tmp_path / "d.npz")
     assert printed.splitlines()[-1].split() == ["9", "0", "-"]
@@ -354,7 +354,7 @@ IMAGES, LABELS = np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8)
         ({"images": np.array([IMAGES], object), "labels": LABELS}, "not a whole .npz file of plain arrays"),
     ],
 )
-def test_arrays_that_are_no_digits_are_refused(refused, trained_file, tmp_path, arrays, told):
+def test_evaluate_arrays_that_are_no_digits_are_refused(refused, trained_file, tmp_path, arrays, told):
     path = tmp_path / "d.npz"
     np.savez(path, **arrays)
     complaint = refused("evaluate", "--weights", trained_file, "--data", path)
@@ -362,13 +362,13 @@ def test_arrays_that_are_no_digits_are_refused(refused, trained_file, tmp_path, 
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
-def test_an_npz_cut_short_is_refused(refused, trained_file, digits, share):
+def test_evaluate_npz_cut_short_is_refused(refused, trained_file, digits, share):
     data = digits.read_bytes()
     digits.write_bytes(data[: int(share * len(data))])
     assert "not a whole .npz" in refused("evaluate", "--weights", trained_file, "--data", digits)
 
 
-def test_a_damaged_npz_is_refused_wherever_the_damage_is(run, trained_file, digits):
+def test_evaluate_npz_damaged_anywhere_is_refused(run, trained_file, digits):
     """A flipped byte in a checksummed part is refused; none may end in a traceback."""
     data = digits.read_bytes()
     for place in [
@@ -382,7 +382,7 @@ def test_a_damaged_npz_is_refused_wherever_the_damage_is(run, trained_file, digi
 
 
 @pytest.mark.parametrize("name", ["absent.npz", ".", "array.npy", "text.npz"])
-def test_what_is_no_npz_is_refused(refused, trained_file, tmp_path, name):
+def test_evaluate_file_that_is_no_npz_is_refused(refused, trained_file, tmp_path, name):
     np.save(tmp_path / "array.npy", IMAGES)
     (tmp_path / "text.npz").write_text("images, labels")
     assert str(tmp_path) in refused("evaluate", "--weights", trained_file, "--data", tmp_path / name)
@@ -390,21 +390,21 @@ def test_what_is_no_npz_is_refused(refused, trained_file, tmp_path, name):
 
 @pytest.mark.parametrize("command", [["evaluate"], ["predict", "seven.png"]])
 @pytest.mark.parametrize("content", [None, b"", b"weights", "cut"])
-def test_bad_weights_are_refused(refused, trained_file, tmp_path, command, content):
+def test_evaluate_bad_weights_are_refused(refused, trained_file, tmp_path, command, content):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(trained_file.read_bytes()[:-9] if content == "cut" else content)
     assert str(path) in refused(*command, "--weights", path)
 
 
-def test_evaluate_needs_the_digits(refused, trained_file, no_mnist):
+def test_evaluate_without_mnist_is_one_line(refused, trained_file, no_mnist):
     assert "python -m model data" in refused("evaluate", "--weights", trained_file)
 
 
 # predict
 
 
-def test_predict_reads_pictures_of_every_format(run, trained_file, pictures):
+def test_predict_pictures_of_every_format_are_read(run, trained_file, pictures):
     files = [pictures(7, name) for name in ("a.png", "b.jpg", "c.webp", "d.bmp")]
     code, printed, complaint = run("predict", *files, "--weights", trained_file)
     assert code == 0 and complaint == ""
@@ -414,14 +414,14 @@ def test_predict_reads_pictures_of_every_format(run, trained_file, pictures):
         assert (words, first) == ("It is a 7", "7") and share.endswith("%") and len(rest) == 4
 
 
-def test_predict_prints_json(run, trained_file, pictures):
+def test_predict_json_is_printed(run, trained_file, pictures):
     code, printed, _ = run("predict", pictures(0, "a.png"), "--weights", trained_file, "--json")
     (answer,) = json.loads(printed)
     assert code == 0 and answer["verdict"] == "digit" and answer["top"][0]["digit"] == 0
     assert len(answer["top"]) == 3 and sum(answer["probabilities"]) == pytest.approx(1, abs=1e-3)
 
 
-def test_a_blank_picture_is_an_answer(run, trained_file, tmp_path):
+def test_predict_blank_picture_is_an_answer(run, trained_file, tmp_path):
     Image.new("L", (100, 100), 255).save(tmp_path / "blank.png")
     code, printed, complaint = run("predict", tmp_path / "blank.png", "--weights", trained_file)
     assert code == 0 and printed.split() == [str(tmp_path / "blank.png"), "blank"] and complaint == ""
@@ -458,7 +458,7 @@ def test_predict_says_the_verdict_in_words(run, trained_file, pictures, monkeypa
 
 
 @pytest.mark.parametrize("json_wanted", [False, True])
-def test_one_bad_file_does_not_stop_the_others(run, trained_file, pictures, tmp_path, json_wanted):
+def test_predict_bad_file_does_not_stop_the_others(run, trained_file, pictures, tmp_path, json_wanted):
     good = pictures(7, "a.png")
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:-100])
@@ -478,7 +478,7 @@ def test_one_bad_file_does_not_stop_the_others(run, trained_file, pictures, tmp_
 # As a user runs it
 
 
-def test_as_a_program_it_answers_help_without_torch_and_mistakes_with_one_line(tmp_path):
+def test_command_as_a_program_needs_no_torch_for_help(tmp_path):
     code = "import sys; from model.__main__ import main; main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
     done = subprocess.run(
@@ -491,7 +491,7 @@ def test_as_a_program_it_answers_help_without_torch_and_mistakes_with_one_line(t
 
 
 @pytest.mark.skipif(not os.path.exists("/bin/sh") or not shutil.which("head"), reason="needs a shell")
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_command_with_closed_output_is_no_error():
     command = f"{shlex.quote(sys.executable)} -m model data | head -c 0"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""

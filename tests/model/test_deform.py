@@ -37,7 +37,7 @@ def centres(pictures):
     return torch.stack((pictures.sum(2) @ places / mass, pictures.sum(1) @ places / mass), 1)
 
 
-def test_a_batch_is_what_the_network_takes(images):
+def test_deform_batch_is_what_the_network_takes(images):
     inputs, order = Deformer(images, 0).batch(torch.tensor([7, 7, 3]))
     assert inputs.shape == (784, 3) and inputs.dtype == torch.bfloat16
     assert inputs.min() >= 0 and inputs.max() <= 1
@@ -46,13 +46,13 @@ def test_a_batch_is_what_the_network_takes(images):
     assert not torch.equal(first, second)
 
 
-def test_the_strongest_deformation_stays_in_range(images):
+def test_deform_strongest_stays_in_range(images):
     ranges = Ranges(rotation=3, shear=1, stretch=1, size=1, shift=9, elastic=9, gain=5)
     batch = deformed(Deformer(images, 0, ranges))
     assert batch.isfinite().all() and batch.min() >= 0 and batch.max() <= 1
 
 
-def test_deformed_digits_keep_their_box_and_centre(images):
+def test_deform_keeps_box_and_centre(images):
     deformer = Deformer(images, 1)
     pictures = torch.cat([deformed(deformer) for _ in range(10)])
     sides = extents(pictures).float()
@@ -63,21 +63,21 @@ def test_deformed_digits_keep_their_box_and_centre(images):
     assert (off.abs().amax(1) < 2.5).float().mean() > 0.97
 
 
-def test_every_part_of_the_strength_deforms(images):
+def test_deform_every_part_of_the_strength_counts(images):
     still = deformed(Deformer(images, 3, NOTHING))
     for name, value in vars(Ranges()).items():
         moved = deformed(Deformer(images, 3, Ranges(**vars(NOTHING) | {name: value})))
         assert (moved - still).abs().mean() > 0.002, name
 
 
-def test_no_strength_changes_next_to_nothing(images):
+def test_deform_without_strength_changes_little(images):
     pictures = deformed(Deformer(images, 2, NOTHING))
     apart = (pictures - images / 255).abs().mean((1, 2))
     assert apart.median() < 0.001
     assert apart.max() < 0.1  # of a digit that does not quite fill its box
 
 
-def test_rotation_alone_turns(images):
+def test_deform_rotation_alone_turns(images):
     """A bar turned by an exact angle and fitted into the box again: its direction, read off its second moments."""
     bar = torch.zeros(1, 28, 28, dtype=torch.uint8)
     bar[0, 4:24, 13:15] = 255
@@ -94,7 +94,7 @@ def test_rotation_alone_turns(images):
     assert abs(extents(pictures).float().mean() - 20) < 1
 
 
-def test_the_seed_repeats_the_sequence(images):
+def test_deform_seed_repeats_the_sequence(images):
     first, again, other = (Deformer(images, seed) for seed in (4, 4, 5))
     for _ in range(3):
         batch = deformed(first)
@@ -102,14 +102,14 @@ def test_the_seed_repeats_the_sequence(images):
         assert not torch.equal(batch, deformed(other))
 
 
-def test_the_images_and_torchs_own_chance_are_left_alone(images):
+def test_deform_leaves_images_and_random_state(images):
     before, state = images.clone(), torch.get_rng_state()
     Deformer(images, 6).batch(SOME)
     assert torch.equal(images, before)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_support_function_against_the_slow_one(images):
+def test_support_function_agrees_with_the_slow_one(images):
     fast = support_function(images[:20])
     for image, support in zip(images[:20], fast, strict=True):
         inked = [(x - 13.5, y - 13.5) for y in range(28) for x in range(28) if image[y, x] > 64]
@@ -119,18 +119,18 @@ def test_support_function_against_the_slow_one(images):
             assert support[k].item() == pytest.approx(max(farthest, 0.5), abs=1e-4)
 
 
-def test_an_image_without_ink_is_no_trouble():
+def test_deform_image_without_ink_is_left():
     empty = torch.zeros(3, 28, 28, dtype=torch.uint8)
     assert support_function(empty).isfinite().all()
     assert torch.equal(deformed(Deformer(empty, 0), torch.arange(3)), torch.zeros(3, 28, 28))
 
 
-def test_many_images_are_taken_in_parts(images):
+def test_deform_many_images_in_parts_is_the_same(images):
     many = images.repeat(5, 1, 1)
     assert torch.equal(support_function(many)[1200:1500], support_function(images))
 
 
-def test_any_number_of_digits_is_deformed(images):
+def test_deform_any_number_of_digits_works(images):
     for count in (1, 2, 5, 255, 257, 512, 513, 1030):
         inputs, order = Deformer(images, 7).batch(torch.arange(count) % 300)
         assert inputs.shape == (784, count)
@@ -138,7 +138,7 @@ def test_any_number_of_digits_is_deformed(images):
         assert (inputs.sum(0) > 5).all()
 
 
-def test_sampling_against_torchs_own(images):
+def test_sampling_agrees_with_torchs_own(images):
     """Bilinear, with paper around the field."""
     deformer = Deformer(images, 9, Ranges(**vars(NOTHING) | {"rotation": 1, "shear": 1, "shift": 9, "elastic": 3}))
     index = torch.arange(16)
@@ -156,7 +156,7 @@ def test_sampling_against_torchs_own(images):
     assert apart.mean() < 1e-3 and (apart < 0.02).float().mean() > 0.999  # beyond the border's pixels all is paper
 
 
-def test_digits_of_a_group_are_about_equally_large(images, mnist):
+def test_deform_groups_are_about_equally_large(images, mnist):
     many = mnist.train.images[:2048]
     deformer = Deformer(many, 10)
     index = torch.arange(2048)

@@ -27,7 +27,7 @@ def test_skeleton_any_shape_passes_its_points():
     assert [shape for shape in SHAPES if not passes_its_points(shape)] == []
 
 
-def test_a_corner_is_a_corner_and_a_curve_is_round():
+def test_skeleton_corners_are_sharp_and_curves_round():
     corner = skeletons.skeleton("0,0! 100,0! 100,100!")
     line = corner.curve @ corner.controls
     assert np.all((np.abs(line[:, 1]) < 1e-4) | (np.abs(line[:, 0] - 100) < 1e-4))
@@ -38,7 +38,7 @@ def test_a_corner_is_a_corner_and_a_curve_is_round():
     assert np.abs(turns).max() < 0.3
 
 
-def test_every_digit_has_forms_and_zeros_are_crossed_too():
+def test_skeletons_of_every_digit_have_forms():
     forms = skeletons.digits()
     assert sorted(forms) == list(range(10)) and min(map(len, forms.values())) >= 5
     plain = {len(form.controls) for form in forms[0][: len(skeletons.DIGITS[0])]}
@@ -46,7 +46,7 @@ def test_every_digit_has_forms_and_zeros_are_crossed_too():
     assert len(crossed) >= len(skeletons.SLASHES)
 
 
-def test_letters_come_from_our_own_hands_and_from_the_fonts():
+def test_letters_come_from_own_hands_and_fonts():
     own = len(skeletons.LETTERS)
     assert len(skeletons.letters()) == own + len(skeletons.HERSHEY_FONTS) * len(skeletons.HERSHEY_LETTERS)
     assert not set(skeletons.HERSHEY_LETTERS) & set("0123456789OoQDIilLZzSsBbGgqtTJj|/")  # what looks like a digit
@@ -64,14 +64,14 @@ def test_ink_fills_the_box_and_keeps_its_centre(width):
     assert centre == pytest.approx([14, 14], abs=0.7)
 
 
-def test_a_lines_width_is_the_pens():
+def test_ink_is_as_wide_as_the_pen():
     points = torch.stack((torch.full((100,), 3.0), torch.linspace(0, 10, 100)), 1)[None]
     for width in (2.0, 4.0, 7.0):
         image = pen.draw(points, torch.tensor([width]), torch.tensor([1.0]))[0].float() / 255
         assert float(image[14].sum()) == pytest.approx(width, abs=0.15)
 
 
-def test_repeated_last_points_change_nothing():
+def test_ink_of_repeated_last_points_is_the_same():
     form = skeletons.skeleton("85,2! 25,4! 18,45 55,38 85,60 75,92 40,100 8,90")
     points = torch.from_numpy(form.curve @ form.controls)[None]
     longer = torch.cat((points, points[:, -1:].expand(-1, 80, -1)), 1)
@@ -80,7 +80,7 @@ def test_repeated_last_points_change_nothing():
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 10, 99])
-def test_as_many_as_asked_for(count):
+def test_drawn_gives_as_many_as_asked_for(count):
     for made, low, high in ((drawn.digits, 0, 9), (drawn.others, 10, 13)):
         images, labels = made(count, 3)
         assert images.shape == (count, 28, 28) and images.dtype == np.uint8
@@ -90,18 +90,18 @@ def test_as_many_as_asked_for(count):
 
 
 @pytest.mark.parametrize("made", [drawn.digits, drawn.others])
-def test_the_seed_repeats_the_drawings(made):
+def test_drawn_seed_repeats_the_drawings(made):
     (first, labels), (again, same), (other, _) = made(60, 5), made(60, 5), made(60, 6)
     assert np.array_equal(first, again) and np.array_equal(labels, same)
     assert not np.array_equal(first, other)
 
 
-def test_every_digit_and_every_reason_is_drawn_in_its_share():
+def test_drawn_shares_of_digits_and_reasons_are_kept():
     assert np.bincount(drawn.digits(500, 1)[1]).tolist() == [50] * 10
     assert np.bincount(drawn.others(600, 1)[1])[DIGITS:].tolist() == [100, 100, 100, 300]
 
 
-def test_what_is_drawn_is_what_its_label_says():
+def test_drawn_is_what_its_label_says():
     images, labels = drawn.others(600, 2)
     ink = {reason: images[labels == DIGITS + i] > 128 for i, reason in enumerate(REASONS)}
     filled = {reason: some.mean((1, 2)) for reason, some in ink.items()}

@@ -28,27 +28,27 @@ def test_probabilities_are_the_networks_softmax(trained, mnist):
     assert np.allclose(found[-50:], slow.numpy(), atol=1e-5)
 
 
-def test_arrays_and_tensors_are_read_alike(trained, mnist):
+def test_probabilities_of_arrays_and_tensors_are_alike(trained, mnist):
     images = mnist.test.images[:64]
     assert np.array_equal(
         evaluate.probabilities(trained, images), evaluate.probabilities(trained, images.numpy())
     )
 
 
-def test_progress_rises_to_the_whole(trained, mnist):
+def test_probabilities_tell_their_progress(trained, mnist):
     told = []
     evaluate.probabilities(trained, mnist.test.images[:2_500], told.append)
     assert told == [0.4, 0.8, 1.0]
 
 
-def test_no_pictures_give_no_probabilities(trained):
+def test_probabilities_of_no_pictures_are_none(trained):
     assert evaluate.probabilities(trained, np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
 
 
 # Report
 
 
-def test_a_report_counts_what_was_read():
+def test_report_counts_what_was_read():
     labels = np.array([0, 0, 1, 2, 9], np.uint8)
     report = evaluate.report(certain([0, 9, 1, 1, 6]), labels)
     # 9 for 0 has 0 in second place, 1 for 2 has 2 in second place, 6 for 9 has 7 and 8 before it
@@ -61,7 +61,7 @@ def test_a_report_counts_what_was_read():
     assert np.array_equal(report.confusion, expected)
 
 
-def test_a_report_agrees_with_counting_one_by_one():
+def test_report_agrees_with_counting_one_by_one():
     chance = np.random.default_rng(5)
     likely = chance.dirichlet(np.ones(10), 400).astype(np.float32)
     labels = chance.integers(0, 8, 400)
@@ -81,12 +81,12 @@ def test_a_report_agrees_with_counting_one_by_one():
     assert report.confusion.sum() == 400 and np.trace(report.confusion) == right
 
 
-def test_equal_probabilities_are_read_as_the_smaller_digit():
+def test_report_equal_probabilities_read_as_the_smaller_digit():
     report = evaluate.report(np.full((1, 10), 0.1, np.float32), np.array([0]))
     assert report.accuracy == 1.0
 
 
-def test_a_blank_picture_is_read_as_no_digit():
+def test_report_blank_picture_is_no_digit():
     likely = certain([0, 1, 2, 0])
     likely[:3] = 0
     report = evaluate.report(likely, np.array([0, 1, 2, 0]))
@@ -94,7 +94,7 @@ def test_a_blank_picture_is_read_as_no_digit():
     assert report.per_digit == [0.5, 0.0, 0.0, *[None] * 7] and report.confusion.sum() == 1
 
 
-def test_a_report_is_plain_json():
+def test_report_is_plain_json():
     report = evaluate.report(certain([3, 4]), np.array([3, 5], np.uint8))
     assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
     assert report.as_dict()["confusion"][5][4] == 1
@@ -109,12 +109,12 @@ def test_a_report_is_plain_json():
         (np.zeros(10), np.zeros(1, int)),
     ],
 )
-def test_a_report_needs_matching_digits(likely, labels):
+def test_report_needs_matching_digits(likely, labels):
     with pytest.raises(ValueError, match="do not match"):
         evaluate.report(likely, labels)
 
 
-def test_the_trained_network_reads_most_digits(trained, mnist):
+def test_report_of_the_trained_network_is_good(trained, mnist):
     images, labels = mnist.test.images[:2_000], mnist.test.labels[:2_000].numpy()
     report = evaluate.report(evaluate.probabilities(trained, images), labels)
     assert report.accuracy > 0.7 and report.top3_accuracy > 0.9
@@ -126,7 +126,7 @@ def test_the_trained_network_reads_most_digits(trained, mnist):
 @pytest.mark.parametrize(
     ("count", "columns", "rows"), [(1, 1, 1), (4, 4, 1), (10, 10, 1), (11, 10, 2), (40, 10, 4)]
 )
-def test_a_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
+def test_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
     def sheet(count):
         labels = mnist.test.labels[:count].numpy()
         return evaluate.contact_sheet(mnist.test.images[:count].numpy(), labels, certain(labels))
@@ -137,7 +137,7 @@ def test_a_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows
     assert sheet(count).size == (one.width + (columns - 1) * width, one.height + (rows - 1) * height)
 
 
-def test_a_contact_sheet_marks_what_was_read_wrong(mnist):
+def test_contact_sheet_marks_mistakes(mnist):
     image = np.zeros((1, 28, 28), np.uint8)
     right = np.asarray(evaluate.contact_sheet(image, np.array([7]), certain([7])), int)
     wrong = np.asarray(evaluate.contact_sheet(image, np.array([7]), certain([1])), int)
@@ -152,19 +152,19 @@ def test_a_contact_sheet_marks_what_was_read_wrong(mnist):
 # Refusals
 
 
-def test_many_are_refused_as_one_is():
+def test_refusals_of_many_are_those_of_one():
     outliers = np.random.default_rng(3).dirichlet(np.full(5, 0.02), 2_000).astype(np.float32)[:, :4]
     found = evaluate.not_a_digit(outliers)
     assert found.dtype == np.float64 and found == pytest.approx([verdict.not_a_digit(row) for row in outliers.tolist()])
     assert not evaluate.not_a_digit(np.zeros((3, 0), np.float32)).any()
 
 
-def test_the_probability_of_no_digit_is_never_above_one():
+def test_not_a_digit_is_never_above_one():
     outliers = np.full((1, 4), np.nextafter(np.float32(0.25), np.float32(1)))
     assert outliers.sum() > 1 and evaluate.not_a_digit(outliers) == 1
 
 
-def test_readings_are_the_digits_among_themselves_and_the_reasons_among_all(mnist):
+def test_readings_and_reasons_have_their_own_shares(mnist):
     from model.network import MLP
 
     with torch.random.fork_rng(devices=[]):
@@ -181,13 +181,13 @@ def test_readings_are_the_digits_among_themselves_and_the_reasons_among_all(mnis
     assert np.allclose(likely, digits, atol=1e-5)
 
 
-def test_a_network_of_ten_outputs_has_no_reasons(trained, mnist):
+def test_network_of_ten_outputs_has_no_reasons(trained, mnist):
     likely, outliers = evaluate.readings(trained, mnist.test.images[:5])
     assert np.array_equal(likely, evaluate.probabilities(trained, mnist.test.images[:5]))
     assert outliers.shape == (5, 0)
 
 
-def test_the_area_is_the_share_of_pairs_in_the_right_order():
+def test_area_is_the_share_of_pairs_in_order():
     chance = np.random.default_rng(2)
     inside, outside = chance.integers(0, 20, 60) / 20, chance.integers(5, 25, 40) / 20  # many ties
     pairs = [(b > a) + (b == a) / 2 for a in inside for b in outside]
@@ -197,7 +197,7 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order():
     assert evaluate.roc_area(np.zeros(0), np.zeros(4)) is evaluate.roc_area(np.zeros(4), np.zeros(0)) is None
 
 
-def test_refused_beside_two_in_a_hundred():
+def test_refused_beside_two_in_a_hundred_is_right():
     inside = np.arange(100) / 100
     assert evaluate.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2])) == 0.5  # 0.98 and 0.99 are refused
     assert evaluate.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2]), 0) == 0
@@ -205,7 +205,7 @@ def test_refused_beside_two_in_a_hundred():
     assert evaluate.refused_beside(np.zeros(0), np.ones(3)) is None
 
 
-def test_refused_beside_never_refuses_more_digits_than_allowed():
+def test_refused_beside_refuses_no_more_digits_than_allowed():
     chance = np.random.default_rng(4)
     for count in (1, 7, 49, 50, 51, 999):
         inside = chance.integers(0, 30, count) / 30
@@ -233,7 +233,7 @@ def slow_error(likely, labels):
     return error
 
 
-def test_the_calibration_error_agrees_with_counting_one_by_one():
+def test_calibration_error_agrees_with_counting_one_by_one():
     chance = np.random.default_rng(6)
     likely = chance.dirichlet(np.full(10, 0.3), 500)
     labels = chance.integers(0, 10, 500)
@@ -243,7 +243,7 @@ def test_the_calibration_error_agrees_with_counting_one_by_one():
     assert [one.confidence for one in found.bins] == sorted(one.confidence for one in found.bins)
 
 
-def test_who_is_as_sure_as_right_has_no_calibration_error():
+def test_calibration_error_of_the_calibrated_is_zero():
     likely = np.zeros((10, 10))
     likely[:, 3], likely[:, 5] = 0.7, 0.3
     labels = np.array([3] * 7 + [5] * 3)
@@ -252,12 +252,12 @@ def test_who_is_as_sure_as_right_has_no_calibration_error():
     assert found.bins == [evaluate.Bin(10, pytest.approx(0.7), pytest.approx(0.7))]
 
 
-def test_a_blank_picture_is_wrong_with_confidence_0():
+def test_calibration_blank_picture_is_wrong_with_confidence_0():
     found = evaluate.reliability(np.concatenate((np.zeros((1, 10)), np.eye(10)[:1])), np.array([0, 0]))
     assert found.error == 0 and found.bins == [evaluate.Bin(1, 0, 0), evaluate.Bin(1, 1, 1)]
 
 
-def test_certainty_belongs_to_the_last_bin():
+def test_calibration_certainty_belongs_to_the_last_bin():
     found = evaluate.reliability(np.eye(10), np.zeros(10, int))
     assert found.error == pytest.approx(0.9) and len(found.bins) == 1
 

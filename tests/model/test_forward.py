@@ -29,7 +29,7 @@ def inked(share, count=20):
 
 @pytest.mark.parametrize("hidden", [(30,), (40, 20), (64, 128, 65)])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.2, 1.0])
-def test_it_computes_what_the_network_does_alone_and_together(hidden, share, monkeypatch):
+def test_forward_agrees_with_the_network(hidden, share, monkeypatch):
     monkeypatch.setattr(served_by, "PORTION", 64 * 64)  # one portion or several, just full or not
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -41,7 +41,7 @@ def test_it_computes_what_the_network_does_alone_and_together(hidden, share, mon
     assert alone.dtype == np.float32 and np.allclose(alone, expected, atol=1e-5)
 
 
-def test_the_shipped_network_says_the_same_of_digits(mnist):
+def test_forward_of_the_shipped_network_reads_alike(mnist):
     images = mnist.test.images[:300].numpy()
     network, card = weights.load(SHIPPED)
     layers, card_again = weights.layers(SHIPPED.read_bytes())
@@ -51,7 +51,7 @@ def test_the_shipped_network_says_the_same_of_digits(mnist):
     assert np.allclose([forward.one(image) for image in images], expected, atol=2e-4)
 
 
-def test_the_pictures_stay_as_they_were():
+def test_forward_leaves_the_pictures():
     images = inked(0.3, 2)
     before = images.copy()
     forward = served(MLP((8,)))

@@ -18,7 +18,7 @@ def everything(material, epoch):
     return torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches])
 
 
-def test_plain_digits_as_they_are(digits):
+def test_material_plain_digits_are_as_they_are(digits):
     material = Material(digits, 1, deformed=False, drawings=False, refused=False)
     inputs, labels = everything(material, 1)
     assert len(material) == len(labels) == 200
@@ -28,7 +28,7 @@ def test_plain_digits_as_they_are(digits):
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_drawings_beside_them(digits, refused):
+def test_material_drawings_come_beside_digits(digits, refused):
     material = Material(digits, 1, deformed=True, drawings=True, refused=refused)
     inputs, labels = everything(material, 1)
     drawn = round(200 * DRAWN_SHARE)
@@ -37,7 +37,7 @@ def test_drawings_beside_them(digits, refused):
     assert inputs.dtype == torch.float32 and inputs.min() >= 0 and inputs.max() <= 1
 
 
-def test_the_drawings_are_made_anew_after_some_epochs(digits):
+def test_material_drawings_are_renewed_after_some_epochs(digits):
     material = Material(digits, 1, deformed=False, drawings=True, refused=True)
 
     def drawings(epoch):
@@ -50,7 +50,7 @@ def test_the_drawings_are_made_anew_after_some_epochs(digits):
     assert not torch.allclose(drawings(REDRAWN + 1), first, atol=1e-3)
 
 
-def test_the_same_arguments_give_the_same_batches(digits):
+def test_material_same_arguments_give_the_same_batches(digits):
     first, again, other = (
         everything(Material(digits, seed, deformed=True, drawings=True, refused=True), 1) for seed in (3, 3, 4)
     )
@@ -58,7 +58,7 @@ def test_the_same_arguments_give_the_same_batches(digits):
     assert not torch.equal(first[0], other[0])
 
 
-def test_any_epoch_may_come_first(digits):
+def test_material_any_epoch_may_come_first(digits):
     inputs, labels = everything(Material(digits, 1, deformed=True, drawings=True, refused=True), 2)
     assert len(inputs) == len(labels) >= 200
 
@@ -71,7 +71,7 @@ def corrections(labels, held_out=None):
 
 
 @pytest.mark.parametrize("count, copies", [(1, 20), (2, 10), (40, 1)])
-def test_corrections_are_repeated_until_they_count(digits, count, copies):
+def test_material_corrections_are_repeated_until_they_count(digits, count, copies):
     material = Material(
         digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7] * count)
     )
@@ -83,13 +83,13 @@ def test_corrections_are_repeated_until_they_count(digits, count, copies):
     assert len(material) == 200 + count * copies
 
 
-def test_one_correction_is_not_repeated_without_end(mnist):
+def test_material_one_correction_is_not_repeated_without_end(mnist):
     material = Material(mnist.train, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7]))
     assert len(material) == len(mnist.train) + MOST_COPIES
 
 
 @pytest.mark.parametrize("refused, labels", [(True, {3, 13}), (False, {3})])
-def test_what_is_no_digit_is_learnt_by_networks_that_can_refuse(digits, refused, labels):
+def test_material_no_digits_are_for_networks_that_refuse(digits, refused, labels):
     material = Material(
         digits, 1, deformed=True, drawings=True, refused=refused, corrections=corrections([3, 10])
     )
@@ -98,7 +98,7 @@ def test_what_is_no_digit_is_learnt_by_networks_that_can_refuse(digits, refused,
         assert set(torch.cat([batch.labels[batch.is_correction] for batch in batches]).tolist()) == labels
 
 
-def test_an_epoch_does_not_depend_on_those_before(digits):
+def test_material_epoch_does_not_depend_on_earlier_ones(digits):
     going = Material(digits, 5, deformed=True, drawings=True, refused=True)
     for epoch in (1, 2):
         everything(going, epoch)
@@ -107,7 +107,7 @@ def test_an_epoch_does_not_depend_on_those_before(digits):
         assert torch.equal(mine, its)
 
 
-def test_no_batch_is_a_single_picture(digits):
+def test_material_batch_is_never_a_single_picture(digits):
     material = Material(
         digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7])
     )

@@ -31,7 +31,7 @@ def ink_box(picture):
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / len(dark)
 
 
-def test_all_files_of_a_folder_are_read_and_labels_tell_digits(tmp_path):
+def test_strokes_of_all_files_of_a_folder_are_read(tmp_path):
     write(tmp_path, LETTER, LETTER, name="b-others.jsonl.gz")
     write(tmp_path, SEVEN, name="a-digits.jsonl.gz")
     (tmp_path / "README.md").write_text("not a drawing")
@@ -42,7 +42,7 @@ def test_all_files_of_a_folder_are_read_and_labels_tell_digits(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["12", "", "-1", "\u0667", "seven"])
-def test_only_one_ascii_digit_is_a_digit(tmp_path, label):
+def test_strokes_only_one_ascii_digit_is_a_digit(tmp_path, label):
     assert strokes.read_folder(write(tmp_path, SEVEN | {"label": label}))[0].digit is None
 
 
@@ -67,12 +67,12 @@ def test_only_one_ascii_digit_is_a_digit(tmp_path, label):
         {"label": "7", "strokes": [0, 0]},
     ],
 )
-def test_a_bad_line_is_named(tmp_path, line):
+def test_strokes_bad_line_is_named(tmp_path, line):
     with pytest.raises(StrokesError, match=r"some\.jsonl\.gz, line 2: "):
         strokes.read_folder(write(tmp_path, SEVEN, line, SEVEN))
 
 
-def test_a_bad_file_is_named(tmp_path):
+def test_strokes_bad_file_is_named(tmp_path):
     whole = write(tmp_path, *[SEVEN] * 300) / "some.jsonl.gz"
     data = whole.read_bytes()
     for damaged in (b"", b"not gzip", data[:-12], data[:30] + b"\xff\xff\xff\xff" + data[34:], data[:-6] + b"\0" * 6):
@@ -81,14 +81,14 @@ def test_a_bad_file_is_named(tmp_path):
             strokes.read_folder(tmp_path)
 
 
-def test_a_folder_without_drawings_is_named(tmp_path):
+def test_strokes_folder_without_drawings_is_named(tmp_path):
     with pytest.raises(StrokesError, match="holds no drawings"):
         strokes.read_folder(tmp_path)
     with pytest.raises(StrokesError, match="is not a folder"):
         strokes.read_folder(tmp_path / "absent")
 
 
-def test_a_drawing_has_the_size_the_place_and_the_pen_asked_for():
+def test_strokes_have_the_size_place_and_pen_asked_for():
     slope = drawing((0, 0), (500, 1000))
     plain = ink_box(draw(slope, Look(size=0.5, pen=14)))
     assert plain == pytest.approx([0.35, 0.225, 0.65, 0.775], abs=0.01)
@@ -99,7 +99,7 @@ def test_a_drawing_has_the_size_the_place_and_the_pen_asked_for():
     assert picture.max() == 255 and picture.min() == 0
 
 
-def test_a_drawing_is_turned_clockwise():
+def test_strokes_turn_clockwise():
     left, top, right, bottom = ink_box(draw(drawing((0, 0), (0, 1000)), Look(angle=45, pen=4)))
     assert right - left == pytest.approx(bottom - top, abs=0.01)
     picture = np.asarray(draw(drawing((0, 0), (0, 1000)), Look(angle=15, pen=4)))
@@ -108,12 +108,12 @@ def test_a_drawing_is_turned_clockwise():
 
 
 @pytest.mark.parametrize("points", [[(5, 5)], [(5, 5), (5, 5)], [(0, 0), (0, 1e-12)]])
-def test_a_dot_is_as_wide_as_the_pen(points):
+def test_strokes_dot_is_as_wide_as_the_pen(points):
     left, top, right, bottom = ink_box(draw(drawing(*points), Look(pen=28)))
     assert (right - left, bottom - top) == pytest.approx((0.1, 0.1), abs=0.02)
 
 
-def test_every_look_leaves_ink(tmp_path):
+def test_strokes_of_any_look_leave_ink(tmp_path):
     (seven,) = strokes.read_folder(write(tmp_path, SEVEN))
     for look in (Look(), Look(0.15, 4, 15, 1, 1), Look(0.9, 40, -15, -1, 1)):
         assert digit_image(draw(seven, look)) is not None

@@ -33,7 +33,7 @@ def judged(network, reference, images, labels):
     return suspicion.suspicion(images, labels, *evaluate.readings(network, images), reference)
 
 
-def test_planted_wrong_labels_stand_out(network, reference, digits):
+def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits):
     images, true = digits
     random = np.random.default_rng(0)
     wrong = np.isin(np.arange(JUDGED), random.choice(JUDGED, WRONG, replace=False))
@@ -46,7 +46,7 @@ def test_planted_wrong_labels_stand_out(network, reference, digits):
     assert wrong[most].mean() >= 0.95
 
 
-def test_a_digit_of_unusual_form_lies_between(network, reference, mnist):
+def test_suspicion_of_unusual_digits_lies_between(network, reference, mnist):
     """Validation digits that the network misreads, or as good as: rightly labelled all the same."""
     images, labels = mnist.validation.images.numpy(), mnist.validation.labels.numpy()
     probabilities, _ = evaluate.readings(network, images)
@@ -57,7 +57,7 @@ def test_a_digit_of_unusual_form_lies_between(network, reference, mnist):
     assert np.mean(usual.suspicion) < 0.1 < np.mean(found.suspicion) < 0.7 < np.mean(wrong.suspicion)
 
 
-def test_what_is_no_digit(network, reference, digits):
+def test_suspicion_of_what_is_no_digit_is_judged(network, reference, digits):
     """Scribbles and the like are rightly called no digit; digits are not."""
     others, _ = drawn.others(200, seed=1)
     right = judged(network, reference, others, np.full(200, NO_DIGIT))
@@ -68,7 +68,7 @@ def test_what_is_no_digit(network, reference, digits):
     assert np.median(as_digits.suspicion) > 0.4  # nothing near them is a 3, and much is simply far
 
 
-def test_the_neighbours_of_a_digit_are_what_a_slow_search_finds(digits):
+def test_neighbours_agree_with_a_slow_search(digits):
     images, labels = digits
     reference = Reference(images[:300], labels[:300])
     found, similarities = reference.nearest(images[300:310])
@@ -79,7 +79,7 @@ def test_the_neighbours_of_a_digit_are_what_a_slow_search_finds(digits):
         assert sorted(found[number]) == sorted(labels[order])
 
 
-def test_both_witnesses_must_doubt(digits):
+def test_suspicion_needs_both_witnesses(digits):
     """Plain figures: a network that says 3 and neighbours that are all one image of it."""
     image = digits[0][:1]
     crowd = Reference(np.repeat(image, NEIGHBOURS, 0), np.full(NEIGHBOURS, 3))
@@ -94,7 +94,7 @@ def test_both_witnesses_must_doubt(digits):
     assert others_doubt.network_doubt == 0 and others_doubt.neighbour_doubt == 1 and others_doubt.suspicion == 0
 
 
-def test_a_network_that_refuses_nothing_cannot_tell_what_is_no_digit(digits):
+def test_suspicion_by_a_network_without_refusal_is_unsure(digits):
     image = digits[0][:1]
     found = suspicion.suspicion(
         image, np.array([NO_DIGIT]), np.eye(10, dtype=np.float32)[[3]], np.zeros((1, 0), np.float32),
@@ -103,7 +103,7 @@ def test_a_network_that_refuses_nothing_cannot_tell_what_is_no_digit(digits):
     assert found.network_doubt == 0.5 and found.suspicion == 0.5
 
 
-def test_without_any_reference_the_network_is_half_believed(network, digits):
+def test_suspicion_without_reference_half_believes_the_network(network, digits):
     nothing = Reference(np.zeros((0, 28, 28), np.uint8), np.zeros(0, int))
     images, true = digits[0][:100], digits[1][:100]
     assert len(nothing) == 0
@@ -112,13 +112,13 @@ def test_without_any_reference_the_network_is_half_believed(network, digits):
     assert np.median(judged(network, nothing, images, true).suspicion) < 0.01
 
 
-def test_nothing_and_an_empty_image_are_judged(network, reference):
+def test_suspicion_of_nothing_and_blank_is_judged(network, reference):
     assert len(judged(network, reference, np.zeros((0, 28, 28), np.uint8), np.zeros(0, int))) == 0
     found = judged(network, reference, np.zeros((1, 28, 28), np.uint8), np.array([4]))
     assert 0 <= found.suspicion[0] <= 1 and found.neighbours.sum() == 0
 
 
-def test_every_figure_is_a_share(network, reference, digits):
+def test_suspicion_is_a_share(network, reference, digits):
     labels = np.random.default_rng(2).integers(0, NO_DIGIT + 1, JUDGED)
     found = judged(network, reference, digits[0], labels)
     for figures in (found.suspicion, found.network_doubt, found.neighbour_doubt, found.probability):
@@ -136,6 +136,6 @@ def test_every_figure_is_a_share(network, reference, digits):
         (np.zeros((2, 28, 28), np.uint8), np.array([-1, 0])),
     ],
 )
-def test_what_does_not_match_is_refused(images, labels):
+def test_suspicion_of_mismatched_input_is_refused(images, labels):
     with pytest.raises(ValueError, match="digit images"):
         Reference(images, labels)

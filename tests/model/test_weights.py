@@ -65,7 +65,7 @@ def refused(data):
 # There and back
 
 
-def test_weights_come_back_as_they_were_in_half_precision(network, card, data):
+def test_weights_come_back_in_half_precision(network, card, data):
     found, found_card = weights.from_bytes(data)
     assert found_card == card
     assert not found.training
@@ -74,7 +74,7 @@ def test_weights_come_back_as_they_were_in_half_precision(network, card, data):
         assert torch.equal(tensor, network.state_dict()[name].half().float())
 
 
-def test_what_comes_back_reads_alike_and_can_be_trained_on(network, data):
+def test_weights_loaded_read_alike_and_train_on(network, data):
     found, _ = weights.from_bytes(data)
     x = torch.rand(8, 784)
     logits = found(x)
@@ -83,14 +83,14 @@ def test_what_comes_back_reads_alike_and_can_be_trained_on(network, data):
     assert all(parameter.grad is not None for parameter in found.parameters())
 
 
-def test_the_same_network_gives_the_same_bytes(network, card, data):
+def test_weights_of_the_same_network_are_the_same_bytes(network, card, data):
     """safetensors writes the header's metadata in a random order; a digest would then mean nothing."""
     for _ in range(8):
         assert weights.to_bytes(network, card) == data
     assert weights.digest(data) == hashlib.sha256(data).hexdigest()
 
 
-def test_any_safetensors_reader_can_read_them(tmp_path, network, card):
+def test_weights_are_plain_safetensors(tmp_path, network, card):
     from safetensors import safe_open
 
     weights.save(tmp_path / "w.safetensors", network, card)
@@ -100,7 +100,7 @@ def test_any_safetensors_reader_can_read_them(tmp_path, network, card):
         assert file.get_tensor("layers.0.weight").dtype == torch.float16
 
 
-def test_loading_leaves_the_random_numbers_of_the_caller_alone(data):
+def test_weights_loading_leaves_the_random_state(data):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -108,17 +108,17 @@ def test_loading_leaves_the_random_numbers_of_the_caller_alone(data):
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_a_card_of_a_later_version_is_read(network, card):
+def test_card_of_a_later_version_is_read(network, card):
     later = sealed(halves(network), text_of(card, temperature=1.3))
     assert weights.from_bytes(later)[1] == card
 
 
-def test_a_card_survives_its_dictionary(card):
+def test_card_survives_its_dictionary(card):
     assert ModelCard.from_json(text_of(card)) == card
     assert ModelCard.from_json(text_of(card, test_accuracy=0.5)).test_accuracy == 0.5
 
 
-def test_a_card_from_before_the_verdicts_is_read(network, card):
+def test_card_from_before_the_verdicts_is_read(network, card):
     old = card.as_dict()
     del old["outputs"], old["calibration"]
     found, found_card = weights.from_bytes(sealed(halves(network), json.dumps(old)))
@@ -126,11 +126,11 @@ def test_a_card_from_before_the_verdicts_is_read(network, card):
     assert found_card == card and found(torch.rand(1, 784)).shape == (1, 10)
 
 
-def test_the_shipped_card_promises_the_coverage_that_the_page_states():
+def test_card_shipped_promises_the_coverage_of_the_page():
     assert weights.read_card(SHIPPED.read_bytes()).calibration.coverage == Calibration.coverage
 
 
-def test_a_network_that_refuses_comes_back_with_its_thresholds(card):
+def test_weights_that_refuse_keep_their_thresholds(card):
     network, card = MLP((16, 12), 14), replace(card, outputs=14, calibration=CALIBRATION)
     data = weights.to_bytes(network, card)
     found, found_card = weights.from_bytes(data)
@@ -139,7 +139,7 @@ def test_a_network_that_refuses_comes_back_with_its_thresholds(card):
 
 
 @pytest.mark.parametrize(("made", "promised"), [(10, 14), (14, 10)])
-def test_outputs_that_the_card_does_not_promise_are_refused(card, made, promised):
+def test_weights_with_other_outputs_than_the_card_are_refused(card, made, promised):
     network = MLP((16, 12), made)
     told = f"layers.2.weight has shape [{made}, 12] instead of [{promised}, 12]"
     assert told in refused(sealed(halves(network), text_of(card, outputs=promised)))
@@ -150,7 +150,7 @@ def test_outputs_that_the_card_does_not_promise_are_refused(card, made, promised
 # Damage
 
 
-def test_a_file_cut_short_anywhere_is_refused(data):
+def test_weights_cut_short_are_refused(data):
     start = len(data) - len(parts(data)[1])
     lengths = [*range(start + 40), *random.Random(1).sample(range(start, len(data)), 60), len(data) - 1]
     for length in lengths:
@@ -158,7 +158,7 @@ def test_a_file_cut_short_anywhere_is_refused(data):
     refused(data + b"\0")
 
 
-def test_a_flipped_bit_anywhere_is_refused(data):
+def test_weights_with_a_flipped_bit_are_refused(data):
     """Every bit of the header, and bits all over the weights."""
     start = len(data) - len(parts(data)[1])
     places = [*range(start), *random.Random(2).sample(range(start, len(data)), 200)]
@@ -169,7 +169,7 @@ def test_a_flipped_bit_anywhere_is_refused(data):
             refused(bytes(damaged))
 
 
-def test_random_bytes_are_refused(data):
+def test_weights_of_random_bytes_are_refused(data):
     chance = random.Random(3)
     for _ in range(300):
         damaged = bytearray(data)
@@ -190,7 +190,7 @@ class Trap:
         return (open, (str(self.canary), "w"))
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path):
+def test_weights_that_are_a_pickle_are_not_run(tmp_path):
     canary = tmp_path / "canary"
     trap = pickle.dumps(Trap(canary))
     archive = tmp_path / "model.pt"
@@ -266,19 +266,19 @@ def test_weights_that_do_not_fit_are_refused(network, card, change, told):
         ({"preset": "x" * 5_000, "seed": -1}, "seed cannot be"),
     ],
 )
-def test_an_unreadable_card_is_refused(network, card, text, told):
+def test_card_unreadable_is_refused(network, card, text, told):
     text = text if isinstance(text, str) else text_of(card, **text)
     message = refused(sealed(halves(network), text))
     assert told in message and len(message) < 600
 
 
-def test_a_foreign_safetensors_file_is_refused(network, card):
+def test_weights_of_foreign_safetensors_are_refused(network, card):
     assert "not Inkling's" in refused(save_tensors(halves(network)))
     assert "not Inkling's" in refused(sealed(halves(network), text_of(card), format="inkling-mlp-9"))
     assert "no model card" in refused(save_tensors(halves(network), {"format": weights.FORMAT}))
 
 
-def test_a_changed_card_breaks_the_seal(network, card, data):
+def test_card_changed_breaks_the_seal(network, card, data):
     header, body = parts(data)
     header["__metadata__"]["card"] = text_of(card, validation_accuracy=0.9999)
     assert "SHA-256" in refused(joined(header, body))
@@ -302,13 +302,13 @@ def test_a_changed_card_breaks_the_seal(network, card, data):
         lambda header: header["__metadata__"].update(more={}),
     ],
 )
-def test_a_header_that_lies_is_refused(data, change):
+def test_weights_with_a_lying_header_are_refused(data, change):
     header, body = parts(data)
     change(header)
     refused(joined(header, body))
 
 
-def test_names_that_change_places_are_found(data):
+def test_weights_with_swapped_names_are_found(data):
     """Two tensors of one shape could stand in for each other; the seal runs over the names in order."""
     network = MLP((16, 16, 16))
     card = ModelCard("seed", (16, 16, 16), 1, 0, "", "", "", {}, 0.5, None)
@@ -319,7 +319,7 @@ def test_names_that_change_places_are_found(data):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"{}", bytes(8), bytes(64), b"\x02" + bytes(7) + b"{}"])
-def test_nearly_nothing_is_refused(data):
+def test_weights_of_nearly_nothing_are_refused(data):
     refused(data)
 
 
@@ -327,7 +327,7 @@ def test_nearly_nothing_is_refused(data):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
-def test_a_network_that_half_precision_cannot_hold_is_not_written(tmp_path, network, card, value):
+def test_weights_beyond_half_precision_are_not_written(tmp_path, network, card, value):
     with torch.no_grad():
         network.layers[1].weight[2, 3] = value
     with pytest.raises(WeightsError, match="layers.1.weight"):
@@ -335,12 +335,12 @@ def test_a_network_that_half_precision_cannot_hold_is_not_written(tmp_path, netw
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_card_of_another_network_is_not_written(network, card):
+def test_weights_with_another_networks_card_are_not_written(network, card):
     with pytest.raises(WeightsError, match="do not fit"):
         weights.to_bytes(network, replace(card, hidden=(16, 16)))
 
 
-def test_save_replaces_the_old_file_in_one_step(tmp_path, network, card, monkeypatch):
+def test_weights_saved_replace_the_old_file_in_one_step(tmp_path, network, card, monkeypatch):
     path = tmp_path / "w.safetensors"
     weights.save(path, network, card)
     before = path.read_bytes()
@@ -357,7 +357,7 @@ def test_save_replaces_the_old_file_in_one_step(tmp_path, network, card, monkeyp
     assert weights.load(path)[1].seed == 8 and list(tmp_path.iterdir()) == [path]
 
 
-def test_load_names_the_file(tmp_path, data):
+def test_weights_loaded_wrongly_name_the_file(tmp_path, data):
     (tmp_path / "short").write_bytes(data[:-1])
     for name in ("absent", "short", "."):
         with pytest.raises(WeightsError) as caught:

@@ -15,11 +15,11 @@ PICTURES = 900_000
 REQUESTS = 100_000
 
 
-def test_damaged_pictures_are_read_or_refused():
+def test_pictures_damaged_are_read_or_refused():
     assert_sound(examined(partial(try_picture, 1), range(1_000)), "pictures", 1)
 
 
-def test_damaged_requests_are_answered_or_refused(app, client):
+def test_requests_damaged_are_answered_or_refused(app, client):
     services(app).live.recognizer().warm()
     assert_sound(examined(partial(try_request, client, 1), range(200)), "requests", 1)
 
@@ -27,7 +27,7 @@ def test_damaged_requests_are_answered_or_refused(app, client):
 @pytest.mark.stress
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kind", "count"), [("pictures", PICTURES), ("requests", REQUESTS)])
-def test_a_million(kind, count, tmp_path_factory):
+def test_damaged_million_is_answered_or_refused(kind, count, tmp_path_factory):
     """SEED, an environment variable, repeats a run; SHARE does a part of it."""
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     count = int(count * float(os.environ.get("SHARE") or 1))

@@ -41,7 +41,7 @@ ROUND_SECONDS = 1.0
 
 @pytest.mark.stress
 @pytest.mark.timeout(3600)
-def test_what_was_acknowledged_outlives_the_death_of_everything(settings, database, tmp_path):
+def test_installation_killed_keeps_what_was_acknowledged(settings, database, tmp_path):
     add_version(database, turned(1))
     chance, acknowledged = random.Random(ROUNDS), Acknowledged()
     with Whole(settings, tmp_path / "log") as whole:

@@ -64,7 +64,7 @@ def assert_digit_image(image) -> None:
 
 
 @forms("count", 60, 20_000)
-def test_whatever_is_drawn_in_whatever_colours_gives_a_digit_image(count):
+def test_picture_of_any_strokes_and_colours_gives_a_digit_image(count):
     def check(strokes, pen, paper, ink):
         image = digit_image(drawn(strokes, pen, paper, ink))
         if image is not None:
@@ -79,7 +79,7 @@ def test_whatever_is_drawn_in_whatever_colours_gives_a_digit_image(count):
 
 
 @forms("count", 25, 10_000)
-def test_where_it_is_drawn_and_which_of_both_is_darker_does_not_matter(count):
+def test_picture_moved_or_inverted_gives_the_same_digit_image(count):
     def check(strokes, pen, at):
         plain = drawn(strokes, pen, "white", "black", 2 * SIDE)
         image = digit_image(plain)
@@ -92,7 +92,7 @@ def test_where_it_is_drawn_and_which_of_both_is_darker_does_not_matter(count):
 
 
 @forms("count", 80, 20_000)
-def test_pixels_of_any_mode_and_size_give_a_digit_image_or_none(count):
+def test_picture_of_any_pixels_gives_a_digit_image_or_none(count):
     def check(mode, size, data):
         pixels = data.draw(st.binary(min_size=1, max_size=400))
         channels = {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "I;16": 2}.get(mode, 1)
@@ -115,7 +115,7 @@ def test_pixels_of_any_mode_and_size_give_a_digit_image_or_none(count):
 
 
 @forms("count", 100, 20_000)
-def test_any_environment_gives_settings_or_says_what_is_wrong(tmp_path, count):
+def test_settings_of_any_environment_are_read_or_refused(tmp_path, count):
     odd = st.text(max_size=20) | st.integers().map(str) | st.sampled_from(
         ["sqlite:///x.db", "postgresql://h/d", "sqlite://", "mysql://x", "redis://h/0", "://", "1", "0", "127.0.0.1"]
     )  # fmt: skip
@@ -166,7 +166,7 @@ def assert_never_fails(answer, json_too=True) -> None:
 
 
 @forms("count", 150, 30_000)
-def test_no_body_makes_any_address_fail(client, count):
+def test_request_with_any_body_never_fails(client, count):
     def check(address, body, content_type):
         assert_never_fails(client.post(address, data=body.encode(errors="surrogatepass"),
                                        content_type=content_type, headers=SCRIPT))  # fmt: skip
@@ -187,7 +187,7 @@ VIEWS = ["/gallery", "/gallery/7", "/gallery/progress", "/gallery/sprite/1-01234
 
 
 @forms("count", 120, 20_000)
-def test_no_parameters_make_a_page_fail(client, count):
+def test_page_with_any_parameters_never_fails(client, count):
     def check(address, parameters, headers):
         answer = client.get(address, query_string=parameters, headers=SCRIPT | headers)
         assert_never_fails(answer, json_too=not headers)
@@ -222,7 +222,7 @@ def corrections(rows) -> list[Correction]:
 
 @forms("count", 25, 3_000)
 @pytest.mark.parametrize("kind", ["npz", "zip"])
-def test_what_goes_out_comes_in_as_it_was(app, settings, kind, count):
+def test_export_imported_comes_back_the_same(app, settings, kind, count):
     found = services(app)
 
     def check(rows):
@@ -256,7 +256,7 @@ def sound_archives() -> tuple[bytes, ...]:
 
 
 @forms("count", 150, 100_000)
-def test_a_damaged_archive_is_read_or_refused(count):
+def test_archive_damaged_is_read_or_refused(count):
     def check(archive, chance):
         data = bytearray(sound_archives()[archive])
         for _ in range(chance.randint(1, 4)):

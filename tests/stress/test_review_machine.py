@@ -175,7 +175,7 @@ class ReviewMachine(RuleBasedStateMachine):
 
 
 @forms("count, steps", (5, 20), (1500, 60))
-def test_the_review_does_what_its_model_says(settings, database, count, steps):
+def test_review_any_steps_agree_with_the_model(settings, database, count, steps):
     # What is kept is what this is about; waiting for the disk at each step would only take long.
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
     run_state_machine_as_test(

@@ -38,7 +38,7 @@ MOST_RUN_SECONDS = 60
 
 @pytest.mark.stress
 @pytest.mark.timeout(3600)
-def test_everything_at_once_makes_no_error_and_nothing_grows(settings, database, tmp_path, monkeypatch):
+def test_installation_under_everything_makes_no_error_and_does_not_grow(settings, database, tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "ANSWER_SECONDS", 60)  # on a busy machine; how long it takes is told
     add_version(database, turned(1))
     temporary = tmp_path / "temporary"

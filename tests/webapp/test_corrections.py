@@ -69,7 +69,7 @@ def as_jpeg(picture):
     return Image.open(out)
 
 
-def test_what_was_sent_is_kept_and_found_by_its_receipt_alone(add, corrections, database, settings):
+def test_correction_kept_is_found_by_its_receipt_alone(add, corrections, database, settings):
     image, label = DIGITS[0]
     kept = add(image, label)
     found = corrections.by_receipt(kept.secret)
@@ -81,7 +81,7 @@ def test_what_was_sent_is_kept_and_found_by_its_receipt_alone(add, corrections, 
 
 
 @ON_SQLITE
-def test_neither_the_address_nor_the_secret_stands_in_the_database(add, settings):
+def test_correction_row_holds_neither_address_nor_secret(add, settings):
     kept = add()
     stored = (settings.data_dir / "inkling.db").read_bytes()
     assert kept.correction.receipt_sha256.encode() in stored
@@ -102,11 +102,11 @@ def test_neither_the_address_nor_the_secret_stands_in_the_database(add, settings
         ("unix:", "unix:", True),
     ],
 )
-def test_a_source_is_an_address_or_the_network_of_one_line(corrections, first, second, same):
+def test_source_is_an_address_or_its_network(corrections, first, second, same):
     assert (corrections.source_of(first) == corrections.source_of(second)) == same
 
 
-def test_a_source_and_a_receipt_depend_on_the_secret_key(add, corrections, database, settings):
+def test_source_and_receipt_depend_on_the_secret_key(add, corrections, database, settings):
     kept = add()
     other = Corrections(database, replace(settings, secret_key="another"))
     assert other.source_of(HERE) != corrections.source_of(HERE)
@@ -123,7 +123,7 @@ def test_a_source_and_a_receipt_depend_on_the_secret_key(add, corrections, datab
         (np.zeros((28, 28), np.uint8), -1),
     ],
 )
-def test_what_is_no_correction_is_refused(add, database, image, meant):
+def test_correction_invalid_is_refused(add, database, image, meant):
     with pytest.raises(ValueError):
         add(image, meant)
     assert not rows(database)
@@ -132,7 +132,7 @@ def test_what_is_no_correction_is_refused(add, database, image, meant):
 # Folding
 
 
-def test_the_same_drawing_sent_twice_is_one_with_one_receipt(add, database):
+def test_correction_sent_twice_is_one(add, database):
     first, second = add(), add()
     assert (first.is_new, second.is_new) == (True, False)
     assert first.secret == second.secret and len(rows(database)) == 1
@@ -146,7 +146,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_most_drawings_that_are_nearly_the_same_are_found_to_be(name):
+def test_duplicate_nearly_the_same_is_mostly_found(name):
     found = [
         similarity(redrawn(image, lambda picture: picture), redrawn(image, EDITS[name])[None])[0]
         for image, _ in DIGITS
@@ -154,13 +154,13 @@ def test_most_drawings_that_are_nearly_the_same_are_found_to_be(name):
     assert np.mean(np.array(found) >= limits.NEARLY_SAME) > 0.7
 
 
-def test_other_peoples_digits_are_not_the_same():
+def test_duplicate_other_peoples_digit_is_none():
     images, labels = np.array([image for image, _ in DIGITS]), np.array([label for _, label in DIGITS])
     alike = np.array([similarity(image, images) for image in images]) - np.eye(len(images))
     assert alike.max() < 0.999 and not (alike[:, labels != 1] >= limits.NEARLY_SAME).any()
 
 
-def test_the_same_drawing_of_the_same_source_is_folded_and_nearly_the_same_is_a_twin(add, database):
+def test_correction_same_source_is_folded_or_a_twin(add, database):
     image, label = DIGITS[1]
     first = add(redrawn(image, lambda picture: picture), label)
     again = add(redrawn(image, lambda picture: picture), label)
@@ -171,7 +171,7 @@ def test_the_same_drawing_of_the_same_source_is_folded_and_nearly_the_same_is_a_
     assert [row.twin_of for row in rows(database)] == [None, 1, None]
 
 
-def test_a_misclick_is_put_right_while_it_waits(add, database):
+def test_correction_misclick_is_put_right_while_it_waits(add, database):
     first = add(meant=1)
     change(database, first.correction.id, suspicion=0.9, doubt={"model": 0.9})
     second = add(meant=NO_DIGIT)
@@ -180,7 +180,7 @@ def test_a_misclick_is_put_right_while_it_waits(add, database):
     assert (row.meant, row.label, row.suspicion, row.doubt) == (NO_DIGIT, NO_DIGIT, None, None)
 
 
-def test_a_misclick_put_right_stays_in_its_part_and_takes_no_room(add, database, monkeypatch):
+def test_correction_misclick_stays_in_its_part(add, database, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 1)
     for number in range(HELD_OUT_EVERY + 1):
         add(*DIGITS[number], address=f"192.0.2.{number}")
@@ -189,14 +189,14 @@ def test_a_misclick_put_right_stays_in_its_part_and_takes_no_room(add, database,
     assert [row.meant for row in rows(database) if row.held_out] == [NO_DIGIT]
 
 
-def test_what_is_decided_is_not_changed_by_another_meaning(add, database):
+def test_correction_decided_is_not_changed_by_another_meaning(add, database):
     first = add(meant=1)
     reviewed(database, first.correction.id, "approved", 1)
     second = add(meant=7)
     assert second.is_new and [(row.meant, row.state) for row in rows(database)] == [(1, "approved"), (7, "received")]
 
 
-def test_another_source_with_the_same_drawing_and_meaning_is_a_twin(add, database):
+def test_correction_of_another_source_is_a_twin(add, database):
     add(address=HERE)
     add(address=THERE)
     add(address="192.0.2.3")
@@ -204,14 +204,14 @@ def test_another_source_with_the_same_drawing_and_meaning_is_a_twin(add, databas
     assert [row.twin_of for row in rows(database)] == [None, 1, 1, None]
 
 
-def test_a_twin_has_what_was_decided_on_the_first(add, database):
+def test_twin_has_what_was_decided_on_the_first(add, database):
     first = add()
     change(database, first.correction.id, state="refused", reason="It is a scrawl.")
     late = add(address=THERE).correction
     assert (late.twin_of, late.state, late.reason) == (1, "refused", "It is a scrawl.")
 
 
-def test_a_first_that_changes_its_meaning_leaves_its_twins(add, database):
+def test_twin_is_left_by_a_first_that_changes_its_meaning(add, database):
     for address in (HERE, THERE, "192.0.2.3"):
         add(address=address)
     add(meant=2, address="192.0.2.4")
@@ -227,7 +227,7 @@ def test_a_first_that_changes_its_meaning_leaves_its_twins(add, database):
 # Limits
 
 
-def test_one_source_may_send_so_many_in_an_hour(add, database, monkeypatch):
+def test_corrections_per_source_are_limited_by_the_hour(add, database, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 3)
     for image, label in DIGITS[:3]:
         add(image, label)
@@ -241,7 +241,7 @@ def test_one_source_may_send_so_many_in_an_hour(add, database, monkeypatch):
     assert add(*DIGITS[3]).is_new
 
 
-def test_all_together_may_send_so_many_in_a_day(add, database, monkeypatch):
+def test_corrections_in_all_are_limited_by_the_day(add, database, monkeypatch):
     monkeypatch.setattr(limits, "IN_ALL", 3)
     for number, (image, label) in enumerate(DIGITS[:3]):
         add(image, label, address=f"192.0.2.{number}", version_id=None if number == 0 else 1)
@@ -252,7 +252,7 @@ def test_all_together_may_send_so_many_in_a_day(add, database, monkeypatch):
 
 
 @pytest.mark.parametrize("limit", ["PER_SOURCE", "IN_ALL"])
-def test_what_was_sent_while_the_clock_was_a_year_ahead_fills_no_limit(add, database, monkeypatch, limit):
+def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, monkeypatch, limit):
     monkeypatch.setattr(limits, limit, 2)
     for image, label in DIGITS[:2]:
         add(image, label)
@@ -267,7 +267,7 @@ def test_what_was_sent_while_the_clock_was_a_year_ahead_fills_no_limit(add, data
     assert refused.value.retry_after <= 24 * 3600
 
 
-def test_no_more_are_taken_than_can_be_reviewed(add, database, monkeypatch):
+def test_corrections_waiting_are_limited(add, database, monkeypatch):
     monkeypatch.setattr(limits, "MOST_WAITING", 2)
     add(*DIGITS[0])
     add(*DIGITS[1])
@@ -290,20 +290,20 @@ def in_threads(work, cases):
         return list(pool.map(tried, cases))
 
 
-def test_corrections_sent_at_once_exceed_no_limit(add, database, monkeypatch):
+def test_corrections_at_once_exceed_no_limit(add, database, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 5)
     outcomes = in_threads(lambda digit: add(*digit), DIGITS[:16])
     assert sum(isinstance(outcome, TooManyCorrections) for outcome in outcomes) == 11
     assert len(rows(database)) == 5
 
 
-def test_the_same_drawing_sent_at_once_is_kept_once(add, database):
+def test_correction_sent_at_once_is_kept_once(add, database):
     outcomes = in_threads(lambda _: add(), range(12))
     assert sum(outcome.is_new for outcome in outcomes) == 1 and len({outcome.secret for outcome in outcomes}) == 1
     assert len(rows(database)) == 1
 
 
-def test_of_twins_sent_at_once_one_is_the_first(add, database):
+def test_twins_sent_at_once_have_one_first(add, database):
     in_threads(lambda number: add(address=f"192.0.2.{number}"), range(12))
     assert [row.twin_of for row in rows(database)] == [None] + [1] * 11
 
@@ -311,7 +311,7 @@ def test_of_twins_sent_at_once_one_is_the_first(add, database):
 # Held out
 
 
-def test_every_fifth_source_is_held_out_with_all_that_it_sends(add, database):
+def test_source_every_fifth_is_held_out(add, database):
     for turn in range(2):
         for number in range(2 * HELD_OUT_EVERY):
             add(*DIGITS[20 * turn + number], address=f"192.0.2.{number}")
@@ -333,7 +333,7 @@ def pieces(data):
 
 
 @ON_SQLITE
-def test_what_is_deleted_is_in_no_file_any_more(add, corrections, database, settings):
+def test_correction_deleted_is_in_no_file(add, corrections, database, settings):
     sent = [noise(number) for number in range(30)]
     kept = [add(image, 3, picture=picture) for picture, image in sent]
 
@@ -352,7 +352,7 @@ def test_what_is_deleted_is_in_no_file_any_more(add, corrections, database, sett
     assert found(5) == everything and len(rows(database)) == 26
 
 
-def test_deleting_takes_the_reviews_and_the_places_in_runs_along(add, corrections, database):
+def test_correction_deleted_takes_reviews_and_runs_along(add, corrections, database):
     first, second = add().correction, add(*DIGITS[1]).correction
     reviewed(database, first.id, "approved", 7)
     run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True)
@@ -368,7 +368,7 @@ def test_deleting_takes_the_reviews_and_the_places_in_runs_along(add, correction
         assert session.scalars(select(RunCorrection.correction_id)).all() == [second.id]
 
 
-def test_deleting_takes_it_out_of_the_pictures_of_comparisons(add, corrections, database):
+def test_correction_deleted_leaves_no_picture_in_comparisons(add, corrections, database):
     held_out, other = add().correction.id, add(*DIGITS[1]).correction.id
     run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True, version_id=1)
     lists = {"gained_pictures": [{"number": held_out, "truth": 7}], "lost_pictures": [{"number": other, "truth": 2}]}
@@ -383,7 +383,7 @@ def test_deleting_takes_it_out_of_the_pictures_of_comparisons(add, corrections, 
     assert left == evidence | {"drawings": evidence["drawings"] | {"gained_pictures": []}}
 
 
-def test_a_number_is_never_used_again(add, corrections):
+def test_correction_number_is_never_used_again(add, corrections):
     """A reviewer who still sees the deleted one would decide about another one unseen."""
     old = add()
     corrections.delete(old.correction.id)
@@ -393,7 +393,7 @@ def test_a_number_is_never_used_again(add, corrections):
 
 @pytest.mark.parametrize("state", ["received", "approved", "refused"])
 @pytest.mark.parametrize("of_an_earlier_release", [False, True])
-def test_when_the_first_is_deleted_its_oldest_twin_takes_its_place_and_all_wait(
+def test_twins_of_a_deleted_first_wait_under_the_oldest(
     add, corrections, database, state, of_an_earlier_release
 ):
     """The others stayed approved, though of twins nobody is shown any but the first."""
@@ -416,7 +416,7 @@ def test_when_the_first_is_deleted_its_oldest_twin_takes_its_place_and_all_wait(
     assert {row.state for row in rows(database)} == {"approved"}
 
 
-def test_the_others_stay_approved_when_a_twin_is_deleted(add, corrections, database):
+def test_twins_stay_approved_when_one_is_deleted(add, corrections, database):
     for address in (HERE, THERE, "192.0.2.3"):
         add(address=address)
     with database.writing() as session:
@@ -426,7 +426,7 @@ def test_the_others_stay_approved_when_a_twin_is_deleted(add, corrections, datab
 
 
 @pytest.mark.parametrize(("learnt", "twins", "after"), [(True, True, False), (True, False, False), (False, True, True)])
-def test_a_new_first_is_not_held_out_where_a_version_may_have_learnt_from_the_old(
+def test_twin_made_first_is_not_held_out_if_learnt(
     add, corrections, database, learnt, twins, after
 ):
     """`learnt`: the first could be learnt from; `twins`: the source of its twin is one that is held out."""
@@ -438,6 +438,6 @@ def test_a_new_first_is_not_held_out_where_a_version_may_have_learnt_from_the_ol
     assert [row.held_out for row in rows(database)] == [after]
 
 
-def test_the_answer_is_kept_as_it_was_given(add, database):
+def test_correction_keeps_the_answer_as_given(add, database):
     add()
     assert json.loads(json.dumps(rows(database)[0].answered)) == answer(1)

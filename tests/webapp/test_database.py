@@ -87,19 +87,19 @@ def where(index):
     return options.get("postgresql_where", options.get("sqlite_where"))
 
 
-def test_the_schema_is_the_same_on_both_databases(database, in_postgresql):
+def test_schema_is_the_same_on_both_databases(database, in_postgresql):
     assert schema(database) == schema(in_postgresql)
     assert schema(database)["run"]["indexes"] == {"one_active_run": (["kind"], True, True)}
     assert ("correction_id", "correction", "id", ("ondelete", "CASCADE")) in schema(database)["review"]["points to"]
 
 
-def test_the_migrations_make_what_the_models_say(either):
+def test_migrations_make_what_the_models_say(either):
     with either.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_second_upgrade_changes_nothing(either):
+def test_upgrade_again_changes_nothing(either):
     with either.writing() as session:
         session.add(run())
     before = schema(either)
@@ -109,7 +109,7 @@ def test_a_second_upgrade_changes_nothing(either):
         assert session.scalars(select(Run.state)).all() == ["queued"]
 
 
-def test_the_way_down_and_up_again(either):
+def test_downgrade_and_upgrade_lead_back(either):
     before = schema(either)
     migrate(either, alembic.command.downgrade, "base")
     assert set(schema(either)) == {"alembic_version"}
@@ -117,7 +117,7 @@ def test_the_way_down_and_up_again(either):
     assert schema(either) == before
 
 
-def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(either):
+def test_upgrade_without_strength_reports_loses_nothing(either):
     migrate(either, alembic.command.downgrade, "0001")
     assert "strength" not in schema(either)
     statements = (
@@ -145,7 +145,7 @@ def test_an_installation_without_strength_reports_is_upgraded_and_loses_nothing(
         assert session.get(Computation, (7, "strength")) is None
 
 
-def test_all_migrations_are_one_transaction(tmp_path):
+def test_upgrade_is_one_transaction(tmp_path):
     """Between two of them another process would find the first one done, and do the second one too."""
     database = Database(f"sqlite:///{tmp_path}/inkling.db")
     begun, ended = [], []
@@ -156,7 +156,7 @@ def test_all_migrations_are_one_transaction(tmp_path):
     database.close()
 
 
-def test_installations_that_start_together_set_up_once(tmp_path):
+def test_installations_started_together_set_up_once(tmp_path):
     """Two replicas may be started at the same moment on one new database."""
     together.in_processes(together.install, 4, tmp_path)
     database = Database(f"sqlite:///{tmp_path}/inkling.db")
@@ -186,7 +186,7 @@ def test_installations_that_start_together_set_up_once(tmp_path):
         ((4, 0, 0), True),
     ],
 )
-def test_the_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, version, safe):
+def test_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, version, safe):
     assert database_module._wal_is_safe(version) is safe
     monkeypatch.setattr(database_module, "_wal_is_safe", lambda: safe)
     database = Database(f"sqlite:///{tmp_path}/inkling.db")
@@ -198,11 +198,11 @@ def test_the_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, ver
     database.close()
 
 
-def test_the_sqlite_at_hand_is_judged():
+def test_sqlite_at_hand_is_judged():
     assert database_module._wal_is_safe() is database_module._wal_is_safe(sqlite3.sqlite_version_info)
 
 
-def test_connections_wait_for_a_lock_and_keep_what_is_committed(settings):
+def test_connection_waits_for_locks_and_syncs(settings):
     with closing(Database(settings.database_url)) as database, database.reading() as session:
         values = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
     assert values == PRAGMAS
@@ -211,7 +211,7 @@ def test_connections_wait_for_a_lock_and_keep_what_is_committed(settings):
 PRAGMAS = {"busy_timeout": 5000, "synchronous": 2, "foreign_keys": 1}
 
 
-def test_a_block_that_fails_writes_nothing(either):
+def test_block_that_fails_writes_nothing(either):
     with pytest.raises(ZeroDivisionError), either.writing() as session:
         session.add(run())
         session.flush()
@@ -222,7 +222,7 @@ def test_a_block_that_fails_writes_nothing(either):
 
 @pytest.mark.parametrize("first", ACTIVE)
 @pytest.mark.parametrize("second", ACTIVE)
-def test_a_second_active_run_is_refused_by_the_database(either, first, second):
+def test_run_second_active_is_refused_by_the_database(either, first, second):
     with either.writing() as session:
         session.add(run(first))
     with pytest.raises(IntegrityError), either.writing() as session:
@@ -230,7 +230,7 @@ def test_a_second_active_run_is_refused_by_the_database(either, first, second):
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_ended_runs_are_in_nobodys_way(either, state):
+def test_runs_ended_do_not_block_another(either, state):
     with either.writing() as session:
         session.add_all([run(state), run(state), run("queued")])
     with either.writing() as session:
@@ -239,13 +239,13 @@ def test_ended_runs_are_in_nobodys_way(either, state):
         session.add(run("queued"))
 
 
-def test_a_database_that_is_gone_is_not_made_anew(database, tmp_path):
+def test_database_gone_is_not_made_anew(database, tmp_path):
     (tmp_path / "inkling.db").unlink()
     with pytest.raises(OperationalError, match="is missing"), database.writing() as session:
         session.add(run())
     assert not (tmp_path / "inkling.db").exists()
 
 
-def test_a_promotion_names_a_version_that_is_there(either):
+def test_promotion_of_an_unknown_version_is_refused(either):
     with pytest.raises(IntegrityError), either.writing() as session:
         session.add(Promotion(version_id=7, by="a test", why=""))

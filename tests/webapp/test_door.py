@@ -46,14 +46,14 @@ def rows(database, kind):
         return session.scalars(select(kind)).all()
 
 
-def test_the_password_is_hashed_with_argon2id(database):
+def test_password_is_hashed_with_argon2id(database):
     Door(database).set_password(PASSWORD)
     (row,) = rows(database, Administrator)
     assert row.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PASSWORD not in row.password_hash
 
 
-def test_without_a_password_nothing_opens(tmp_path):
+def test_door_without_password_stays_shut(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/new.db")
     database.upgrade()
     door = Door(database)
@@ -65,14 +65,14 @@ def test_without_a_password_nothing_opens(tmp_path):
 
 
 @pytest.mark.parametrize("password", ["", "1234567", "\u00e9" * 7, "x" * 1025, "a lone \ud800 surrogate"])
-def test_passwords_that_are_refused(door, password):
+def test_password_outside_the_limits_is_refused(door, password):
     with pytest.raises(PasswordRefused):
         door.set_password(password)
     assert door.sign_in(PASSWORD, "here")
 
 
 @pytest.mark.parametrize("password", ["12345678", "\u00e9" * 8, " spaces at the ends ", "x" * 1024, "with a \0 in it"])
-def test_passwords_that_are_taken(door, password):
+def test_password_within_the_limits_is_taken(door, password):
     door.set_password(password)
     assert door.sign_in(password, "here")
     for other in (password[:-1], password + " ", PASSWORD):
@@ -82,7 +82,7 @@ def test_passwords_that_are_taken(door, password):
 
 @given(password=st.text(max_size=40))
 @examples(max_examples=10, deadline=None)
-def test_no_other_password_opens(shared_door, password):
+def test_sign_in_other_password_is_refused(shared_door, password):
     if password != PASSWORD:
         with pytest.raises(WrongPassword):
             shared_door.sign_in(password, "here")
@@ -94,7 +94,7 @@ def shared_door(shared_app):
     return services(shared_app).door
 
 
-def test_a_session_is_open_until_it_is_signed_out(door, database):
+def test_session_is_open_until_sign_out(door, database):
     token, other = door.sign_in(PASSWORD, "here"), door.sign_in(PASSWORD, "there")
     assert token != other and len(token) >= 40
     assert door.is_open(token) and door.is_open(other)
@@ -104,18 +104,18 @@ def test_a_session_is_open_until_it_is_signed_out(door, database):
 
 
 @pytest.mark.parametrize("token", [None, "", "x", "\ud800", 7, ["x"], "' OR 1=1 --", "0" * 64])
-def test_nothing_else_is_a_session(door, token):
+def test_session_unknown_token_is_refused(door, token):
     door.sign_in(PASSWORD, "here")
     assert not door.is_open(token)
 
 
-def test_the_digest_in_the_database_opens_nothing(door, database):
+def test_session_digest_from_the_database_opens_nothing(door, database):
     door.sign_in(PASSWORD, "here")
     assert not door.is_open(rows(database, AdminSession)[0].token_sha256)
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "another password"])
-def test_setting_a_password_ends_every_session_and_forgets_the_attempts(door, database, password):
+def test_password_set_ends_sessions_and_forgets_attempts(door, database, password):
     """Setting the old one again, of a person who fears that it is known, said so and signed nobody out."""
     token = door.sign_in(PASSWORD, "here")
     fail(door, ATTEMPTS_PER_ADDRESS)
@@ -124,7 +124,7 @@ def test_setting_a_password_ends_every_session_and_forgets_the_attempts(door, da
     assert door.is_open(door.sign_in(password, "here"))
 
 
-def test_keeping_the_present_password_changes_nothing(door, database):
+def test_password_kept_changes_nothing(door, database):
     token = door.sign_in(PASSWORD, "here")
     fail(door, 2)
     before = rows(database, Administrator)[0].password_hash
@@ -136,12 +136,12 @@ def test_keeping_the_present_password_changes_nothing(door, database):
 
 
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 1025, "a lone \ud800 surrogate"])
-def test_passwords_that_are_not_kept_either(door, password):
+def test_password_kept_outside_the_limits_is_refused(door, password):
     with pytest.raises(PasswordRefused):
         door.keep_password(password)
 
 
-def test_an_idle_session_ends(door, clock):
+def test_session_idle_ends(door, clock):
     token = door.sign_in(PASSWORD, "here")
     for _ in range(3):
         clock.now += SESSION_IDLE_SECONDS - 1
@@ -150,7 +150,7 @@ def test_an_idle_session_ends(door, clock):
     assert not door.is_open(token)
 
 
-def test_a_session_ends_however_busy_it_is(door, clock):
+def test_session_busy_ends_at_its_age(door, clock):
     token = door.sign_in(PASSWORD, "here")
     end = clock.now + SESSION_SECONDS
     while clock.now + SESSION_IDLE_SECONDS / 2 <= end:
@@ -160,7 +160,7 @@ def test_a_session_ends_however_busy_it_is(door, clock):
     assert not door.is_open(token)
 
 
-def test_sessions_that_have_ended_are_removed(door, clock, database):
+def test_sessions_ended_are_removed(door, clock, database):
     door.sign_in(PASSWORD, "here")
     clock.now += SESSION_IDLE_SECONDS + 1
     token = door.sign_in(PASSWORD, "here")
@@ -168,7 +168,7 @@ def test_sessions_that_have_ended_are_removed(door, clock, database):
     assert len(rows(database, AdminSession)) == 1 and door.is_open(token)
 
 
-def test_attempts_are_removed_when_they_count_no_more(door, clock, database):
+def test_attempts_expired_are_removed(door, clock, database):
     fail(door, 2)
     clock.now += 60
     fail(door, 1)
@@ -186,7 +186,7 @@ def fail(door, times, address="here"):
             door.sign_in("wrong", address)
 
 
-def test_an_address_has_five_attempts_in_the_window(door, clock):
+def test_attempts_five_per_address_in_the_window(door, clock):
     fail(door, ATTEMPTS_PER_ADDRESS - 1)
     clock.now += 60
     fail(door, 1)
@@ -199,7 +199,7 @@ def test_an_address_has_five_attempts_in_the_window(door, clock):
     assert door.sign_in(PASSWORD, "here")
 
 
-def test_attempts_at_once_are_no_more_than_one_after_the_other(door):
+def test_attempts_at_once_count_like_attempts_in_turn(door):
     def attempt(_):
         try:
             door.sign_in("wrong", "here")
@@ -212,7 +212,7 @@ def test_attempts_at_once_are_no_more_than_one_after_the_other(door):
     assert found.count(TooManyAttempts) == 20 - ATTEMPTS_PER_ADDRESS
 
 
-def test_refused_attempts_do_not_make_it_longer(door, clock):
+def test_attempts_refused_do_not_extend_the_wait(door, clock):
     fail(door, ATTEMPTS_PER_ADDRESS)
     for _ in range(10):
         clock.now += ATTEMPT_WINDOW_SECONDS / 11
@@ -222,7 +222,7 @@ def test_refused_attempts_do_not_make_it_longer(door, clock):
     assert door.sign_in(PASSWORD, "here")
 
 
-def test_many_addresses_share_one_limit(door, clock, database):
+def test_attempts_of_many_addresses_share_a_limit(door, clock, database):
     fail(door, 1, "elsewhere")  # proves that a wrong password is looked at; the others need not take the time
     with database.writing() as session:
         session.add_all(SignInAttempt(address=f"password:10.0.0.{n}", at=clock.now) for n in range(ATTEMPTS_IN_ALL - 1))
@@ -232,7 +232,7 @@ def test_many_addresses_share_one_limit(door, clock, database):
     assert door.sign_in(PASSWORD, "here")
 
 
-def test_wrong_tokens_are_counted_apart_from_wrong_passwords(door, clock):
+def test_attempts_with_tokens_count_apart_from_passwords(door, clock):
     """A script with an old token keeps nobody from signing in, from its own address neither."""
     for _ in range(ATTEMPTS_PER_ADDRESS):
         door.count_wrong_token("here")
@@ -246,7 +246,7 @@ def test_wrong_tokens_are_counted_apart_from_wrong_passwords(door, clock):
     assert door.sign_in(PASSWORD, "here")
 
 
-def test_success_takes_the_attempts_back(door):
+def test_attempts_are_taken_back_by_success(door):
     fail(door, ATTEMPTS_PER_ADDRESS - 1)
     door.sign_in(PASSWORD, "here")
     fail(door, ATTEMPTS_PER_ADDRESS)
@@ -257,7 +257,7 @@ def test_success_takes_the_attempts_back(door):
 YEAR = 365 * 24 * 3600
 
 
-def test_attempts_of_a_clock_that_was_a_year_ahead_lock_nothing(door, clock, database):
+def test_attempts_from_a_clock_ahead_lock_nothing(door, clock, database):
     clock.now += YEAR
     fail(door, ATTEMPTS_PER_ADDRESS)
     clock.now -= YEAR
@@ -267,7 +267,7 @@ def test_attempts_of_a_clock_that_was_a_year_ahead_lock_nothing(door, clock, dat
     assert [row.at for row in rows(database, SignInAttempt)] == [clock.now]
 
 
-def test_a_clock_that_is_put_back_a_little_signs_nobody_out_and_forgets_no_attempt(door, clock, database):
+def test_clock_put_back_a_little_changes_nothing(door, clock, database):
     token = door.sign_in(PASSWORD, "here")
     fail(door, ATTEMPTS_PER_ADDRESS)
     clock.now -= SKEW_SECONDS / 2
@@ -279,7 +279,7 @@ def test_a_clock_that_is_put_back_a_little_signs_nobody_out_and_forgets_no_attem
 
 
 @pytest.mark.parametrize("moved", [YEAR, -YEAR])
-def test_a_clock_that_is_put_forward_or_back_a_year_ends_every_session(door, clock, database, moved):
+def test_clock_off_by_a_year_ends_sessions(door, clock, database, moved):
     """No session outlives its limits by being dated ahead."""
     token = door.sign_in(PASSWORD, "here")
     clock.now += moved

@@ -113,7 +113,7 @@ def png(image):
 # Out
 
 
-def test_an_npz_holds_the_approved_ones_with_the_label_that_the_review_gave(export, approved):
+def test_export_npz_holds_approved_with_reviewed_labels(export, approved):
     found = arrays(export("npz"))
     assert found["images"].dtype == np.uint8 and found["images"].shape == (11, 28, 28)
     assert found["labels"].dtype == np.uint8
@@ -128,7 +128,7 @@ def test_an_npz_holds_the_approved_ones_with_the_label_that_the_review_gave(expo
     assert np.array_equal(same, np.equal.outer(people, people)) and found["source"].max() < 4
 
 
-def test_an_archive_holds_a_picture_each_and_an_index(export, approved):
+def test_export_archive_holds_pictures_and_an_index(export, approved):
     with zipfile.ZipFile(io.BytesIO(export("zip"))) as archive:
         names = archive.namelist()
         index = list(csv.DictReader(io.StringIO(archive.read("index.csv").decode())))
@@ -140,18 +140,18 @@ def test_an_archive_holds_a_picture_each_and_an_index(export, approved):
 
 
 @pytest.mark.parametrize(("state", "count"), [("approved", 11), ("refused", 1), ("received", 0)])
-def test_each_state_can_be_had(export, approved, state, count):
+def test_export_of_each_state_is_to_be_had(export, approved, state, count):
     assert len(arrays(export("npz", state))["labels"]) == count
     with zipfile.ZipFile(io.BytesIO(export("zip", state))) as archive:
         assert len(archive.namelist()) == count + 1
 
 
 @pytest.mark.parametrize("path", ["export.csv", "export.tar", "export.npzz", "export"])
-def test_there_is_no_other_kind(client, path):
+def test_export_of_another_kind_is_not_found(client, path):
     assert client.get(f"{QUEUE}/{path}", headers=SCRIPT).status_code == 404
 
 
-def test_the_command_line_reads_an_export_of_digits(export, approved, database, tmp_path, capsys):
+def test_export_npz_is_read_by_the_command_line(export, approved, database, tmp_path, capsys):
     path = tmp_path / "digits.npz"
     path.write_bytes(export("npz"))
     assert main(["evaluate", "--data", str(path)]) == 2  # one of them is no digit, and the command says so
@@ -164,7 +164,7 @@ def test_the_command_line_reads_an_export_of_digits(export, approved, database, 
 
 
 @pytest.mark.parametrize("kind", ["npz", "zip"])
-def test_others_write_while_an_export_is_on_its_way(client, approved, database, monkeypatch, kind):
+def test_export_under_way_lets_others_write(client, approved, database, monkeypatch, kind):
     """On a journal of SQLite's that is no write-ahead log, a reader that goes on keeps all writers waiting."""
     monkeypatch.setattr(exports, "ROWS_AT_ONCE", 2)
     pieces = client.get(f"{QUEUE}/export.{kind}", headers=SCRIPT).iter_encoded()
@@ -181,7 +181,7 @@ def test_others_write_while_an_export_is_on_its_way(client, approved, database, 
     assert found == [number for number in approved if number not in (approved[3], approved[10], approved[11])]
 
 
-def test_an_npz_is_as_numpy_writes_it(export, approved, database):
+def test_export_npz_is_as_numpy_writes_it(export, approved, database):
     images, labels = zip(*digits(12), strict=True)
     labels = [labels[0], 5, NO_DIGIT, *labels[3:]]
     kept = [place for place in range(12) if place != 3]
@@ -215,7 +215,7 @@ webapp.exports.png = some
 """
 
 
-def test_an_export_may_take_longer_than_a_worker_may_be_silent(settings, approved, app):
+def test_export_longer_than_the_workers_timeout_completes(settings, approved, app):
     with serve(settings.data_dir, workers=1, then=SLOW, ADMIN_TOKEN=TOKEN) as server:
         answer = server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)
     assert answer.status == 200 and answer.headers["Transfer-Encoding"] == "chunked"
@@ -223,7 +223,7 @@ def test_an_export_may_take_longer_than_a_worker_may_be_silent(settings, approve
         assert len(archive.namelist()) == 12 and archive.testzip() is None
 
 
-def test_an_export_that_breaks_off_is_seen_to(settings, approved, app):
+def test_export_broken_off_is_recognizable(settings, approved, app):
     with serve(settings.data_dir, workers=1, then=BREAKS, ADMIN_TOKEN=TOKEN) as server:
         with pytest.raises(http.client.IncompleteRead):
             server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)
@@ -235,7 +235,7 @@ def test_an_export_that_breaks_off_is_seen_to(settings, approved, app):
 
 
 @pytest.mark.parametrize("kind", ["npz", "zip"])
-def test_out_in_and_out_again_is_the_same(export, send, approved, database, kind):
+def test_export_imported_and_exported_again_is_the_same(export, send, approved, database, kind):
     before, archive = arrays(export("npz")), export(kind)
     with database.writing() as session:
         for row in session.scalars(select(Correction).order_by(Correction.twin_of.is_(None))):
@@ -258,7 +258,7 @@ def test_out_in_and_out_again_is_the_same(export, send, approved, database, kind
 
 
 @pytest.mark.both_databases
-def test_imported_ones_wait_for_review(send, database, client, app):
+def test_import_waits_for_review(send, database, client, app):
     assert send(GOOD).get_json() == {"added": 3, "known": 0}
     rows = rows_of(database)
     assert [row.state for row in rows] == ["received"] * 3
@@ -271,13 +271,13 @@ def test_imported_ones_wait_for_review(send, database, client, app):
     assert "imported" in client.get(QUEUE, headers=SCRIPT | {"Accept": "text/html"}).text
 
 
-def test_the_same_file_again_adds_nothing(send, database):
+def test_import_of_the_same_file_adds_nothing(send, database):
     send(GOOD)
     assert send(GOOD, "again.npz").get_json() == {"added": 0, "known": 3}
     assert len(rows_of(database)) == 3
 
 
-def test_what_is_there_already_is_left_out(send, app, database):
+def test_import_leaves_out_what_is_there(send, app, database):
     found = services(app)
     number = add_correction(found.settings, database, *digits(1)[0])
     with database.writing() as session:
@@ -292,7 +292,7 @@ def test_what_is_there_already_is_left_out(send, app, database):
 
 
 @pytest.mark.parametrize("held_out", [True, False])
-def test_an_image_that_is_there_with_another_label_stays_in_its_part(send, database, held_out):
+def test_import_with_another_label_stays_in_its_part(send, database, held_out):
     images = np.stack([image for image, _ in digits(2)])
     send(npz(images=images[:1], labels=np.array([3], np.uint8)))
     with database.writing() as session:
@@ -305,7 +305,7 @@ def test_an_image_that_is_there_with_another_label_stays_in_its_part(send, datab
 
 
 @pytest.mark.both_databases
-def test_sources_given_stay_together_and_some_are_held_out(send, database):
+def test_import_sources_stay_together_and_some_are_held_out(send, database):
     images = np.stack([image for image, _ in digits(30)])
     labels = np.array([label for _, label in digits(30)])
     send(npz(images=images, labels=labels, source=np.arange(30) // 3))
@@ -317,7 +317,7 @@ def test_sources_given_stay_together_and_some_are_held_out(send, database):
     assert sum(part == {True} for part in parts.values()) == 2
 
 
-def test_pictures_of_any_size_go_the_road_of_all_pictures(send, database):
+def test_import_pictures_of_any_size_are_prepared_alike(send, database):
     files = {"some/1/drawn by me.PNG": encoded(drawn()), "not-a-digit/x.png": encoded(drawn("RGB"))}
     answer = send(zipped(files), "x.zip")
     assert answer.get_json()["added"] == 2
@@ -330,14 +330,14 @@ def test_pictures_of_any_size_go_the_road_of_all_pictures(send, database):
     assert np.frombuffer(rows_of(database)[2].digit_image, np.uint8).reshape(28, 28)[0].max() == 0
 
 
-def test_litter_of_file_managers_is_passed_over(send, database):
+def test_import_skips_litter_of_file_managers(send, database):
     files = {"7/a.png": png(digits(1)[0][0]), "__MACOSX/7/._a.png": b"x", "7/.DS_Store": b"x", "Thumbs.db": b""}
     assert send(zipped(files), "x.zip").get_json()["added"] == 1
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.int32])
-def test_arrays_in_either_order_and_labels_of_any_whole_kind(send, database, order, kind):
+def test_import_takes_any_array_order_and_label_type(send, database, order, kind):
     answer = send(npz(images=np.asarray(IMAGES, order=order), labels=LABELS.astype(kind)))
     assert answer.get_json()["added"] == 3
     assert rows_of(database)[2].digit_image == IMAGES[2].tobytes()
@@ -442,7 +442,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("what", BAD_FILES)
-def test_a_bad_file_is_named_with_the_reason_and_nothing_of_it_comes_in(send, database, what):
+def test_import_bad_file_is_refused_whole_with_the_reason(send, database, what):
     data, words = BAD_FILES[what]
     message = assert_error(send(data), 400, "bad_file")
     assert message.startswith("Nothing was imported. ") and words in message
@@ -453,7 +453,7 @@ INDEXED = zipped({"7/a.png": ONE_PNG, "index.csv": b"file,source\n7/a.png,1\n"})
 
 
 @pytest.mark.parametrize("whole", [GOOD, PEBBLE, INDEXED])
-def test_whatever_is_damaged_in_a_file_it_is_refused_or_read(whole):
+def test_import_damaged_file_is_refused_or_read(whole):
     """zipfile raises a dozen kinds of errors on damaged directories."""
     random = np.random.default_rng(0)
     for _ in range(400):
@@ -466,14 +466,14 @@ def test_whatever_is_damaged_in_a_file_it_is_refused_or_read(whole):
             assert str(error).endswith(".")
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(send, database, monkeypatch):
+def test_import_bomb_is_refused_before_unpacking(send, database, monkeypatch):
     bomb = zipped({"7/a.png": bytes(exchange.MAX_UNPACKED_BYTES), "7/b.png": b"x"})
     assert len(bomb) < 100_000
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: pytest.fail("it was unpacked"))
     assert "unpacks to" in assert_error(send(bomb), 400, "bad_file")
 
 
-def test_a_directory_of_too_many_entries_is_not_read(send, database, monkeypatch):
+def test_import_directory_of_too_many_entries_is_not_read(send, database, monkeypatch):
     """Python took seconds to read one of hundreds of thousands, which fits into a file of 16 MB."""
     entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *[0] * 7, 1, *[0] * 6) + b"a"
     directory = entry * (exchange.MAX_FILE_BYTES // len(entry) - 1)
@@ -482,7 +482,7 @@ def test_a_directory_of_too_many_entries_is_not_read(send, database, monkeypatch
     assert "356,961 files" in assert_error(send(directory + end), 400, "bad_file")
 
 
-def test_too_many_are_refused(send, database, monkeypatch):
+def test_import_of_too_many_is_refused(send, database, monkeypatch):
     monkeypatch.setattr(exchange, "MOST", 2)
     monkeypatch.setattr(exchange, "MOST_ENTRIES", 4)
     assert "3 digits; from 1 to 2" in assert_error(send(GOOD), 400, "bad_file")
@@ -496,7 +496,7 @@ def test_too_many_are_refused(send, database, monkeypatch):
     assert rows_of(database) == []
 
 
-def test_too_many_pixels_are_refused_before_anything_is_decoded(send, database, monkeypatch):
+def test_import_of_too_many_pixels_is_refused_before_decoding(send, database, monkeypatch):
     two = zipped({"7/a.png": encoded(drawn()), "7/b.png": encoded(drawn()), "7/c.png": ONE_PNG})
     pixels = 2 * math.prod(drawn().size) + 28 * 28
     monkeypatch.setattr(exchange, "MOST_PIXELS", pixels)
@@ -513,31 +513,31 @@ def with_a_second_header(png, size):
     return png[:33] + struct.pack(">I", 13) + again + struct.pack(">I", zlib.crc32(again)) + png[33:]
 
 
-def test_a_picture_has_no_more_pixels_than_its_first_header_says(send, database):
+def test_import_picture_is_no_larger_than_its_header_says(send, database):
     files = {"7/a.png": encoded(drawn()), "7/b.png": with_a_second_header(encoded(drawn()), (1900, 1900))}
     assert '"7/b.png": The picture has 1900 x 1900 pixels' in assert_error(send(zipped(files)), 400, "bad_file")
     assert rows_of(database) == []
 
 
-def test_a_picture_of_too_many_bytes_is_refused_before_it_is_unpacked(send, database):
+def test_import_picture_of_too_many_bytes_is_refused(send, database):
     files = {"7/a.png": ONE_PNG + bytes(road.MAX_BYTES)}
     assert f'"7/a.png": The picture has {len(ONE_PNG) + road.MAX_BYTES:,} bytes' in assert_error(
         send(zipped(files)), 400, "bad_file"
     )
 
 
-def test_a_file_that_is_too_large_is_refused(send, database):
+def test_import_file_too_large_is_refused(send, database):
     assert "16 MB" in assert_error(send(bytes(exchange.MAX_FILE_BYTES + 5_000)), 413, "file_too_large")
     padded = zipped({"7/a.png": ONE_PNG, ".DS_Store": bytes(12 << 20)}, zipfile.ZIP_STORED)
     assert send(padded).status_code == 200  # more than any other request may bring
 
 
-def test_a_request_without_a_file(client):
+def test_import_without_file_is_refused(client):
     for body in ({"data": {}}, {"json": {}}, {"data": {"file": "text"}}, {"data": {"file": (io.BytesIO(GOOD), "")}}):
         assert_error(client.post(f"{QUEUE}/import", headers=SCRIPT, **body), 400, "no_file")
 
 
-def test_the_longest_file_that_is_taken_in_at_once(send, database):
+def test_import_longest_immediate_file_is_taken_in(send, database):
     count = exchange.SHORT_DIGITS
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (count, 28, 28), np.uint8), random.integers(0, 11, count)

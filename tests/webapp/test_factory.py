@@ -24,7 +24,7 @@ HEAVY = '[name for name in ("torch", "torchvision", "safetensors.torch") if name
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/sign-in", "/gallery", "/healthz"])
-def test_pages_do_not_wait_for_torch(settings, path):
+def test_page_is_served_without_torch(settings, path):
     """Torch takes a second or two to import; the first page is there long before."""
     code = f"""
 import sys
@@ -36,7 +36,7 @@ print(*{HEAVY})
     assert printed(code, settings.data_dir) == ["200"]
 
 
-def test_making_an_app_starts_no_thread_and_opens_no_database(tmp_path):
+def test_app_made_starts_no_thread_and_opens_no_database(tmp_path):
     before = threading.active_count()
     app = create_app(Settings.read({"DATA_DIR": str(tmp_path)}))
     assert threading.active_count() == before
@@ -44,7 +44,7 @@ def test_making_an_app_starts_no_thread_and_opens_no_database(tmp_path):
     assert app.test_client().get("/").status_code == 200
 
 
-def test_an_installation_that_is_not_set_up_says_so_and_lives(tmp_path):
+def test_app_without_set_up_says_so_and_lives(tmp_path):
     client = create_app(Settings.read({"DATA_DIR": str(tmp_path)})).test_client()
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
@@ -52,11 +52,11 @@ def test_an_installation_that_is_not_set_up_says_so_and_lives(tmp_path):
     assert_error(client.get("/admin/runs/1", headers={"Authorization": "Bearer x"}), 401, "not_signed_in")
 
 
-def test_two_apps_in_one_process_do_not_mix(settings, tmp_path):
+def test_apps_in_one_process_do_not_mix(settings, tmp_path):
     first = create_app(settings).test_client()
     second = create_app(Settings.read({"DATA_DIR": str(tmp_path / "other")})).test_client()
     assert [client.get("/readyz").status_code for client in (first, second)] == [200, 503]
 
 
-def test_debugging_is_off(app):
+def test_app_debugging_is_off(app):
     assert not app.debug and not app.testing and app.config["PROPAGATE_EXCEPTIONS"] is None

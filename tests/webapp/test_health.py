@@ -32,7 +32,7 @@ def not_ready(client):
     return body["checks"]
 
 
-def test_ready(client):
+def test_readyz_healthy_answers_ok(client):
     response = client.get("/readyz")
     assert response.status_code == 200 and response.cache_control.no_store
     body = response.get_json()
@@ -44,7 +44,7 @@ HOW = ["moved", "empty", "no database", "a folder"]
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_without_a_database_the_server_is_alive_and_not_ready(app, client, settings, how):
+def test_readyz_without_database_answers_503(app, client, settings, how):
     lose(services(app).database, settings.data_dir / "inkling.db", how)
     assert client.get("/healthz").get_json() == {"status": "ok"}
     checks = not_ready(client)
@@ -52,7 +52,7 @@ def test_without_a_database_the_server_is_alive_and_not_ready(app, client, setti
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_loaded_model_answers_without_a_database(app, client, settings, how):
+def test_predict_without_database_answers_once_loaded(app, client, settings, how):
     client.post("/predict", json=ONE)
     lose(services(app).database, settings.data_dir / "inkling.db", how)
     checks = not_ready(client)
@@ -60,7 +60,7 @@ def test_a_loaded_model_answers_without_a_database(app, client, settings, how):
     assert client.post("/predict", json=ONE).status_code == 200
 
 
-def test_a_database_that_comes_back_is_found_again(app, client, settings):
+def test_readyz_database_back_answers_ok(app, client, settings):
     path = settings.data_dir / "inkling.db"
     lose(services(app).database, path, "moved")
     not_ready(client)
@@ -68,7 +68,7 @@ def test_a_database_that_comes_back_is_found_again(app, client, settings):
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_database_moved_away_under_open_connections_is_noticed(client, settings):
+def test_readyz_database_moved_away_answers_503(client, settings):
     """An open connection goes on reading a file that nobody else can find any more."""
     assert client.get("/readyz").status_code == 200
     path = settings.data_dir / "inkling.db"
@@ -79,14 +79,14 @@ def test_a_database_moved_away_under_open_connections_is_noticed(client, setting
     assert client.get("/readyz").status_code == 200
 
 
-def test_no_version_in_service(app, client):
+def test_readyz_without_version_answers_503(app, client):
     with services(app).database.writing() as session:
         session.execute(delete(Promotion))
     checks = not_ready(client)
     assert checks["database"].startswith("ok") and "make setup" in checks["model"]
 
 
-def test_damaged_weights(app, client):
+def test_readyz_damaged_weights_answers_503(app, client):
     database = services(app).database
     promote(database, add_version(database, damaged(SHIPPED.read_bytes())))
     checks = not_ready(client)

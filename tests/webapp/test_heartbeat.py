@@ -35,7 +35,7 @@ def started(script):
     ],
     ids=["ends", "beats for longer", "is killed", "hangs at once", "hangs later", "hangs at its end"],
 )
-def test_a_child_is_waited_for_as_long_as_it_beats(monkeypatch, script, code):
+def test_child_is_waited_for_as_long_as_it_beats(monkeypatch, script, code):
     monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 3.0)
     child = started(script)
     try:
@@ -63,7 +63,7 @@ LONG = [pytest.param(what, marks=pytest.mark.stress) for what in ("suspicion", "
 
 
 @pytest.mark.parametrize("what", ["predictions", *LONG])
-def test_what_a_child_works_at_beats_and_prints_nothing_else(services, settings, environ, what):
+def test_child_at_work_beats_and_prints_nothing_else(services, settings, environ, what):
     if what == "suspicion":
         add_correction(settings, services.database, *digits(1)[0])
         numbers = []
@@ -86,7 +86,7 @@ def children():
 
 
 @pytest.mark.parametrize("what", ["predictions", *LONG])
-def test_a_child_that_hangs_is_killed_and_the_log_says_so(services, settings, environ, monkeypatch, caplog, what):
+def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeypatch, caplog, what):
     jobs, database = services.jobs, services.database
     for name in ("DATA_DIR", "MNIST_DIR"):
         monkeypatch.setenv(name, environ[name])

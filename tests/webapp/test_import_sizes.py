@@ -122,7 +122,7 @@ def imported(installation, data):
 
 
 @pytest.mark.stress
-def test_ten_thousand_digits_of_a_thousand_sources_beside_thirty_thousand(installation):
+def test_import_of_ten_thousand_leaves_others_their_answers(installation):
     """It was one transaction, which counted all sources a thousand times: others got a 503, or gunicorn ended it."""
     fill(installation.database, 30_000)
     found, statuses = imported(installation, many_digits(exchange.MOST))
@@ -135,7 +135,7 @@ def test_ten_thousand_digits_of_a_thousand_sources_beside_thirty_thousand(instal
 
 
 @pytest.mark.stress
-def test_a_worker_that_is_killed_is_followed_by_one_that_completes_the_import(installation):
+def test_import_of_a_killed_worker_is_completed_by_the_next(installation):
     assert send(installation.server, many_digits(3_000)).status == 202
     wait_until(lambda: told(installation.server)["added"])
     child = installation.child()
@@ -156,14 +156,14 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_completes_the_import(in
 
 @pytest.mark.stress
 @pytest.mark.parametrize(("count", "side"), [(500, 800), (150, 1900)])
-def test_many_large_pictures(installation, count, side):
+def test_import_of_large_pictures_completes(installation, count, side):
     """The request took longer than the 15 s after which gunicorn ends its worker."""
     found, statuses = imported(installation, pictures(count, side))
     assert (found["state"], found["added"] + found["known"], found["error"]) == ("finished", count, None)
     assert statuses and statuses <= {200, 201}
 
 
-def test_import_too_many_entries_is_refused(installation):
+def test_import_of_too_many_entries_is_refused(installation):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for number in range(exchange.MOST_ENTRIES):

@@ -105,7 +105,7 @@ def tamper(database, number=1, **values):
 
 
 @pytest.mark.both_databases
-def test_a_long_file_is_taken_in_by_the_worker(send, told, work, database, app):
+def test_import_long_file_is_taken_in_by_the_worker(send, told, work, database, app):
     answer = send(FILE)
     assert answer.get_json() == {"import": 1, "url": f"{QUEUE}/imports/1"}
     assert answer.location == f"{QUEUE}/imports/1" and services(app).jobs.huey.pending_count() == 1
@@ -123,7 +123,7 @@ def test_a_long_file_is_taken_in_by_the_worker(send, told, work, database, app):
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("before", [0, 3])
-def test_every_fifth_source_is_held_out_as_if_one_after_the_other_had_sent_them(send, work, app, database, before):
+def test_import_every_fifth_source_is_held_out(send, work, app, database, before):
     for image, label in digits(before, start=100):
         add_correction(services(app).settings, database, image, label)
     send(FILE)
@@ -132,7 +132,7 @@ def test_every_fifth_source_is_held_out_as_if_one_after_the_other_had_sent_them(
 
 
 @pytest.mark.both_databases
-def test_what_is_there_already_is_left_out(send, told, work, database):
+def test_import_worker_leaves_out_what_is_there(send, told, work, database):
     send(FILE)
     work()
     before = rows_of(database)
@@ -149,7 +149,7 @@ class Killed(Exception):
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("stored", [0, 1, 3, 7])
-def test_a_worker_killed_in_between_leaves_what_the_next_one_completes(
+def test_import_of_a_killed_worker_is_completed(
     send, told, work, app, database, monkeypatch, stored
 ):
     """Whatever it had stored, the result is that of an import that nobody interrupted."""
@@ -174,7 +174,7 @@ def test_a_worker_killed_in_between_leaves_what_the_next_one_completes(
     assert parts_of(database, app) == {group: group % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for group in range(10)}
 
 
-def test_a_worker_that_ends_in_order_lets_the_import_go(send, told, work, database):
+def test_import_of_a_stopped_worker_is_let_go(send, told, work, database):
     send(FILE)
     gone = threading.Event()
     gone.set()
@@ -187,7 +187,7 @@ def test_a_worker_that_ends_in_order_lets_the_import_go(send, told, work, databa
     assert told()["added"] == COUNT
 
 
-def test_an_attempt_that_was_taken_over_stores_nothing_more(send, told, work, app, database):
+def test_import_attempt_taken_over_stores_nothing_more(send, told, work, app, database):
     send(FILE)
     late = imports.Hold(database, *imports.claim(database))
     tamper(database, updated_at=0)
@@ -196,7 +196,7 @@ def test_an_attempt_that_was_taken_over_stores_nothing_more(send, told, work, ap
     assert (told()["state"], told()["added"], len(rows_of(database))) == ("finished", COUNT, COUNT)
 
 
-def test_files_are_taken_in_one_after_the_other(send, told, database):
+def test_imports_are_taken_in_one_after_the_other(send, told, database):
     send(FILE)
     send(npz(**groups_of(COUNT, 3)), "other.npz")
     one = imports.Hold(database, *imports.claim(database))
@@ -205,14 +205,14 @@ def test_files_are_taken_in_one_after_the_other(send, told, database):
     assert imports.claim(database) == (2, 1)
 
 
-def test_the_same_file_sent_twice_is_one_import(send, told, work):
+def test_import_sent_twice_is_one(send, told, work):
     assert send(FILE).get_json() == send(FILE, "sent again.npz").get_json()
     work()
     assert send(FILE).get_json()["import"] == 2  # afterwards it is another
 
 
 @pytest.mark.both_databases
-def test_an_import_whose_process_dies_again_and_again_fails(app, send, told, monkeypatch):
+def test_import_that_kills_its_process_fails(app, send, told, monkeypatch):
     send(FILE)
     jobs = services(app).jobs
     monkeypatch.setattr(jobs, "_child", lambda *_: -9)
@@ -223,7 +223,7 @@ def test_an_import_whose_process_dies_again_and_again_fails(app, send, told, mon
     )
 
 
-def test_a_worker_takes_up_what_no_message_told_of(send, told, database, app, monkeypatch):
+def test_import_without_message_is_taken_up(send, told, database, app, monkeypatch):
     send(FILE)
     jobs = services(app).jobs
     jobs.huey.flush()
@@ -234,7 +234,7 @@ def test_a_worker_takes_up_what_no_message_told_of(send, told, database, app, mo
     tamper(database, state="finished")
 
 
-def test_a_file_leaves_the_database_when_its_import_has_ended(send, work, app, database):
+def test_import_ended_leaves_no_file(send, work, app, database):
     send(FILE)
     services(app).jobs.sweep()
     with database.reading() as session:
@@ -245,7 +245,7 @@ def test_a_file_leaves_the_database_when_its_import_has_ended(send, work, app, d
         assert session.scalar(select(func.count()).select_from(ImportFile)) == 0
 
 
-def test_nothing_comes_in_where_the_last_picture_cannot_be_read(send, told, work, database):
+def test_import_with_unreadable_last_picture_adds_nothing(send, told, work, database):
     files = {f"{place % 10}/{place}.png": encoded(Image.fromarray(image)) for place, (image, _) in enumerate(digits(9))}
     send(zipped(files | {"7/last.png": encoded(Image.new("L", (90, 90), 255))}), "digits.zip")
     work()
@@ -253,7 +253,7 @@ def test_nothing_comes_in_where_the_last_picture_cannot_be_read(send, told, work
     assert told()["error"] == 'Nothing was imported. "7/last.png" has nothing drawn on it.'
 
 
-def test_what_can_be_told_from_a_long_file_without_decoding_it_is_refused_at_once(send, database):
+def test_import_refusable_without_decoding_is_refused_at_once(send, database):
     files = {f"7/{place}.png": encoded(drawn()) for place in range(8)}
     for name, data, words in (
         ("7/text.png", b"no picture", "The data is not a whole PNG"),
@@ -267,7 +267,7 @@ def test_what_can_be_told_from_a_long_file_without_decoding_it_is_refused_at_onc
 
 
 @pytest.mark.parametrize("label", [5, int(LABELS[0])])
-def test_what_is_decided_while_a_file_is_stored_counts(send, told, work, database, app, monkeypatch, label):
+def test_import_under_way_respects_decisions(send, told, work, database, app, monkeypatch, label):
     """A digit that is there gets another label after it was found and before the file's digits are stored."""
     image = digits(1)[0][0]
     number = add_correction(services(app).settings, database, image, int(LABELS[0]))
@@ -284,7 +284,7 @@ def test_what_is_decided_while_a_file_is_stored_counts(send, told, work, databas
     assert told()["known"] == (label == LABELS[0])
 
 
-def test_there_is_no_such_import(client):
+def test_import_unknown_is_not_found(client):
     assert_error(client.get(f"{QUEUE}/imports/1", headers=SCRIPT), 404, "not_found")
     assert_error(client.get(f"{QUEUE}/imports/{2**40}", headers=SCRIPT), 404, "not_found")
 
@@ -296,7 +296,7 @@ def page(client, query=""):
     return client.get(f"{QUEUE}{query}", headers=BROWSER).text
 
 
-def test_a_person_sees_how_far_it_is_and_what_came_of_it(admin, send, work, database):
+def test_import_page_shows_progress_and_result(admin, send, work, database):
     answer = send(FILE, "<b>digits.npz", 303, headers=BROWSER, csrf_token=csrf_token(admin))
     assert answer.location == QUEUE
     assert "&lt;b&gt;digits.npz waits to be imported" in page(admin)
@@ -317,7 +317,7 @@ def test_a_person_sees_how_far_it_is_and_what_came_of_it(admin, send, work, data
     assert "digits.npz" not in page(admin)
 
 
-def test_nobody_else_sees_an_import(client, send):
+def test_import_is_shown_to_nobody_else(client, send):
     send(FILE)
     assert_error(client.get(f"{QUEUE}/imports/1"), 401, "not_signed_in")
     assert client.get(f"{QUEUE}/imports/1?part=1", headers=BROWSER).location == "/admin/sign-in"

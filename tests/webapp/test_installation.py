@@ -31,7 +31,7 @@ def empty(postgresql):
         yield url
 
 
-def test_replicas_that_start_together_on_an_empty_database_set_up_once(empty, tmp_path):
+def test_replicas_started_together_set_up_once(empty, tmp_path):
     lines = together.in_processes(together.install, 4, tmp_path, DATABASE_URL=empty)
     said = "\n".join(sum(lines, []))
     assert len(re.findall("sign in with the password ", said)) == 1
@@ -44,7 +44,7 @@ def test_replicas_that_start_together_on_an_empty_database_set_up_once(empty, tm
         assert session.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
 
 
-def test_all_replicas_sign_with_the_same_key_whatever_disk_they_have(empty, tmp_path):
+def test_replicas_share_one_secret_key(empty, tmp_path):
     settings = [settings_in(tmp_path / name, DATABASE_URL=empty) for name in ("one", "other")]
     with pytest.raises(NotSetUp, match="python -m webapp setup"):
         with_secret_key(settings[0])
@@ -64,7 +64,7 @@ def test_all_replicas_sign_with_the_same_key_whatever_disk_they_have(empty, tmp_
     assert not list(tmp_path.rglob("secret_key")) and not list(tmp_path.rglob("*.db"))
 
 
-def test_who_waits_for_the_database_says_why_once(monkeypatch, empty, tmp_path):
+def test_wait_for_the_database_is_said_once(monkeypatch, empty, tmp_path):
     settings = settings_in(tmp_path, DATABASE_URL=empty)
     naps = iter([lambda: None, lambda: set_up(settings, say=lambda line: None)])
     monkeypatch.setattr(time, "sleep", lambda _: next(naps)())
@@ -75,7 +75,7 @@ def test_who_waits_for_the_database_says_why_once(monkeypatch, empty, tmp_path):
 
 @pytest.mark.timeout(300)
 @ON_POSTGRESQL
-def test_the_web_starts_without_postgresql_and_goes_on_without_it(settings, postgresql, tmp_path):
+def test_web_without_postgresql_starts_and_goes_on(settings, postgresql, tmp_path):
     """Pages say so at once, readings go on from memory, and nobody has to help it up again."""
     (tmp_path / "web").mkdir()
     postgresql.stop()

@@ -14,7 +14,7 @@ from webapp.settings import ROOT
 
 
 @pytest.mark.parametrize("what", ["finish", "roll_back", "keep", "lose"])
-def test_a_write_is_whole_or_never_was(settings, database, what):
+def test_write_killed_anywhere_is_whole_or_absent(settings, database, what):
     runs.start(database, Config("seed", 1), "a test", corrections=False)
     runs.claim(database, 1)
     Hold(database, 1, 1).keep(b"old" * 100_000)

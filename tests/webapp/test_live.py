@@ -28,14 +28,14 @@ def digit(live):
     return live.recognizer().recognize(drawn()).top[0][0]
 
 
-def test_the_first_question_loads_the_champion(live):
+def test_live_first_question_loads_the_champion(live):
     recognizer = live.recognizer()
     assert recognizer.version == "v1"
     assert live.recognizer() is recognizer
     assert digit(live) == 1
 
 
-def test_a_promotion_is_followed_by_one_look(live, database):
+def test_live_promotion_is_followed_by_one_look(live, database):
     first = live.recognizer()
     number = add_version(database, turned(1))
     live.refresh()
@@ -47,7 +47,7 @@ def test_a_promotion_is_followed_by_one_look(live, database):
     assert first.recognize(drawn()).top[0][0] == 1  # for a request that is still at it
 
 
-def test_the_last_promotion_counts_not_the_highest_version(live, database):
+def test_live_last_promotion_counts_not_the_highest_version(live, database):
     promote(database, add_version(database, turned(1)))
     promote(database, 1)
     assert live.recognizer().version == "v1"
@@ -58,7 +58,7 @@ def test_the_last_promotion_counts_not_the_highest_version(live, database):
     [b"", b"not weights", SHIPPED.read_bytes()[:-1], SHIPPED.read_bytes()[:5000], damaged(SHIPPED.read_bytes())],
     ids=["empty", "text", "one byte short", "cut", "one bit flipped"],
 )
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one(live, database, caplog, data):
+def test_live_unloadable_version_leaves_the_old_one(live, database, caplog, data):
     first = live.recognizer()
     first.warm()
     bad = add_version(database, data)
@@ -74,7 +74,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one(live, database, capl
     assert (live.recognizer().version, digit(live)) == (f"v{good}", 2)
 
 
-def test_a_damaged_version_that_is_mended_is_taken_up(live, database, monkeypatch):
+def test_live_mended_version_is_taken_up(live, database, monkeypatch):
     live.recognizer().warm()
     bad = add_version(database, damaged(turned(1)))
     promote(database, bad)
@@ -88,7 +88,7 @@ def test_a_damaged_version_that_is_mended_is_taken_up(live, database, monkeypatc
     assert (live.recognizer().version, digit(live)) == (f"v{bad}", 2)
 
 
-def test_without_an_old_one_a_damaged_version_says_what_is_wrong(live, database):
+def test_live_damaged_first_version_is_said(live, database):
     promote(database, add_version(database, damaged(SHIPPED.read_bytes())))
     with pytest.raises(WeightsError):
         digit(live)
@@ -97,7 +97,7 @@ def test_without_an_old_one_a_damaged_version_says_what_is_wrong(live, database)
     assert digit(live) == 1
 
 
-def test_no_version_in_service(live, database):
+def test_live_without_version_is_said(live, database):
     with database.writing() as session:
         session.execute(delete(Promotion))
     with pytest.raises(NoChampion, match="make setup"):
@@ -106,7 +106,7 @@ def test_no_version_in_service(live, database):
     assert digit(live) == 1
 
 
-def test_many_threads_load_it_once(live, monkeypatch):
+def test_live_many_threads_load_once(live, monkeypatch):
     loads = []
     load = Live._weights
     monkeypatch.setattr(Live, "_weights", lambda self, number: loads.append(number) or load(self, number))
@@ -129,7 +129,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("webapp.live.FOLLOW_SECONDS", 0.01)
 
 
-def test_the_follower_warms_up_keeps_house_and_changes_over(database, quick):
+def test_live_follower_warms_keeps_house_and_changes_over(database, quick):
     housekept, changed = threading.Event(), threading.Event()
 
     def keep_house():
@@ -146,7 +146,7 @@ def test_the_follower_warms_up_keeps_house_and_changes_over(database, quick):
     assert digit(live) == 2
 
 
-def test_the_follower_survives_whatever_goes_wrong(database, quick, caplog):
+def test_live_follower_survives_any_error(database, quick, caplog):
     fails, again = iter([ZeroDivisionError("a surprise")]), threading.Event()
 
     def keep_house():
@@ -162,7 +162,7 @@ def test_the_follower_survives_whatever_goes_wrong(database, quick, caplog):
 
 
 @ON_SQLITE
-def test_the_follower_survives_a_database_that_is_away(database, quick, caplog, settings):
+def test_live_follower_survives_a_missing_database(database, quick, caplog, settings):
     path = settings.data_dir / "inkling.db"
     data = path.read_bytes()
     database.close()

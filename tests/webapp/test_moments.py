@@ -25,12 +25,12 @@ MOMENTS = st.floats(0, 2 * NOW) | st.floats(-1000, 1000).map(NOW.__add__)
         (-365 * 24 * 3600, False),
     ],
 )
-def test_a_moment_is_within_the_last_seconds_or_a_little_ahead(age, expected):
+def test_moment_within_the_last_seconds_counts(age, expected):
     assert within(NOW - age, 300, NOW) is expected
 
 
 @given(moment=MOMENTS, seconds=st.integers(1, 10**6))
-def test_the_database_says_the_same(moment, seconds):
+def test_moment_in_the_database_counts_alike(moment, seconds):
     column = within(literal(moment, Double), seconds, NOW)
     with create_engine("sqlite://").connect() as connection:
         found = connection.execute(select(column, ~column)).one()
@@ -40,7 +40,7 @@ def test_the_database_says_the_same(moment, seconds):
 
 @given(moment=MOMENTS, seconds=st.integers(1, 10**6))
 @examples(max_examples=500)
-def test_nobody_is_told_to_wait_for_longer_than_the_window(moment, seconds):
+def test_moment_wait_is_never_longer_than_the_window(moment, seconds):
     left = seconds_left(moment, seconds, NOW)
     assert 1 <= left <= seconds
     if within(moment, seconds - 2, NOW) and moment <= NOW:

@@ -55,7 +55,7 @@ def use(settings):
     services(app).close()
 
 
-def test_a_new_installation_is_its_owners_alone(tmp_path):
+def test_installation_new_is_its_owners_alone(tmp_path):
     settings = settings_of(tmp_path / "data")
     assert said(settings) == []
     use(settings)
@@ -63,7 +63,7 @@ def test_a_new_installation_is_its_owners_alone(tmp_path):
     assert open_to_others(settings.data_dir) == set()
 
 
-def test_there_is_no_moment_at_which_others_can_read_it(tmp_path):
+def test_installation_is_never_readable_by_others(tmp_path):
     """Everything that is made there is looked at as it is made, before the next step may have closed it."""
     code = (
         "import os, sys\n"
@@ -112,7 +112,7 @@ def test_set_up_closes_what_a_link_leads_to(left_open, tmp_path):
 
 
 @pytest.mark.parametrize("there_before", [False, True])
-def test_a_database_elsewhere_is_closed_and_its_folder_left_alone(tmp_path, there_before):
+def test_set_up_closes_a_database_elsewhere_not_its_folder(tmp_path, there_before):
     file = tmp_path / "elsewhere" / "x.db"
     file.parent.mkdir(0o755)
     settings = settings_of(tmp_path / "data", DATABASE_URL=f"sqlite:///{file}")
@@ -124,14 +124,14 @@ def test_a_database_elsewhere_is_closed_and_its_folder_left_alone(tmp_path, ther
     assert modes(file.parent) == {"elsewhere": 0o755, "x.db": 0o600}
 
 
-def test_a_folder_that_holds_other_things_keeps_its_mode_and_our_files_are_closed(left_open):
+def test_set_up_in_a_shared_folder_keeps_its_mode(left_open):
     (left_open.data_dir / "documents").mkdir(0o755)
     (warning,) = said(left_open)
     assert "holds other things" in warning and str(left_open.data_dir) in warning
     assert open_to_others(left_open.data_dir) == {"data", "documents"}
 
 
-def test_permissions_that_cannot_be_changed_are_said_in_one_line(left_open, monkeypatch):
+def test_set_up_permissions_that_stay_are_said_in_one_line(left_open, monkeypatch):
     def refused(path, mode):
         raise PermissionError(1, "Operation not permitted", str(path))
 
@@ -140,7 +140,7 @@ def test_permissions_that_cannot_be_changed_are_said_in_one_line(left_open, monk
     assert f"{left_open.data_dir} (Operation not permitted)" in warning and "inkling.db (" in warning
 
 
-def test_a_folder_for_all_users_is_refused_where_something_else_is_in_it(tmp_path):
+def test_set_up_in_a_public_folder_with_content_is_refused(tmp_path):
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -152,7 +152,7 @@ def test_a_folder_for_all_users_is_refused_where_something_else_is_in_it(tmp_pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a file to somebody else")
-def test_a_folder_for_all_users_is_refused_where_a_stranger_has_left_a_key(tmp_path):
+def test_set_up_in_a_public_folder_with_a_strangers_key_is_refused(tmp_path):
     """Its author would be able to sign everything."""
     tmp_path.chmod(0o1777)
     key = tmp_path / "secret_key"
@@ -162,7 +162,7 @@ def test_a_folder_for_all_users_is_refused_where_a_stranger_has_left_a_key(tmp_p
         settings_of(tmp_path)
 
 
-def test_an_empty_folder_for_all_users_is_used_and_stays_as_it_is(tmp_path):
+def test_set_up_in_an_empty_public_folder_leaves_its_mode(tmp_path):
     """Containers mount a file system in memory like that."""
     tmp_path.chmod(0o1777)
     (warning,) = said(settings_of(tmp_path))
@@ -173,7 +173,7 @@ def test_an_empty_folder_for_all_users_is_used_and_stays_as_it_is(tmp_path):
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_a_secret_key_that_is_no_file_is_said_at_once(tmp_path, make):
+def test_secret_key_that_is_no_file_is_said_at_once(tmp_path, make):
     make(tmp_path / "secret_key")
     with pytest.raises(SettingsError, match="SECRET_KEY .*secret_key"):
         settings_of(tmp_path)

@@ -25,7 +25,7 @@ LONG = Config("seed", 1000, processes=2)
 
 
 @pytest.mark.parametrize("sent, processes", [(0, 1), (1, 1), (8, 8)])
-def test_a_run_has_the_processes_asked_for(client, database, sent, processes):
+def test_run_has_the_processes_asked_for(client, database, sent, processes):
     answer = retrain(client, processes=sent)
     assert (answer.status_code, answer.json["processes"]) == (202, processes)
     with database.reading() as session:
@@ -34,14 +34,14 @@ def test_a_run_has_the_processes_asked_for(client, database, sent, processes):
 
 
 @pytest.mark.parametrize("sent", [9, -1, "2", 1.5, True, None, []])
-def test_there_are_1_to_8_of_them(client, database, sent):
+def test_run_processes_out_of_range_are_refused(client, database, sent):
     assert_error(retrain(client, processes=sent), 400, "bad_settings")
     with database.reading() as session:
         assert session.get(Run, 1) is None
 
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
-def test_the_form_offers_what_the_machine_has(client, settings, monkeypatch, cores):
+def test_run_form_offers_the_machines_processes(client, settings, monkeypatch, cores):
     monkeypatch.setattr(admin, "cores", lambda: cores)
     most = min(cores, 8)
     assert sign_in(client).status_code == 303
@@ -91,7 +91,7 @@ def several(settings):
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-def test_a_run_that_loses_a_process_goes_on_with_two_new_ones_and_is_cancelled_like_any_other(several):
+def test_run_that_loses_a_process_goes_on_and_is_cancelled(several):
     run = several.jobs.start(LONG, "test")
     attempt = several.moving(run.id)
     pair = several.pair(run.id)
@@ -109,7 +109,7 @@ def test_a_run_that_loses_a_process_goes_on_with_two_new_ones_and_is_cancelled_l
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_broken_training_comes_to_the_result_of_an_unbroken_one(several, settings, which):
+def test_run_broken_ends_like_an_unbroken_one(several, settings, which):
     config = Config("seed", 8, 11, processes=2)
     unbroken = several.ended(several.jobs.start(config, "test").id, 120)
     started = several.jobs.start(config, "test")
@@ -128,7 +128,7 @@ def test_a_broken_training_comes_to_the_result_of_an_unbroken_one(several, setti
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_process_that_stops_answering_is_given_up_after_a_while(several, which):
+def test_run_process_that_hangs_is_given_up(several, which):
     run = several.jobs.start(LONG, "test")
     attempt = several.moving(run.id)
     pair = several.pair(run.id)
@@ -146,7 +146,7 @@ def test_a_process_that_stops_answering_is_given_up_after_a_while(several, which
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_the_processes_end_with_their_worker(several):
+def test_run_processes_end_with_their_worker(several):
     run = several.jobs.start(LONG, "test")
     attempt = several.moving(run.id)
     pair = several.pair(run.id)

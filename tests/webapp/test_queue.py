@@ -44,7 +44,7 @@ def opened(settings, **changes):
 
 
 @pytest.mark.both_databases
-def test_the_queue_is_in_the_database_or_in_redis(settings, database, redis):
+def test_queue_is_in_the_database_or_in_redis(settings, database, redis):
     kind = PostgresHuey if database.is_postgresql else FileHuey
     for redis_url, expected in (("", kind), (redis.url, RedisHuey)):
         with opened(settings, redis_url=redis_url) as services:
@@ -55,7 +55,7 @@ def test_the_queue_is_in_the_database_or_in_redis(settings, database, redis):
             assert services.jobs.huey.dequeue() is None
 
 
-def test_installations_that_share_a_redis_do_not_share_a_queue(settings, redis):
+def test_queue_is_not_shared_by_installations_of_one_redis(settings, redis):
     with opened(settings, redis_url=redis.url) as one, opened(settings, redis_url=redis.url, secret_key="x") as other:
         ring(one)
         assert other.jobs.huey.pending_count() == 0
@@ -63,7 +63,7 @@ def test_installations_that_share_a_redis_do_not_share_a_queue(settings, redis):
 
 
 @pytest.mark.both_databases
-def test_a_message_that_somebody_else_has_written_is_not_read(settings):
+def test_queue_message_of_another_key_is_not_read(settings):
     """Messages are pickles: to read one is to run it."""
     with opened(settings) as ours, opened(settings, secret_key="another") as theirs:
         ring(theirs)
@@ -72,7 +72,7 @@ def test_a_message_that_somebody_else_has_written_is_not_read(settings):
 
 
 @pytest.mark.both_databases
-def test_a_queue_that_is_away_fails_and_hangs_nothing(settings, caplog):
+def test_queue_away_fails_and_hangs_nothing(settings, caplog):
     with opened(settings, redis_url=NOWHERE) as services:
         run = services.jobs.start(CONFIG, "test")
         assert "the queue does not take a message" in caplog.text
@@ -110,7 +110,7 @@ def await_outage(log):
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-def test_runs_go_on_without_redis_and_when_it_is_back(settings):
+def test_queue_without_redis_runs_go_on(settings):
     with servers.redis() as redis:
         settings = replace(settings, redis_url=redis.url)
         with opened(settings) as services, working(settings) as log:
@@ -126,7 +126,7 @@ def test_runs_go_on_without_redis_and_when_it_is_back(settings):
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @ON_POSTGRESQL
-def test_a_worker_outlives_an_outage_of_postgresql(settings, postgresql):
+def test_worker_outlives_an_outage_of_postgresql(settings, postgresql):
     with opened(settings) as services, working(settings) as log:
         await_end(services, services.jobs.start(CONFIG, "test"))
         postgresql.stop()
@@ -175,7 +175,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_queue_that_is_damaged_is_made_anew_by_the_process_that_finds_it(settings, damage, caplog):
+def test_queue_damaged_is_made_anew(settings, damage, caplog):
     path = settings.data_dir / "queue.db"
     with opened(settings) as web, opened(settings) as worker:
         ring(web)
@@ -192,7 +192,7 @@ def test_a_queue_that_is_damaged_is_made_anew_by_the_process_that_finds_it(setti
         assert web.jobs.huey.pending_count() == 1
 
 
-def test_a_queue_that_others_use_is_not_taken_for_damaged(settings):
+def test_queue_in_use_is_not_taken_for_damaged(settings):
     with opened(settings) as web, closing(sqlite3.connect(settings.data_dir / "queue.db")) as other:
         ring(web)
         error = sqlite3.DatabaseError("from another process, which has read the file before it was made anew")
@@ -206,7 +206,7 @@ def test_a_queue_that_others_use_is_not_taken_for_damaged(settings):
         assert web.jobs.huey.pending_count() == 1
 
 
-def test_processes_that_find_it_damaged_together_lose_no_message(settings):
+def test_queue_found_damaged_by_many_loses_no_message(settings):
     (settings.data_dir / "queue.db").write_bytes(b"damaged" * 1000)
     together.in_processes(together.send_messages, 4, settings.data_dir)
     with opened(settings) as services:
@@ -215,7 +215,7 @@ def test_processes_that_find_it_damaged_together_lose_no_message(settings):
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-def test_a_web_and_a_worker_outlive_a_queue_that_cannot_be_made_anew(settings, caplog):
+def test_queue_that_cannot_be_made_anew_stops_nobody(settings, caplog):
     path = settings.data_dir / "queue.db"
     path.unlink()
     path.mkdir()
@@ -234,7 +234,7 @@ def test_a_web_and_a_worker_outlive_a_queue_that_cannot_be_made_anew(settings, c
 
 
 @pytest.mark.timeout(300)
-def test_a_worker_goes_on_with_a_queue_that_is_damaged_while_it_runs(settings):
+def test_worker_goes_on_when_its_queue_is_damaged(settings):
     with opened(settings) as services, working(settings) as log:
         await_end(services, services.jobs.start(CONFIG, "test"))
         (settings.data_dir / "queue.db").write_bytes(os.urandom(20_000))

@@ -40,7 +40,7 @@ def replayed(settings, monkeypatch, capsys, name):
     return code, out, err
 
 
-def test_a_version_comes_out_the_same_from_what_is_stored(settings, database, monkeypatch, capsys):
+def test_replay_comes_out_the_same_from_what_is_stored(settings, database, monkeypatch, capsys):
     correction = keep_correction(database)
     keep_correction(database, held_out=True, label=3)
     number = trained(settings, database)
@@ -57,13 +57,13 @@ def test_a_version_comes_out_the_same_from_what_is_stored(settings, database, mo
 
 
 @pytest.mark.parametrize("name, message", [("v99", "no version v99"), ("99", "no version v99")])
-def test_a_version_that_is_not_there(settings, monkeypatch, capsys, name, message):
+def test_replay_unknown_version_is_refused(settings, monkeypatch, capsys, name, message):
     code, _, err = replayed(settings, monkeypatch, capsys, name)
     assert code == 2 and message in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["seven", "v-1", "v" + "9" * 30])
-def test_what_is_no_name_of_a_version(settings, monkeypatch, capsys, name):
+def test_replay_name_that_is_none_is_refused(settings, monkeypatch, capsys, name):
     with pytest.raises(SystemExit):
         replayed(settings, monkeypatch, capsys, name)
     assert "no version's name" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def fill(disk, leaving=0):
     (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - leaving))
 
 
-def test_a_disk_with_little_left_is_not_ready(app, client, disk):
+def test_readyz_little_disk_left_answers_503(app, client, disk):
     assert client.get("/readyz").status_code == 200
     fill(disk, leaving=1_000_000)
     response = client.get("/readyz")
@@ -44,7 +44,7 @@ def test_a_disk_with_little_left_is_not_ready(app, client, disk):
     assert client.get("/readyz").status_code == 200
 
 
-def test_with_a_full_disk_the_administrator_signs_in_and_out(app, client, admin, disk):
+def test_disk_full_administrator_signs_in_and_out(app, client, admin, disk):
     cookie = client.get_cookie(app.config["SESSION_COOKIE_NAME"])
     token = csrf_token(admin)
     fill(disk)
@@ -56,13 +56,13 @@ def test_with_a_full_disk_the_administrator_signs_in_and_out(app, client, admin,
     assert sign_in(client).status_code == 303 and client.get("/admin").status_code == 200
 
 
-def test_with_a_full_disk_a_wrong_token_is_counted(app, client, disk):
+def test_disk_full_wrong_token_is_counted(app, client, disk):
     fill(disk)
     wrong = [client.get("/admin/versions", headers={"Authorization": "Bearer wrong"}).status_code for _ in range(6)]
     assert wrong == [401] * 5 + [429]
 
 
-def test_with_a_full_disk_a_new_password_is_set(app, admin, disk):
+def test_disk_full_new_password_is_set(app, admin, disk):
     fill(disk)
     services(app).door.set_password("another password")
     assert admin.get("/admin").status_code == 303
@@ -70,7 +70,7 @@ def test_with_a_full_disk_a_new_password_is_set(app, admin, disk):
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_with_a_full_disk_a_run_is_cancelled(app, client, disk, state):
+def test_disk_full_run_is_cancelled(app, client, disk, state):
     client.post("/admin/retrain", json={}, headers=SCRIPT)
     if state == "running":
         with services(app).database.writing() as session:
@@ -81,14 +81,14 @@ def test_with_a_full_disk_a_run_is_cancelled(app, client, disk, state):
     assert answer.status_code == 202 and answer.get_json()["state"] == "cancelled"
 
 
-def test_with_a_full_disk_a_drawing_is_deleted(app, client, disk):
+def test_disk_full_drawing_is_deleted(app, client, disk):
     receipt = client.post("/feedback", json=ONE | {"meant": 1}).get_json()["receipt"]
     fill(disk)
     assert client.delete(receipt).status_code == 204
     assert client.get(receipt).status_code == 404
 
 
-def test_the_reserve_is_taken_again_when_there_is_room(app, admin, disk):
+def test_reserve_is_taken_again_when_there_is_room(app, admin, disk):
     file = disk / "data" / "inkling.db-reserve"
     assert file.stat().st_size == RESERVE_BYTES
     fill(disk)
@@ -101,7 +101,7 @@ def test_the_reserve_is_taken_again_when_there_is_room(app, admin, disk):
     assert file.stat().st_size == RESERVE_BYTES
 
 
-def test_a_session_that_cannot_be_ended_is_over_in_this_browser_and_it_is_said(app, admin, disk):
+def test_sign_out_that_fails_ends_in_this_browser_and_is_said(app, admin, disk):
     token = csrf_token(admin)
     (disk / "data" / "inkling.db-reserve").unlink()
     fill(disk)
@@ -112,7 +112,7 @@ def test_a_session_that_cannot_be_ended_is_over_in_this_browser_and_it_is_said(a
         assert session.scalar(select(AdminSession.token_sha256))
 
 
-def test_another_fault_than_a_full_disk_is_not_tried_again(app):
+def test_reserve_is_not_used_for_other_faults(app):
     calls = []
 
     def work(session):
@@ -125,7 +125,7 @@ def test_another_fault_than_a_full_disk_is_not_tried_again(app):
 
 
 @ON_POSTGRESQL
-def test_on_postgresql_there_is_none(database, settings):
+def test_reserve_on_postgresql_is_none(database, settings):
     reserve.hold(database)
     assert reserve.bytes_left(database) is None
     assert not list(settings.data_dir.parent.rglob("*-reserve"))

@@ -30,7 +30,7 @@ def change(database, run_id, **values):
             setattr(row, name, value)
 
 
-def test_a_run_learns_from_the_approved_corrections(client, database):
+def test_retrain_with_corrections_learns_the_approved_ones(client, database):
     keep_correction(database)
     keep_correction(database, held_out=True)
     answer = retrain(client, corrections=True)
@@ -41,27 +41,27 @@ def test_a_run_learns_from_the_approved_corrections(client, database):
 
 
 @pytest.mark.parametrize("sent", [{}, {"json": {"corrections": False}}, {"data": {"corrections": "0"}}])
-def test_without_being_asked_it_learns_from_none(client, database, sent):
+def test_retrain_without_being_asked_learns_no_corrections(client, database, sent):
     keep_correction(database)
     answer = client.post("/admin/retrain", headers=SCRIPT, **sent)
     assert answer.json["corrections"] is False
 
 
 @pytest.mark.parametrize("sent", [2, -1, "yes", None, [], {}, [True], "1 "])
-def test_corrections_are_wanted_or_not(client, database, sent):
+def test_retrain_corrections_are_wanted_or_not(client, database, sent):
     keep_correction(database)
     assert_error(retrain(client, corrections=sent), 400, "bad_settings")
 
 
 @pytest.mark.parametrize("state", [{"state": "received"}, {"state": "refused"}, {"held_out": True}])
-def test_a_run_without_anything_to_learn_from_is_refused(client, database, state):
+def test_retrain_without_anything_to_learn_is_refused(client, database, state):
     keep_correction(database, **state)
     assert_error(retrain(client, corrections=True), 400, "no_corrections")
     with database.reading() as session:
         assert session.get(Run, 1) is None
 
 
-def test_a_run_that_waits_for_another_attempt_says_so(client, database, app):
+def test_run_page_waiting_for_another_attempt_says_so(client, database, app):
     run_id = retrain(client).json["id"]
     runs.claim(database, run_id)
     change(database, run_id, lease_until=time.time() - 1)
@@ -71,7 +71,7 @@ def test_a_run_that_waits_for_another_attempt_says_so(client, database, app):
     assert "2, 1 lost" in run_page(client, run_id)
 
 
-def test_a_run_that_was_lost_for_good_says_why(client, database):
+def test_run_page_lost_for_good_says_why(client, database):
     run_id = retrain(client).json["id"]
     for _ in range(3):
         runs.claim(database, run_id)
@@ -82,7 +82,7 @@ def test_a_run_that_was_lost_for_good_says_why(client, database):
     assert client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["state"] == "lost"
 
 
-def test_the_comparison_shows_its_progress(client, database):
+def test_run_page_shows_progress_of_the_comparison(client, database):
     run_id = retrain(client).json["id"]
     runs.claim(database, run_id)
     change(database, run_id, progress={"epoch": 1, "fraction": 1.0, "comparing": 0.25})
@@ -90,7 +90,7 @@ def test_the_comparison_shows_its_progress(client, database):
     assert "comparing with v1" in page and 'value="0.250"' in page
 
 
-def test_a_version_that_waits_says_why_and_leads_to_the_comparison(client, database, app):
+def test_run_page_version_that_waits_says_why(client, database, app):
     run_id = retrain(client).json["id"]
     hold = runs.Hold(database, run_id, runs.claim(database, run_id))
     made = Version(

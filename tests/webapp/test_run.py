@@ -53,7 +53,7 @@ def read_until(terminal, words):
     ],
     ids=["Ctrl-C, with tee", "closed, with tee", "closed"],
 )
-def test_an_end_in_a_terminal_leaves_no_process(running, command, end):
+def test_run_ended_in_a_terminal_leaves_no_process(running, command, end):
     terminal = running.start_in_terminal(f"{command} {running.log}" if "tee" in command else command)
     read_until(terminal, b"Ctrl-C ends it")
     running.wait_until_ready()
@@ -64,7 +64,7 @@ def test_an_end_in_a_terminal_leaves_no_process(running, command, end):
 
 
 @pytest.mark.parametrize("number", ["TERM", pytest.param("HUP", marks=pytest.mark.stress)])
-def test_a_signal_ends_it_in_order(running, background, number):
+def test_run_ended_by_a_signal_ends_in_order(running, background, number):
     background.send_signal(signal.Signals[f"SIG{number}"])
     assert background.wait(SECONDS) == 0
     assert running.processes() == []
@@ -73,7 +73,7 @@ def test_a_signal_ends_it_in_order(running, background, number):
 
 
 @pytest.mark.stress
-def test_nohup_keeps_it_when_the_terminal_is_closed(running):
+def test_run_under_nohup_outlives_its_terminal(running):
     terminal = running.start_in_terminal(f"nohup {MAKE_RUN} >{running.log} 2>&1")
     running.wait_until_ready()
     os.close(terminal)
@@ -88,14 +88,14 @@ def test_nohup_keeps_it_when_the_terminal_is_closed(running):
 
 
 @pytest.mark.stress
-def test_it_ends_with_the_reader_of_its_output(running):
+def test_run_ends_with_the_reader_of_its_output(running):
     terminal = running.start_in_terminal(f"{MAKE_RUN} 2>&1 | head -n 3 >{running.log}")
     running.wait_until_gone()
     os.close(terminal)
 
 
 @pytest.mark.stress
-def test_its_output_may_be_a_socket_and_it_ends_with_that(running):
+def test_run_with_a_socket_for_output_ends_with_it(running):
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -109,7 +109,7 @@ def test_its_output_may_be_a_socket_and_it_ends_with_that(running):
 
 
 @pytest.mark.stress
-def test_an_output_that_nobody_reads_for_a_while_loses_nothing_and_does_not_hold_up_the_end(running):
+def test_run_with_unread_output_loses_nothing_and_ends(running):
     source, sink = os.pipe()
     fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)
     process = running.start(sink)
@@ -128,7 +128,7 @@ def test_an_output_that_nobody_reads_for_a_while_loses_nothing_and_does_not_hold
     os.close(source)
 
 
-def test_what_is_killed_is_started_again(running, background):
+def test_run_starts_again_what_is_killed(running, background):
     for name in ("gunicorn", "webapp worker"):
         (pid, *_) = running.pids(name)
         os.kill(pid, signal.SIGKILL)
@@ -140,7 +140,7 @@ def test_what_is_killed_is_started_again(running, background):
 
 
 @pytest.mark.stress
-def test_when_make_is_killed_it_goes_on_until_the_terminal_is_closed(running):
+def test_run_outlives_make_until_the_terminal_closes(running):
     terminal = running.start_in_terminal(f"{MAKE_RUN}; sleep 600")
     running.wait_until_ready()
     os.kill(*running.pids(f"{MAKE_RUN} "), signal.SIGKILL)
@@ -151,7 +151,7 @@ def test_when_make_is_killed_it_goes_on_until_the_terminal_is_closed(running):
 
 
 @pytest.mark.stress
-def test_when_the_shell_of_the_terminal_is_killed_it_ends(running):
+def test_run_ends_with_the_shell_of_its_terminal(running):
     terminal = running.start_in_terminal(MAKE_RUN)
     running.wait_until_ready()
     os.kill(running.children[0], signal.SIGKILL)
@@ -162,7 +162,7 @@ def test_when_the_shell_of_the_terminal_is_killed_it_ends(running):
 @pytest.mark.parametrize(
     "folder", ["data", pytest.param("other", marks=pytest.mark.stress)], ids=["the same installation", "another"]
 )
-def test_of_two_that_start_at_once_one_is_refused(running, tmp_path, folder):
+def test_run_started_twice_at_once_is_refused_once(running, tmp_path, folder):
     other = Running(tmp_path / folder, tmp_path / "other-log", running.port)
     both = {running.start(): running, other.start(): other}
     try:
@@ -181,7 +181,7 @@ def test_of_two_that_start_at_once_one_is_refused(running, tmp_path, folder):
 
 @pytest.mark.stress
 @pytest.mark.parametrize("name", ["webapp/supervision", "supervisord"])
-def test_when_it_is_killed_a_training_by_two_processes_ends_too_and_waits_for_the_next_start(
+def test_run_killed_ends_the_training_which_waits(
     running, background, settings, database, name
 ):
     with closing(Services.open(settings)) as services:

@@ -99,14 +99,14 @@ def chosen(database, run_id):
         return list(session.scalars(select(RunCorrection.correction_id).where(RunCorrection.run_id == run_id)))
 
 
-def test_a_run_is_claimed_once(database):
+def test_run_is_claimed_once(database):
     run_id = start(database)
     assert runs.claim(database, run_id) == 1
     assert runs.claim(database, run_id) is None
     assert get(database, run_id).state == "running"
 
 
-def test_the_holder_alone_may_write(database):
+def test_run_is_written_by_its_holder_alone(database):
     hold = claimed(database)
     hold.keep(b"mine")
     assert hold.renew(progress={"epoch": 1}) is False
@@ -125,7 +125,7 @@ def test_the_holder_alone_may_write(database):
     assert (count(database, Version), count(database, Comparison)) == (1, 0)
 
 
-def test_a_lost_run_waits_for_another_attempt_and_keeps_what_it_has(database):
+def test_run_lost_waits_for_another_attempt(database):
     hold = claimed(database)
     hold.keep(b"as far as this")
     expire(database, hold.run_id)
@@ -139,7 +139,7 @@ def test_a_lost_run_waits_for_another_attempt_and_keeps_what_it_has(database):
     assert Hold(database, hold.run_id, 2).checkpoint() == b"as far as this"
 
 
-def test_a_run_that_is_lost_three_times_is_given_up(database):
+def test_run_lost_three_times_is_given_up(database):
     run_id = start(database)
     for attempt in (1, 2, 3):
         assert runs.claim(database, run_id) == attempt
@@ -152,7 +152,7 @@ def test_a_run_that_is_lost_three_times_is_given_up(database):
     assert start(database) > run_id
 
 
-def test_a_run_that_is_let_go_in_order_is_not_lost(database):
+def test_run_let_go_in_order_is_not_lost(database):
     run_id = start(database)
     for attempt in range(1, 6):
         assert runs.claim(database, run_id) == attempt
@@ -161,7 +161,7 @@ def test_a_run_that_is_let_go_in_order_is_not_lost(database):
     assert (get(database, run_id).state, get(database, run_id).losses) == ("queued", 0)
 
 
-def test_reaping_spares_runs_with_a_lease(database):
+def test_reap_spares_runs_with_a_lease(database):
     hold = claimed(database)
     assert runs.reap(database) == []
     assert get(database, hold.run_id).state == "running"
@@ -171,7 +171,7 @@ YEAR = 365 * 24 * 3600
 
 
 @pytest.mark.parametrize(("cancelled", "state"), [(False, "queued"), (True, "cancelled")])
-def test_a_lease_from_a_clock_that_was_a_year_ahead_has_run_out(database, cancelled, state):
+def test_lease_from_a_clock_ahead_has_run_out(database, cancelled, state):
     """Such a run was under way for the year, and cancelling it did nothing."""
     hold = claimed(database)
     change(database, hold.run_id, lease_until=time.time() + YEAR)
@@ -183,20 +183,20 @@ def test_a_lease_from_a_clock_that_was_a_year_ahead_has_run_out(database, cancel
         hold.renew()
 
 
-def test_a_clock_that_is_put_back_a_little_takes_no_run_from_its_trainer(database):
+def test_lease_outlasts_a_clock_put_back_a_little(database):
     hold = claimed(database)
     change(database, hold.run_id, lease_until=time.time() + runs.LEASE_SECONDS + SKEW_SECONDS / 2)
     assert runs.reap(database) == [] and get(database, hold.run_id).state == "running"
 
 
-def test_only_the_attempt_that_died_is_taken_from_its_trainer(database):
+def test_run_lost_is_taken_from_the_attempt_that_died_alone(database):
     hold = claimed(database)
     assert runs.lose(database, hold.run_id, hold.attempt + 1, "it died") == []
     assert get(database, hold.run_id).state == "running"
     assert runs.lose(database, hold.run_id, hold.attempt, "it died") == [hold.run_id]
 
 
-def test_cancelling_in_each_state(database):
+def test_run_cancelled_in_each_state_ends(database):
     queued = start(database)
     runs.cancel(database, queued)
     assert get(database, queued).state == "cancelled"
@@ -211,7 +211,7 @@ def test_cancelling_in_each_state(database):
     assert get(database, hold.run_id).state == "cancelled"
 
 
-def test_a_checkpoint_stays_until_its_run_has_ended(database):
+def test_checkpoint_stays_until_its_run_has_ended(database):
     hold = claimed(database)
     hold.keep(b"so far")
     for keeps in (lambda: None, hold.release, lambda: runs.claim(database, hold.run_id)):
@@ -225,7 +225,7 @@ def test_a_checkpoint_stays_until_its_run_has_ended(database):
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_run_that_was_to_be_cancelled_does_not_begin_again(database, lost):
+def test_run_cancelled_does_not_begin_again(database, lost):
     hold = claimed(database)
     if lost:
         runs.cancel(database, hold.run_id)
@@ -238,7 +238,7 @@ def test_a_run_that_was_to_be_cancelled_does_not_begin_again(database, lost):
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_the_evidence_decides_who_answers(database, passed):
+def test_run_finished_is_promoted_by_its_evidence(database, passed):
     hold = claimed(database)
     hold.keep(b"so far")
     challenger = version()
@@ -255,7 +255,7 @@ def test_the_evidence_decides_who_answers(database, passed):
             assert (last.by, last.why) == (f"run {hold.run_id}", coded("better"))
 
 
-def test_a_drawing_that_was_deleted_while_it_was_compared_is_in_no_evidence(database):
+def test_evidence_omits_a_drawing_deleted_meanwhile(database):
     kept, deleted = keep_correction(database, held_out=True), keep_correction(database, held_out=True)
     hold = claimed(database)
     with database.writing() as session:
@@ -269,7 +269,7 @@ def test_a_drawing_that_was_deleted_while_it_was_compared_is_in_no_evidence(data
     assert left == {"gained_pictures": [{"number": kept}], "lost_pictures": []}
 
 
-def test_evidence_against_a_champion_of_yesterday_decides_nothing(database):
+def test_evidence_against_an_earlier_champion_decides_nothing(database):
     hold = claimed(database)
     with database.writing() as session:
         other = version()
@@ -282,13 +282,13 @@ def test_evidence_against_a_champion_of_yesterday_decides_nothing(database):
     assert hold.finish(version(), b"", comparison(champion=other.id)) is True
 
 
-def test_the_first_version_of_all_answers(database):
+def test_run_finished_first_of_all_answers(database):
     with database.writing() as session:
         session.delete(session.scalars(select(Promotion)).one())
     assert claimed(database).finish(version(0.1), b"", None) is True
 
 
-def test_the_first_attempt_chooses_where_to_go_on_from(database):
+def test_run_first_attempt_chooses_its_parent(database):
     hold = claimed(database, preset="fine-tune")
     assert get(database, hold.run_id).parent_id == 1
     with database.writing() as session:
@@ -302,7 +302,7 @@ def test_the_first_attempt_chooses_where_to_go_on_from(database):
 
 
 @pytest.mark.parametrize("corrections", [True, False])
-def test_the_first_attempt_chooses_its_corrections(database, corrections):
+def test_run_first_attempt_chooses_its_corrections(database, corrections):
     first = keep_correction(database)
     held_out = keep_correction(database, held_out=True)
     keep_correction(database, twin_of=first)
@@ -317,7 +317,7 @@ def test_the_first_attempt_chooses_its_corrections(database, corrections):
     assert chosen(database, hold.run_id) == expected
 
 
-def test_what_is_no_longer_approved_or_deleted_is_not_learnt_from(database):
+def test_run_does_not_learn_what_was_deleted_or_refused(database):
     kept, refused, deleted = (keep_correction(database, label=label, held_out=label == 3) for label in (3, 4, 5))
     hold = claimed(database, corrections=True)
     with database.writing() as session:

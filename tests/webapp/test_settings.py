@@ -21,7 +21,7 @@ def read(folder, **environ):
     return Settings.read({"DATA_DIR": str(folder), **environ})
 
 
-def test_defaults(tmp_path):
+def test_settings_defaults_are_these(tmp_path):
     settings = read(tmp_path)
     assert settings.data_dir == settings.mnist_dir == tmp_path
     assert (settings.host, settings.port, settings.https) == ("127.0.0.1", 8000, False)
@@ -30,12 +30,12 @@ def test_defaults(tmp_path):
     assert (settings.admin_password, settings.admin_token) == ("", "")
 
 
-def test_an_empty_variable_is_as_good_as_none(tmp_path):
+def test_settings_empty_variable_is_as_none(tmp_path):
     empty = dict.fromkeys(variable for variable, _, _ in Settings.table() if variable != "DATA_DIR")
     assert read(tmp_path, **dict.fromkeys(empty, "")) == read(tmp_path)
 
 
-def test_all_variables_are_taken(tmp_path):
+def test_settings_all_variables_are_taken(tmp_path):
     settings = read(
         tmp_path,
         MNIST_DIR=str(tmp_path / "digits"),
@@ -95,7 +95,7 @@ def test_all_variables_are_taken(tmp_path):
         ("REDIS_URL", "redis://localhost/0?socket_timeout=long"),
     ],
 )
-def test_a_bad_value_is_refused_by_name(tmp_path, variable, value):
+def test_settings_bad_value_is_refused_by_name(tmp_path, variable, value):
     with pytest.raises(SettingsError, match=f"^{variable} "):
         read(tmp_path, **{variable: value})
 
@@ -109,21 +109,21 @@ def test_a_bad_value_is_refused_by_name(tmp_path, variable, value):
         ("REDIS_URL", "redis://:hunter2@localhost:port/0"),
     ],
 )
-def test_a_refusal_does_not_show_a_password(tmp_path, variable, value):
+def test_settings_refusal_hides_a_password(tmp_path, variable, value):
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, **{variable: value})
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_postgresql_is_reached_by_the_driver_that_comes_along(tmp_path, scheme):
+def test_settings_postgresql_names_its_driver(tmp_path, scheme):
     settings = read(tmp_path, DATABASE_URL=f"{scheme}://me:p%40ss%2Fword@db:5433/inkling?sslmode=require")
     assert settings.database_url == "postgresql+psycopg://me:p%40ss%2Fword@db:5433/inkling?sslmode=require"
     arguments = Database(settings.database_url).engine.url.translate_connect_args()
     assert arguments == {"host": "db", "port": 5433, "database": "inkling", "username": "me", "password": "p@ss/word"}
 
 
-def test_on_postgresql_the_secret_key_is_not_this_machines(tmp_path):
+def test_settings_on_postgresql_make_no_secret_key_file(tmp_path):
     settings = read(tmp_path, DATABASE_URL="postgresql://localhost/inkling")
     assert settings.secret_key == "" and not (tmp_path / "secret_key").exists()
     assert read(tmp_path, DATABASE_URL="postgresql://localhost/inkling", SECRET_KEY="given").secret_key == "given"
@@ -131,7 +131,7 @@ def test_on_postgresql_the_secret_key_is_not_this_machines(tmp_path):
 
 @given(text=st.text(string.printable, max_size=8))
 @examples(max_examples=200, deadline=None)
-def test_a_port_is_a_whole_number_in_range_or_refused(tmp_path_factory, text):
+def test_settings_port_out_of_range_is_refused(tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp()
     try:
         assert 1 <= read(folder, PORT=text, SECRET_KEY="x").port <= 65535
@@ -141,7 +141,7 @@ def test_a_port_is_a_whole_number_in_range_or_refused(tmp_path_factory, text):
         assert text == "" or text.isdecimal()
 
 
-def test_the_secret_key_is_kept_and_readable_by_its_owner_alone(tmp_path):
+def test_secret_key_is_kept_for_its_owner_alone(tmp_path):
     first = read(tmp_path / "new" / "folder").secret_key
     path = tmp_path / "new" / "folder" / "secret_key"
     assert len(first) == 64 and first == read(tmp_path / "new" / "folder").secret_key
@@ -150,20 +150,20 @@ def test_the_secret_key_is_kept_and_readable_by_its_owner_alone(tmp_path):
     assert first != read(tmp_path / "other").secret_key
 
 
-def test_processes_that_start_together_agree_on_one_secret_key(tmp_path):
+def test_secret_key_of_processes_started_together_is_one(tmp_path):
     keys = set(together.in_processes(together.secret_key, 8, tmp_path / "data"))
     assert len(keys) == 1
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["secret_key"]
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
-def test_a_damaged_secret_key_is_said(tmp_path, content):
+def test_secret_key_damaged_is_said(tmp_path, content):
     (tmp_path / "secret_key").write_bytes(content)
     with pytest.raises(SettingsError, match="SECRET_KEY .*secret_key"):
         read(tmp_path)
 
 
-def test_a_relative_data_dir_is_taken_from_the_working_directory(tmp_path, monkeypatch):
+def test_settings_relative_data_dir_is_resolved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = read("data")
     assert settings.data_dir == Path(tmp_path, "data")
@@ -171,7 +171,7 @@ def test_a_relative_data_dir_is_taken_from_the_working_directory(tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["with space", "what?now=1", "100%25", "a#b", "\u00fcber"])
-def test_any_folder_name_will_do(tmp_path, name):
+def test_settings_any_folder_name_is_taken(tmp_path, name):
     database = Database(read(tmp_path / name).database_url)
     database.upgrade()
     database.close()
@@ -180,20 +180,20 @@ def test_any_folder_name_will_do(tmp_path, name):
 
 @pytest.mark.parametrize("key", ["", "given"])
 @pytest.mark.parametrize("below", ["", "further/down"])
-def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below, key):
+def test_settings_data_dir_that_is_a_file_is_refused(tmp_path, below, key):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="^DATA_DIR "):
         read(tmp_path / "file" / below, SECRET_KEY=key)
 
 
-def test_a_data_dir_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+def test_settings_data_dir_not_writable_is_refused(tmp_path, monkeypatch):
     # The superuser may write anywhere, so the question is answered for it.
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     with pytest.raises(SettingsError, match="^DATA_DIR "):
         read(tmp_path, SECRET_KEY="given")
 
 
-def test_the_command_says_it_in_one_line(tmp_path):
+def test_command_with_bad_settings_says_one_line(tmp_path):
     environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": "none"}
     command = [sys.executable, "-m", "webapp", "setup"]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)

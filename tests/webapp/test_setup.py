@@ -58,7 +58,7 @@ def opens(settings, password):
         database.close()
 
 
-def test_the_generated_password_is_said_once_and_opens(settings):
+def test_set_up_generated_password_is_said_once_and_opens(settings):
     password = re.search(r"sign in with the password (\S+)\n", said(settings))[1]
     assert len(password) >= 16
     assert opens(settings, password) and not opens(settings, "")
@@ -67,12 +67,12 @@ def test_the_generated_password_is_said_once_and_opens(settings):
     assert opens(settings, password)
 
 
-def test_two_installations_have_two_passwords(settings, tmp_path):
+def test_set_up_passwords_of_two_installations_differ(settings, tmp_path):
     other = replace(settings, data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/other.db")
     assert said(settings) != said(other)
 
 
-def test_the_password_of_the_environment_is_set_and_never_said(settings):
+def test_set_up_password_of_the_environment_is_never_said(settings):
     said(settings)
     line = said(replace(settings, admin_password=PASSWORD))
     assert PASSWORD not in line and "ADMIN_PASSWORD" in line
@@ -81,7 +81,7 @@ def test_the_password_of_the_environment_is_set_and_never_said(settings):
     assert opens(settings, "another password") and not opens(settings, PASSWORD)
 
 
-def test_a_restart_with_the_same_password_in_the_settings_signs_nobody_out(settings, database):
+def test_set_up_again_with_the_same_password_signs_nobody_out(settings, database):
     settings = replace(settings, admin_password=PASSWORD)
     said(settings)
     door = Door(database)
@@ -96,12 +96,12 @@ def test_a_restart_with_the_same_password_in_the_settings_signs_nobody_out(setti
     assert not door.is_open(token)
 
 
-def test_a_password_that_is_too_short_is_refused(settings):
+def test_set_up_password_too_short_is_refused(settings):
     with pytest.raises(PasswordRefused, match="8 to 1024"):
         said(replace(settings, admin_password="1234567"))
 
 
-def test_the_shipped_version_goes_into_service(database):
+def test_set_up_puts_the_shipped_version_into_service(database):
     with database.reading() as session:
         version = session.get(Version, 1)
         card = weights.read_card(SHIPPED.read_bytes())
@@ -112,7 +112,7 @@ def test_the_shipped_version_goes_into_service(database):
     assert promotions(database) == [1]
 
 
-def test_a_second_set_up_changes_no_version(database, settings):
+def test_set_up_again_changes_no_version(database, settings):
     promote(database, add_version(database, turned(1)))
     said(settings)
     with database.reading() as session:
@@ -121,7 +121,7 @@ def test_a_second_set_up_changes_no_version(database, settings):
 
 
 @pytest.mark.parametrize(("own", "promoted"), [(False, True), (True, False)])
-def test_a_newer_shipped_version_takes_the_place_of_a_shipped_one(
+def test_set_up_newer_shipped_version_replaces_a_shipped_one(
     database, settings, monkeypatch, tmp_path, own, promoted
 ):
     """`own`: whether the installation has made its champion itself; that one is replaced by evidence alone."""
@@ -184,7 +184,7 @@ def ship(file, data):
 
 
 @damage
-def test_a_damaged_shipped_version_is_refused_where_there_is_no_other_and_installed_when_it_is_whole(
+def test_set_up_damaged_shipped_version_alone_is_refused(
     settings, shipped, data
 ):
     ship(shipped, data)
@@ -197,7 +197,7 @@ def test_a_damaged_shipped_version_is_refused_where_there_is_no_other_and_instal
 
 
 @damage
-def test_a_damaged_shipped_version_leaves_the_good_one_in_service(database, settings, shipped, data):
+def test_set_up_damaged_shipped_version_leaves_the_good_one(database, settings, shipped, data):
     ship(shipped, data)
     (warning,) = [line for line in said(settings).splitlines() if str(shipped) in line]
     assert warning.startswith("Warning: ") and warning.endswith("v1 answers")
@@ -210,7 +210,7 @@ def test_a_damaged_shipped_version_leaves_the_good_one_in_service(database, sett
 
 
 @pytest.mark.parametrize("source", ["shipped", "run"])
-def test_a_damaged_version_in_service_is_replaced_by_the_shipped_one(database, settings, shipped, source):
+def test_set_up_damaged_champion_is_replaced_by_the_shipped_one(database, settings, shipped, source):
     """Earlier releases promoted what they had not tried out, and a whole file that they knew already never again."""
     number = add_version(database, WHOLE[:-1])
     with database.writing() as session:
@@ -223,7 +223,7 @@ def test_a_damaged_version_in_service_is_replaced_by_the_shipped_one(database, s
     assert promotions(database) == [1, 2, 1]
 
 
-def test_where_the_shipped_one_is_damaged_too_the_last_good_one_is_put_back(database, settings, shipped):
+def test_set_up_all_damaged_puts_back_the_last_good_one(database, settings, shipped):
     for data in (turned(1), turned(2), WHOLE[:-1], b""):
         promote(database, add_version(database, data))
     promote(database, 2)
@@ -233,7 +233,7 @@ def test_where_the_shipped_one_is_damaged_too_the_last_good_one_is_put_back(data
     assert promotions(database)[-2:] == [5, 2]
 
 
-def test_a_version_whose_row_is_damaged_is_added_again(database, settings):
+def test_set_up_damaged_row_is_added_again(database, settings):
     with database.writing() as session:
         session.get(Version, 1).weights = damaged(WHOLE)
     said(settings)
@@ -243,7 +243,7 @@ def test_a_version_whose_row_is_damaged_is_added_again(database, settings):
 
 
 @pytest.mark.parametrize("most", [0, 30, 3_000, 30_000, 300_000, 3_000_000])
-def test_a_first_set_up_without_room_leaves_nothing_that_the_next_one_stumbles_over(settings, most):
+def test_set_up_without_room_can_be_repeated(settings, most):
     """No file may grow beyond `most` bytes: the first one that would is left half, or not at all."""
     shutil.rmtree(settings.data_dir)
     environ = os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
@@ -265,7 +265,7 @@ LIMITED += "r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0})); sys.exit(main(['setup']))"
 
 
 @pytest.mark.parametrize("left", ["a file", "a link to nowhere"])
-def test_copies_of_static_files_that_cannot_be_made_stop_nothing(settings, left):
+def test_set_up_without_copies_of_static_files_goes_on(settings, left):
     place = settings.data_dir / "static"
     place.touch() if left == "a file" else place.symlink_to(settings.data_dir / "nowhere")
     (warning,) = [line for line in said(settings).splitlines() if line.startswith("Warning")]
@@ -276,7 +276,7 @@ def test_copies_of_static_files_that_cannot_be_made_stop_nothing(settings, left)
             assert sent.status_code == 200
 
 
-def test_the_command_refuses_damaged_weights_in_one_line(settings, shipped, capsys, monkeypatch):
+def test_set_up_command_refuses_damaged_weights_in_one_line(settings, shipped, capsys, monkeypatch):
     ship(shipped, WHOLE[:-1])
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     assert main(["setup"]) == 2
@@ -284,7 +284,7 @@ def test_the_command_refuses_damaged_weights_in_one_line(settings, shipped, caps
     assert error.startswith(f"inkling: no version can be put into service: {shipped}: ") and error.count("\n") == 1
 
 
-def test_mnist_is_fetched_where_a_file_is_missing_or_damaged(settings, monkeypatch, tmp_path):
+def test_set_up_fetches_mnist_where_missing_or_damaged(settings, monkeypatch, tmp_path):
     fetched = []
     monkeypatch.setattr(mnist, "_download", lambda folder, say: fetched.append(folder))
     assert "verified" in said(settings)
@@ -299,7 +299,7 @@ def test_mnist_is_fetched_where_a_file_is_missing_or_damaged(settings, monkeypat
     assert fetched == [tmp_path, tmp_path]
 
 
-def test_without_mnist_the_installation_works_and_says_so(settings, monkeypatch, tmp_path):
+def test_set_up_without_mnist_works_and_says_so(settings, monkeypatch, tmp_path):
     def fail(folder, say):
         raise mnist.MnistMissing("MNIST is not in this folder")
 

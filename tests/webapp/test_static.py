@@ -19,7 +19,7 @@ def got(app, name, **headers):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_who_takes_it_gets_it_compressed(shared_app, name):
+def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
     content = (static.FILES / name).read_bytes()
     packed, plain = got(shared_app, name, **PACKED), got(shared_app, name)
     assert plain.data == content and "Content-Encoding" not in plain.headers
@@ -31,14 +31,14 @@ def test_who_takes_it_gets_it_compressed(shared_app, name):
     assert packed.mimetype == plain.mimetype and "immutable" in packed.headers["Cache-Control"]
 
 
-def test_without_set_up_the_files_are_served_as_they_are(tmp_path, shared_app):
+def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app):
     app = create_app(settings_in(tmp_path))
     response = got(app, "js/draw.js", **PACKED)
     assert response.data == (static.FILES / "js/draw.js").read_bytes() and "Content-Encoding" not in response.headers
     assert app.jinja_env.globals["asset"]("js/draw.js") == shared_app.jinja_env.globals["asset"]("js/draw.js")
 
 
-def test_set_up_several_times_at_once_leaves_one_copy_and_nothing_else(tmp_path):
+def test_static_copies_made_at_once_are_one(tmp_path):
     gate = threading.Barrier(6)
 
     def set_up():

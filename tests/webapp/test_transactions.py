@@ -85,7 +85,7 @@ def promotion_chain(database):
         return session.execute(select(Promotion.from_id, Promotion.version_id).order_by(Promotion.id)).all()
 
 
-def test_of_two_promotions_at_once_the_second_follows_upon_the_first(database):
+def test_promotions_at_once_follow_one_another(database):
     two, three = add_version(database, turned(1)), add_version(database, turned(2))
     with uncommitted(database) as (session, beside):
         record_promotion(session, two, "one", "why not")
@@ -94,7 +94,7 @@ def test_of_two_promotions_at_once_the_second_follows_upon_the_first(database):
     assert promotion_chain(database) == [(None, 1), (1, two), (two, three)]
 
 
-def test_a_version_compared_with_a_champion_that_changes_at_that_moment_is_compared_again(database):
+def test_comparison_with_a_changing_champion_is_repeated(database):
     run = runs.start(database, CONFIG, "test", False)
     hold = Hold(database, run.id, runs.claim(database, run.id))
     two = add_version(database, turned(1))
@@ -108,7 +108,7 @@ def test_a_version_compared_with_a_champion_that_changes_at_that_moment_is_compa
     assert promotion_chain(database) == [(None, 1), (1, two)]
 
 
-def test_a_run_that_is_cancelled_while_it_begins_gets_to_know(database):
+def test_run_cancelled_while_it_begins_gets_to_know(database):
     run = runs.start(database, CONFIG, "test", False)
     with uncommitted(database) as (session, beside):
         session.get(Run, run.id).state = "running"
@@ -120,7 +120,7 @@ def test_a_run_that_is_cancelled_while_it_begins_gets_to_know(database):
         assert (row.state, row.cancel_requested) == ("running", True)
 
 
-def test_a_run_that_begins_while_a_correction_is_deleted_goes_without_it(settings, database):
+def test_run_begun_during_a_deletion_goes_without_the_drawing(settings, database):
     gone, stays = (add_correction(settings, database, *digit) for digit in digits(2))
     with database.writing() as session:
         decide(session, Wish((gone, stays), "approved", None, None, None), "a test")
@@ -135,7 +135,7 @@ def test_a_run_that_begins_while_a_correction_is_deleted_goes_without_it(setting
         assert session.scalars(select(RunCorrection.correction_id)).all() == [stays]
 
 
-def test_a_session_that_signs_out_while_it_is_seen_is_over(database):
+def test_session_signed_out_while_it_is_seen_is_over(database):
     door = Door(database)
     token = door.sign_in(PASSWORD, "here")
     with database.writing() as session:
@@ -148,7 +148,7 @@ def test_a_session_that_signs_out_while_it_is_seen_is_over(database):
     assert not door.is_open(token)
 
 
-def test_a_row_that_two_add_is_there_once_and_one_is_told_so(database):
+def test_row_added_twice_at_once_is_there_once(database):
     add = {"version_id": 1, "kind": "strength"}
 
     def other_adds():
@@ -161,7 +161,7 @@ def test_a_row_that_two_add_is_there_once_and_one_is_told_so(database):
     assert other.outcome() is False
 
 
-def test_what_is_no_number_is_stored_as_none(database):
+def test_number_that_is_none_is_stored_as_null(database):
     run = runs.start(database, CONFIG, "test", False)
     hold = Hold(database, run.id, runs.claim(database, run.id))
     history = [{"epoch": 1, "train_loss": float("nan"), "losses": (1.5, float("-inf"))}]
@@ -173,7 +173,7 @@ def test_what_is_no_number_is_stored_as_none(database):
 
 
 @pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
-def test_a_number_that_no_row_can_have_is_not_found(app, client, number):
+def test_number_out_of_range_is_not_found(app, client, number):
     headers = {"Authorization": "Bearer a-token-for-scripts"}
     for path in (f"/admin/versions/{number}", f"/admin/runs/{number}", f"/admin/corrections/{number}/picture.png"):
         assert client.get(path, headers=headers).status_code == 404
@@ -183,7 +183,7 @@ def test_a_number_that_no_row_can_have_is_not_found(app, client, number):
     assert_error(client.post("/admin/corrections/decide", json=sent, headers=headers), 400, "bad_decision")
 
 
-def test_no_text_that_a_database_cannot_take_gets_there(client, database):
+def test_text_that_a_database_refuses_is_stopped_before(client, database):
     """PostgreSQL has no NUL in texts, and neither database half a pair of surrogates."""
     headers = {"Authorization": "Bearer a-token-for-scripts"}
     two = add_version(database, turned(1))
@@ -199,7 +199,7 @@ def test_no_text_that_a_database_cannot_take_gets_there(client, database):
         assert "a b" in session.scalars(select(Promotion.why)).all()
 
 
-def test_processes_that_read_and_write_lose_nothing(settings, database):
+def test_processes_reading_and_writing_lose_nothing(settings, database):
     run = runs.start(database, CONFIG, "test", False)
     url = settings.database_url
     assert together.in_processes(together.count_up, 4, settings.data_dir, DATABASE_URL=url) == [500] * 4
