@@ -174,8 +174,7 @@ def _used(correction: Correction) -> list[Use]:
             .where(Correction.id == (correction.twin_of or correction.id), Run.version_id.is_not(None))
             .order_by(Run.version_id)
         ).all()
-    purposes = {False: "training", True: "comparison"}
-    return [Use.model_validate({"version": row.version_id, "for": purposes[row.held_out]}) for row in found]
+    return [Use(version=row.version_id, what_for="comparison" if row.held_out else "training") for row in found]
 
 
 def _read_now(correction: Correction) -> ReadingNow | None:

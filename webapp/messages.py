@@ -111,6 +111,7 @@ class Answer(BaseModel):
         json_schema_extra={"additionalProperties": False},
         json_schema_serialization_defaults_required=True,
         serialize_by_alias=True,
+        validate_by_name=True,
     )
 
     @classmethod

@@ -9,9 +9,12 @@ import json
 import logging
 import time
 import unicodedata
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
@@ -22,8 +25,23 @@ from webapp.computations import look_up
 from webapp.database import BIGGEST_ROW_ID, Comparison, Computation, Promotion, Version, alone, champion_id, coded
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
-from webapp.fields import fields
+from webapp.messages import (
+    Address,
+    Answer,
+    DescribedAs,
+    Fields,
+    File,
+    Moment,
+    NoFields,
+    Otherwise,
+    Query,
+    RowId,
+    Share,
+    VersionName,
+    Worded,
+)
 from webapp.moments import within
+from webapp.openapi import Operation
 from webapp.promotions import record_promotion
 from webapp.services import services
 
@@ -39,12 +57,126 @@ log = logging.getLogger(__name__)
 blueprint = Blueprint("versions", __name__, url_prefix="/admin")
 
 
+def _shown(character: str) -> str:
+    """The character, or what stands for it where it cannot be seen: a space for what only controls."""
+    if character.isprintable():
+        return character
+    return " " if character.isspace() or unicodedata.category(character) in ("Cc", "Cs") else "\ufffd"
+
+
+def _on_one_line(text: Any) -> Any:
+    """Text as a list shows it: what only controls stands for a space, what cannot be seen has a sign in its place."""
+    return " ".join("".join(map(_shown, text)).split()) if isinstance(text, str) else text
+
+
+class Promote(Fields):
+    """Why a version is put into service."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "tried on the tablets of class 4b"}]})
+
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": r"[^\s\x00-\x1f\x7f-\x9f]"}),
+        BeforeValidator(_on_one_line),
+        Otherwise("no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."),
+    ]
+
+
+class Before(Query):
+    before: Annotated[
+        RowId | SkipJsonSchema[None],
+        Field(description="Only those with a smaller number: the next page."),
+        Otherwise("bad_page", "The page must begin before a whole number from 1 on."),
+    ] = None
+
+
+class InService(Answer):
+    """The version that answers now."""
+
+    version: VersionName
+
+
+class VersionInShort(Answer):
+    version: VersionName
+    preset: str
+    run: RowId | None
+    created_at: Moment
+    validation_accuracy: Share
+    test_accuracy: Share | None
+    answers: bool
+    has_served: bool
+    passed: bool | None
+    summary: str | None
+    url: Address
+
+
+class Versions(Answer):
+    """A page of versions, the latest first."""
+
+    versions: list[VersionInShort]
+    next: Address | None
+
+
+class Evidence(BaseModel):
+    """What a version was compared by with the one that answered then."""
+
+    champion: VersionName
+    at: Moment
+    passed: bool
+    summary: str
+    criteria: list[dict[str, Any]]
+
+
+class StrengthAnswer(Answer):
+    fraction: Share
+    figures: dict[str, Any] | None
+    error: Worded | None
+
+
+class VersionAnswer(Answer):
+    """A version with its evidence, strength and card."""
+
+    version: VersionName
+    source: Literal["shipped", "run"]
+    run: RowId | None
+    created_at: Moment
+    sha256: str
+    card: dict[str, Any]
+    answers: Annotated[bool, Field(description="Whether it is in service.")]
+    has_served: bool
+    comparison: Annotated[dict[str, Any], DescribedAs(Evidence)] | None
+    strength: StrengthAnswer
+
+
+class Card(BaseModel):
+    """The model card, and what it is of."""
+
+    version: VersionName
+    sha256: str
+
+
+class PromotionAnswer(Answer):
+    at: Moment
+    by: str
+    before: Annotated[VersionName | None, Field(alias="from")]
+    to: VersionName
+    why: Worded
+
+
+class Promotions(Answer):
+    """A page of changes of the version that answers, the latest first."""
+
+    promotions: list[PromotionAnswer]
+    next: Address | None
+
+
 @blueprint.get("/versions")
-def index() -> Response | str:
-    """Every version with what its comparison said, the latest first, fifty at a time: those `before` a number."""
+@Operation("versions", {200: Versions}, query=Before)
+def index() -> ResponseReturnValue:
+    """List the versions with what their comparisons said, the latest first, fifty at a time."""
     if away := turned_away():
         return away
-    before = _before()
+    before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Version, before)
         champion = db.get(Version, champion_id(db) or 0)
@@ -53,18 +185,19 @@ def index() -> Response | str:
         shown = {"versions": found, "champion": champion, "older": older, "before": before}
         return render_template("versions.html", page="admin", **shown, **said)
     following = url_for(".index", before=older) if older else None
-    return jsonify({"versions": [_in_short(one, champion, said) for one in found], "next": following})
+    return Versions(versions=[_in_short(one, champion, said) for one in found], next=following).response()
 
 
 @blueprint.get("/versions/<int:version_id>")
-def page(version_id: int) -> Response | str:
-    """One version with evidence, strength and card: as a page, as the part that changes (?part=1), or as JSON."""
+@Operation("version", {200: VersionAnswer})
+def page(version_id: RowId) -> ResponseReturnValue:
+    """Show a version with its evidence, strength and card."""
     if away := turned_away():
         return away
     found, champion = _version(version_id)
     measured = _strength(found)
     if not request.args.get("part") and not wants_page():
-        return jsonify(as_json(found, measured, champion))
+        return _answer(found, measured, champion).response()
     other = champion if champion and champion.id != found.id else None
     other_measured = _strength(other) if other else None
     part = _strength_part(found, measured, other, other_measured)
@@ -79,8 +212,9 @@ def page(version_id: int) -> Response | str:
 
 
 @blueprint.get("/versions/<int:version_id>/weights")
-def weights(version_id: int) -> Response:
-    """The safetensors file, named after the version."""
+@Operation("weights", {200: File(("application/octet-stream",)), 304: None})
+def weights(version_id: RowId) -> ResponseReturnValue:
+    """Download a version's weights: a safetensors file, named after the version."""
     if away := turned_away():
         return away
     found, _ = _version(version_id)
@@ -93,8 +227,9 @@ def weights(version_id: int) -> Response:
 
 
 @blueprint.get("/versions/<int:version_id>/card")
-def card(version_id: int) -> Response:
-    """The model card, with the version's name and the SHA-256 of its weights' file."""
+@Operation("card", {200: Card})
+def card(version_id: RowId) -> ResponseReturnValue:
+    """Download a version's model card, with its name and the SHA-256 of its weights' file."""
     if away := turned_away():
         return away
     found, _ = _version(version_id)
@@ -102,13 +237,13 @@ def card(version_id: int) -> Response:
 
 
 @blueprint.post("/versions/<int:version_id>/promote")
+@Operation("promote_version", {200: InService}, takes=Promote, refuses={409: ["unusable_version"]})
 @csrf.exempt
-def promote(version_id: int) -> Response:
-    """Puts a version into service, whatever its figures: the administrator's own decision, with the `reason` for it."""
+def promote(version_id: RowId) -> ResponseReturnValue:
+    """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
     by = requester()
-    sent = fields("reason")
     found, _ = _version(version_id)
-    reason = _reason(sent.get("reason"))
+    reason = Promote.read().reason
     _try_out(found)
     with services().database.writing() as db:
         record_promotion(db, version_id, by, wording.quoted(reason))
@@ -117,11 +252,14 @@ def promote(version_id: int) -> Response:
 
 
 @blueprint.post("/versions/<int:version_id>/roll-back")
+@Operation(
+    "roll_back_version", {200: InService}, takes=NoFields, refuses={409: ["unusable_version", "never_in_service"]}
+)
 @csrf.exempt
-def roll_back(version_id: int) -> Response:
-    """Puts a version back into service that has been there before."""
+def roll_back(version_id: RowId) -> ResponseReturnValue:
+    """Put a version back into service that has been there before."""
     by = requester()
-    fields()
+    NoFields.read()
     found, _ = _version(version_id)
     with services().database.reading() as db:
         if not has_served(db, version_id):
@@ -136,17 +274,19 @@ def roll_back(version_id: int) -> Response:
 
 
 @blueprint.get("/promotions")
-def promotions() -> Response | str:
-    """Every change of the version that answers, the latest first, fifty at a time: those `before` a number."""
+@Operation("promotions", {200: Promotions}, query=Before)
+def promotions() -> ResponseReturnValue:
+    """List every change of the version that answers, the latest first, fifty at a time."""
     if away := turned_away():
         return away
-    before = _before()
+    before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Promotion, before)
     if wants_page():
         return render_template("promotions.html", page="admin", promotions=found, older=older, before=before)
     following = url_for(".promotions", before=older) if older else None
-    return jsonify({"promotions": [promotion_as_json(one) for one in found], "next": following})
+    listed = [PromotionAnswer.of(one, before=one.from_id, to=one.version_id) for one in found]
+    return Promotions(promotions=listed, next=following).response()
 
 
 def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
@@ -158,68 +298,38 @@ def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[
     return found[:PER_PAGE], found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
 
 
-def _before() -> int | None:
-    """The number before which the page that is asked for begins; None for the first page."""
-    value = request.args.get("before")
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdigit() and len(value) < 11 and 1 <= int(value) <= BIGGEST_ROW_ID):
-        raise BadRequest(400, "bad_page", "The page must begin before a whole number from 1 on.")
-    return int(value)
-
-
 def has_served(db: Session, version_id: int) -> bool:
     """Whether a version has ever been in service."""
-    return db.scalar(select(exists().where(Promotion.version_id == version_id)))
+    return bool(db.scalar(select(exists().where(Promotion.version_id == version_id))))
 
 
-def promotion_as_json(promotion: Promotion) -> dict[str, Any]:
-    return {
-        "at": promotion.at,
-        "by": promotion.by,
-        "from": f"v{promotion.from_id}" if promotion.from_id else None,
-        "to": f"v{promotion.version_id}",
-        "why": wording.worded(promotion.why),
-    }
-
-
-def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) -> dict[str, Any]:
+def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) -> VersionInShort:
     passed, summary = said["verdicts"].get(version.id, (None, None))
-    return {
-        "version": version.name,
-        "preset": version.preset,
-        "run": version.run_id,
-        "created_at": version.created_at,
-        "validation_accuracy": version.validation_accuracy,
-        "test_accuracy": version.test_accuracy,
-        "answers": champion is not None and champion.id == version.id,
-        "has_served": version.id in said["served"],
-        "passed": passed,
-        "summary": summary,
-        "url": url_for(".page", version_id=version.id),
-    }
+    return VersionInShort.of(
+        version,
+        version=version.name,
+        run=version.run_id,
+        answers=champion is not None and champion.id == version.id,
+        has_served=version.id in said["served"],
+        passed=passed,
+        summary=summary,
+        url=url_for(".page", version_id=version.id),
+    )
 
 
-def as_json(version: Version, measured: Computation, champion: Version | None) -> dict[str, Any]:
+def _answer(version: Version, measured: Computation, champion: Version | None) -> VersionAnswer:
     with services().database.reading() as db:
         compared, served = db.get(Comparison, version.id), has_served(db, version.id)
-    return {
-        "version": version.name,
-        "source": version.source,
-        "run": version.run_id,
-        "created_at": version.created_at,
-        "sha256": version.sha256,
-        "card": version.card,
-        "answers": champion is not None and champion.id == version.id,
-        "has_served": served,
-        "comparison": compared
+    return VersionAnswer.of(
+        version,
+        version=version.name,
+        run=version.run_id,
+        answers=champion is not None and champion.id == version.id,
+        has_served=served,
+        comparison=compared
         and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
-        "strength": {
-            "fraction": measured.fraction,
-            "figures": _figures(measured),
-            "error": wording.worded(measured.error),
-        },
-    }
+        strength=StrengthAnswer.of(measured, figures=_figures(measured)),
+    )
 
 
 def _version(version_id: int) -> tuple[Version, Version | None]:
@@ -231,23 +341,6 @@ def _version(version_id: int) -> tuple[Version, Version | None]:
         return found, db.get(Version, champion_id(db) or 0)
 
 
-def _reason(value: Any) -> str:
-    """What was written, on one line; raises BadRequest where that is nothing or too much."""
-    said = " ".join("".join(map(_shown, value)).split()) if isinstance(value, str) else ""
-    if not 1 <= len(said) <= LONGEST_REASON:
-        raise BadRequest(
-            400, "no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."
-        )
-    return said
-
-
-def _shown(character: str) -> str:
-    """The character, or what stands for it where it cannot be seen: a space for what only controls."""
-    if character.isprintable():
-        return character
-    return " " if character.isspace() or unicodedata.category(character) in ("Cc", "Cs") else "\ufffd"
-
-
 def _try_out(version: Version) -> None:
     """Raises BadRequest where the version cannot be used: damaged weights stay out, whoever wants them in."""
     try:
@@ -257,11 +350,11 @@ def _try_out(version: Version) -> None:
         raise BadRequest(409, "unusable_version", reason) from error
 
 
-def _in_service(version: Version) -> Response:
+def _in_service(version: Version) -> ResponseReturnValue:
     services().live.refresh()
     if wants_page():
         return redirect(url_for("admin.dashboard"), 303)
-    return jsonify({"version": version.name})
+    return InService(version=version.name).response()
 
 
 def _strength(version: Version) -> Computation:
