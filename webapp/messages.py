@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import with_info_wrap_validator_function
+from werkzeug.datastructures import MultiDict
 
 from model.task import DIGITS
 from webapp.corrections import named
@@ -101,7 +102,11 @@ class Query(BaseModel):
     @classmethod
     def read(cls) -> Self:
         """Read those of the request under way. Raises BadRequest."""
-        return cls.model_validate(request.args.to_dict(), context=TEXT)
+        return cls.of(request.args)
+
+    @classmethod
+    def of(cls, args: MultiDict[str, str]) -> Self:
+        return cls.model_validate(args.to_dict(), context=TEXT)
 
 
 class Answer(BaseModel):

@@ -16,11 +16,14 @@ from flask import Blueprint, Flask, Response, current_app, jsonify
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from werkzeug.routing import Rule
+from werkzeug.wrappers import Response as BaseResponse
 
 from webapp.messages import Codes, Error, File, Query, Request
 
 Schema = dict[str, Any]
 View = TypeVar("View", bound=Callable)
+# What a view returns: a page's text, or a response of any kind.
+Returned = BaseResponse | str
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 # How any request may be refused by the administrator's door, and in a crowd.

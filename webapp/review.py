@@ -6,33 +6,55 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, abort, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.ink import ink_png
 from model.task import NO_DIGIT
 from webapp import decisions, exchange, exports, imports, intake
 from webapp.auth import csrf, requester, turned_away
-from webapp.corrections import NOT_A_DIGIT, image_of, named
+from webapp.corrections import NOT_A_DIGIT, image_of, numbered
 from webapp.data_urls import data_url, png_url
-from webapp.database import BIGGEST_ROW_ID, REVIEW_STATES, Correction, Import
+from webapp.database import BIGGEST_ROW_ID, REVIEW_STATES, Active, Correction, Import, ReviewState
 from webapp.decisions import Decided, Wish
 from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
 from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
 from webapp.filters import confidence
+from webapp.messages import (
+    FROM_TEXT,
+    TEXT,
+    Address,
+    Answer,
+    Count,
+    Fields,
+    File,
+    Meaning,
+    Moment,
+    Otherwise,
+    PngUrl,
+    Query,
+    RowId,
+    Share,
+    Upload,
+    VersionName,
+    Worded,
+)
+from webapp.openapi import Operation, Returned
 from webapp.services import services
-from webapp.wording import worded
 
 PER_PAGE = 48
 MOST_AT_ONCE = 1_000
 LONGEST_REASON = 300
-ACTIONS = {"approve": "approved", "relabel": "approved", "refuse": "refused"}
+Action = Literal["approve", "relabel", "refuse"]
+ACTIONS: dict[Action, ReviewState] = {"approve": "approved", "relabel": "approved", "refuse": "refused"}
 # What is refused most often, and why; the author reads it on the receipt.
 REASONS = (
     "It cannot be told which digit this is.",
@@ -87,12 +109,216 @@ class Entry:
         return sorted(((int(label), count) for label, count in counts.items()), key=lambda pair: -pair[1])
 
 
+# What is taken and answered
+
+State = Annotated[ReviewState, Otherwise("bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")]
+
+
+class QueuePage(Query):
+    state: Annotated[State, Field(description="Their state.")] = "received"
+    page: Annotated[
+        int, Field(ge=1, le=9_999_999), FROM_TEXT, Otherwise("bad_page", "The page must be a whole number from 1 on.")
+    ] = 1
+
+
+class ExportState(Query):
+    state: Annotated[State, Field(description="Their state.")] = "approved"
+
+
+class Decide(Fields):
+    action: Action
+    ids: Annotated[
+        list[Annotated[RowId, Otherwise("bad_decision", "The ids must be numbers of corrections.")]],
+        Field(min_length=1, max_length=MOST_AT_ONCE),
+        Otherwise("bad_decision", f"The ids must be a list of 1 to {MOST_AT_ONCE:,} numbers."),
+    ]
+    label: Any = None
+    reason: Any = None
+    state: Annotated[State | None, Field(description="The state in which they were shown.")] = None
+
+
+class Approve(Decide):
+    """Take corrections for what they are meant as."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "approve", "ids": [1, 2]}]})
+
+    action: Literal["approve"]
+
+
+class Relabel(Decide):
+    """Take corrections for another label."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "relabel", "ids": [3], "label": 7}]})
+
+    action: Literal["relabel"]
+    label: Annotated[
+        Annotated[int, Field(ge=0, le=NO_DIGIT), FROM_TEXT] | Literal["not_a_digit"],
+        Otherwise("bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".'),
+    ]
+
+
+def _on_one_line(text: Any) -> Any:
+    return " ".join(text.split()) if isinstance(text, str) else text
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError
+    return text
+
+
+class Refuse(Decide):
+    """Refuse corrections for a reason, of which their authors are told."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "refuse", "ids": [4], "reason": REASONS[0]}]})
+
+    action: Literal["refuse"]
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": "^[ -~]*[!-~][ -~]*$"}),
+        AfterValidator(_check_printable),
+        BeforeValidator(_on_one_line),
+        Otherwise(
+            "bad_reason",
+            f"A refusal needs a reason, which the author is shown: text of at most {LONGEST_REASON} characters.",
+        ),
+    ]
+
+
+Decision = Annotated[
+    Approve | Relabel | Refuse,
+    Field(discriminator="action"),
+    Otherwise("bad_decision", f"The action must be one of {', '.join(ACTIONS)}."),
+]
+DECISION: TypeAdapter[Approve | Relabel | Refuse] = TypeAdapter(Decision)
+
+
+class Undo(Fields):
+    """Which decision is taken back: the last one, or the one that answered with this batch."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"batch": "c0ffee"}]})
+
+    batch: Annotated[
+        Annotated[str, Field(pattern="^[0-9a-zA-Z]*$")] | None,
+        Otherwise("bad_decision", "The batch must be the text that a decision answered with."),
+    ] = None
+
+
+def _check_named(file: FileStorage) -> FileStorage:
+    if not file.filename:
+        raise ValueError
+    return file
+
+
+class DigitsFile(Upload):
+    file: Annotated[
+        FileStorage,
+        AfterValidator(_check_named),
+        WithJsonSchema({"type": "string", "format": "binary"}),
+        Otherwise("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
+    ]
+
+
+class Counts(Answer):
+    received: Count
+    approved: Count
+    refused: Count
+
+
+class QueuedCorrection(Answer):
+    id: RowId
+    created_at: Moment
+    state: ReviewState
+    reason: str | None
+    meant: Meaning
+    label: Meaning
+    answered: dict[str, Any]
+    version: VersionName | None
+    held_out: bool
+    times: Count
+    sources: Count
+    suspicion: Share | None
+    doubt: dict[str, Any] | None
+    digit_image: PngUrl
+    picture: Address
+
+
+class Queue(Answer):
+    """A page of corrections: the most suspicious first; of decided ones, the latest first."""
+
+    state: ReviewState
+    page: Count
+    pages: Count
+    counts: Counts
+    unjudged: Count
+    corrections: Annotated[list[QueuedCorrection], Field(max_length=PER_PAGE)]
+
+
+class DecisionAnswer(Answer):
+    """What became of a decision; `batch`, where anything changed, takes it back."""
+
+    batch: str | None
+    decided: list[RowId]
+    elsewhere: list[RowId]
+    gone: list[RowId]
+    counts: Counts
+    said: str
+
+
+class Undone(Answer):
+    """What was taken back."""
+
+    undone: list[RowId]
+    state: ReviewState
+    counts: Counts
+    said: str
+
+
+class TakenIn(Answer):
+    """How many are new, and how many were here already."""
+
+    added: Count
+    known: Count
+
+
+class LeftToWorker(Answer):
+    """A worker takes the file in; the address tells how far it is."""
+
+    number: Annotated[RowId, Field(alias="import")]
+    url: Address
+
+
+class ImportAnswer(Answer):
+    """A file that a worker takes in, and how far it is."""
+
+    id: RowId
+    state: Active | Literal["finished", "failed"]
+    name: Annotated[str, Field(description="The file's.")]
+    digits: Annotated[int, Field(ge=0, description="How many the file holds.")]
+    fraction: Share
+    added: Annotated[int, Field(ge=0, description="New ones, so far.")]
+    known: Annotated[int, Field(ge=0, description="Those that were here already, so far.")]
+    error: Worded | None
+    requested_by: str
+    created_at: Moment
+    updated_at: Moment
+    url: Address
+
+
+# The routes
+
+
 @blueprint.get("")
-def index() -> Response | str:
-    """The corrections in a state, a page of them: as a page, or as JSON for scripts."""
+@Operation("corrections", {200: Queue, 302: None}, query=QueuePage)
+def index() -> Returned:
+    """List the corrections in a state, a page of them.
+
+    Where there are fewer pages than that, the answer is the way to the last.
+    """
     if away := turned_away():
         return away
-    state, number = _state(request.args.get("state", "received")), _page_number(request.args.get("page", "1"))
+    asked = QueuePage.read()
+    state, number = asked.state, asked.page
     with services().database.reading() as session:
         counts = _counts(session)
         pages = max(1, math.ceil(counts[state] / PER_PAGE))
@@ -102,7 +328,8 @@ def index() -> Response | str:
         unjudged = session.scalar(select(func.count()).where(*_in_state("received"), Correction.suspicion.is_(None)))
         shown, next_id = imports.shown(session), imports.next_id(session)
     if not wants_page():
-        return _private(jsonify(_as_json(entries, state, number, pages, counts, unjudged)))
+        corrections = [_queued_correction(entry) for entry in entries]
+        return _private(Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections))
     page = render_template(
         "corrections.html",
         page="admin",
@@ -125,8 +352,9 @@ def index() -> Response | str:
 
 
 @blueprint.get("/<int:number>/picture.png")
-def picture(number: int) -> Response:
-    """The picture of a correction, as it was drawn again when it came in."""
+@Operation("correction_picture", {200: File(("image/png",))})
+def picture(number: RowId) -> Returned:
+    """Download the picture of a correction, dark on white, as it was drawn again when it came in."""
     if away := turned_away():
         return away
     with services().database.reading() as session:
@@ -137,11 +365,16 @@ def picture(number: int) -> Response:
 
 
 @blueprint.post("/decide")
+@Operation("decide", {200: DecisionAnswer}, takes=Decision, refuses={400: ["nothing_chosen"]})
 @csrf.exempt
-def decide() -> Response:
-    """Approves, refuses or relabels the corrections that a form or a JSON object names; all of them, or none."""
+def decide() -> Returned:
+    """Approve, relabel or refuse corrections.
+
+    All of them or none; those that somebody else decided meanwhile are left alone.
+    """
     by = requester()
-    wish = _wish(fields("action", "ids", "label", "reason", "state") if request.is_json else _from_form())
+    sent, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
+    wish = _wish(DECISION.validate_python(sent, context=context))
     with services().database.writing() as session:
         done = decisions.decide(session, wish, by)
         counts = _counts(session)
@@ -149,21 +382,16 @@ def decide() -> Response:
     if wants_page():
         flash(said, "decided" if done.batch else "nothing")
         return _back()
-    return _private(
-        jsonify(
-            batch=done.batch, decided=done.decided, elsewhere=done.elsewhere, gone=done.gone, counts=counts, said=said
-        )
-    )
+    return _private(DecisionAnswer.of(done, counts=counts, said=said))
 
 
 @blueprint.post("/undo")
+@Operation("undo", {200: Undone}, takes=Undo, refuses={409: ["nothing_to_undo"]})
 @csrf.exempt
-def undo() -> Response:
-    """Takes the last decision back, or the one that `batch` names; again and again, as far back as there are any."""
+def undo() -> Returned:
+    """Take a decision back, the last one or the one that is named; as far back as there are any."""
     requester()
-    batch = fields("batch").get("batch")
-    if batch not in (None, "") and not (isinstance(batch, str) and batch.isascii() and batch.isalnum()):
-        raise BadRequest(400, "bad_decision", "The batch must be the text that a decision answered with.")
+    batch = Undo.read().batch
     with services().database.writing() as session:
         found = decisions.undo(session, batch)
         counts = _counts(session)
@@ -174,20 +402,22 @@ def undo() -> Response:
     if wants_page():
         flash(said, "undone")
         return redirect(url_for(".index", state=state), 303)
-    return _private(jsonify(undone=numbers, state=state, counts=counts, said=said))
+    return _private(Undone.model_validate({"undone": numbers, "state": state, "counts": counts, "said": said}))
 
 
 @blueprint.get("/export.<string(length=3):kind>")
-def export(kind: str) -> Response:
-    """The corrections of a state (the approved ones, unless asked otherwise) as .npz or as PNG files in a zip.
+@Operation("export_corrections", {200: File(tuple(EXPORTS.values()))}, query=ExportState)
+def export(kind: Literal["npz", "zip"]) -> Returned:
+    """Download the corrections in a state, as .npz or as PNG files in a zip.
 
-    They leave as they are read and packed. What fails meanwhile ends the connection before the end of the answer.
+    Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
+    are read and packed. What fails meanwhile ends the connection before the end of the answer.
     """
     if away := turned_away():
         return away
     if kind not in EXPORTS:
         abort(404)
-    state = _state(request.args.get("state", "approved"))
+    state = ExportState.read().state
     rows = exports.rows_where(services().database, *_in_state(state))
     packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
     response = Response(packed, mimetype=EXPORTS[kind])
@@ -196,21 +426,28 @@ def export(kind: str) -> Response:
 
 
 @blueprint.post("/import")
+@Operation(
+    "import_corrections",
+    {200: TakenIn, 202: LeftToWorker},
+    takes=DigitsFile,
+    refuses={400: ["bad_file"]},
+    limits=f"At most {exchange.MAX_FILE_BYTES >> 20} MB, {exchange.MOST:,} digits, {exchange.MOST_SOURCES:,} sources, "
+    f"and {exchange.MOST_PIXELS:,} pixels in all PNG files together. More than {exchange.SHORT_DIGITS:,} digits or "
+    f"{exchange.SHORT_PIXELS:,} pixels are left to a worker.",
+)
 @csrf.exempt
-def take_in() -> Response:
-    """Takes in the digits of an .npz or of PNG files in a zip, as corrections that wait for review.
+def take_in() -> Returned:
+    """Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review.
 
-    A short file is taken in at once. A longer one is checked as far as its headers go, and a worker takes it in.
+    Nothing comes in unless all of the file can be read.
     """
     request.max_content_length = exchange.MAX_FILE_BYTES + 4096
     try:
         by = requester()
-        file = request.files.get("file")
+        file = DigitsFile.read().file
     except RequestEntityTooLarge as error:
         message = f"The file is too large: at most {exchange.MAX_FILE_BYTES >> 20} MB are read."
         raise BadRequest(413, "file_too_large", message) from error
-    if file is None or not file.filename:
-        raise BadRequest(400, "no_file", 'The request must have a "file": an .npz, or a zip of PNG files.')
     data = file.stream.read()
     digest = hashlib.sha256(data).hexdigest()
     try:
@@ -219,17 +456,18 @@ def take_in() -> Response:
     except ImportRefused as error:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
     if bundle is None:
-        return _queued(services().jobs.take_in(file.filename, data, digest, len(contents), by))
+        return _queued(services().jobs.take_in(file.filename or "", data, digest, len(contents), by))
     done = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
     if wants_page():
         flash(_imported_in_words(done.added, done.known), "imported")
         return redirect(url_for(".index"), 303)
-    return _private(jsonify(added=done.added, known=done.known))
+    return _private(TakenIn(added=done.added, known=done.known))
 
 
 @blueprint.get("/imports/<int:number>")
-def one_import(number: int) -> Response:
-    """An import that a worker takes in, or has: as JSON for scripts, or as a part of the page (?part=1)."""
+@Operation("import", {200: ImportAnswer})
+def one_import(number: RowId) -> Returned:
+    """Tell how far an import is that a worker takes in, or has taken in."""
     if away := turned_away():
         return away
     with services().database.reading() as session:
@@ -241,16 +479,15 @@ def one_import(number: int) -> Response:
         return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
         return redirect(url_for(".index"), 302)
-    return _private(jsonify(_import_as_json(row)))
+    url = url_for(".one_import", number=row.id)
+    return _private(ImportAnswer.of(row, known=row.done - row.added, url=url))
 
 
-def _queued(row: Import) -> Response:
+def _queued(row: Import) -> Returned:
     url = url_for(".one_import", number=row.id)
     if wants_page():
         return redirect(url_for(".index"), 303)
-    response = jsonify({"import": row.id, "url": url})
-    response.status_code, response.location = 202, url
-    return _private(response)
+    return _private(LeftToWorker(number=row.id, url=url).response(202, location=url))
 
 
 # What is said
@@ -298,75 +535,24 @@ def _from_form() -> dict[str, Any]:
     if sent.get("action") == "refuse" and not sent["reason"]:
         sent["reason"] = REASONS[0]
     if "relabel" in form:
-        sent["label"] = _number(form["relabel"])
+        sent["label"] = form["relabel"]
     if sent.get("ids") == []:
         raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
-    sent["ids"] = [_number(text) for text in sent.get("ids", ())]
     return sent
 
 
-def _number(text: str) -> int | str:
-    """A form's number as JSON has it; what is none stays as it is, to be refused."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 11 else text
-
-
-def _wish(fields: dict[str, Any]) -> Wish:
-    action = fields.get("action")
-    if not isinstance(action, str) or action not in ACTIONS:
-        raise BadRequest(400, "bad_decision", f"The action must be one of {', '.join(ACTIONS)}.")
-    shown = fields.get("state")
+def _wish(sent: Approve | Relabel | Refuse) -> Wish:
     return Wish(
-        ids=_ids(fields.get("ids")),
-        state=ACTIONS[action],
-        label=_label(fields.get("label")) if action == "relabel" else None,
-        reason=_reason(fields.get("reason")) if action == "refuse" else None,
-        shown=None if shown is None else _state(shown),
+        ids=tuple(dict.fromkeys(sent.ids)),
+        state=ACTIONS[sent.action],
+        label=numbered(sent.label) if isinstance(sent, Relabel) else None,
+        reason=sent.reason if isinstance(sent, Refuse) else None,
+        shown=sent.state,
     )
-
-
-def _ids(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list) or not 0 < len(values) <= MOST_AT_ONCE:
-        raise BadRequest(400, "bad_decision", f"The ids must be a list of 1 to {MOST_AT_ONCE:,} numbers.")
-    return tuple(dict.fromkeys(_id(value) for value in values))
-
-
-def _id(value: Any) -> int:
-    if type(value) is not int or not _possible(value):
-        raise BadRequest(400, "bad_decision", "The ids must be numbers of corrections.")
-    return value
 
 
 def _possible(number: int) -> bool:
     return 0 < number <= BIGGEST_ROW_ID
-
-
-def _label(value: Any) -> int:
-    if value == NOT_A_DIGIT:
-        return NO_DIGIT
-    if type(value) is not int or not 0 <= value <= NO_DIGIT:
-        raise BadRequest(400, "bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".')
-    return value
-
-
-def _reason(value: Any) -> str:
-    """Why a correction is refused: one line of text, which its author is shown."""
-    text = " ".join(value.split()) if isinstance(value, str) else ""
-    if not text or len(text) > LONGEST_REASON or not text.isprintable():
-        message = f"A refusal needs a reason, which the author is shown: text of at most {LONGEST_REASON} characters."
-        raise BadRequest(400, "bad_reason", message)
-    return text
-
-
-def _state(value: Any) -> str:
-    if not isinstance(value, str) or value not in REVIEW_STATES:
-        raise BadRequest(400, "bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")
-    return value
-
-
-def _page_number(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 8 and int(value) > 0):
-        raise BadRequest(400, "bad_page", "The page must be a whole number from 1 on.")
-    return int(value)
 
 
 # What is shown
@@ -379,11 +565,12 @@ def _in_state(state: str) -> tuple[ColumnElement[bool], ...]:
 
 def _counts(session: Session) -> dict[str, int]:
     # One by one each is counted in the index; grouped, the database would look at every row.
-    return {state: session.scalar(select(func.count()).where(*_in_state(state))) for state in REVIEW_STATES}
+    return {state: session.scalar(select(func.count()).where(*_in_state(state))) or 0 for state in REVIEW_STATES}
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:
     """A page of the queue: the most suspicious first, those not judged yet last; of decided ones the latest first."""
+    order: tuple[Any, ...]
     if state == "received":
         order = (Correction.suspicion.is_(None), Correction.suspicion.desc(), Correction.id)
     else:
@@ -395,73 +582,34 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
         .limit(PER_PAGE)
         .offset((number - 1) * PER_PAGE)
     ).all()
-    twins: dict[int, list[str]] = {row.id: [] for row in rows}
+    twins: dict[int | None, list[str]] = {row.id: [] for row in rows}
     found = session.execute(select(Correction.twin_of, Correction.source).where(Correction.twin_of.in_(twins)))
     for first, source in found:
         twins[first].append(source)
     return [Entry(row, 1 + len(twins[row.id]), len({row.source, *twins[row.id]})) for row in rows]
 
 
-def _as_json(
-    entries: list[Entry], state: str, number: int, pages: int, counts: dict[str, int], unjudged: int
-) -> dict[str, Any]:
-    return {
-        "state": state,
-        "page": number,
-        "pages": pages,
-        "counts": counts,
-        "unjudged": unjudged,
-        "corrections": [_entry_as_json(entry) for entry in entries],
-    }
+def _queued_correction(entry: Entry) -> QueuedCorrection:
+    return QueuedCorrection.of(
+        entry.row,
+        version=entry.row.version_id,
+        times=entry.times,
+        sources=entry.sources,
+        digit_image=png_url(image_of(entry.row)),
+        picture=url_for(".picture", number=entry.row.id),
+    )
 
 
-def _entry_as_json(entry: Entry) -> dict[str, Any]:
-    row = entry.row
-    return {
-        "id": row.id,
-        "created_at": row.created_at,
-        "state": row.state,
-        "reason": row.reason,
-        "meant": named(row.meant),
-        "label": named(row.label),
-        "answered": row.answered,
-        "version": f"v{row.version_id}" if row.version_id else None,
-        "held_out": row.held_out,
-        "times": entry.times,
-        "sources": entry.sources,
-        "suspicion": row.suspicion,
-        "doubt": row.doubt,
-        "digit_image": png_url(image_of(row)),
-        "picture": url_for(".picture", number=row.id),
-    }
-
-
-def _import_as_json(row: Import) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "state": row.state,
-        "name": row.name,
-        "digits": row.digits,
-        "fraction": row.fraction,
-        "added": row.added,
-        "known": row.done - row.added,
-        "error": worded(row.error),
-        "requested_by": row.requested_by,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-        "url": url_for(".one_import", number=row.id),
-    }
-
-
-def _back() -> Response:
+def _back() -> Returned:
     """To the page of the queue that the form stood on."""
     state, page = request.form.get("state"), request.form.get("page", "")
-    query = {"state": state if state in REVIEW_STATES else "received"}
+    query: dict[str, Any] = {"state": state if state in REVIEW_STATES else "received"}
     if page.isascii() and page.isdigit() and len(page) < 8 and int(page) > 1:
         query["page"] = page
     return redirect(url_for(".index", **query), 303)
 
 
-def _private(response: Response) -> Response:
+def _private(answer: Answer | Response) -> Response:
+    response = answer.response() if isinstance(answer, Answer) else answer
     response.cache_control.no_store = True
     return response

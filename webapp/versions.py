@@ -12,7 +12,6 @@ import unicodedata
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
-from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import exists, select
@@ -41,7 +40,7 @@ from webapp.messages import (
     Worded,
 )
 from webapp.moments import within
-from webapp.openapi import Operation
+from webapp.openapi import Operation, Returned
 from webapp.promotions import record_promotion
 from webapp.services import services
 
@@ -172,7 +171,7 @@ class Promotions(Answer):
 
 @blueprint.get("/versions")
 @Operation("versions", {200: Versions}, query=Before)
-def index() -> ResponseReturnValue:
+def index() -> Returned:
     """List the versions with what their comparisons said, the latest first, fifty at a time."""
     if away := turned_away():
         return away
@@ -190,7 +189,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/versions/<int:version_id>")
 @Operation("version", {200: VersionAnswer})
-def page(version_id: RowId) -> ResponseReturnValue:
+def page(version_id: RowId) -> Returned:
     """Show a version with its evidence, strength and card."""
     if away := turned_away():
         return away
@@ -213,7 +212,7 @@ def page(version_id: RowId) -> ResponseReturnValue:
 
 @blueprint.get("/versions/<int:version_id>/weights")
 @Operation("weights", {200: File(("application/octet-stream",)), 304: None})
-def weights(version_id: RowId) -> ResponseReturnValue:
+def weights(version_id: RowId) -> Returned:
     """Download a version's weights: a safetensors file, named after the version."""
     if away := turned_away():
         return away
@@ -228,7 +227,7 @@ def weights(version_id: RowId) -> ResponseReturnValue:
 
 @blueprint.get("/versions/<int:version_id>/card")
 @Operation("card", {200: Card})
-def card(version_id: RowId) -> ResponseReturnValue:
+def card(version_id: RowId) -> Returned:
     """Download a version's model card, with its name and the SHA-256 of its weights' file."""
     if away := turned_away():
         return away
@@ -239,7 +238,7 @@ def card(version_id: RowId) -> ResponseReturnValue:
 @blueprint.post("/versions/<int:version_id>/promote")
 @Operation("promote_version", {200: InService}, takes=Promote, refuses={409: ["unusable_version"]})
 @csrf.exempt
-def promote(version_id: RowId) -> ResponseReturnValue:
+def promote(version_id: RowId) -> Returned:
     """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
     by = requester()
     found, _ = _version(version_id)
@@ -256,7 +255,7 @@ def promote(version_id: RowId) -> ResponseReturnValue:
     "roll_back_version", {200: InService}, takes=NoFields, refuses={409: ["unusable_version", "never_in_service"]}
 )
 @csrf.exempt
-def roll_back(version_id: RowId) -> ResponseReturnValue:
+def roll_back(version_id: RowId) -> Returned:
     """Put a version back into service that has been there before."""
     by = requester()
     NoFields.read()
@@ -275,7 +274,7 @@ def roll_back(version_id: RowId) -> ResponseReturnValue:
 
 @blueprint.get("/promotions")
 @Operation("promotions", {200: Promotions}, query=Before)
-def promotions() -> ResponseReturnValue:
+def promotions() -> Returned:
     """List every change of the version that answers, the latest first, fifty at a time."""
     if away := turned_away():
         return away
@@ -350,7 +349,7 @@ def _try_out(version: Version) -> None:
         raise BadRequest(409, "unusable_version", reason) from error
 
 
-def _in_service(version: Version) -> ResponseReturnValue:
+def _in_service(version: Version) -> Returned:
     services().live.refresh()
     if wants_page():
         return redirect(url_for("admin.dashboard"), 303)

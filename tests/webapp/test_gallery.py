@@ -374,14 +374,15 @@ def test_a_view_is_what_its_address_says():
     draw = random.Random(7)
     for _ in range(300):
         view = View(
-            *(draw.choice([None, draw.randrange(10)]) for _ in range(2)),
+            true=draw.choice([None, draw.randrange(10)]),
+            predicted=draw.choice([None, draw.randrange(10)]),
             outcome=draw.choice([None, "right", "wrong"]),
             order=draw.choice([None, "sure", "unsure"]),
             version=draw.choice([None, draw.randrange(1, 2**31)]),
             page=draw.choice([1, draw.randrange(1, 2**31)]),
         )
-        assert View.read(as_args(view.query())) == view
-        assert View.read(as_args(view.query(outcome="wrong"))).page == 1, "another view begins at its first page"
+        assert View.of(as_args(view.query())) == view
+        assert View.of(as_args(view.query(outcome="wrong"))).page == 1, "another view begins at its first page"
 
 
 def as_args(query):
