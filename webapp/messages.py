@@ -6,7 +6,6 @@ code and the sentence that stand beside the type (`Otherwise`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -47,7 +46,7 @@ class Request(BaseModel):
     """A JSON object, which may have more members than these."""
 
     model_config = ConfigDict(strict=True, frozen=True)
-    mimetypes: ClassVar[Sequence[str]] = ["application/json"]
+    mimetype: ClassVar[str] = "application/json"
     refuses: ClassVar[Codes] = {
         400: ["not_json", "not_an_object"], 411: ["length_required"], 413: ["body_too_large"], 415: ["not_json"],
     }  # fmt: skip
@@ -68,7 +67,6 @@ class Fields(Request):
     """A JSON object or a form with these fields and no others; nothing at all is an object without members."""
 
     model_config = ConfigDict(extra="forbid")
-    mimetypes = ["application/json", "application/x-www-form-urlencoded"]
     refuses = Request.refuses | {
         400: ["not_json", "not_an_object", "bad_form", "unknown_field"], 415: ["not_json", "unsupported_media_type"],
     }  # fmt: skip
@@ -86,7 +84,7 @@ class Upload(Request):
     """A form with a file."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    mimetypes = ["multipart/form-data"]
+    mimetype = "multipart/form-data"
     refuses = {411: ["length_required"], 413: ["file_too_large"]}
 
     @classmethod

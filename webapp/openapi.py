@@ -1,7 +1,7 @@
 """What the JSON routes take and answer, as an OpenAPI 3.1 description at /openapi.json.
 
 It is made of what stands beside each route: its `Operation` with the classes of request and answers, its signature and
-its docstring. Of an address that answers people with a page and programs with JSON, the JSON is described.
+its docstring. Where an address takes forms and answers with pages as well, for people, the JSON is described.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ View = TypeVar("View", bound=Callable)
 # What a view returns: a page's text, or a response of any kind.
 Returned = BaseResponse | str
 
-JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+JSON = "application/json"
 # How any request may be refused by the administrator's door, and in a crowd.
 DOOR: Codes = {401: ["not_signed_in"], 429: ["too_many_attempts"], 503: ["database"]}
 CSRF: Codes = {400: ["csrf"]}
@@ -96,7 +96,11 @@ def description(app: Flask) -> Schema:
 
 
 class JsonSchema(GenerateJsonSchema):
-    """pydantic's, without the titles, which repeat the names, and without nulls that stand for what is not sent."""
+    """pydantic's, without the titles, which repeat the names, and without nulls that stand for what is not sent.
+
+    A single literal is an enumeration: clients that openapi-python-client makes refuse the number in "a number or this
+    constant".
+    """
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -110,6 +114,12 @@ class JsonSchema(GenerateJsonSchema):
         made = super().default_schema(schema)
         if made.get("default", ...) is None:
             del made["default"]
+        return made
+
+    def literal_schema(self, schema: Any) -> Schema:
+        made = super().literal_schema(schema)
+        if "const" in made:
+            made["enum"] = [made.pop("const")]
         return made
 
     def normalize_name(self, name: str) -> str:
@@ -187,6 +197,7 @@ def _refused_values(kind: Any) -> Iterator[Codes]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         for found in kind.model_fields.values():
             yield from (beside.codes for beside in found.metadata if hasattr(beside, "codes"))
+            yield from _refused_values(found.annotation)
     for part in get_args(kind):
         yield from [part.codes] if hasattr(part, "codes") else _refused_values(part)
 
@@ -215,21 +226,9 @@ def _headers(status: int) -> Schema:
 
 def _body(kind: Any, schemas: Schemas) -> Schema:
     requests = _requests(kind)
-    content = {mimetype: {"schema": schemas.of(kind)} for mimetype in requests[0].mimetypes}
-    if FORM in content:
-        content[FORM] = {"schema": _form_schema(kind)}
+    content = {requests[0].mimetype: {"schema": schemas.of(kind)}}
     required = any(member.is_required() for request in requests for member in request.model_fields.values())
     return {"required": required, "content": content}
-
-
-def _form_schema(kind: Any) -> Schema:
-    """The same with boxes, ticked or not, where JSON has true and false."""
-    made = _plain_schema(TypeAdapter(kind))
-    for member in made["properties"].values():
-        if member.get("type") == "boolean":
-            del member["type"]
-            member |= {"enum": ["", "0", "1"], "default": "0"}
-    return made
 
 
 def _in_path(rule: Rule, view: Callable) -> Iterator[Schema]:
