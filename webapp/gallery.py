@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
-from flask import Blueprint, Response, abort, current_app, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
+from flask.typing import ResponseReturnValue
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from werkzeug.datastructures import MultiDict
 
 from model.ink import ink_png
@@ -21,9 +23,10 @@ from webapp.database import BIGGEST_ROW_ID, Version, champion_id
 from webapp.errors import answer, wants_page
 from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
-from webapp.predictions import ORDERS, OUTCOMES, Library, NotComputed, Readings
+from webapp.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
+from webapp.openapi import Operation
+from webapp.predictions import ORDERS, OUTCOMES, Library, NotComputed, Order, Outcome, Readings
 from webapp.services import services
-from webapp.wording import worded
 
 PER_ROW = 10
 PER_PAGE = PER_ROW * PER_ROW
@@ -36,7 +39,7 @@ blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
 
 @blueprint.record
 def _open_library(state: BlueprintSetupState) -> None:
-    found = services(state.app)
+    found = services(cast(Flask, state.app))
     state.app.extensions["inkling.library"] = Library(found.settings, found.database)
 
 
@@ -44,36 +47,60 @@ def library() -> Library:
     return current_app.extensions["inkling.library"]
 
 
-@dataclass(frozen=True)
-class View:
+DIGIT_CHOICES = {str(digit): digit for digit in range(DIGITS)}
+NUMBER = Otherwise("bad_view", "{field!r} must be a whole number from 1 on, not {value!r}.")
+NUMBER_OR_EMPTY = WithJsonSchema(
+    {"anyOf": [{"type": "integer", "minimum": 1, "maximum": BIGGEST_ROW_ID}, {"const": "", "type": "string"}]}
+)
+
+
+def _one_of(choices: Iterable[str]) -> Otherwise:
+    return Otherwise("bad_view", f"{{field!r}} must be one of {', '.join(choices)}, not {{value!r}}.")
+
+
+def _or_empty(choices: Iterable[str]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": ["", *choices]})
+
+
+DigitChoice = Annotated[
+    int | None,
+    BeforeValidator(lambda text: DIGIT_CHOICES.get(text, text)),
+    _one_of(DIGIT_CHOICES),
+    _or_empty(DIGIT_CHOICES),
+]
+
+
+class View(Query):
     """Which pictures are looked at, as an address tells it; what is None, or page 1, does not occur in the address."""
 
-    true: int | None = None
-    predicted: int | None = None
-    outcome: str | None = None
-    order: str | None = None
-    version: int | None = None
-    page: int = 1
+    true: Annotated[DigitChoice, Field(description="The digits that are this one.")] = None
+    predicted: Annotated[DigitChoice, Field(description="The digits that are read as this one.")] = None
+    outcome: Annotated[
+        Outcome | None, _one_of(OUTCOMES), _or_empty(OUTCOMES), Field(description="The digits that are read so.")
+    ] = None
+    order: Annotated[
+        Order | None, _one_of(ORDERS), _or_empty(ORDERS), Field(description="The least or the most confident first.")
+    ] = None
+    version: Annotated[
+        RowId | None, NUMBER, NUMBER_OR_EMPTY,
+        Field(description="The version that reads; without it, the one in service."),
+    ] = None  # fmt: skip
+    page: Annotated[RowId, NUMBER, NUMBER_OR_EMPTY, Field(description="The page of the gallery.")] = 1
 
     @classmethod
-    def read(cls, args: MultiDict[str, str]) -> View:
-        """From an address's parameters, of which empty and unknown ones do not count; raises BadRequest."""
-        digits = [str(digit) for digit in range(DIGITS)]
-        true, predicted = _choice(args, "true", digits), _choice(args, "predicted", digits)
-        return cls(
-            true=None if true is None else int(true),
-            predicted=None if predicted is None else int(predicted),
-            outcome=_choice(args, "outcome", OUTCOMES),
-            order=_choice(args, "order", ORDERS),
-            version=_number(args, "version"),
-            page=_number(args, "page") or 1,
-        )
+    def of(cls, args: MultiDict[str, str]) -> Self:
+        for name in cls.model_fields:
+            if len(args.getlist(name)) > 1:
+                raise BadRequest(400, "bad_view", f"{name!r} is given more than once.")
+        return super().of(MultiDict((name, value) for name, value in args.items() if value))  # empty ones do not count
 
-    def query(self, **changes: Any) -> dict[str, int | str]:
+    def but(self, **changes: Any) -> Self:
+        return self.model_copy(update=changes)
+
+    def query(self, **changes: Any) -> dict[str, Any]:
         """The parameters of this view with `changes`; any change but of the page itself leads to its first page."""
-        view = replace(self, **({"page": 1} | changes if changes else {}))
-        values = {field.name: getattr(view, field.name) for field in fields(view)}
-        return {name: value for name, value in values.items() if value is not None and (name, value) != ("page", 1)}
+        view = self.but(**({"page": 1} | changes if changes else {}))
+        return {name: value for name, value in view if value is not None and (name, value) != ("page", 1)}
 
     def select(self, readings: Readings) -> np.ndarray:
         return readings.select(self.true, self.predicted, self.outcome, self.order)
@@ -143,9 +170,9 @@ class Page:
 
 
 @blueprint.get("")
-def index() -> Response | str:
+def index() -> ResponseReturnValue:
     """A page of pictures with the figures of the version that read them."""
-    view = View.read(request.args)
+    view = View.read()
     if request.args.to_dict() != {name: str(value) for name, value in view.query().items()}:
         return redirect(url_for(".index", **view.query()), 302)
     version, champion = _version(view)
@@ -166,9 +193,9 @@ def index() -> Response | str:
 
 
 @blueprint.get("/<int:number>")
-def picture(number: int) -> Response | str:
+def picture(number: int) -> ResponseReturnValue:
     """One picture with its ten probabilities, and the way to its neighbours in the view."""
-    view = replace(View.read(request.args), page=1)
+    view = View.read().but(page=1)
     if number >= TEST_DIGITS:
         abort(404)
     version, champion = _version(view)
@@ -202,9 +229,9 @@ def sprite(version_id: int, digest: str) -> Response:
 
     The address names the predictions themselves, so that its answer never changes.
     """
-    view = View.read(request.args)
+    view = View.read()
     try:
-        readings = library().readings(_version(replace(view, version=version_id))[0].id)
+        readings = library().readings(_version(view.but(version=version_id))[0].id)
     except NotComputed:
         abort(404)
     if digest != readings.digest:
@@ -217,16 +244,31 @@ def sprite(version_id: int, digest: str) -> Response:
     return response
 
 
+class Progress(Answer):
+    """How far they are, and why they could not be computed."""
+
+    version: VersionName
+    fraction: Share
+    ready: bool
+    error: Worded | None
+
+
 @blueprint.get("/progress")
+@Operation("gallery_progress", {200: Progress}, query=View, refuses={
+    404: ["not_found"], 503: ["no_mnist", "no_version", "database"],
+})  # fmt: skip
 def progress() -> Response:
-    """How far the predictions are, for the page that waits for them."""
-    version, _ = _version(View.read(request.args))
+    """Tell how far a version's predictions of the test digits are.
+
+    Takes the parameters of the gallery's pages, of which only the version matters here.
+    """
+    version, _ = _version(View.read())
     fraction, error = 1.0, None
     try:
         library().readings(version.id)
     except NotComputed as missing:
-        fraction, error = missing.fraction, worded(missing.error)
-    response = jsonify({"version": version.name, "fraction": fraction, "ready": fraction == 1, "error": error})
+        fraction, error = missing.fraction, missing.error
+    response = Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response()
     response.cache_control.no_store = True
     return response
 
@@ -234,7 +276,7 @@ def progress() -> Response:
 @blueprint.errorhandler(NotComputed)
 def _computing(missing: NotComputed) -> Response:
     """What stands in place of a page as long as the predictions are missing."""
-    view = View.read(request.args)
+    view = View.read()
     version, _ = _version(view)
     response = Response(
         render_template(
@@ -280,7 +322,7 @@ def sheet(images: np.ndarray) -> np.ndarray:
 
 
 def _sprite_url(view: View, version: Version, readings: Readings) -> str:
-    query = replace(view, version=None).query()
+    query = view.but(version=None).query()
     return url_for(".sprite", version_id=version.id, digest=readings.digest, **query)
 
 
@@ -308,27 +350,3 @@ def _version(view: View) -> tuple[Version, int]:
     if version is None:
         abort(404)
     return version, champion
-
-
-def _one(args: MultiDict[str, str], name: str) -> str | None:
-    values = args.getlist(name)
-    if len(values) > 1:
-        raise BadRequest(400, "bad_view", f"{name!r} is given more than once.")
-    return values[0] if values and values[0] else None
-
-
-def _choice(args: MultiDict[str, str], name: str, choices: Iterable[str]) -> str | None:
-    value = _one(args, name)
-    if value is not None and value not in choices:
-        raise BadRequest(400, "bad_view", f"{name!r} must be one of {', '.join(choices)}, not {value[:40]!r}.")
-    return value
-
-
-def _number(args: MultiDict[str, str], name: str) -> int | None:
-    """A whole number from 1 on."""
-    value = _one(args, name)
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdigit() and len(value) < 11 and 1 <= int(value) <= BIGGEST_ROW_ID):
-        raise BadRequest(400, "bad_view", f"{name!r} must be a whole number from 1 on, not {value[:40]!r}.")
-    return int(value)

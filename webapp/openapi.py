@@ -10,20 +10,17 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args
 
 from flask import Blueprint, Flask, Response, current_app, jsonify
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from werkzeug.routing import Rule
-from werkzeug.wrappers import Response as BaseResponse
 
 from webapp.messages import Codes, Error, File, Query, Request
 
 Schema = dict[str, Any]
 View = TypeVar("View", bound=Callable)
-# What a view returns: a page's text, or a response of any kind.
-Returned = BaseResponse | str
 
 JSON = "application/json"
 # How any request may be refused by the administrator's door, and in a crowd.
@@ -232,9 +229,9 @@ def _body(kind: Any, schemas: Schemas) -> Schema:
 
 
 def _in_path(rule: Rule, view: Callable) -> Iterator[Schema]:
-    kinds = get_type_hints(view, include_extras=True)
     for name in sorted(rule.arguments):
-        yield {"name": name, "in": "path", "required": True, "schema": _plain_schema(TypeAdapter(kinds[name]))}
+        kind = eval(view.__annotations__[name], view.__globals__)  # this one alone: not each that is returned resolves
+        yield {"name": name, "in": "path", "required": True, "schema": _plain_schema(TypeAdapter(kind))}
 
 
 def _in_query(query: type[Query] | None) -> Iterator[Schema]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
@@ -47,7 +48,7 @@ from webapp.messages import (
     VersionName,
     Worded,
 )
-from webapp.openapi import Operation, Returned
+from webapp.openapi import Operation
 from webapp.services import services
 
 PER_PAGE = 48
@@ -310,7 +311,7 @@ class ImportAnswer(Answer):
 
 @blueprint.get("")
 @Operation("corrections", {200: Queue, 302: None}, query=QueuePage)
-def index() -> Returned:
+def index() -> ResponseReturnValue:
     """List the corrections in a state, a page of them.
 
     Where there are fewer pages than that, the answer is the way to the last.
@@ -353,7 +354,7 @@ def index() -> Returned:
 
 @blueprint.get("/<int:number>/picture.png")
 @Operation("correction_picture", {200: File(("image/png",))})
-def picture(number: RowId) -> Returned:
+def picture(number: RowId) -> ResponseReturnValue:
     """Download the picture of a correction, dark on white, as it was drawn again when it came in."""
     if away := turned_away():
         return away
@@ -367,7 +368,7 @@ def picture(number: RowId) -> Returned:
 @blueprint.post("/decide")
 @Operation("decide", {200: DecisionAnswer}, takes=Decision, refuses={400: ["nothing_chosen"]})
 @csrf.exempt
-def decide() -> Returned:
+def decide() -> ResponseReturnValue:
     """Approve, relabel or refuse corrections.
 
     All of them or none; those that somebody else decided meanwhile are left alone.
@@ -388,7 +389,7 @@ def decide() -> Returned:
 @blueprint.post("/undo")
 @Operation("undo", {200: Undone}, takes=Undo, refuses={409: ["nothing_to_undo"]})
 @csrf.exempt
-def undo() -> Returned:
+def undo() -> ResponseReturnValue:
     """Take a decision back, the last one or the one that is named; as far back as there are any."""
     requester()
     batch = Undo.read().batch
@@ -407,7 +408,7 @@ def undo() -> Returned:
 
 @blueprint.get("/export.<string(length=3):kind>")
 @Operation("export_corrections", {200: File(tuple(EXPORTS.values()))}, query=ExportState)
-def export(kind: Literal["npz", "zip"]) -> Returned:
+def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     """Download the corrections in a state, as .npz or as PNG files in a zip.
 
     Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
@@ -436,7 +437,7 @@ def export(kind: Literal["npz", "zip"]) -> Returned:
     f"{exchange.SHORT_PIXELS:,} pixels are left to a worker.",
 )
 @csrf.exempt
-def take_in() -> Returned:
+def take_in() -> ResponseReturnValue:
     """Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review.
 
     Nothing comes in unless all of the file can be read.
@@ -466,7 +467,7 @@ def take_in() -> Returned:
 
 @blueprint.get("/imports/<int:number>")
 @Operation("import", {200: ImportAnswer})
-def one_import(number: RowId) -> Returned:
+def one_import(number: RowId) -> ResponseReturnValue:
     """Tell how far an import is that a worker takes in, or has taken in."""
     if away := turned_away():
         return away
@@ -483,7 +484,7 @@ def one_import(number: RowId) -> Returned:
     return _private(ImportAnswer.of(row, known=row.done - row.added, url=url))
 
 
-def _queued(row: Import) -> Returned:
+def _queued(row: Import) -> ResponseReturnValue:
     url = url_for(".one_import", number=row.id)
     if wants_page():
         return redirect(url_for(".index"), 303)
@@ -600,7 +601,7 @@ def _queued_correction(entry: Entry) -> QueuedCorrection:
     )
 
 
-def _back() -> Returned:
+def _back() -> ResponseReturnValue:
     """To the page of the queue that the form stood on."""
     state, page = request.form.get("state"), request.form.get("page", "")
     query: dict[str, Any] = {"state": state if state in REVIEW_STATES else "received"}

@@ -12,6 +12,7 @@ import unicodedata
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import exists, select
@@ -40,7 +41,7 @@ from webapp.messages import (
     Worded,
 )
 from webapp.moments import within
-from webapp.openapi import Operation, Returned
+from webapp.openapi import Operation
 from webapp.promotions import record_promotion
 from webapp.services import services
 
@@ -171,7 +172,7 @@ class Promotions(Answer):
 
 @blueprint.get("/versions")
 @Operation("versions", {200: Versions}, query=Before)
-def index() -> Returned:
+def index() -> ResponseReturnValue:
     """List the versions with what their comparisons said, the latest first, fifty at a time."""
     if away := turned_away():
         return away
@@ -189,7 +190,7 @@ def index() -> Returned:
 
 @blueprint.get("/versions/<int:version_id>")
 @Operation("version", {200: VersionAnswer})
-def page(version_id: RowId) -> Returned:
+def page(version_id: RowId) -> ResponseReturnValue:
     """Show a version with its evidence, strength and card."""
     if away := turned_away():
         return away
@@ -212,7 +213,7 @@ def page(version_id: RowId) -> Returned:
 
 @blueprint.get("/versions/<int:version_id>/weights")
 @Operation("weights", {200: File(("application/octet-stream",)), 304: None})
-def weights(version_id: RowId) -> Returned:
+def weights(version_id: RowId) -> ResponseReturnValue:
     """Download a version's weights: a safetensors file, named after the version."""
     if away := turned_away():
         return away
@@ -227,7 +228,7 @@ def weights(version_id: RowId) -> Returned:
 
 @blueprint.get("/versions/<int:version_id>/card")
 @Operation("card", {200: Card})
-def card(version_id: RowId) -> Returned:
+def card(version_id: RowId) -> ResponseReturnValue:
     """Download a version's model card, with its name and the SHA-256 of its weights' file."""
     if away := turned_away():
         return away
@@ -238,7 +239,7 @@ def card(version_id: RowId) -> Returned:
 @blueprint.post("/versions/<int:version_id>/promote")
 @Operation("promote_version", {200: InService}, takes=Promote, refuses={409: ["unusable_version"]})
 @csrf.exempt
-def promote(version_id: RowId) -> Returned:
+def promote(version_id: RowId) -> ResponseReturnValue:
     """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
     by = requester()
     found, _ = _version(version_id)
@@ -255,7 +256,7 @@ def promote(version_id: RowId) -> Returned:
     "roll_back_version", {200: InService}, takes=NoFields, refuses={409: ["unusable_version", "never_in_service"]}
 )
 @csrf.exempt
-def roll_back(version_id: RowId) -> Returned:
+def roll_back(version_id: RowId) -> ResponseReturnValue:
     """Put a version back into service that has been there before."""
     by = requester()
     NoFields.read()
@@ -274,7 +275,7 @@ def roll_back(version_id: RowId) -> Returned:
 
 @blueprint.get("/promotions")
 @Operation("promotions", {200: Promotions}, query=Before)
-def promotions() -> Returned:
+def promotions() -> ResponseReturnValue:
     """List every change of the version that answers, the latest first, fifty at a time."""
     if away := turned_away():
         return away
@@ -349,7 +350,7 @@ def _try_out(version: Version) -> None:
         raise BadRequest(409, "unusable_version", reason) from error
 
 
-def _in_service(version: Version) -> Returned:
+def _in_service(version: Version) -> ResponseReturnValue:
     services().live.refresh()
     if wants_page():
         return redirect(url_for("admin.dashboard"), 303)
