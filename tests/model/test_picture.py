@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import math
@@ -620,55 +619,6 @@ def test_odd_metadata_is_no_reason_to_refuse_or_to_warn():
     several = encode(sample("RGB"), "JPEG")
     several = several[:2] + b"\xff\xe2\x00\x30MPF\0II*\0\x08\0\0\0" + b"\1\0" * 17 + several[2:]
     assert road.open_picture(several).size == (120, 120)
-
-
-def mutated(data, random, repair):
-    """The file with a few bytes changed, removed or repeated; `repair` makes a PNG's checksums right again."""
-    data = bytearray(data)
-    for _ in range(random.integers(1, 6)):
-        place = int(random.integers(len(data)))
-        match random.integers(4):
-            case 0:
-                data[place] = random.integers(256)
-            case 1:
-                data[place] ^= 1 << int(random.integers(8))
-            case 2:
-                del data[place : place + int(random.integers(1, 40))]
-            case 3:
-                data[place:place] = data[place : place + int(random.integers(1, 40))]
-    return repaired(bytes(data)) if repair else bytes(data)
-
-
-def repaired(data):
-    place, parts = 8, [data[:8]]
-    while place + 12 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        if place + 12 + length > len(data):
-            break
-        parts.append(chunk(data[place + 4 : place + 8], data[place + 8 : place + 8 + length]))
-        place += 12 + length
-    return b"".join(parts) + data[place:]
-
-
-def small_files():
-    drawing = sample("L").resize((48, 48))
-    yield "PNG", encode(drawing)
-    yield "PNG", encode(drawing.quantize(8), transparency=0)
-    yield "PNG", encode(on_nothing(drawing), exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0")
-    yield "JPEG", encode(drawing, "JPEG")
-    yield "JPEG", encode(drawing.convert("RGB"), "JPEG", progressive=True)
-    yield "WEBP", encode(drawing, "WEBP")
-    yield "WEBP", encode(on_nothing(drawing), "WEBP", lossless=True)
-    yield "BMP", encode(drawing, "BMP")
-
-
-@pytest.mark.parametrize("number", range(8))
-def test_damaged_files_give_a_picture_or_a_picture_error(random, number):
-    format, data = list(small_files())[number]
-    for i in range(400):
-        broken = mutated(data, random, repair=format == "PNG" and i % 4)
-        with contextlib.suppress(road.PictureError):
-            road.digit_image(road.open_picture(broken))
 
 
 def test_threads_may_open_pictures_at_the_same_time():

@@ -42,6 +42,7 @@ def test_reading_needs_no_torch():
     run(
         "import sys\n"
         "import model.picture, model.mnist, model.evaluate, model.weights\n"
+        "model.mnist.read_test()\n"
         "from PIL import Image\n"
         "from model.recognizer import SHIPPED, Recognizer\n"
         "recognizer = Recognizer(SHIPPED.read_bytes, 'v1')\n"
