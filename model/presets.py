@@ -21,7 +21,6 @@ class Preset:
     """
 
     name: str
-    summary: str
     hidden: tuple[int, ...]
     epochs: int
     batch_size: int
@@ -42,7 +41,6 @@ class Preset:
 
 _SEED = Preset(
     name="seed",
-    summary="784-64-64-64-10 on MNIST as it is, in seconds: the script Inkling grew from",
     hidden=(64, 64, 64),
     epochs=4,
     batch_size=384,
@@ -50,7 +48,6 @@ _SEED = Preset(
 )
 _STANDARD = Preset(
     name="standard",
-    summary="784-1024-768-512-14 on deformed digits and drawings; knows what is no digit",
     hidden=(1024, 768, 512),
     epochs=30,
     batch_size=2048,
@@ -66,7 +63,6 @@ _STANDARD = Preset(
 _THOROUGH = replace(
     _STANDARD,
     name="thorough",
-    summary="a wider network and many more epochs: the best, and an hour on two cores",
     hidden=(1280, 768, 512),
     epochs=450,
     batch_size=512,
@@ -75,7 +71,6 @@ _THOROUGH = replace(
 _FINE_TUNE = replace(
     _STANDARD,
     name="fine-tune",
-    summary="goes on from the champion's weights: for learning from corrections, in less than a minute",
     hidden=(),
     epochs=3,
     batch_size=512,

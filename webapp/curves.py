@@ -59,12 +59,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class StrengthChart:
-    """One curve of a strength report beside the champion's: what is changed, in which unit, and the same in words."""
+    """One curve of a strength report beside the champion's: what is changed and in which unit.
 
-    title: str
+    At the hardest `level`, where versions differ most, `share` of the digits are read right.
+    """
+
+    name: str
     unit: str
     chart: Chart
-    says: str
+    level: float
+    share: float
+    champion_share: float | None
 
 
 def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
@@ -168,16 +173,9 @@ def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None) -> Stre
         tuple(Tick(place(level), f"{level:g}".replace("-", "\u2212")) for level in levels),
         tuple(Tick(round(height(tick), 2), f"{100 * tick:g}") for tick in STRENGTH_TICKS[::-1]),
     )
-    return StrengthChart(mine["name"].capitalize(), mine["unit"], chart, _in_words(mine, theirs))
-
-
-def _in_words(mine: dict[str, Any], theirs: dict[str, Any] | None) -> str:
-    """The hardest level, where versions differ most."""
     worst, level = min(zip(mine["accuracy"], mine["levels"], strict=True))
-    place = f"{level:g}\u00a0{mine['unit']}".replace("-", "\u2212")
     others = dict(zip(theirs["levels"], theirs["accuracy"], strict=True)) if theirs else {}
-    beside = f", the champion\u2019s {100 * others[level]:.1f}\u00a0%" if level in others else ""
-    return f"Lowest at {place}: {100 * worst:.1f}\u00a0%{beside}."
+    return StrengthChart(mine["name"], mine["unit"], chart, level, worst, others.get(level))
 
 
 def _reliability_curve(name: str, bins: list[dict[str, Any]]) -> Curve:

@@ -12,73 +12,35 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model.ink import ink_png
-from model.task import NO_DIGIT, SIDE
+from model.task import SIDE
 from webapp.data_urls import data_url
 from webapp.database import Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.wording import comparison, worded
 
-GROUPS = {
-    "usable": "The weights",
-    "validation": "Validation digits",
-    "drawings": "Drawings held out",
-    "recall": "Each digit",
-    "strength": "Strength: digits moved, resized, turned, spoiled",
-    "calibration": "Confidence",
-    "refusal": "Refusal",
-    "multiplications": "Computation",
-    "time": "Time",  # an earlier release compared it
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One criterion in words; `asked` is its margin."""
-
-    name: str
-    title: str
-    champion: str
-    challenger: str
-    asked: str
-    passed: bool
-
-
-@dataclass(frozen=True)
-class Group:
-    title: str
-    rows: list[Row]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One picture that was gained or lost; `url` is None where its author has deleted it."""
-
-    url: str | None
-    truth: str
-    before: str
-    after: str
-    says: str
-
 
 @dataclass(frozen=True)
 class Pictures:
-    """Those gained or those lost of one kind; `count` may be more than are shown."""
+    """Those "gained" or "lost" of one `kind`, "drawings" or "digits"; `count` may be more than are shown.
 
-    name: str
-    title: str
+    Each is shown with its data URL, None where its author has deleted it.
+    """
+
+    kind: str
+    side: str
     count: int
-    shown: list[Shown]
+    shown: list[tuple[dict[str, Any], str | None]]
 
 
 @dataclass(frozen=True)
 class Report:
-    """`reasons` say why it waits, one clause each; none where it passed."""
+    """A comparison in words; the criteria are in groups, each with its name."""
 
     champion_id: int
     at: float
     passed: bool
     summary: str
-    reasons: list[str]
-    groups: list[Group]
+    criteria: list[dict[str, Any]]
+    groups: list[tuple[str, list[dict[str, Any]]]]
     pictures: list[Pictures]
 
 
@@ -94,12 +56,9 @@ def report(session: Session, version_id: int) -> Report | None:
         at=found.at,
         passed=found.passed,
         summary=evidence["summary"],
-        reasons=[criterion["reason"] for criterion in criteria if not criterion["passed"]],
-        groups=[
-            Group(GROUPS.get(name, name), [_row(criterion) for criterion in part])
-            for name, part in groupby(criteria, lambda criterion: criterion["group"])
-        ],
-        pictures=_pictures(session, evidence, found.champion_id, version_id),
+        criteria=criteria,
+        groups=[(name, list(part)) for name, part in groupby(criteria, lambda criterion: criterion["group"])],
+        pictures=_pictures(session, evidence, version_id),
     )
 
 
@@ -116,32 +75,16 @@ def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:
     }
 
 
-def _row(criterion: dict[str, Any]) -> Row:
-    champion, challenger = (_figure(criterion["unit"], criterion[who]) for who in ("champion", "challenger"))
-    return Row(criterion["name"], criterion["title"], champion, challenger, criterion["margin"], criterion["passed"])
-
-
-def _figure(unit: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    if unit == "count":
-        return f"{value:,}"
-    return f"{100 * value:.2f}\N{NO-BREAK SPACE}%" if unit == "share" else f"{value:.2f}\N{NO-BREAK SPACE}{unit}"
-
-
-def _pictures(session: Session, evidence: dict[str, Any], champion: int, challenger: int) -> list[Pictures]:
-    names = f"v{champion}", f"v{challenger}"
+def _pictures(session: Session, evidence: dict[str, Any], version_id: int) -> list[Pictures]:
     found = []
-    for part, kind in (("drawings", "drawings held out"), ("digits", "validation digits")):
-        differences = evidence[part]
-        if differences is None:
-            continue
-        for side in ("gained", "lost"):
+    for kind in ("drawings", "digits"):
+        differences = evidence[kind]
+        for side in ("gained", "lost") if differences else ():
             pictures = differences[f"{side}_pictures"]
             numbers = [one["number"] for one in pictures]
-            urls = _digit_images(session, challenger, numbers) if part == "drawings" else {}
-            shown = [_shown(one, names, _url(one, urls)) for one in pictures]
-            found.append(Pictures(f"{part}-{side}", f"{side.capitalize()}: {kind}", differences[side], shown))
+            urls = _digit_images(session, version_id, numbers) if kind == "drawings" else {}
+            shown = [(one, _url(one, urls)) for one in pictures]
+            found.append(Pictures(kind, side, differences[side], shown))
     return found
 
 
@@ -160,17 +103,3 @@ def _digit_images(session: Session, version_id: int, numbers: Iterable[int]) -> 
 
 def _url(one: dict[str, Any], urls: dict[int, str]) -> str | None:
     return f"data:image/png;base64,{one['image']}" if one["image"] else urls.get(one["number"])
-
-
-def _shown(one: dict[str, Any], names: tuple[str, str], url: str | None) -> Shown:
-    seen = one["champion"], one["challenger"]
-    said = ", ".join(
-        f"{name} read {_word(each['read'])} with {100 * each['probability']:.0f} %"
-        for name, each in zip(names, seen, strict=True)
-    )
-    before, after = (_word(each["read"]) for each in seen)
-    return Shown(url, _word(one["truth"]), before, after, f"Meant as {_word(one['truth'])}: {said}")
-
-
-def _word(label: int) -> str:
-    return "no digit" if label == NO_DIGIT else str(label)

@@ -14,7 +14,7 @@ from webapp.wording import worded
 
 
 def register(app: Flask) -> None:
-    for write in (utc, share, confidence, said, read_as, worded, curves.sparkline):
+    for write in (utc, share, confidence, label, said, read_as, answered, worded, curves.sparkline):
         app.add_template_filter(write)
 
 
@@ -37,14 +37,28 @@ def confidence(probability: float) -> str:
     return f"{math.floor(100 * probability + 0.5)}\u00a0%"
 
 
-def said(label: int) -> str:
+def label(value: int) -> str:
+    """A label: "7", "no digit"."""
+    return "no digit" if value == NO_DIGIT else str(value)
+
+
+def said(value: int) -> str:
     """A label as the object of a sentence: "a 7", "an 8", "no digit"."""
-    return "no digit" if label == NO_DIGIT else f"{'an' if label == 8 else 'a'} {label}"
+    return label(value) if value == NO_DIGIT else f"{'an' if value == 8 else 'a'} {value}"
 
 
 def read_as(reading: dict[str, Any]) -> str:
     """What a reading names: "a 7", "a 4 or a 9", "no digit"."""
     digits = [said(digit) for digit in reading["digits"]]
     if not digits:
-        return "no digit"
+        return label(NO_DIGIT)
     return digits[0] if len(digits) == 1 else f"{', '.join(digits[:-1])} or {digits[-1]}"
+
+
+def answered(reading: dict[str, Any]) -> str:
+    """The same in short, with the probability of one that stands alone: "1, 98 %", "4 or 9", "no digit"."""
+    digits = [label(digit) for digit in reading.get("digits", ())]
+    if not digits:
+        return label(NO_DIGIT)
+    top = reading.get("top") or [{"probability": 0}]
+    return f"{digits[0]}, {confidence(top[0]['probability'])}" if len(digits) == 1 else " or ".join(digits)

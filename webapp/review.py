@@ -28,7 +28,7 @@ from webapp.errors import wants_page
 from webapp.exceptions import BadRequest
 from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
-from webapp.filters import confidence
+from webapp.filters import label
 from webapp.messages import (
     FROM_TEXT,
     TEXT,
@@ -90,18 +90,6 @@ class Entry:
     @property
     def image_url(self) -> str:
         return data_url(ink_png(image_of(self.row)))
-
-    @property
-    def answer(self) -> str | None:
-        """What was answered when it was drawn, "1, 98 %"; None for an imported one."""
-        answered = self.row.answered
-        if not answered:
-            return None
-        digits = [str(digit) for digit in answered.get("digits", ())]
-        if not digits:
-            return "no digit"
-        top = answered.get("top") or [{"probability": 0}]
-        return f"{digits[0]}, {confidence(top[0]['probability'])}" if len(digits) == 1 else " or ".join(digits)
 
     @property
     def neighbours(self) -> list[tuple[int, int]]:
@@ -501,7 +489,7 @@ _CHANGED_SINCE = "Nothing was taken back: something else was decided about them 
 def _in_words(done: Decided, wish: Wish) -> str:
     parts = []
     if done.decided:
-        as_what = "" if wish.label is None else f" as {'no digit' if wish.label == NO_DIGIT else wish.label}"
+        as_what = "" if wish.label is None else f" as {label(wish.label)}"
         parts.append(f"{_WORDS[wish.state].capitalize()}{as_what}: {_things(len(done.decided))}.")
     if done.elsewhere:
         parts.append(f"Decided by somebody else meanwhile and left alone: {_things(len(done.elsewhere))}.")

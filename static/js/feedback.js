@@ -3,15 +3,12 @@
  * Loaded with the first answer. Nothing is sent before the person has agreed once to what is kept.
  */
 
-import { aDigit } from "./words.js";
+import { meaning, NO_DIGIT } from "./words.js";
 
-const NO_DIGIT = "not_a_digit";
 const AGREED = "inkling-keep"; // in this browser's storage: the person has agreed
 const ANSWER_WAITS = 10000; // ms
 const UNREACHABLE = "The server cannot be reached.";
 const UNREADABLE = "The server gave no readable answer.";
-
-const meaning = (meant) => (meant === NO_DIGIT ? "no digit" : aDigit(meant));
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

@@ -8,10 +8,14 @@ const REASONS = {
   several: "It looks like several digits. Draw one at a time.",
   unlike_any_digit: "Draw one digit, 0 to 9.",
 };
+export const NO_DIGIT = "not_a_digit"; // as a verdict, and as what a person meant
 const MOST_NAMED = 4; // of a larger set only the three likeliest, which have their places on the page
 
 /** "a 7", "an 8" */
 export const aDigit = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
+
+/** What a person meant: "a 7", "no digit" */
+export const meaning = (meant) => (meant === NO_DIGIT ? "no digit" : aDigit(meant));
 
 function listed(words) {
   return words.length === 1 ? words[0] : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
@@ -26,7 +30,7 @@ function oneOf(digits) {
 function verdictOf({ verdict, digits }) {
   if (verdict === "digit") return `It is ${aDigit(digits[0])}`;
   if (verdict === "unsure") return oneOf(digits);
-  return verdict === "not_a_digit" ? "That does not look like a digit" : "";
+  return verdict === NO_DIGIT ? "That does not look like a digit" : "";
 }
 
 function remarkOn({ verdict, reason, coverage }) {
@@ -46,7 +50,7 @@ export function inWords(reading) {
 export function spoken(reading) {
   const words = verdictOf(reading);
   if (reading.verdict === "digit") return `${words}, ${spokenPercent(reading.top[0].probability)}`;
-  return reading.verdict === "not_a_digit" ? `${words}. ${remarkOn(reading)}`.trim() : words;
+  return reading.verdict === NO_DIGIT ? `${words}. ${remarkOn(reading)}`.trim() : words;
 }
 
 /** "98 %"; the ends say "<1 %" and ">99 %", since a rounded 0 or 100 would claim certainty. */

@@ -99,14 +99,14 @@ def test_a_sparkline_is_the_accuracy_curve():
 
 def test_a_strength_report_has_a_chart_for_each_change():
     angle, blur = strength_charts(figures(accuracy=0.99))
-    assert (angle.title, angle.unit) == ("Angle", "degrees")
+    assert (angle.name, angle.unit) == ("angle", "degrees")
     (curve,) = angle.chart.curves
     assert curve.name == "version"
     assert [x for x, _ in curve.points] == [0, 50, 100]
     assert curve.points[1][1] == pytest.approx(100 / 3, abs=0.01)  # two of three nines
     assert [tick.label for tick in angle.chart.across] == ["\u221230", "0", "30"]
     assert [tick.label for tick in blur.chart.values] == ["99.9", "99", "90", "0"]
-    assert angle.says == "Lowest at \u221230\u00a0degrees: 50.0\u00a0%."
+    assert (angle.level, angle.share, angle.champion_share) == (-30, 0.5, None)
 
 
 def test_the_champion_lies_behind_and_is_named_in_words():
@@ -116,8 +116,8 @@ def test_the_champion_lies_behind_and_is_named_in_words():
     angle, blur = strength_charts(figures(), champion)
     assert [curve.name for curve in angle.chart.curves] == ["champion", "version"]
     assert len(angle.chart.curves[0].points) == 2
-    assert "the champion\u2019s 70.0\u00a0%" in angle.says
-    assert [curve.name for curve in blur.chart.curves] == ["version"] and "champion" not in blur.says
+    assert angle.champion_share == 0.7
+    assert [curve.name for curve in blur.chart.curves] == ["version"] and blur.champion_share is None
 
 
 def test_a_reliability_chart_has_a_diagonal_and_larger_dots_for_more_readings():
