@@ -99,7 +99,7 @@ def test_correction_learnt_from_is_promoted_and_rolled_back(browser, installatio
     wait_for(browser, lambda d: d.get(receipt) or "v2, which answers now, reads" in text(d))
     assert "in v2, which learnt from it" in text(browser)
     assert "v2, which answers now, reads\na 7" in text(browser), text(browser)
-    assert reading(browser, url, "v2") == "It is a 7"
+    assert "a 7" in reading(browser, url, "v2").lower()  # after one epoch it may be unsure
 
     browser.get(f"{url}/admin")
     click(browser, '.version[data-version="1"] .card-action button')

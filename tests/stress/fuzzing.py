@@ -1,12 +1,7 @@
-"""Hands damaged pictures to the decoder and damaged requests to the application, and measures what each takes.
-
-`python -m tests.stress.fuzzing SEED NUMBER FILE` reads the damaged picture of this number again, and writes to the file
-what of it is needed to fail.
-"""
+"""Hands damaged pictures to the decoder and damaged requests to the application, and measures what each takes."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +17,7 @@ from flask.testing import FlaskClient
 
 from model.picture import PictureError, digit_image, open_picture
 from tests.conftest import settings_in
-from tests.stress.mutation import Case, picture_case, request_case
+from tests.stress.mutation import picture_case, request_case
 from tests.webapp.asking import INTERNALS
 from webapp import create_app
 from webapp.services import services
@@ -125,19 +120,3 @@ def _begin(kind: str, seed: int, folder: str) -> None:
 
 def _examined_here(first: int, end: int) -> Outcome:
     return examined(_try_one, range(first, end))
-
-
-def reduced(seed: int, number: int) -> bytes:
-    """The damaged picture of this number, with no more damage than makes it fail."""
-
-    def fails(case: Case) -> bool:
-        fault, seconds = read(case.damaged())
-        return bool(fault) or seconds > MOST_SECONDS
-
-    return picture_case(seed, number).reduced(fails).damaged()
-
-
-if __name__ == "__main__":
-    _seed, _number, _file = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    print(try_picture(_seed, _number))
-    _file.write_bytes(reduced(_seed, _number))

@@ -1,7 +1,6 @@
 """Damages files and request bodies by number: the same seed and number make the same case on every machine.
 
-A case is a sound file or body and a few blows to it, each of which can be left out: so a case that fails is reduced to
-the blows that matter.
+A case is a sound file or body and a few blows to it.
 """
 
 from __future__ import annotations
@@ -115,15 +114,6 @@ class Case:
             data, blows = _with_other_pixels(data, blows[:1]), blows[1:]
         data = _beaten(data, blows)
         return mended(data) if self.mended else data
-
-    def reduced(self, fails: Callable[[Case], bool]) -> Case:
-        """The same failure with as few blows as will do."""
-        case = self
-        for blow in self.blows:
-            less = Case(case.sound, tuple(other for other in case.blows if other is not blow), case.deep, case.mended)
-            if fails(less):
-                case = less
-        return case
 
 
 def picture_case(seed: int, number: int) -> Case:
