@@ -129,6 +129,7 @@ def started(monkeypatch):
     return processes
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(
     "sign, words",
     [
@@ -157,6 +158,7 @@ with distributed.together(2, [sys.executable, "-c", "raise SystemExit(3)"]):
 """
 
 
+@pytest.mark.stress
 def test_a_process_that_does_not_come_is_not_waited_for_for_ever():
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "GroupLost: process 2 of 2 ended with code 3" in done.stderr

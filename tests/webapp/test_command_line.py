@@ -126,6 +126,7 @@ def is_ready():
     return False
 
 
+@pytest.mark.stress
 def test_a_closed_output(environ):
     """Nothing else may take the number of the standard output."""
     with subprocess.Popen(["sh", "-c", f"exec {sys.executable} -m webapp run >&-"], cwd=ROOT) as process:
