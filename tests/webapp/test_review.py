@@ -189,20 +189,6 @@ def test_an_empty_queue_says_so(admin):
         assert words in admin.get(f"{QUEUE}?state={state}", headers=BROWSER).text
 
 
-def test_looking_has_the_unjudged_ones_judged_and_not_at_every_look(app, script, add, database):
-    pending = services(app).jobs.huey.pending_count
-    script(QUEUE)
-    assert pending() == 0
-    numbers = add(2)
-    for _ in range(3):
-        assert script(QUEUE)["unjudged"] == 2
-    assert pending() == 1
-    suspect(database, dict.fromkeys(numbers, 0.5))
-    app.extensions.pop("inkling.judgement")
-    script(QUEUE)
-    assert pending() == 1
-
-
 def test_the_picture_is_ours_and_not_kept(client, add):
     (number,) = add()
     picture = client.get(f"{QUEUE}/{number}/picture.png", headers=SCRIPT)

@@ -17,10 +17,11 @@ from sqlalchemy import select, text
 
 from model import mnist, weights
 from model.presets import Config
+from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
 from webapp import worker
 from webapp.computations import look_up
-from webapp.database import Checkpoint, Computation, Run, Version, coded
+from webapp.database import Checkpoint, Computation, Correction, Run, Version, coded
 from webapp.runs import LEASE_SECONDS
 from webapp.services import Services
 from webapp.settings import ROOT
@@ -166,6 +167,16 @@ def test_predictions_of_the_shipped_version(installation):
     data = wait_until(lambda: installation.result(1, "predictions"))
     _, labels = mnist.read_test()
     assert (np.frombuffer(data, np.float16).reshape(10_000, 10).argmax(1) == labels).mean() >= 0.992
+
+
+def test_correction_that_comes_in_is_judged_though_nobody_looks(installation, settings):
+    number = add_correction(settings, installation.database, *digits(1)[0])
+
+    def suspicion():
+        with installation.database.reading() as session:
+            return session.get(Correction, number).suspicion
+
+    assert wait_until(lambda: suspicion() is not None) and suspicion() < 0.1
 
 
 def test_run_cancelled_ends_and_the_next_one_starts(installation):
