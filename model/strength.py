@@ -223,13 +223,20 @@ def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: 
     images, reasons = drawn.others(OTHERS, chance.seed("strength, others", seed))
     digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
-    able = bool(outliers.shape[1])
+    beside, area = _told_apart(digits, others) if outliers.shape[1] else (None, None)
     return Refusals(
         digits=float((digits > calibration.refuse_above).mean()),
         others={reason: float(refused[reasons == DIGITS + i].mean()) for i, reason in enumerate(REASONS)},
-        beside=refused_beside(digits, others) if able else None,
-        area=roc_area(digits, others) if able else None,
+        beside=beside,
+        area=area,
     )
+
+
+def _told_apart(digits: np.ndarray | None, others: np.ndarray | None) -> tuple[float | None, float | None]:
+    """Share of the others refused beside few of the digits, and area under the ROC curve, from their `not_a_digit`."""
+    if digits is None or others is None:
+        return None, None
+    return refused_beside(digits, others), roc_area(digits, others)
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -352,7 +359,7 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
 
     read = seen("digits", digits, _penned)
     refused = seen("others", others, _penned) if others else None
-    able = refused is not None and read.not_a_digit is not None
+    beside, area = _told_apart(read.not_a_digit, refused.not_a_digit) if refused else (None, None)
     judged = report(read.probabilities, labels)
     paired = [digits[i] for i in stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
     plain = seen("plain", paired, _plain).predicted
@@ -365,8 +372,8 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
         reliability=reliability(read.probabilities, labels),
         digits_refused=float(read.refused.mean()),
         others_refused=float(refused.refused.mean()) if refused else None,
-        refused_beside=refused_beside(read.not_a_digit, refused.not_a_digit) if able else None,
-        area=roc_area(read.not_a_digit, refused.not_a_digit) if able else None,
+        refused_beside=beside,
+        area=area,
         pairs=len(paired),
         same={name: float(((plain == again) & (plain >= 0)).mean()) for name, again in changed.items()},
     )
