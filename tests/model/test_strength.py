@@ -17,7 +17,7 @@ from model.verdict import UNCALIBRATED, Calibration
 def few():
     """Fewer digits: each figure is the same kind of figure."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strength, "CURVE_DIGITS", 40)
+        patch.setattr(strength, "CURVE_DIGITS", 10)
         patch.setattr(strength, "OTHERS", 120)
         patch.setattr(strength, "PAIRS", 6)
         yield
@@ -91,7 +91,7 @@ def test_figures_of_the_whole_test_set_agree_with_the_evaluation(measured, read,
     likely, _ = read(images)
     assert measured.accuracy == evaluate.report(likely, labels).accuracy
     assert measured.reliability == evaluate.reliability(likely, labels)
-    assert measured.digits == 300 and measured.curve_digits == 40
+    assert measured.digits == 300 and measured.curve_digits == 10
 
 
 def test_a_network_of_ten_outputs_refuses_nothing_and_says_so(measured):
@@ -163,7 +163,7 @@ def test_a_version_that_refuses_every_digit_still_has_figures(digits):
 def test_progress_rises_to_the_whole(read, digits):
     told = []
     strength.strength(read, UNCALIBRATED, *digits, DRAWINGS, on_progress=told.append)
-    assert told == sorted(told) and told[-1] == 1 and len(told) > 5
+    assert told == sorted(told) and told[-1] == 1 and len(told) > 3
 
 
 # Changes

@@ -63,7 +63,8 @@ def test_run_ended_in_a_terminal_leaves_no_process(running, command, end):
         os.close(terminal)
 
 
-@pytest.mark.parametrize("number", ["TERM", pytest.param("HUP", marks=pytest.mark.stress)])
+@pytest.mark.stress
+@pytest.mark.parametrize("number", ["TERM", "HUP"])
 def test_run_ended_by_a_signal_ends_in_order(running, background, number):
     background.send_signal(signal.Signals[f"SIG{number}"])
     assert background.wait(SECONDS) == 0
@@ -159,9 +160,8 @@ def test_run_ends_with_the_shell_of_its_terminal(running):
     os.close(terminal)
 
 
-@pytest.mark.parametrize(
-    "folder", ["data", pytest.param("other", marks=pytest.mark.stress)], ids=["the same installation", "another"]
-)
+@pytest.mark.stress
+@pytest.mark.parametrize("folder", ["data", "other"], ids=["the same installation", "another"])
 def test_run_started_twice_at_once_is_refused_once(running, tmp_path, folder):
     other = Running(tmp_path / folder, tmp_path / "other-log", running.port)
     both = {running.start(): running, other.start(): other}
