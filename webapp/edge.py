@@ -30,6 +30,7 @@ DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9
 DATED = "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"
 NOTES = "inkling.notes"
 STATIC = "/static/<path:name>"
+OVERLOADED = "overloaded"
 
 
 def note(**what: Any) -> None:
@@ -82,11 +83,9 @@ class Edge:
     def _tell(self, method: str, status: str, length: str | None, began: float, notes: dict[str, Any]) -> None:
         seconds = time.perf_counter() - began
         self._metrics.count(method, status, seconds, notes)
-        level = logging.ERROR if status >= "500" else logging.INFO
-        if not log.isEnabledFor(level):
+        if notes.get("code") == OVERLOADED:  # which `Limit` logs together
             return
-        # Made here, since the logger would search the stack for who calls it, at each request.
-        line = logging.LogRecord(log.name, level, __file__, 0, "%s %s: %s", (method, notes["route"], status), None)
+        level = logging.ERROR if status >= "500" else logging.INFO
         told = {"method": method, "status": int(status), "bytes": int(length) if length else None}
-        line.fields = told | {"ms": round(seconds * 1000, 2)} | notes
-        log.handle(line)
+        fields = told | {"ms": round(seconds * 1000, 2)} | notes
+        log.log(level, "%s %s: %s", method, notes["route"], status, extra={"fields": fields})

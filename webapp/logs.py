@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import Any
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # Tells the processes whose output a supervisor passes on that it ends on a terminal.
 TERMINAL = "INKLING_TERMINAL"
+SECONDS = "%Y-%m-%dT%H:%M:%S"
 
 _encode = json.JSONEncoder(default=str).encode
 
@@ -37,13 +37,15 @@ def formatter(**always: Any) -> logging.Formatter:
 class JsonLines(logging.Formatter):
     """`extra={"fields": {...}}` puts these beside the message; an exception is a string on the same line."""
 
+    converter = staticmethod(time.gmtime)
+
     def __init__(self, always: dict[str, Any]):
         super().__init__()
         self._always = always
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": f"{_utc(int(record.created))}.{int(record.msecs):03}Z",
+            "time": f"{self.formatTime(record, SECONDS)}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -58,16 +60,11 @@ class JsonLines(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self):
-        super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", SECONDS)
 
 
 def _on_a_terminal() -> bool:
     return sys.stderr.isatty() or bool(os.environ.get(TERMINAL))
-
-
-@functools.lru_cache(maxsize=8)
-def _utc(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -6,8 +6,6 @@ but looked up when somebody asks. Other processes count for themselves alone, an
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -31,52 +29,23 @@ METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
 # a full disk would end a process that writes to a file through mapped memory.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MEMORY = "/dev/shm"
-PREFIX = "inkling-metrics-"
-OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+PREFIX = "inkling-counters-"
 
 
-def share() -> None:
-    """Has the processes that will be forked off this one count together; to be called before the first."""
+def share(name: str) -> None:
+    """Has the processes that will be forked off this one count together; to be called before the first.
+
+    `name` is this server's alone while it lives: what one of that name has left, since it was killed, is removed.
+    """
     parent = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
-    for left in _own_folders(parent):
-        _remove_left(left)
-    os.environ[FOLDER] = _held(parent)
-    values.ValueClass = values.MultiProcessValue()
-
-
-def _held(parent: str) -> str:
-    """A new folder, held by this process and those forked off it, for as long as one of them lives."""
-    while True:
+    folder = os.path.join(parent, f"{PREFIX}{os.geteuid()}-{name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:  # somebody else has put something there
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-        with contextlib.suppress(FileNotFoundError):
-            lock = os.open(folder, OPEN)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if os.path.isdir(folder):
-                return folder
-            os.close(lock)  # another server has taken it for one that is left, before we held it
-
-
-def _own_folders(parent: str) -> list[str]:
-    """This user's folders of metrics. Others may have put anything there under such a name, such as a named pipe."""
-    with os.scandir(parent) as entries:
-        named = [entry for entry in entries if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)]
-    own = []
-    for entry in named:
-        with contextlib.suppress(FileNotFoundError):
-            if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
-                own.append(entry.path)
-    return own
-
-
-def _remove_left(folder: str) -> None:
-    """Removes a folder whose processes were killed."""
-    with contextlib.suppress(OSError):
-        lock = os.open(folder, OPEN)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-        finally:
-            os.close(lock)
+    os.environ[FOLDER] = folder
+    values.ValueClass = values.MultiProcessValue()
 
 
 def forget(pid: int) -> None:

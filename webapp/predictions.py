@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,7 @@ class Library:
         self._folder, self._database = settings.mnist_dir, database
         self._test_set: tuple[np.ndarray, np.ndarray] | None = None
         self._readings: OrderedDict[int, Readings] = OrderedDict()
+        self._lock = threading.Lock()
 
     def images(self) -> np.ndarray:
         """The pictures, uint8 (10000, 28, 28), ink 255 on 0; raises MnistMissing."""
@@ -112,13 +114,14 @@ class Library:
     def readings(self, version_id: int) -> Readings:
         """What a version reads; raises NotComputed or MnistMissing."""
         labels = self._read()[1]
-        found = self._readings.get(version_id)
-        if found is None:
-            found = self._readings[version_id] = Readings.unpack(labels, self._stored(version_id))
-        self._readings.move_to_end(version_id)
-        if len(self._readings) > KEPT_VERSIONS:
-            self._readings.popitem(last=False)
-        return found
+        with self._lock:
+            found = self._readings.get(version_id)
+            if found is None:
+                found = self._readings[version_id] = Readings.unpack(labels, self._stored(version_id))
+            self._readings.move_to_end(version_id)
+            if len(self._readings) > KEPT_VERSIONS:
+                self._readings.popitem(last=False)
+            return found
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         if self._test_set is None:
