@@ -13,7 +13,7 @@ help:
 	@echo "make cluster-test  the tests of many machines, played on this one: five minutes"
 	@echo "make stress        the long tests of faults and load: an hour, one after the other"
 	@echo "make bench         measure how fast it is, as one table"
-	@echo "make lint          lint alone"
+	@echo "make lint          lint and check types alone"
 	@echo "make train         train the standard preset into standard.safetensors"
 	@echo "make pins          write the pinned requirements anew, after requirements/*.in were changed"
 	@echo "make clean         remove the virtual environment (instance/ holds your data and stays)"
@@ -37,11 +37,10 @@ train: .venv/ready
 # same modules: they are compiled once.
 test: export OMP_WAIT_POLICY = passive
 test: export PYTHONDONTWRITEBYTECODE =
-test: .venv/ready-dev
+test: lint
 	@python -m model data
 	@scripts/browser.sh
 	@scripts/cluster.sh
-	ruff check
 	python -m pytest -n 2 --dist loadfile
 
 cluster-test: export OMP_WAIT_POLICY = passive
@@ -65,6 +64,7 @@ bench: .venv/ready-dev
 
 lint: .venv/ready-dev
 	ruff check
+	mypy
 
 pins:
 	@PYTHON=$(PYTHON) scripts/pins.sh
