@@ -53,6 +53,9 @@ cluster-test: .venv/ready-dev
 stress: export OMP_WAIT_POLICY = passive
 stress: .venv/ready-dev
 	@python -m model data
+	@command -v wrk >/dev/null || scripts/apt.sh wrk
+	@scripts/browser.sh
+	@scripts/cluster.sh
 	python -m pytest -m stress -s -v --timeout 1800
 
 # Some minutes; anything else that the machine does shows in the figures.
