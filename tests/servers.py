@@ -29,7 +29,7 @@ import psycopg
 import pytest
 import redis as redis_client
 
-START_SECONDS = 60
+START_SECONDS = 100
 STOP_SECONDS = 30
 
 

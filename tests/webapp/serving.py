@@ -17,8 +17,8 @@ from model import mnist
 from webapp.database import Database
 from webapp.settings import ROOT
 
-START_SECONDS = 30
-ANSWER_SECONDS = 10
+START_SECONDS = 100
+ANSWER_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,11 @@ def working(settings):
     command = [sys.executable, "-m", "webapp", "worker"]
     log = settings.data_dir / "log"
     with log.open("wb") as file, subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stderr=file) as worker:
-        yield log
-        assert worker.poll() is None, "it has gone on all the while"
-        worker.terminate()
+        try:
+            yield log
+            assert worker.poll() is None, "it has gone on all the while"
+        finally:
+            worker.terminate()
     assert f"{os.sep}huey{os.sep}" not in log.read_text(), "no traceback each second"
 
 
