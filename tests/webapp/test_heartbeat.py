@@ -12,6 +12,7 @@ import pytest
 from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
+from tests.webapp.versions import computed
 from webapp import heartbeat, runs
 from webapp.computations import claim
 from webapp.database import Computation, Correction, Run, coded
@@ -93,6 +94,7 @@ def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeyp
     monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 2.0)
     number = jobs.start(Config("seed", 1000), "a test").id
     waiting = add_correction(settings, database, *digits(1)[0])
+    computed(database, but="predictions")
     before = set(children())
     do = {"suspicion": jobs.do_suspicion, "predictions": jobs.do_computations, "run": lambda: jobs.do_run(number)}[what]
     thread = threading.Thread(target=do)

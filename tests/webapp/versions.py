@@ -103,11 +103,11 @@ def measured(database: Database, version_id: int, figures=FIGURES, fraction=1.0,
         session.merge(row)
 
 
-def computed(database: Database) -> None:
-    """Leaves nothing to compute about any version, without results."""
+def computed(database: Database, but: str = "") -> None:
+    """Leaves nothing to compute about any version `but` what has this name, without results."""
     with database.writing() as session:
         for version_id in session.scalars(select(Version.id)):
-            for kind in COMPUTATIONS:
+            for kind in COMPUTATIONS.keys() - {but}:
                 session.merge(Computation(version_id=version_id, kind=kind, fraction=1.0))
 
 
