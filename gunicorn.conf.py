@@ -30,7 +30,7 @@ bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "webapp.serving.Worker"
 # More than may be under way: the others refuse, answer who watches the server, and wait for slow clients.
-threads = limit.MOST + 64
+threads = limit.MOST + 256
 worker_connections = 1000
 keepalive = 20
 # Each worker makes an application of its own, since no thread survives a fork. The modules, all of which are imported

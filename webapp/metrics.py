@@ -39,7 +39,8 @@ def share(name: str) -> None:
     """
     parent = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
     folder = os.path.join(parent, f"{PREFIX}{os.geteuid()}-{name}")
-    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.isdir(folder) and not os.path.islink(folder):  # rmtree would wait for the writer of a named pipe
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:  # somebody else has put something there
