@@ -65,7 +65,10 @@ class Limit:
                 return self._refusal(environ, *BUSY)(environ, start_response)
             try:
                 if length:  # before it has a place, which others would wait for
-                    environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
+                    body = environ["wsgi.input"].read(length)
+                    if len(body) < length:
+                        raise ConnectionError("the client has gone")
+                    environ["wsgi.input"] = io.BytesIO(body)
             except OSError:
                 return self._refusal(environ, *TOO_SLOW)(environ, start_response)
             with self._place("request", MOST) as is_free, self._place(("request", client), MOST_OF_ONE) as is_own:
