@@ -101,7 +101,7 @@ def _by_all(collective: Callable[..., object], *arguments, **options) -> None:
         collective(*arguments, **options)
     except RuntimeError as error:  # what torch raises, whether the connection broke or nothing came
         words = f"another process has died, or has not answered for {SILENCE.seconds} seconds"
-        raise GroupLost(words) from error
+        raise GroupLost(words, "process_silent", seconds=SILENCE.seconds) from error
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _others(processes: int, command: Sequence[str]) -> Iterator[None]:
             _wait(others, END_SECONDS)
         except GroupLost as error:
             _wait(others, 1.0)
-            raise GroupLost(_fate(others) or str(error)) from error
+            raise _fate(others) or error from None
         finally:
             for other in others:
                 other.kill()
@@ -181,14 +181,16 @@ def _wait(others: list[subprocess.Popen], seconds: float) -> None:
             other.wait(max(0.0, deadline - time.monotonic()))
 
 
-def _fate(others: list[subprocess.Popen]) -> str | None:
+def _fate(others: list[subprocess.Popen]) -> GroupLost | None:
     """What became of the one that the others have lost; None where that is not known."""
     ended = [(code, rank) for rank, other in enumerate(others, 2) if (code := other.poll()) and code != LOST]
     if not ended:
         return None
     code, number = min(ended)  # a signal is a negative code, and killed nobody else
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    return f"process {number} of {len(others) + 1} {how}"
+    which, place = f"process {number} of {len(others) + 1}", {"process": number, "of": len(others) + 1}
+    if code < 0:
+        return GroupLost(f"{which} was killed by signal {-code}", "process_killed", **place, signal=-code)
+    return GroupLost(f"{which} ended with code {code}", "process_exited", **place, status=code)
 
 
 @contextmanager

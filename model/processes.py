@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 LOST = 75
 """The exit code of a process that has lost the others."""
 
 
-class GroupLost(RuntimeError):
+class Failure(RuntimeError):
+    """Why a training cannot go on: a message for logs and terminals, and in `found` its code with the numbers."""
+
+    def __init__(self, message: str, code: str, **numbers: int):
+        super().__init__(message)
+        self.found: dict[str, Any] = {"code": code, **numbers}
+
+
+class GroupLost(Failure):
     """Another of the processes that train together has died or gone astray; none can go on without it."""
 
 

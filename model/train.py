@@ -24,7 +24,7 @@ from model.mnist import Mnist, Split
 from model.network import MLP, fold, for_training
 from model.picture import to_tensor
 from model.presets import PRESETS, Config, Preset
-from model.processes import GroupLost
+from model.processes import Failure, GroupLost
 from model.task import DIGITS
 
 REPORT_SECONDS = 0.25
@@ -35,8 +35,8 @@ AVERAGED_EVERY = 4
 HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why."""
+class TrainingError(Failure):
+    """The training itself cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ class _Run:
 
     def go(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
         if not self.group.agrees(self._task().encode()):
-            raise GroupLost("the processes were not given the same to train, or have not the same code")
+            message = "the processes were not given the same to train, or have not the same code"
+            raise GroupLost(message, "tasks_differ")
         teacher = self.start if self.corrections else None
         self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher, self.group)
         # the first one's too, since all must come to the same answer, on whatever machines they are
@@ -210,10 +211,11 @@ class _Run:
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
         network = fold(network)
         if self.group.size > 1 and not self.group.agrees(_bytes(network)):
-            raise TrainingError(f"the processes have come to different networks in epoch {epoch}")
+            message = f"the processes have come to different networks in epoch {epoch}"
+            raise TrainingError(message, "networks_differ", epoch=epoch)
         loss, accuracy = _measure(network, self.data.validation)
         if not math.isfinite(loss + (train_loss or 0.0)):
-            raise TrainingError(f"the loss stopped being a number in epoch {epoch}")
+            raise TrainingError(f"the loss stopped being a number in epoch {epoch}", "diverged", epoch=epoch)
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
         self.reported = -math.inf  # an epoch's end is always told
         self._report(epoch, epoch / self.config.epochs, train_loss)

@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 
 from model import weights
 from model.presets import PRESETS, Config
-from model.processes import LOST, GroupLost, leads
+from model.processes import LOST, Failure, GroupLost, leads
 from model.task import SIDE
 from webapp import heartbeat, imports, runs
 from webapp.computations import COMPUTATIONS, WorkerGone, compute, packed
@@ -151,6 +151,8 @@ def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> N
 def _why(error: Exception) -> str:
     if isinstance(error, RunFailed):
         return str(error)
+    if isinstance(error, Failure):
+        return coded(**error.found)
     if isinstance(error, DBAPIError):  # its own text carries the statement, with all that was to be stored
         return coded("database", detail=str(error.orig).splitlines()[0])
     return coded("failed", detail=str(error).partition("\n")[0] or type(error).__name__)
@@ -315,7 +317,7 @@ def _lead(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
         log.warning("%s; its result is dropped", error)
     except GroupLost as error:
         log.error("attempt %s of run %s is lost: %s", hold.attempt, hold.run_id, error)
-        runs.lose(hold.database, hold.run_id, hold.attempt, {"code": "group_lost", "detail": str(error)})
+        runs.lose(hold.database, hold.run_id, hold.attempt, error.found)
 
 
 def _help(settings: Settings, hold: Hold) -> None:

@@ -167,7 +167,13 @@ _WORDS: dict[str, str | Callable[[Found], str]] = {
     "silent": "it stopped answering",
     "killed": "it was killed by signal {signal}",
     "exited": "it ended with code {status}",
-    "group_lost": "{detail}",
+    # How a process that trained together with others has ended, or the training itself
+    "process_killed": "process {process} of {of} was killed by signal {signal}",
+    "process_exited": "process {process} of {of} ended with code {status}",
+    "process_silent": "another process has died, or has not answered for {seconds} seconds",
+    "tasks_differ": "the processes were not given the same to train, or have not the same code",
+    "networks_differ": "the processes have come to different networks in epoch {epoch}",
+    "diverged": "the loss stopped being a number in epoch {epoch}",
     # Why a run, or a computation about a version, has failed
     "lost": "Its training process was lost {times} times; the last time {last}.",
     "no_parent": "no version is in service, so there is nothing to go on from",

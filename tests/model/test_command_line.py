@@ -283,7 +283,7 @@ def test_train_without_mnist_is_one_line(refused, no_mnist, tmp_path):
 
 def test_train_diverging_is_one_line(run, quick, tmp_path, monkeypatch):
     def diverge(*args, **more):
-        raise train_module.TrainingError("the loss stopped being a number in epoch 1")
+        raise train_module.TrainingError("the loss stopped being a number in epoch 1", "diverged", epoch=1)
 
     monkeypatch.setattr(train_module, "train", diverge)
     code, _, complaint = run("train", "--out", tmp_path / "w.safetensors")

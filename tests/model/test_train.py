@@ -288,8 +288,9 @@ def test_a_validation_part_that_turns_bad_keeps_an_early_epoch(few):
 def test_a_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
     monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], learning_rate=1e30, batch_norm=False))
     heard = []
-    with pytest.raises(TrainingError, match="loss .* epoch 1"):
+    with pytest.raises(TrainingError, match="loss .* epoch 1") as caught:
         train(Config(preset, 3), few, heard.append)
+    assert caught.value.found == {"code": "diverged", "epoch": 1}
     assert all(progress.fraction < 1 for progress in heard)
 
 

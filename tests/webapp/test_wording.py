@@ -55,6 +55,11 @@ TESTED = {"gained": 3, "lost": 20}
             {"code": "lost", "times": 3, "last": KILLED},
             "Its training process was lost 3 times; the last time it was killed by signal 9.",
         ),
+        (
+            {"code": "process_killed", "process": 2, "of": 4, "signal": 9},
+            "process 2 of 4 was killed by signal 9",
+        ),
+        ({"code": "diverged", "epoch": 3}, "the loss stopped being a number in epoch 3"),
         ({"code": "crashed", "last": {"code": "exited", "status": 1}}, "The computation failed: it ended with code 1."),
         (
             {"code": "interrupted", "times": 3, "last": {"code": "silent"}, "added": 1234},
