@@ -124,7 +124,7 @@ def gone(pid):
     return not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
-def test_a_run_makes_a_version_with_card_and_predictions(installation):
+def test_run_makes_a_version_with_card_and_predictions(installation):
     started = installation.jobs.start(Config("seed", 1, seed=5), "test")
     run = installation.ended(started.id, 60)
     assert (run.state, run.error) == ("finished", None)
@@ -150,7 +150,7 @@ def test_version_made_by_a_worker_is_measured(installation):
 
 
 @pytest.mark.stress
-def test_a_worker_that_is_stopped_while_it_measures_leaves_the_rest_for_later(installation):
+def test_worker_stopped_while_measuring_leaves_the_rest(installation):
     installation.lack("strength")
     wait_until(lambda: look_up(installation.database, 1, "strength").fraction)
     child = installation.child()
@@ -162,7 +162,7 @@ def test_a_worker_that_is_stopped_while_it_measures_leaves_the_rest_for_later(in
 
 
 @pytest.mark.stress
-def test_predictions_of_the_shipped_version(installation):
+def test_predictions_of_the_shipped_version_are_stored(installation):
     installation.lack("predictions")
     data = wait_until(lambda: installation.result(1, "predictions"))
     _, labels = mnist.read_test()
@@ -189,7 +189,7 @@ def test_run_cancelled_ends_and_the_next_one_starts(installation):
     installation.jobs.cancel(run.id, "test")
 
 
-def test_cancelling_does_not_wait_until_the_training_has_begun(installation):
+def test_run_cancelled_before_training_ends(installation):
     started = installation.jobs.start(Config("standard", 50), "test")
     wait_until(lambda: installation.run(started.id).state == "running")
     installation.jobs.cancel(started.id, "test")
@@ -199,7 +199,7 @@ def test_cancelling_does_not_wait_until_the_training_has_begun(installation):
 
 
 @pytest.mark.stress
-def test_a_killed_worker_leaves_a_run_that_waits_and_no_child(installation):
+def test_worker_killed_leaves_a_waiting_run_and_no_child(installation):
     run, child = installation.running()
     installation.worker.kill()
     installation.worker.wait()
@@ -213,7 +213,7 @@ def test_a_killed_worker_leaves_a_run_that_waits_and_no_child(installation):
 
 
 @pytest.mark.stress
-def test_a_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
+def test_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
     run, child = installation.running()
     installation.worker.kill()
     os.kill(child, signal.SIGKILL)
@@ -227,7 +227,7 @@ def test_a_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_a_killed_trainer_is_followed_by_one_that_makes_the_same_version(installation):
+def test_trainer_killed_is_followed_to_the_same_version(installation):
     """Killed in the midst of its epochs, the run goes on from the last one to the result of an unbroken run."""
     config = Config("seed", 8, seed=11)
     unbroken = installation.ended(installation.jobs.start(config, "test").id)
@@ -246,7 +246,7 @@ def test_a_killed_trainer_is_followed_by_one_that_makes_the_same_version(install
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_a_training_that_is_killed_again_and_again_is_given_up(installation):
+def test_training_killed_again_and_again_is_given_up(installation):
     """As by the kernel, when it takes more memory than there is."""
     run, child = installation.running()
     for attempt in (1, 2, 3):
@@ -261,7 +261,7 @@ def test_a_training_that_is_killed_again_and_again_is_given_up(installation):
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_a_stopped_trainer_that_lost_its_lease_writes_nothing_more(installation):
+def test_trainer_without_its_lease_writes_nothing_more(installation):
     run, child = installation.running(Config("seed", 30))
     os.kill(child, signal.SIGSTOP)
     installation.expire(run.id)
@@ -274,7 +274,7 @@ def test_a_stopped_trainer_that_lost_its_lease_writes_nothing_more(installation)
 
 
 @pytest.mark.stress
-def test_sigterm_ends_worker_and_training_in_order(installation):
+def test_worker_sigterm_ends_in_order(installation):
     run, child = installation.running()
     installation.worker.terminate()
     assert installation.worker.wait(12) == 0
@@ -297,7 +297,7 @@ def small_disk(settings, disk):
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_a_full_disk_fails_the_run_with_the_reason_and_the_next_one_works(small_disk):
+def test_disk_full_fails_the_run_with_the_reason(small_disk):
     installation, disk = small_disk
     run, _ = installation.running()
     fill(disk / "filler", leaving=300_000)  # less than a checkpoint takes, and enough to say so
@@ -315,7 +315,7 @@ def fill(path, leaving):
     path.write_bytes(bytes(free - leaving))
 
 
-def test_without_mnist_the_run_fails_and_says_what_to_do(settings, tmp_path):
+def test_run_without_mnist_fails_and_says_what_to_do(settings, tmp_path):
     installation = Installation(settings, mnist_dir=tmp_path / "nothing")
     try:
         ended = installation.ended(installation.jobs.start(Config("seed", 1), "test").id)
@@ -324,7 +324,7 @@ def test_without_mnist_the_run_fails_and_says_what_to_do(settings, tmp_path):
         installation.close()
 
 
-def test_the_housekeeping_survives_whatever_goes_wrong(settings, monkeypatch, caplog):
+def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
     jobs = Services.open(settings).jobs
     fails = iter([ZeroDivisionError("a surprise"), sqlite3.OperationalError("the disk is away")])
 
@@ -340,7 +340,7 @@ def test_the_housekeeping_survives_whatever_goes_wrong(settings, monkeypatch, ca
 
 
 @pytest.mark.stress
-def test_a_message_lost_with_a_worker_is_delivered_again(installation):
+def test_message_lost_with_a_worker_is_delivered_again(installation):
     installation.worker.kill()
     installation.worker.wait()
     run = installation.jobs.start(LONG, "test")
