@@ -100,6 +100,8 @@ def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeyp
     thread = threading.Thread(target=do)
     thread.start()
     (child,) = wait_until(lambda: set(children()) - before)
+    # Stopped before it has become another program, it would hold up the thread that starts it.
+    wait_until(lambda: b"webapp.trainer" in Path(f"/proc/{child}/cmdline").read_bytes())
     os.kill(child, signal.SIGSTOP)
     thread.join(60)
     assert not thread.is_alive() and child not in children()
