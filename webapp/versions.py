@@ -242,8 +242,8 @@ def card(version_id: RowId) -> ResponseReturnValue:
 def promote(version_id: RowId) -> ResponseReturnValue:
     """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
     by = requester()
-    reason = Promote.read().reason
     found, _ = _version(version_id)
+    reason = Promote.read().reason
     _try_out(found)
     with services().database.writing() as db:
         record_promotion(db, version_id, by, wording.quoted(reason))
