@@ -71,12 +71,13 @@ class Limit:
                     environ["wsgi.input"] = io.BytesIO(body)
             except OSError:
                 return self._refusal(environ, *TOO_SLOW)(environ, start_response)
-            with self._place("request", MOST) as is_free, self._place(("request", client), MOST_OF_ONE) as is_own:
-                if not (is_free and is_own):
-                    return self._refusal(environ, *BUSY)(environ, start_response)
-                return self._in_turn(environ, start_response)
+            with self._place(("request", client), MOST_OF_ONE) as has, self._place("request", MOST * has) as is_free:
+                answer = self._in_turn(environ, start_response) if is_free else None
+        # No refusal has a place, which would be one less for others.
+        return self._refusal(environ, *BUSY)(environ, start_response) if answer is None else answer
 
-    def _in_turn(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+    def _in_turn(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes] | None:
+        """The answer; None in a crowd that this client is the cause of."""
         now = time.monotonic()
         with self._lock:
             is_late = bool(self._waiting) and now - self._waiting[0] > WAIT_SECONDS
@@ -84,7 +85,7 @@ class Limit:
             if not is_crowd:
                 self._waiting.append(now)
         if is_crowd:
-            return self._refusal(environ, *BUSY)(environ, start_response)
+            return None
         self._turns.acquire()
         try:
             with self._lock:

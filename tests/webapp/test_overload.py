@@ -297,7 +297,8 @@ class Held:
 
 
 @pytest.fixture
-def held(shared_app):
+def held(shared_app, monkeypatch):
+    monkeypatch.setattr(limit, "WAIT_SECONDS", 600)
     held = Held(shared_app)
     yield held
     held.go.set()
