@@ -113,7 +113,8 @@ def admin(browser, server, installed):
     WebDriverWait(browser, WAIT_SECONDS).until(lambda d: d.find_elements(By.ID, "champion"))
     browser.get(f"{server.url}/admin/corrections")
     wait_for(browser, lambda page: page.ids == installed.numbers and page.focused)
-    return browser
+    yield browser
+    browser.get("about:blank")  # before the pictures that it may still ask for are gone
 
 
 def test_review_by_keyboard_approves_refuses_and_relabels(admin, installed, stored):
