@@ -18,6 +18,8 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from model import mnist
+from tests.webapp.versions import measured
+from webapp.database import Database
 from webapp.settings import ROOT
 
 START_SECONDS = 60
@@ -69,8 +71,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(data_dir: Path, **environ: str) -> Server:
-    """Starts `python -m webapp run` as `make run` does, and waits until it can answer."""
+def start(prepared: Path, data_dir: Path) -> Server:
+    """Starts `python -m webapp run` as `make run` does, and waits until it can answer.
+
+    What takes longest to compute about the shipped version is there already, which would slow down everything else.
+    """
+    shutil.copytree(prepared, data_dir, dirs_exist_ok=True)
+    database = Database(f"sqlite:///{data_dir}/inkling.db")
+    measured(database, 1)
+    database.close()
     port, password, token = free_port(), "drawn by hand", "a-token-for-scripts"
     variables = {
         "DATA_DIR": str(data_dir),
@@ -84,7 +93,7 @@ def start(data_dir: Path, **environ: str) -> Server:
         process = subprocess.Popen(
             [sys.executable, "-m", "webapp", "run"],
             cwd=ROOT,
-            env=os.environ | variables | environ,
+            env=os.environ | variables,
             stdout=output,
             stderr=output,
         )
@@ -117,8 +126,8 @@ def chromium(profile) -> webdriver.Chrome:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    server = start(tmp_path_factory.mktemp("served"))
+def server(prepared, tmp_path_factory):
+    server = start(prepared, tmp_path_factory.mktemp("served"))
     yield server
     stop(server)
 

@@ -53,9 +53,9 @@ def reading(driver, url, version):
 
 
 @pytest.fixture
-def installation(tmp_path_factory):
+def installation(prepared, tmp_path_factory):
     """An installation of its own: what this changes, other tests shall not meet."""
-    server = start(tmp_path_factory.mktemp("learning"))
+    server = start(prepared, tmp_path_factory.mktemp("learning"))
     yield server
     stop(server)
 
