@@ -37,6 +37,7 @@ from webapp.live import NoChampion
 from webapp.logs import set_up_logging
 from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
+from webapp.shortcut import Shortcut
 
 # The model knows no HTTP, so its errors get their status here.
 MODEL_ERRORS = {
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     auth.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     auth.csrf.exempt(feedback.blueprint)
-    served: Callable = Limit(static.serve(app, settings.data_dir), app)
+    served: Callable = Limit(Shortcut(static.serve(app, settings.data_dir), services(app).live), app)
     if settings.https:
         served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
     served = edge.Edge(served, app.wsgi_app, settings.https, services(app).metrics)

@@ -16,6 +16,7 @@ from webapp.data_urls import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.edge import note
 from webapp.exceptions import BadRequest
 from webapp.json_body import json_object
+from webapp.live import Live
 from webapp.messages import Answer, DescribedAs, Error, Otherwise, Problem, Request, VersionName
 from webapp.openapi import Operation
 from webapp.reading_answers import Reading, ReadingOfMany
@@ -26,6 +27,8 @@ from webapp.services import services
 MOST_IMAGES = 256
 MOST_BATCH_BYTES = 4 << 20
 MOST_BATCH_PIXELS = MOST_IMAGES * 280 * 280
+
+ADDRESS = "/predict"
 
 blueprint = Blueprint("draw", __name__)
 encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -64,7 +67,7 @@ def page() -> str:
     return render_template("draw.html", page="draw")
 
 
-@blueprint.post("/predict")
+@blueprint.post(ADDRESS)
 @Operation(
     "predict",
     {200: Reading | Readings},
@@ -81,15 +84,21 @@ def predict() -> Response:
     request.max_content_length = MOST_BATCH_BYTES
     sent = json_object()
     if "images" in sent:
-        return json_response(_read_all(sent))
+        return Response(encoded(_read_all(sent)), mimetype="application/json")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    image_type, data = OnePicture.model_validate(sent).image
+    answer, told = read_one(*OnePicture.model_validate(sent).image, services().live)
+    note(**told)
+    return Response(encoded(answer), mimetype="application/json")
+
+
+def read_one(image_type: str, data: bytes, live: Live) -> tuple[Reading, dict[str, Any]]:
+    """Read a picture of this type; return the answer, and what the log and the counters are told of it."""
     image = digit_image(open_picture(data, (image_type,)))
-    recognizer = services().live.recognizer()
+    recognizer = live.recognizer()
     reading = recognizer.read(image)
-    note(version=recognizer.version, verdict=reading.verdict)
-    return json_response(Reading.of(reading, version=recognizer.version))
+    told = {"version": recognizer.version, "verdict": reading.verdict}
+    return Reading.of(reading, version=recognizer.version), told
 
 
 def _read_all(sent: dict[str, Any]) -> Readings:
@@ -117,6 +126,6 @@ def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None 
         return Error(error=Problem(code=error.code, message=str(error)))
 
 
-def json_response(answer: Answer) -> Response:
-    """Without sorting the members and without asking Flask's provider, which takes its time."""
-    return Response(encode(answer.model_dump()), mimetype="application/json")
+def encoded(answer: Answer) -> str:
+    """An answer as JSON, without sorting the members and without asking Flask's provider, which takes its time."""
+    return encode(answer.model_dump())
