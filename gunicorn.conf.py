@@ -1,4 +1,4 @@
-"""How gunicorn serves the web: a process for each core, whose threads keep connections and refuse what is too much."""
+"""How gunicorn serves the web: sync workers, since the network keeps a core busy anyway."""
 
 import functools
 import os
@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp", "model", "wsgi")]:
     del sys.modules[_name]
 
-from webapp import limit, metrics  # noqa: E402
+from webapp import metrics  # noqa: E402
 from webapp.installation import wait_for_secret_key  # noqa: E402
 from webapp.services import services  # noqa: E402
 from webapp.serving import prepare  # noqa: E402
@@ -29,10 +29,6 @@ wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "webapp.serving.Worker"
-# More than may be under way: the others refuse, answer who watches the server, and wait for slow clients.
-threads = limit.MOST + 256
-worker_connections = 1000
-keepalive = 20
 # Each worker makes an application of its own, since no thread survives a fork. The modules, all of which are imported
 # above, are shared nevertheless: a worker is there at once and weighs little.
 preload_app = False
@@ -71,6 +67,4 @@ def when_ready(server):  # the address is this server's now, and no worker is th
 
 
 def post_worker_init(worker):
-    # Whoever has the interpreter's lock gives it up to a probe or a refusal after so long.
-    sys.setswitchinterval(0.001)
     services(worker.wsgi).live.follow()

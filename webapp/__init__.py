@@ -32,7 +32,6 @@ from webapp.cookies import SessionCookies
 from webapp.data_urls import MAX_BODY_BYTES
 from webapp.door import SESSION_SECONDS
 from webapp.installation import with_secret_key
-from webapp.limit import Limit
 from webapp.live import NoChampion
 from webapp.logs import set_up_logging
 from webapp.services import Services, services
@@ -78,7 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     auth.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     auth.csrf.exempt(feedback.blueprint)
-    served: Callable = Limit(Shortcut(static.serve(app, settings.data_dir), services(app).live), app)
+    served: Callable = Shortcut(static.serve(app, settings.data_dir), services(app).live)
     if settings.https:
         served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
     served = edge.Edge(served, app.wsgi_app, settings.https, services(app).metrics)

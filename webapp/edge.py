@@ -30,7 +30,6 @@ DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9
 DATED = "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"
 NOTES = "inkling.notes"
 STATIC = "/static/<path:name>"
-OVERLOADED = "overloaded"
 
 
 def note(**what: Any) -> None:
@@ -83,8 +82,6 @@ class Edge:
     def _tell(self, method: str, status: str, length: str | None, began: float, notes: dict[str, Any]) -> None:
         seconds = time.perf_counter() - began
         self._metrics.count(method, status, seconds, notes)
-        if notes.get("code") == OVERLOADED:  # which `Limit` logs together
-            return
         level = logging.ERROR if status >= "500" else logging.INFO
         told = {"method": method, "status": int(status), "bytes": int(length) if length else None}
         fields = told | {"ms": round(seconds * 1000, 2)} | notes

@@ -146,6 +146,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
 def test_what_two_readers_might_read_differently_is_refused(server, head, statuses):
     answer = server.raw(head)
     assert answer.status in statuses
+    assert answer.headers["Connection"] == "close"
     assert b"Traceback" not in answer.body
 
 
@@ -156,11 +157,14 @@ def test_a_sender_who_goes_away_harms_nobody(server, sent):
             connection.sendall(PREDICT + b"Content-Length: 5000\r\n\r\n" + sent)
 
 
-def test_a_worker_reads_without_torch(server, post):
-    """It would weigh more than all the rest."""
+def test_a_worker_reads_without_torch_and_multiplies_in_one_thread(server, post):
+    """Torch would weigh more than all the rest, and its threads, like numpy's, would fight the other workers."""
     post()
     for pid in server.workers():
-        assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+        libraries = Path(f"/proc/{pid}/maps").read_text()
+        assert "libtorch" not in libraries and "openblas" in libraries
+        names = {path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
+        assert len(list(Path(f"/proc/{pid}/task").iterdir())) <= 2, names  # the worker, and who follows promotions
 
 
 class Browser:
@@ -371,6 +375,14 @@ def test_reloading_and_ending_workers_under_load_fails_no_request(server, post):
             asking.wait_for(lambda seen=seen: len(asking.answers) > seen + 20, 30)
         assert all(thread.is_alive() for thread in asking._threads), "no connection broke"
     assert {status for _, status, _ in asking.answers} == {200}
+
+
+def test_a_worker_has_no_threads_but_the_one_that_follows_promotions(server, post):
+    """Threads of a matrix product would fight the other workers for the cores."""
+    for _ in range(20):
+        post()
+    for worker in server.workers():
+        assert len(list(Path(f"/proc/{worker}/task").iterdir())) <= 2
 
 
 def test_silent_connections_hold_nobody_up(server):

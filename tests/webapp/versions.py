@@ -24,8 +24,9 @@ def turned(by: int) -> bytes:
     """The shipped weights with the digits' outputs turned: every digit is read as that one `by` further on, and what
     the shipped network refuses is refused."""
     network, card = weights.from_bytes(SHIPPED.read_bytes())
-    last = network.layers[-1]
-    for values in (last.weight.data, last.bias.data):
+    last = len(network.layers) - 1
+    for name in ("weight", "bias"):
+        values = network.state_dict()[f"layers.{last}.{name}"]
         values[:DIGITS] = values[:DIGITS].roll(by, 0)
     return weights.to_bytes(network, card)
 

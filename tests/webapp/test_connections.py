@@ -1,0 +1,135 @@
+"""A connection is read as its bytes come in, and ended without its sender losing the answer."""
+
+import contextlib
+import socket
+
+import pytest
+
+from webapp import connections
+from webapp.connections import LONGEST_HEAD, MOST_BODY_BYTES, Connection, waiting
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345"
+EXPECTING = b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+
+
+@pytest.fixture
+def pair():
+    """A connection, and its client's end of it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.settimeout(5)
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        yield Connection(ours, None), theirs
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [GET, POST, POST.replace(b"Content-Length", b"content-LENGTH"), POST.replace(b": 5", b": 000000005")],
+)
+def test_a_request_can_be_answered_when_its_last_byte_is_there(pair, request_):
+    connection, client = pair
+    for byte in request_[:-1]:
+        client.send(bytes([byte]))
+        assert not connection.read()
+    client.send(request_[-1:])
+    assert connection.read() and connection.received == request_
+    assert connection.leave(), "there is nothing to wait for after the answer"
+
+
+def test_nothing_said_is_nothing_to_answer(pair):
+    connection, _ = pair
+    assert not connection.read() and not connection.received
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MOST_BODY_BYTES + 1),
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 0x5\r\n\r\n",
+        b"\x16\x03\x01\x02",
+        b"\r\n",
+        b"get / HTTP/1.1",
+        b"G" * (LONGEST_HEAD + 1),
+    ],
+    ids=["chunked", "both", "too long", "two lengths", "negative", "hexadecimal", "TLS", "empty", "lower case", "head"],
+)
+def test_what_will_be_refused_is_not_waited_for(pair, head):
+    connection, client = pair
+    client.send(head)
+    assert connection.read()
+
+
+def test_a_client_that_hangs_up_first_has_gone(pair):
+    connection, client = pair
+    client.send(GET[:-1])
+    client.close()
+    with pytest.raises(OSError):
+        connection.read()
+
+
+def test_a_client_that_asks_whether_to_go_on_is_told_to(pair):
+    connection, client = pair
+    client.send(EXPECTING)
+    assert not connection.read()
+    assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(b"12345")
+    assert connection.read()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        EXPECTING.replace(b"100-continue", b"200-ok"),
+        EXPECTING.replace(b"Expect", b"X-Expect"),
+        EXPECTING.replace(b"Length: 5", b"Length: %d" % (MOST_BODY_BYTES + 1)),
+    ],
+    ids=["HTTP/1.0", "another expectation", "another header", "a body that is refused"],
+)
+def test_nobody_else_is(pair, head):
+    connection, client = pair
+    client.send(head)
+    connection.read()
+    client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        client.recv(100)
+
+
+def test_who_sends_more_is_heard_out(pair):
+    connection, client = pair
+    client.send(POST + b"more")
+    assert connection.read() and not connection.leave() and connection.leaving
+    client.send(b"still more")
+    assert not connection.drain()
+    client.close()
+    assert connection.drain()
+
+
+def test_but_not_for_ever(pair, monkeypatch):
+    connection, client = pair
+    monkeypatch.setattr(connections, "DRAINED_BYTES", 100)
+    client.send(POST + b"more")
+    assert connection.read() and not connection.leave()
+    client.send(bytes(200))
+    assert connection.drain()
+
+
+def test_how_many_wait_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
+        for number in range(3):
+            assert waiting(listener) == number
+            clients.enter_context(socket.create_connection(listener.getsockname()))
+        listener.accept()[0].close()
+        assert waiting(listener) == 2
+
+
+def test_where_the_system_does_not_tell_nobody_waits(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        assert waiting(listener) == 0
