@@ -11,7 +11,7 @@ import pytest
 
 from model.task import SIDE
 from tests.conftest import TOKEN
-from tests.stress.test_contract import busy_app, served  # noqa: F401
+from tests.stress.test_contract import served
 from tests.webapp.asking import ONE, data_url, drawn, encoded
 from webapp.exchange import SHORT_DIGITS
 
@@ -20,7 +20,7 @@ GENERATE = [sys.executable, "-m", "openapi_python_client", "generate", "--meta",
 
 
 @pytest.fixture
-def generated(busy_app, tmp_path, monkeypatch):  # noqa: F811
+def generated(busy_app, tmp_path, monkeypatch):
     """Imports a module of the package that openapi-python-client makes."""
     document = tmp_path / "openapi.json"
     document.write_bytes(busy_app.test_client().get("/openapi.json").data)
@@ -40,7 +40,7 @@ def digits(count: int) -> io.BytesIO:
     return file
 
 
-def test_a_generated_client_calls_every_route(busy_app, generated):  # noqa: F811
+def test_a_generated_client_calls_every_route(busy_app, generated):
     models, types = generated("models"), generated("types")
     answered = {}
 

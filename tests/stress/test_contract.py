@@ -9,17 +9,14 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.transport.serialization import Binary
-from sqlalchemy import select, update
+from sqlalchemy import select
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from model.presets import Config
 from tests.conftest import TOKEN
 from tests.stress.forms import forms
 from tests.webapp.asking import data_url, drawn, encoded
-from tests.webapp.corrected import add_correction, digits
-from webapp import corrections, door, exports
+from webapp import exports
 from webapp.database import Correction
-from webapp.services import services
 
 CONFIG = {
     "headers": {"Authorization": f"Bearer {TOKEN}"},
@@ -34,21 +31,6 @@ CONFIG = {
         },
     },
 }
-
-
-@pytest.fixture
-def busy_app(app, settings, database, monkeypatch):
-    """An application with some corrections, without limits to how often it is asked, and with a run that waits."""
-    for name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
-        monkeypatch.setattr(corrections, name, 10**9)
-    for name in ("ATTEMPTS_PER_ADDRESS", "ATTEMPTS_IN_ALL"):  # it tries wrong tokens, and expects 401 each time
-        monkeypatch.setattr(door, name, 10**9)
-    numbers = [add_correction(settings, database, image, label) for image, label in digits(10)]
-    with database.writing() as session:  # those after the numbers that it decides about are there to be learnt from
-        session.execute(update(Correction).where(Correction.id.in_(numbers[5:])).values(state="approved"))
-    services(app).jobs.start(Config("seed", 1), "a test")
-    services(app).live.recognizer().warm()
-    return app
 
 
 @pytest.fixture
