@@ -228,7 +228,7 @@ def test_export_broken_off_is_recognizable(settings, approved, app):
         with pytest.raises(http.client.IncompleteRead):
             server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)
         assert server.request("GET", "/healthz").status == 200
-        assert server.log.read_text().count("Error handling request") == 1
+        assert server.log.read_text().count("an answer broke off") == 1
 
 
 # In

@@ -312,6 +312,7 @@ def server_behind_a_proxy(prepared, tmp_path_factory):
         yield server
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nothing", "/admin"])
 def test_a_client_that_asks_all_the_time_leaves_room_for_others(server, path):
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
@@ -322,6 +323,7 @@ def test_a_client_that_asks_all_the_time_leaves_room_for_others(server, path):
     assert answered["503"] > 100, "there was a crowd"
 
 
+@pytest.mark.stress
 def test_behind_a_proxy_clients_are_told_apart_by_what_it_says_of_them(server_behind_a_proxy):
     def asking(client):
         # As nginx appends to what a client claims, were it told to.
