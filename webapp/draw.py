@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from flask import Blueprint, Response, render_template, request
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image, open_picture
@@ -17,9 +18,9 @@ from webapp.edge import note
 from webapp.exceptions import BadRequest
 from webapp.json_body import json_object
 from webapp.live import Live
-from webapp.messages import Answer, DescribedAs, Error, Otherwise, Problem, Request, VersionName
+from webapp.messages import DescribedAs, Error, Otherwise, Request, VersionName
 from webapp.openapi import Operation
-from webapp.reading_answers import Reading, ReadingOfMany
+from webapp.reading_answers import Reading, ReadingOfMany, exactly, to_answer
 from webapp.services import services
 
 # Many pictures at once: as many of the page's as MOST_IMAGES take a quarter of the bytes. The pixels are those of
@@ -55,7 +56,8 @@ class ManyPictures(Request):
     ]
 
 
-class Readings(Answer):
+@exactly
+class Readings(TypedDict):
     """All readings, in the order of the pictures; in place of a picture's that cannot be read, its error."""
 
     version: VersionName
@@ -98,7 +100,7 @@ def read_one(image_type: str, data: bytes, live: Live) -> tuple[Reading, dict[st
     recognizer = live.recognizer()
     reading = recognizer.read(image)
     told = {"version": recognizer.version, "verdict": reading.verdict}
-    return Reading.of(reading, version=recognizer.version), told
+    return {**to_answer(reading), "version": recognizer.version}, told
 
 
 def _read_all(sent: dict[str, Any]) -> Readings:
@@ -111,11 +113,11 @@ def _read_all(sent: dict[str, Any]) -> Readings:
     budget = PixelBudget(MOST_BATCH_PIXELS)
     seen = [_digit_image_or_error(image, budget) for image in images]
     recognizer = services().live.recognizer()
-    readings = recognizer.read_all([image for image in seen if not isinstance(image, Error)])
+    readings = recognizer.read_all([image for image in seen if not isinstance(image, dict)])
     note(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
     found = iter(readings)
-    answers = [image if isinstance(image, Error) else ReadingOfMany.of(next(found)) for image in seen]
-    return Readings(version=recognizer.version, readings=answers)
+    answers = [image if isinstance(image, dict) else to_answer(next(found)) for image in seen]
+    return {"version": recognizer.version, "readings": answers}
 
 
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:
@@ -123,9 +125,9 @@ def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None 
         image_type, data = picture_bytes(image)
         return digit_image(open_picture(data, (image_type,), budget))
     except (BadRequest, PictureError) as error:
-        return Error(error=Problem(code=error.code, message=str(error)))
+        return {"error": {"code": error.code, "message": str(error)}}
 
 
-def encoded(answer: Answer) -> str:
+def encoded(answer: Reading | Readings) -> str:
     """An answer as JSON, without sorting the members and without asking Flask's provider, which takes its time."""
-    return encode(answer.model_dump())
+    return encode(answer)

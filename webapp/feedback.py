@@ -31,7 +31,7 @@ from webapp.messages import (
     VersionName,
 )
 from webapp.openapi import Codes, Operation
-from webapp.reading_answers import KeptReading, ReadingNow
+from webapp.reading_answers import KeptReading, ReadingNow, to_keep
 from webapp.services import services
 
 NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
@@ -113,7 +113,7 @@ def send() -> Response:
         redrawn(picture),
         reading.digit_image,
         numbered(sent.meant),
-        KeptReading.of(reading).model_dump(),
+        dict(to_keep(reading)),
         int(recognizer.version.removeprefix("v")),
         request.remote_addr,
     )
@@ -181,7 +181,7 @@ def _read_now(correction: Correction) -> ReadingNow | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
         recognizer = services().live.recognizer()
-        return ReadingNow.of(recognizer.read(image_of(correction)), version=recognizer.version)
+        return {**to_keep(recognizer.read(image_of(correction))), "version": recognizer.version}
     except (NoChampion, WeightsError):
         return None
 

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import with_info_wrap_validator_function
+from typing_extensions import TypedDict
 from werkzeug.datastructures import MultiDict
 
 from model.task import DIGITS
@@ -209,12 +210,12 @@ Worded = Annotated[str, BeforeValidator(worded)]
 Meaning = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(named)]
 
 
-class Problem(BaseModel):
+class Problem(TypedDict):
     code: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
     message: str
 
 
-class Error(BaseModel):
+class Error(TypedDict):
     """A refusal: a code for programs, a sentence for people."""
 
     error: Problem

@@ -103,9 +103,10 @@ class JsonSchema(GenerateJsonSchema):
         return False
 
     def model_schema(self, schema: Any) -> Schema:
-        made = super().model_schema(schema)
-        made.pop("title", None)
-        return made
+        return _untitled(super().model_schema(schema))
+
+    def typed_dict_schema(self, schema: Any) -> Schema:
+        return _untitled(super().typed_dict_schema(schema))
 
     def default_schema(self, schema: Any) -> Schema:
         made = super().default_schema(schema)
@@ -121,6 +122,10 @@ class JsonSchema(GenerateJsonSchema):
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name).removesuffix("Answer")  # which tells a class from that of a table's rows
+
+
+def _untitled(schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name != "title"}
 
 
 class Schemas:

@@ -1,58 +1,78 @@
-"""A reading as answers tell it: all of it, or the part that is kept with a correction."""
+"""A reading as answers tell it: all of it, or the part that is kept with a correction.
+
+Plain dictionaries, which pydantic describes but does not check: a page asks for a reading many times a second, and
+what `model.recognizer.Reading` holds needs no check.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
+from model import recognizer
 from model.task import DIGITS, TOP, Reason
 from model.verdict import Verdict
 from webapp.data_urls import png_url
-from webapp.messages import Answer, Digit, PngUrl, Share, VersionName
+from webapp.messages import Digit, PngUrl, Share, VersionName
+
+exactly = with_config(ConfigDict(extra="forbid"))
 
 
-class Ranked(Answer):
+@exactly
+class Ranked(TypedDict):
     digit: Digit
     probability: Share
 
 
-def _ranked(pairs: Sequence[Any]) -> list[Any]:
-    return [Ranked(digit=pair[0], probability=pair[1]) if isinstance(pair, tuple) else pair for pair in pairs]
-
-
-def _as_png(image: Any) -> Any:
-    return image if image is None or isinstance(image, str) else png_url(image)
-
-
-class KeptReading(Answer):
+@exactly
+class KeptReading(TypedDict):
     """What does not depend on who asks, and cannot be made again from the digit image."""
 
     verdict: Verdict
-    digits: Annotated[list[Digit], Field(description="What it is or may be, the likeliest first.")]
+    digits: Annotated[tuple[Digit, ...], Field(description="What it is or may be, the likeliest first.")]
     reason: Reason | None
-    top: Annotated[list[Ranked], Field(max_length=TOP), BeforeValidator(_ranked)]
+    top: Annotated[list[Ranked], Field(max_length=TOP)]
     probabilities: Annotated[
-        list[Share], Field(max_length=DIGITS, description="Of the digits 0 to 9; empty for a blank picture.")
+        tuple[Share, ...], Field(max_length=DIGITS, description="Of the digits 0 to 9; empty for a blank picture.")
     ]
     not_a_digit: Share
 
 
+@exactly
 class ReadingOfMany(KeptReading):
     """One of many readings, all by the same version."""
 
     coverage: Share | None
-    digit_image: Annotated[PngUrl, BeforeValidator(_as_png)] | None
+    digit_image: PngUrl | None
 
 
+@exactly
 class Reading(ReadingOfMany):
     """What a picture is read as."""
 
     version: VersionName
 
 
+@exactly
 class ReadingNow(KeptReading):
     """What the version in service reads."""
 
     version: VersionName
+
+
+def to_keep(reading: recognizer.Reading) -> KeptReading:
+    return {
+        "verdict": reading.verdict,
+        "digits": reading.digits,
+        "reason": reading.reason,
+        "top": [{"digit": digit, "probability": probability} for digit, probability in reading.top],
+        "probabilities": reading.probabilities,
+        "not_a_digit": reading.not_a_digit,
+    }
+
+
+def to_answer(reading: recognizer.Reading) -> ReadingOfMany:
+    digit_image = None if reading.digit_image is None else png_url(reading.digit_image)
+    return {**to_keep(reading), "coverage": reading.coverage, "digit_image": digit_image}
