@@ -11,8 +11,10 @@ from typing import Any
 
 from webapp.exchange import MAX_FILE_BYTES
 
-# A request must be whole within this time. A larger body than this, an administrator's import, is refused unread.
+# A request must be whole within this time; before the next one, its connection may be silent for so long. A larger
+# body than this, an administrator's import, is refused unread.
 REQUEST_SECONDS = 30.0
+IDLE_SECONDS = 20.0
 MOST_BODY_BYTES = MAX_FILE_BYTES + 4096
 # What is left of a refused request is read and dropped this far and this long: its sender would otherwise get a broken
 # connection in place of the answer.
@@ -29,13 +31,14 @@ ASKS_FIRST = re.compile(rb"[^\r\n]* HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*expect:[ \t]*1
 
 @dataclass(eq=False)
 class Connection:
-    """What has come in so far of the one request of a connection; its socket does not block."""
+    """What has come in so far of one request of a connection; its socket does not block."""
 
     socket: socket.socket
     address: Any
+    idle: bool = False  # nothing has come since the answer before
     client: Any = None  # whose requests it is counted among
     is_probe: bool = False
-    deadline: float = field(default_factory=lambda: time.monotonic() + REQUEST_SECONDS)
+    deadline: float = 0.0
     received: bytearray = field(default_factory=bytearray)
     leaving: bool = False
     _size: int | None = None  # of the request, once its head is there
@@ -44,6 +47,7 @@ class Connection:
 
     def __post_init__(self):
         self.client = self.address[0] if isinstance(self.address, tuple) else self.address
+        self.deadline = time.monotonic() + (IDLE_SECONDS if self.idle else REQUEST_SECONDS)
 
     @property
     def head(self) -> bytes:
@@ -60,14 +64,21 @@ class Connection:
                 return False
             if not piece:
                 raise ConnectionError("the client has gone")
+            if self.idle:
+                self.idle, self.deadline = False, time.monotonic() + REQUEST_SECONDS
             self.received += piece
             if self._can_be_answered():
                 return True
         return False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a request has come in, and nothing after it."""
+        return self._with_body and len(self.received) == self._size
+
     def leave(self) -> bool:
         """Ends our side after the answer; returns whether nothing has to be waited for before closing."""
-        if self._with_body and len(self.received) == self._size:
+        if self.is_whole:
             return True
         self.leaving, self.deadline = True, time.monotonic() + DRAIN_SECONDS
         self.received.clear()
@@ -103,8 +114,10 @@ class Connection:
         """How long the request will be. What it really says is for gunicorn's parser to find out, and to refuse."""
         lower = head.lower()
         lengths = LENGTH.findall(head)
-        body = int(lengths[0]) if len(lengths) == 1 else 0
-        self._with_body = body <= MOST_BODY_BYTES and b"\r\ntransfer-encoding:" not in lower
+        is_measured = len(lengths) == lower.count(b"\r\ncontent-length") <= 1
+        is_measured = is_measured and b"\r\ntransfer-encoding" not in lower
+        body = int(lengths[0]) if is_measured and lengths else 0
+        self._with_body = is_measured and body <= MOST_BODY_BYTES
         size = len(head) + (body if self._with_body else 0)
         if len(self.received) < size and ASKS_FIRST.match(head):
             self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,9 +1,10 @@
 """gunicorn's sync worker, which here never waits for a client.
 
 The plain one answers one request at a time and is held up by whoever sends slowly, says nothing or does not hang up.
-This one collects the requests of many connections side by side, answers each when it is whole, and lets those that
-are slow to end do so meanwhile. What comes in faster than it can be answered is refused at once, so that those who are
-answered do not wait long; first the requests of the client that makes most of them.
+This one collects the requests of many connections side by side, answers each when it is whole, keeps its connection for
+the next one, and lets those that are slow to end do so meanwhile. What comes in faster than it can be answered is
+refused at once, so that those who are answered do not wait long; first the requests of the client that makes most of
+them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ KERNEL_WAITS_SECONDS = 5
 MOST_SLOW = 512
 MOST_COLLECTED_BYTES = 32 << 20
 STOP_SECONDS = 10.0
+# A connection that a client uses all the time is used once more in this time, and is told that it ends.
+LAST_USE_SECONDS = 0.5
 
 # A queue that it takes longer than WAIT_SECONDS to answer is a crowd when it has been one for PATIENCE_SECONDS: not a
 # burst, which passes. After that there is no patience with one as long, until none has been for as many seconds. One of
@@ -211,7 +214,7 @@ class Worker(SyncWorker):
                     self._go_on(key.data)
             elif not key.data:
                 os.read(key.fd, 4096)  # a signal has come
-            elif not self._whole or self._in_a_crowd():  # otherwise another worker may be sooner
+            else:  # one for each that is answered, so that those on kept connections leave room for new ones
                 key.data(key.fileobj)
         self._serve()
         now = time.monotonic()
@@ -232,6 +235,9 @@ class Worker(SyncWorker):
             # open they would wait, and be cut off when this process has ended.
             listener.close()
         self._listeners = []
+        for connection in self._slow:
+            if connection.idle:
+                connection.deadline = time.monotonic() + LAST_USE_SECONDS
         while time.monotonic() < end and (self._whole or not all(connection.leaving for connection in self._slow)):
             self._turn()
 
@@ -338,12 +344,13 @@ class Worker(SyncWorker):
         connection.socket.close()
 
     def _give_up_one(self) -> None:
-        """Gives up one that we wait for: of the client that has most of them, the oldest."""
+        """Gives up one that we wait for, best an idle one: of the client that has most of them, the oldest."""
+        idle = [connection for connection in self._slow if connection.idle]
         if self._slow:
-            self._give_up(first_to_go(dict.fromkeys(self._slow, 1)))
+            self._give_up(first_to_go(dict.fromkeys(idle or self._slow, 1)))
 
     def _give_up(self, connection: Connection) -> None:
-        if not connection.leaving:
+        if not connection.leaving and not connection.idle:
             self._refused += 1
             self._turn_away(connection, OVERLOADED)
         self._drop(connection)
@@ -362,20 +369,24 @@ class Worker(SyncWorker):
 
     def _answer(self, connection: Connection) -> None:
         began = time.monotonic()
-        client, request = connection.socket, None
+        client, request, is_kept = connection.socket, None, False
         client.settimeout(ANSWER_SECONDS)
         try:
             # What has come in is all that is read: nobody waits for the rest of what is refused anyway.
             request = next(http.get_parser(self.cfg, [bytes(connection.received)], connection.address))
             request._expected_100_continue = False  # the connection has told the client already
-            self.handle_request(client, request, client, connection.address)  # by then the listener may be closed
+            is_kept = self._respond(request, connection)
         except malformed.NoMoreData as error:
             self._fail(connection, request, error)
         except OSError as error:
             log.info("a client has gone, or is too slow: %s", type(error).__name__)
         except BaseException as error:  # SystemExit too, by which the arbiter ends a worker that is stuck
             self._fail(connection, request, error)
-        self._part(connection)
+        if is_kept:
+            client.setblocking(False)
+            self._wait_for(Connection(client, connection.address, idle=True))
+        else:
+            self._part(connection)
         self._crowd.answered(time.monotonic() - began)
 
     def _refuse(self, connection: Connection) -> None:
@@ -401,10 +412,14 @@ class Worker(SyncWorker):
         else:
             self._wait_for(connection)
 
-    def handle_request(self, listener, req, client, addr):
-        answer, environ = wsgi.create(req, client, addr, client.getsockname(), self.cfg, Answer)
-        answer.force_close()
+    def _respond(self, request: Any, connection: Connection) -> bool:
+        """Has the application answer; returns whether the connection can be used for another request."""
+        client = connection.socket
+        answer, environ = wsgi.create(request, client, connection.address, client.getsockname(), self.cfg, Answer)
         body = _given(self.wsgi, environ, answer.start_response)
+        # Where many wait, another worker may be sooner to take the next request.
+        if not self.alive or not connection.is_whole or len(self._whole) >= FEWEST_WAITING:
+            answer.force_close()
         try:
             if isinstance(body, environ["wsgi.file_wrapper"]):
                 answer.write_file(body)
@@ -413,12 +428,14 @@ class Worker(SyncWorker):
                     self.notify()  # a long answer is no worker that is stuck
                     answer.write(piece)
             answer.close()
+            return not answer.should_close()
         except OSError:
             raise
         except BaseException:
             if not answer.begun:
                 raise
             log.exception("an answer broke off")
+            return False
         finally:
             if hasattr(body, "close"):
                 body.close()

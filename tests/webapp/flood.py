@@ -21,7 +21,7 @@ BROKEN = "broken"
 class Flood:
     def __init__(self, port: int, body: bytes):
         self._address = ("127.0.0.1", port)
-        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
         self._request = f"{head}Content-Type: application/json\r\n\r\n".encode() + body
         self._selector = selectors.DefaultSelector()
         self.seconds = defaultdict(list)

@@ -315,7 +315,7 @@ def server_behind_a_proxy(prepared, tmp_path_factory):
 @pytest.mark.stress
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nothing", "/admin"])
 def test_a_client_that_asks_all_the_time_leaves_room_for_others(server, path):
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
     with crowding(server, request) as answered, Probes(server):
         visits = [visited(server) for _ in range(10)]
     assert nearly_all_answered(visits)
@@ -330,7 +330,7 @@ def test_behind_a_proxy_clients_are_told_apart_by_what_it_says_of_them(server_be
         return {"X-Forwarded-For": f"192.0.2.99, {client}", "X-Forwarded-Proto": "https"}
 
     lines = [f"{name}: {value}\r\n" for name, value in asking("192.0.2.1").items()]
-    request = f"GET / HTTP/1.1\r\nHost: localhost\r\n{''.join(lines)}\r\n"
+    request = f"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{''.join(lines)}\r\n"
     with crowding(server_behind_a_proxy, request, address="127.0.0.1") as answered:
         visits = [visited(server_behind_a_proxy, asking("192.0.2.2")) for _ in range(10)]
     assert nearly_all_answered(visits)
