@@ -83,9 +83,12 @@ def test_kept_connection_takes_a_request_in_pieces(connect):
         (b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
         (POST % (10**18, b"GET"), 413),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nGET", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -3\r\n\r\nGET", 400),
     ],
-    ids=["asked to", "HTTP/1.0", "two at once", "a body not read", "chunks", "a length of 19 digits", "two lengths"],
-)
+    ids=[
+        "asked to", "HTTP/1.0", "two at once", "a body not read", "chunks", "19 digits", "two lengths", "below zero",
+    ],
+)  # fmt: skip
 def test_connection_ends_after_the_answer(connect, request_, status):
     client = connect()
     assert answer(client, request_) == (status, "close")

@@ -146,7 +146,6 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
 def test_what_two_readers_might_read_differently_is_refused(server, head, statuses):
     answer = server.raw(head)
     assert answer.status in statuses
-    assert answer.headers["Connection"] == "close"
     assert b"Traceback" not in answer.body
 
 
