@@ -27,7 +27,7 @@ def pair():
     "request_",
     [GET, POST, POST.replace(b"Content-Length", b"content-LENGTH"), POST.replace(b": 5", b": 000000005")],
 )
-def test_a_request_can_be_answered_when_its_last_byte_is_there(pair, request_):
+def test_request_is_whole_with_its_last_byte(pair, request_):
     connection, client = pair
     for byte in request_[:-1]:
         client.send(bytes([byte]))
@@ -37,7 +37,7 @@ def test_a_request_can_be_answered_when_its_last_byte_is_there(pair, request_):
     assert connection.leave(), "there is nothing to wait for after the answer"
 
 
-def test_nothing_said_is_nothing_to_answer(pair):
+def test_silent_connection_is_nothing_to_answer(pair):
     connection, _ = pair
     assert not connection.read() and not connection.received
 
@@ -58,13 +58,13 @@ def test_nothing_said_is_nothing_to_answer(pair):
     ],
     ids=["chunked", "both", "too long", "two lengths", "negative", "hexadecimal", "TLS", "empty", "lower case", "head"],
 )
-def test_what_will_be_refused_is_not_waited_for(pair, head):
+def test_request_to_be_refused_is_not_waited_for(pair, head):
     connection, client = pair
     client.send(head)
     assert connection.read()
 
 
-def test_a_client_that_hangs_up_first_has_gone(pair):
+def test_client_that_hangs_up_has_gone(pair):
     connection, client = pair
     client.send(GET[:-1])
     client.close()
@@ -72,7 +72,7 @@ def test_a_client_that_hangs_up_first_has_gone(pair):
         connection.read()
 
 
-def test_a_client_that_asks_whether_to_go_on_is_told_to(pair):
+def test_expectation_of_100_continue_is_met(pair):
     connection, client = pair
     client.send(EXPECTING)
     assert not connection.read()
@@ -91,7 +91,7 @@ def test_a_client_that_asks_whether_to_go_on_is_told_to(pair):
     ],
     ids=["HTTP/1.0", "another expectation", "another header", "a body that is refused"],
 )
-def test_nobody_else_is(pair, head):
+def test_expectation_of_anything_else_is_not_met(pair, head):
     connection, client = pair
     client.send(head)
     connection.read()
@@ -100,7 +100,7 @@ def test_nobody_else_is(pair, head):
         client.recv(100)
 
 
-def test_who_sends_more_is_heard_out(pair):
+def test_rest_of_a_request_is_drained(pair):
     connection, client = pair
     client.send(POST + b"more")
     assert connection.read() and not connection.leave() and connection.leaving
@@ -110,7 +110,7 @@ def test_who_sends_more_is_heard_out(pair):
     assert connection.drain()
 
 
-def test_but_not_for_ever(pair, monkeypatch):
+def test_rest_of_a_request_is_drained_up_to_a_limit(pair, monkeypatch):
     connection, client = pair
     monkeypatch.setattr(connections, "DRAINED_BYTES", 100)
     client.send(POST + b"more")
@@ -119,7 +119,7 @@ def test_but_not_for_ever(pair, monkeypatch):
     assert connection.drain()
 
 
-def test_how_many_wait_is_told():
+def test_waiting_counts_connections_before_the_door():
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
         for number in range(3):
             assert waiting(listener) == number
@@ -128,7 +128,7 @@ def test_how_many_wait_is_told():
         assert waiting(listener) == 2
 
 
-def test_where_the_system_does_not_tell_nobody_waits(tmp_path):
+def test_waiting_is_zero_where_the_system_does_not_tell(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()

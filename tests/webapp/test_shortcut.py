@@ -62,7 +62,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys())
-def test_the_pages_question_is_answered_alike_and_without_flask(reader, both_ways, by_flask, picture):
+def test_question_of_the_page_is_answered_alike_without_flask(reader, both_ways, by_flask, picture):
     body = as_sent({"image": drawing(picture)})
     short, long = both_ways(body)
     assert short == long and short[0] == 200
@@ -84,13 +84,13 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("case", UNUSUAL.values(), ids=UNUSUAL.keys())
-def test_whatever_is_out_of_the_ordinary_is_flasks(both_ways, by_flask, case):
+def test_unusual_body_is_left_to_flask(both_ways, by_flask, case):
     short, long = both_ways(case)
     assert short == long
     assert len(by_flask) == 2
 
 
-def test_the_method_and_the_type_are_flasks(reader, by_flask):
+def test_other_method_or_type_is_left_to_flask(reader, by_flask):
     assert reader.get(draw.ADDRESS).status_code == 405
     assert_error(reader.post(draw.ADDRESS, data=PAGE, content_type="text/plain"), 415, "not_json")
     assert reader.post(draw.ADDRESS, data=PAGE, content_type="application/json; charset=utf-8").status_code == 200
@@ -98,18 +98,18 @@ def test_the_method_and_the_type_are_flasks(reader, by_flask):
     assert len(by_flask) == 2
 
 
-def test_a_body_of_untold_length_is_flasks(reader):
+def test_body_of_unknown_length_is_left_to_flask(reader):
     refused = answer(reader, PAGE, HTTP_TRANSFER_ENCODING="chunked")
     assert refused[0] == 411
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "\u0663", str(MOST_BYTES + 1)])
-def test_a_length_that_is_none_is_flasks(reader, by_flask, length):
+def test_bad_length_is_left_to_flask(reader, by_flask, length):
     status, _, _ = answer(reader, PAGE, CONTENT_LENGTH=length)
     assert status < 500
 
 
-def test_it_is_told_in_the_log_and_counted_like_any_other(shared_app, reader, caplog):
+def test_question_of_the_page_is_logged_and_counted(shared_app, reader, caplog):
     caplog.set_level("INFO", logger="webapp.requests")
     answer(reader, PAGE)
     line = next(record for record in caplog.records if record.name == "webapp.requests").fields
