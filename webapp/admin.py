@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Annotated, Any
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
 from sqlalchemy import func, select
@@ -18,20 +18,10 @@ from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config
 from model.processes import cores
 from webapp import auth, curves, evidence
 from webapp.auth import csrf, requester, turned_away
-from webapp.database import (
-    ACTIVE,
-    BIGGEST_ROW_ID,
-    Comparison,
-    Correction,
-    Promotion,
-    Run,
-    RunState,
-    Version,
-    champion_id,
-)
+from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, RunState, Version, champion_of
 from webapp.door import TooManyAttempts, WrongPassword
 from webapp.edge import note
-from webapp.errors import answer, wants_page
+from webapp.errors import answer, row_or_404, wants_page
 from webapp.exceptions import BadRequest
 from webapp.fields import any_form
 from webapp.messages import (
@@ -81,11 +71,11 @@ def dashboard() -> ResponseReturnValue:
         active = next((run for run in runs if run.state in ACTIVE), None)
         versions = db.scalars(select(Version).order_by(Version.id.desc()).limit(LISTED)).all()
         promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED)).all()
-        champion = _champion(db)
+        champion = champion_of(db)
         part = _part(db, active, champion)
         to_learn, _ = approved(db)
         said = evidence.verdicts(db, versions)
-        waiting = db.scalar(select(func.count()).where(Correction.state == "received", Correction.twin_of.is_(None)))
+        waiting = db.scalar(select(func.count()).where(*Correction.firsts("received")))
     return render_template(
         "admin.html",
         page="admin",
@@ -251,8 +241,8 @@ def run(run_id: RowId) -> ResponseReturnValue:
     if away := turned_away():
         return away
     with services().database.reading() as db:
-        found = _run(db, run_id)
-        part = _part(db, found, _champion(db))
+        found = row_or_404(db, Run, run_id)
+        part = _part(db, found, champion_of(db))
     if request.args.get("part"):
         return render_template("_run.html", **part)
     if not wants_page():
@@ -272,10 +262,10 @@ def cancel(run_id: RowId) -> ResponseReturnValue:
     NoFields.read()
     services().jobs.reap()
     with services().database.reading() as db:
-        _run(db, run_id)
+        row_or_404(db, Run, run_id)
     services().jobs.cancel(run_id, by)
     with services().database.reading() as db:
-        found = _run(db, run_id)
+        found = db.get_one(Run, run_id)
     if wants_page():
         return redirect(url_for("admin.run", run_id=run_id), 303)
     return _answer(found).response(202)
@@ -283,16 +273,6 @@ def cancel(run_id: RowId) -> ResponseReturnValue:
 
 def _answer(run: Run) -> RunAnswer:
     return RunAnswer.of(run, version=run.version_id, url=url_for("admin.run", run_id=run.id))
-
-
-def _run(db: Session, run_id: int) -> Run:
-    """A run, or 404."""
-    found = db.get(Run, run_id) if run_id <= BIGGEST_ROW_ID else None
-    return found or abort(404)
-
-
-def _champion(db: Session) -> Version | None:
-    return db.get(Version, champion_id(db) or 0)
 
 
 def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, Any]:

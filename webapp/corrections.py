@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -214,9 +214,14 @@ def showing(evidence: dict[str, Any], is_there: Callable[[int], bool]) -> dict[s
     }
 
 
-def image_of(correction: Correction) -> np.ndarray:
-    """A correction's digit image: uint8 (28, 28)."""
-    return np.frombuffer(correction.digit_image, np.uint8).reshape(SIDE, SIDE).copy()
+def images_of(rows: Sequence[Any]) -> np.ndarray:
+    """The digit images of corrections, or of rows that have them: uint8 (N, 28, 28)."""
+    return np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, SIDE, SIDE).copy()
+
+
+def image_of(row: Any) -> np.ndarray:
+    """The digit image of one: uint8 (28, 28)."""
+    return images_of([row])[0]
 
 
 def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -248,8 +253,7 @@ def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnEleme
     ).all()
     if not found:
         return None
-    images = np.frombuffer(b"".join(row.digit_image for row in found), np.uint8).reshape(-1, SIDE, SIDE)
-    alike = np.flatnonzero(similarity(digit_image, images) >= NEARLY_SAME)
+    alike = np.flatnonzero(similarity(digit_image, images_of(found)) >= NEARLY_SAME)
     return found[alike[0]].id if alike.size else None
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     JSON,
     URL,
     BigInteger,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -172,6 +173,11 @@ class Correction(Base):
     twin_of: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
     suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
     doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
+
+    @classmethod
+    def firsts(cls, state: str) -> tuple[ColumnElement[bool], ...]:
+        """The conditions of those in a state without the twins, which go with their first."""
+        return cls.state == state, cls.twin_of.is_(None)
 
     __table_args__ = (
         # Pages of the review and their numbers come from it alone, however many were decided.
@@ -410,6 +416,11 @@ def coded(code: str, **numbers: Any) -> str:
 def champion_id(session: Session) -> int | None:
     """The version that answers now: the one promoted last."""
     return session.scalar(select(Promotion.version_id).order_by(Promotion.id.desc()).limit(1))
+
+
+def champion_of(session: Session) -> Version | None:
+    """The same, as its row."""
+    return session.get(Version, champion_id(session) or 0)
 
 
 def _with_limits(url: URL, statement_seconds: int) -> URL:

@@ -6,18 +6,22 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, abort, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.orm import Session
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from webapp.database import BIGGEST_ROW_ID, Base
 from webapp.edge import names_host, note
 from webapp.exceptions import AppError, BadRequest
+
+Row = TypeVar("Row", bound=Base)
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,11 @@ def wants_page() -> bool:
 
 def prefers_page(accepted: MIMEAccept) -> bool:
     return accepted["text/html"] > accepted["application/json"]
+
+
+def row_or_404(session: Session, table: type[Row], number: int, **how: Any) -> Row:
+    """The row with a number that an address names, however great that is."""
+    return (session.get(table, number, **how) if number <= BIGGEST_ROW_ID else None) or abort(404)
 
 
 def _refuse_unnamed_host() -> None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from model.ink import ink_png
-from model.task import SIDE
+from webapp.corrections import image_of
 from webapp.data_urls import data_url
 from webapp.database import Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.wording import comparison, worded
@@ -97,8 +96,7 @@ def _digit_images(session: Session, version_id: int, numbers: Iterable[int]) -> 
         .join(Run, Run.id == RunCorrection.run_id)
         .where(Run.version_id == version_id, Correction.id.in_(numbers))
     )
-    side = SIDE
-    return {number: data_url(ink_png(np.frombuffer(ink, np.uint8).reshape(side, side))) for number, ink in rows}
+    return {row.id: data_url(ink_png(image_of(row))) for row in rows}
 
 
 def _url(one: dict[str, Any], urls: dict[int, str]) -> str | None:

@@ -20,7 +20,7 @@ from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.computations import AGAIN_SECONDS
 from webapp.data_urls import data_url
 from webapp.database import BIGGEST_ROW_ID, Version, champion_id
-from webapp.errors import answer, wants_page
+from webapp.errors import answer, row_or_404, wants_page
 from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
 from webapp.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
@@ -346,7 +346,4 @@ def _version(view: View) -> tuple[Version, int]:
         champion = champion_id(session)
         if champion is None:
             raise NoChampion
-        version = session.get(Version, view.version or champion)
-    if version is None:
-        abort(404)
-    return version, champion
+        return row_or_404(session, Version, view.version or champion), champion

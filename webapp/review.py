@@ -22,9 +22,9 @@ from webapp import decisions, exchange, exports, imports, intake
 from webapp.auth import csrf, requester, turned_away
 from webapp.corrections import NOT_A_DIGIT, image_of, numbered
 from webapp.data_urls import data_url, png_url
-from webapp.database import BIGGEST_ROW_ID, REVIEW_STATES, Active, Correction, Import, ReviewState
+from webapp.database import REVIEW_STATES, Active, Correction, Import, ReviewState
 from webapp.decisions import Decided, Wish
-from webapp.errors import wants_page
+from webapp.errors import row_or_404, wants_page
 from webapp.exceptions import BadRequest
 from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
@@ -314,7 +314,7 @@ def index() -> ResponseReturnValue:
         if number > pages:  # the last of a page were decided
             return redirect(url_for(".index", state=state, page=pages), 302)
         entries = _entries(session, state, number)
-        unjudged = session.scalar(select(func.count()).where(*_in_state("received"), Correction.suspicion.is_(None)))
+        unjudged = _count(session, "received", Correction.suspicion.is_(None))
         shown, next_id = imports.shown(session), imports.next_id(session)
     if not wants_page():
         corrections = [_queued_correction(entry) for entry in entries]
@@ -347,9 +347,7 @@ def picture(number: RowId) -> ResponseReturnValue:
     if away := turned_away():
         return away
     with services().database.reading() as session:
-        row = session.get(Correction, number, options=[undefer(Correction.picture)]) if _possible(number) else None
-        if row is None:
-            abort(404)
+        row = row_or_404(session, Correction, number, options=[undefer(Correction.picture)])
         return _private(Response(row.picture, mimetype="image/png"))
 
 
@@ -407,7 +405,7 @@ def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     if kind not in EXPORTS:
         abort(404)
     state = ExportState.read().state
-    rows = exports.rows_where(services().database, *_in_state(state))
+    rows = exports.rows_where(services().database, *Correction.firsts(state))
     packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
     response = Response(packed, mimetype=EXPORTS[kind])
     response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
@@ -460,10 +458,7 @@ def one_import(number: RowId) -> ResponseReturnValue:
     if away := turned_away():
         return away
     with services().database.reading() as session:
-        row = session.get(Import, number) if _possible(number) else None
-        next_id = imports.next_id(session)
-    if row is None:
-        abort(404)
+        row, next_id = row_or_404(session, Import, number), imports.next_id(session)
     if request.args.get("part"):
         return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
@@ -540,21 +535,16 @@ def _wish(sent: Approve | Relabel | Refuse) -> Wish:
     )
 
 
-def _possible(number: int) -> bool:
-    return 0 < number <= BIGGEST_ROW_ID
-
-
 # What is shown
-
-
-def _in_state(state: str) -> tuple[ColumnElement[bool], ...]:
-    """Those in a state, twins left out: they are with their first."""
-    return Correction.state == state, Correction.twin_of.is_(None)
 
 
 def _counts(session: Session) -> dict[str, int]:
     # One by one each is counted in the index; grouped, the database would look at every row.
-    return {state: session.scalar(select(func.count()).where(*_in_state(state))) or 0 for state in REVIEW_STATES}
+    return {state: _count(session, state) for state in REVIEW_STATES}
+
+
+def _count(session: Session, state: str, *more: ColumnElement[bool]) -> int:
+    return session.scalars(select(func.count()).where(*Correction.firsts(state), *more)).one()
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:
@@ -566,7 +556,7 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
         order = (Correction.decided_at.desc(), Correction.id.desc())
     rows = session.scalars(
         select(Correction)
-        .where(*_in_state(state))
+        .where(*Correction.firsts(state))
         .order_by(*order)
         .limit(PER_PAGE)
         .offset((number - 1) * PER_PAGE)

@@ -153,8 +153,7 @@ def sweep(database: Database) -> None:
 
 def approved(session: Session) -> tuple[int, int]:
     """How many corrections the next run can learn from, and by how many it will be compared."""
-    usable = Correction.state == "approved", Correction.twin_of.is_(None)
-    return _counted(session, select(Correction.held_out, func.count()).where(*usable))
+    return _counted(session, select(Correction.held_out, func.count()).where(*Correction.firsts("approved")))
 
 
 def used(session: Session, run_id: int) -> tuple[int, int]:
@@ -173,8 +172,7 @@ def _choose(session: Session, run: Run) -> None:
     preset = PRESETS.get(run.preset)  # none where a release has it no more: the trainer says so
     if preset and preset.fine_tunes:
         run.parent_id = champion_id(session)
-    approved = select(literal(run.id), Correction.id)
-    approved = approved.where(Correction.state == "approved", Correction.twin_of.is_(None))
+    approved = select(literal(run.id), Correction.id).where(*Correction.firsts("approved"))
     if not run.corrections:  # it is compared by those that are held out, all the same
         approved = approved.where(Correction.held_out)
     session.execute(insert(RunCorrection).from_select(["run_id", "correction_id"], approved))

@@ -12,7 +12,7 @@ from model import mnist, weights
 from model.recognizer import SHIPPED, try_out
 from model.weights import WeightsError
 from webapp import private, static
-from webapp.database import Database, Installation, Promotion, Version, alone, champion_id, coded
+from webapp.database import Database, Installation, Promotion, Version, alone, champion_of, coded
 from webapp.door import Door
 from webapp.installation import make_secret_key
 from webapp.promotions import record_promotion
@@ -60,7 +60,7 @@ def install_shipped(database: Database, say=print) -> None:
     with database.writing() as session:
         alone(session, Promotion)  # of several that set up at once the first one installs it
         version, is_new = _as_version(session, data) if data else (None, False)
-        champion = session.get(Version, champion_id(session) or 0)
+        champion = champion_of(session)
         if champion is None:
             why = coded("shipped")
         elif reason := _fault(champion.weights):

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Row, select, update
-from sqlalchemy.orm import undefer
 
-from model.task import SIDE
 from webapp import heartbeat
-from webapp.database import Correction, Database, Version, champion_id
+from webapp.corrections import images_of
+from webapp.database import Correction, Database, champion_of
 from webapp.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,11 +34,14 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
     from model import evaluate, weights
     from model.suspicion import suspicion
 
-    champion = _champion(database)
+    with database.reading() as session:
+        champion = champion_of(session)
+        data = champion.weights if champion else b""
     if champion is None:
+        log.error("corrections cannot be judged: no version is in service")
         return False
     try:
-        network, _ = weights.from_bytes(champion.weights)
+        network, _ = weights.from_bytes(data)
     except weights.WeightsError as error:
         log.error("corrections cannot be judged: %s: %s", champion.name, error)
         return False
@@ -62,24 +64,14 @@ def _next_batch(database: Database, after: int) -> list[Row]:
         return list(session.execute(select(*columns).where(*unjudged).order_by(Correction.id).limit(BATCH)))
 
 
-def _champion(database: Database) -> Version | None:
-    """The version in service, with its weights; None where there is none."""
-    with database.reading() as session:
-        wanted = select(Version).where(Version.id == champion_id(session)).options(undefer(Version.weights))
-        champion = session.scalar(wanted)
-    if champion is None:
-        log.error("corrections cannot be judged: no version is in service")
-    return champion
-
-
 def _reference(mnist_folder: Path, database: Database) -> Reference:
     """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
     from model import mnist
     from model.suspicion import Reference
 
-    approved = Correction.state == "approved", Correction.twin_of.is_(None)
+    approved = select(Correction.digit_image, Correction.label).where(*Correction.firsts("approved"))
     with database.reading() as session:
-        rows = list(session.execute(select(Correction.digit_image, Correction.label).where(*approved)))
+        rows = list(session.execute(approved))
     images, labels = _digits(rows)
     try:
         digits = mnist.load(mnist_folder).train
@@ -91,8 +83,7 @@ def _reference(mnist_folder: Path, database: Database) -> Reference:
 
 def _digits(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
     """Digit images uint8 (N, 28, 28) and labels int64 (N,)."""
-    images = np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, SIDE, SIDE)
-    return images.copy(), np.array([row.label for row in rows], np.int64)
+    return images_of(rows), np.array([row.label for row in rows], np.int64)
 
 
 def _store(database: Database, rows: list[Row], found: Suspicion, version: str) -> None:

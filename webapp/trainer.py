@@ -30,9 +30,9 @@ from sqlalchemy.orm import Session
 from model import weights
 from model.presets import PRESETS, Config
 from model.processes import LOST, Failure, GroupLost, leads
-from model.task import SIDE
 from webapp import heartbeat, imports, runs
 from webapp.computations import COMPUTATIONS, WorkerGone, compute, packed
+from webapp.corrections import images_of
 from webapp.database import (
     WORK_SECONDS,
     Comparison,
@@ -41,7 +41,7 @@ from webapp.database import (
     Run,
     RunCorrection,
     Version,
-    champion_id,
+    champion_of,
     coded,
 )
 from webapp.installation import with_secret_key
@@ -234,9 +234,8 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     ).all()
     if not rows:
         return None
-    images, labels, held_out, ids = zip(*rows, strict=True)
-    pixels = np.frombuffer(b"".join(images), np.uint8).reshape(-1, SIDE, SIDE)
-    return Corrections(pixels.copy(), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
+    _, labels, held_out, ids = zip(*rows, strict=True)
+    return Corrections(images_of(rows), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
 
 
 def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> None:
@@ -270,7 +269,7 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
     from model.evidence import compare
 
     with watch.hold.database.reading() as session:
-        champion = session.get(Version, champion_id(session) or 0)
+        champion = champion_of(session)
         theirs = champion.weights if champion else None
     drawings = corrections.to_compare if corrections else None
     evidence = compare(data, theirs, mnist.validation, drawings, watch.tell_comparing)

@@ -11,7 +11,7 @@ import time
 import unicodedata
 from typing import Annotated, Any, Literal, TypeVar
 
-from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -22,8 +22,8 @@ from model.weights import WeightsError
 from webapp import curves, evidence, wording
 from webapp.auth import csrf, requester, turned_away
 from webapp.computations import look_up
-from webapp.database import BIGGEST_ROW_ID, Comparison, Computation, Promotion, Version, alone, champion_id, coded
-from webapp.errors import wants_page
+from webapp.database import Comparison, Computation, Promotion, Version, alone, champion_id, champion_of, coded
+from webapp.errors import row_or_404, wants_page
 from webapp.exceptions import BadRequest
 from webapp.messages import (
     Address,
@@ -179,7 +179,7 @@ def index() -> ResponseReturnValue:
     before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Version, before)
-        champion = db.get(Version, champion_id(db) or 0)
+        champion = champion_of(db)
         said = evidence.verdicts(db, found)
     if wants_page():
         shown = {"versions": found, "champion": champion, "older": older, "before": before}
@@ -335,10 +335,7 @@ def _answer(version: Version, measured: Computation, champion: Version | None) -
 def _version(version_id: int) -> tuple[Version, Version | None]:
     """A version, or 404, and the champion."""
     with services().database.reading() as db:
-        found = db.get(Version, version_id) if version_id <= BIGGEST_ROW_ID else None
-        if found is None:
-            abort(404)
-        return found, db.get(Version, champion_id(db) or 0)
+        return row_or_404(db, Version, version_id), champion_of(db)
 
 
 def _try_out(version: Version) -> None:
