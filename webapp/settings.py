@@ -1,4 +1,4 @@
-"""Every setting once: its environment variable, its default and what it means."""
+"""Every setting once, under the name of its environment variable; the README says what each means."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from redis.connection import parse_url
@@ -25,10 +24,6 @@ class SettingsError(ValueError):
     """A setting has a value that cannot be used; the message names both."""
 
 
-def _setting(variable: str, default: str, meaning: str):
-    return field(metadata={"variable": variable, "default": default, "meaning": meaning})
-
-
 @dataclass(frozen=True)
 class Settings:
     """What a process runs with. `Settings.read()` takes it from the environment.
@@ -36,39 +31,17 @@ class Settings:
     An empty `secret_key` is in PostgreSQL, which is not asked here: `webapp.installation` does.
     """
 
-    data_dir: Path = _setting(
-        "DATA_DIR", "instance", "folder of everything made at run time: database, secret key, queue, data set"
-    )
-    mnist_dir: Path = _setting(
-        "MNIST_DIR", "`DATA_DIR`", "folder of the data set alone (its files are in `MNIST/raw/` below it)"
-    )
-    host: str = _setting("HOST", "127.0.0.1", "IPv4 address that the web server listens on")
-    port: int = _setting("PORT", "8000", "port that the web server listens on")
-    web_concurrency: int = _setting("WEB_CONCURRENCY", "number of cores, at most 4", "number of web workers")
-    database_url: str = _setting(
-        "DATABASE_URL",
-        "SQLite in `DATA_DIR`",
-        "the database: `postgresql://USER:PASSWORD@HOST/NAME`, or `sqlite:////path/to/file.db`",
-    )
-    redis_url: str = _setting(
-        "REDIS_URL", "the queue is in the database", "`redis://HOST:6379/0`, which then carries the queue"
-    )
-    admin_password: str = _setting(
-        "ADMIN_PASSWORD", "generated, shown once", "sets the administrator's password at the next start"
-    )
-    admin_token: str = _setting(
-        "ADMIN_TOKEN",
-        "none: scripts are refused",
-        "secret of 16 characters or more that scripts send as `Authorization: Bearer ...`",
-    )
-    secret_key: str = _setting(
-        "SECRET_KEY",
-        "generated, in `DATA_DIR` or PostgreSQL",
-        "signs session cookies and messages, and keys the digests of addresses",
-    )
-    https: bool = _setting(
-        "HTTPS", "0", "1 behind a TLS proxy: secure cookies, HSTS, one `X-Forwarded-*` hop is trusted"
-    )
+    data_dir: Path
+    mnist_dir: Path
+    host: str
+    port: int
+    web_concurrency: int
+    database_url: str
+    redis_url: str
+    admin_password: str
+    admin_token: str
+    secret_key: str
+    https: bool
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -90,9 +63,9 @@ class Settings:
         )
 
     @classmethod
-    def table(cls) -> list[tuple[str, str, str]]:
-        """Variable, default and meaning of every setting."""
-        return [tuple(f.metadata[key] for key in ("variable", "default", "meaning")) for f in fields(cls)]
+    def variables(cls) -> list[str]:
+        """The environment variable of every setting."""
+        return [setting.name.upper() for setting in fields(cls)]
 
 
 def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:
@@ -167,24 +140,14 @@ def _kept_secret(folder: Path, database_url: str) -> str:
     try:
         if not path.exists():
             _make_secret(path)
-        secret = _text(path).strip()
+        if not path.is_file():  # a named pipe would wait for its writer
+            raise OSError("it is not a file")
+        secret = path.read_text("ascii").strip()
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"SECRET_KEY is not set, and that in {path} cannot be read: {error}") from error
     if not secret:
         raise SettingsError(f"SECRET_KEY is not set, and {path} is empty: remove it to get another one")
     return secret
-
-
-def _text(path: Path) -> str:
-    with open(path, encoding="ascii", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("it is not a file")
-        return file.read()
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opens a path at once: a named pipe would otherwise wait for a writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _make_secret(path: Path) -> None:

@@ -119,7 +119,7 @@ def test_settings_of_any_environment_are_read_or_refused(tmp_path, count):
     odd = st.text(max_size=20) | st.integers().map(str) | st.sampled_from(
         ["sqlite:///x.db", "postgresql://h/d", "sqlite://", "mysql://x", "redis://h/0", "://", "1", "0", "127.0.0.1"]
     )  # fmt: skip
-    variables = [variable for variable, _, _ in Settings.table() if variable != "DATA_DIR"]
+    variables = [variable for variable in Settings.variables() if variable != "DATA_DIR"]
 
     def check(environ):
         try:

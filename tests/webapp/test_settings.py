@@ -31,8 +31,8 @@ def test_settings_defaults_are_these(tmp_path):
 
 
 def test_settings_empty_variable_is_as_none(tmp_path):
-    empty = dict.fromkeys(variable for variable, _, _ in Settings.table() if variable != "DATA_DIR")
-    assert read(tmp_path, **dict.fromkeys(empty, "")) == read(tmp_path)
+    empty = dict.fromkeys(Settings.variables(), "") | {"DATA_DIR": str(tmp_path)}
+    assert Settings.read(empty) == read(tmp_path)
 
 
 def test_settings_all_variables_are_taken(tmp_path):
