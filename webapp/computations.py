@@ -20,8 +20,8 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from model import weights
 from model.mnist import MnistMissing, read_test
-from webapp import heartbeat
 from webapp.database import Computation, Database, Version, add_missing, as_json, champion_id, coded
+from webapp.heartbeat import WorkerGone, go_on
 from webapp.moments import within
 from webapp.settings import Settings
 
@@ -39,10 +39,6 @@ AGAIN_SECONDS = 300.0
 
 Tell = Callable[[float], None]
 """Is told the fraction done, 0 to 1."""
-
-
-class WorkerGone(Exception):
-    """The worker that asked for this has ended."""
 
 
 def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
@@ -109,15 +105,13 @@ def claim(database: Database) -> tuple[str, int] | None:
 def compute(settings: Settings, database: Database, kind: str, version_id: int, worker_gone: threading.Event) -> None:
     """Computes what was claimed and stores the result, or why there is none, and meanwhile the fraction done.
 
-    Raises WorkerGone where the worker has ended: nothing may be written any more.
+    Raises WorkerGone where the worker has ended.
     """
     told_at = -math.inf
 
     def tell(done: float) -> None:
         nonlocal told_at
-        heartbeat.beat()
-        if worker_gone.is_set():
-            raise WorkerGone
+        go_on(worker_gone)
         if time.monotonic() - told_at > TELL_SECONDS:
             told_at = time.monotonic()
             _write(database, kind, version_id, fraction=0.99 * done)

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, Integer, cast, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from model.suspicion import blurred
@@ -45,10 +45,6 @@ class TooManyCorrections(AppError):
     """A limit is reached; `retry_after` says in how many seconds another correction may be sent."""
 
     status, code = 429, "too_many_corrections"
-
-    def __init__(self, message: str, retry_after: int):
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Kept(NamedTuple):
@@ -84,8 +80,6 @@ class Corrections:
         whatever source, becomes a new row, the twin of the first: those behind one address need not be one person,
         and each has a receipt of their own. Raises TooManyCorrections.
         """
-        if digit_image.shape != (SIDE, SIDE) or digit_image.dtype != np.uint8 or not 0 <= meant <= NO_DIGIT:
-            raise ValueError("a correction is a digit image, uint8 (28, 28), and a label from 0 to 10")
         source = self.source_of(address)
         row = Correction(
             created_at=time.time(),
@@ -109,7 +103,9 @@ class Corrections:
                 _remove(session, put_right)
             else:
                 _check_limits(session, source, row.created_at)
-                row.held_out = self.held_out_for(session, source)
+                parts = Parts()
+                parts.look(session, {source})
+                row.held_out = parts.of(source)
             _join_twins(session, row)
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
@@ -140,16 +136,6 @@ class Corrections:
         """Who sends, without saying who: a keyed digest of the address, of an IPv6 one's first 64 bits."""
         return self._digest("source", _network(address or ""))[:32]
 
-    def held_out_for(self, session: Session, source: str) -> bool:
-        """Whether a source's corrections are kept out of training: the part stays what it was for the first one."""
-        earlier = session.scalar(
-            select(Correction.held_out).where(Correction.source == source).order_by(Correction.held_out.desc()).limit(1)
-        )
-        if earlier is not None:
-            return earlier
-        others = session.scalars(select(func.count(Correction.source.distinct()))).one()
-        return (others + 1) % HELD_OUT_EVERY == 0
-
     def _secret(self, row: Correction) -> str:
         """The secret in the receipt's address: the same for the same row, and not to be found from the row alone."""
         image = hashlib.sha256(row.digit_image).hexdigest()
@@ -166,9 +152,9 @@ class Corrections:
 
 
 class Parts:
-    """The same as `Corrections.held_out_for` for many sources, with one count for all that are new in a transaction.
+    """Which sources' corrections are kept out of training: a part stays what it was for the first one.
 
-    A source's part stays what it was when it was first asked for here.
+    It also stays what it was when it was first asked for here.
     """
 
     def __init__(self):
@@ -178,11 +164,9 @@ class Parts:
     def look(self, session: Session, sources: set[str]) -> None:
         """Begins a transaction in which `of` is asked for no others than these."""
         unknown = sources - self._held_out.keys()
-        found = select(Correction.source, Correction.held_out).where(Correction.source.in_(unknown)).distinct()
-        earlier: dict[str, bool] = {}
-        for source, held_out in session.execute(found):
-            earlier[source] = earlier.get(source, False) or held_out
-        self._held_out |= earlier
+        found = select(Correction.source, func.max(cast(Correction.held_out, Integer)))
+        held_out = session.execute(found.where(Correction.source.in_(unknown)).group_by(Correction.source))
+        self._held_out |= {source: bool(one) for source, one in held_out}
         self._sources = session.scalars(select(func.count(Correction.source.distinct()))).one()
 
     def of(self, source: str) -> bool:

@@ -35,9 +35,7 @@ class NotSignedIn(AppError):
     """The administrator's door is closed to this request."""
 
     status, code = 401, "not_signed_in"
-
-    def __init__(self, message: str = "Please sign in as administrator first."):
-        super().__init__(message)
+    message = "Please sign in as administrator first."
 
 
 class WrongPassword(Exception):
@@ -48,10 +46,6 @@ class TooManyAttempts(AppError):
     """The password or the token was wrong too often lately; in `retry_after` seconds it may be tried again."""
 
     status, code = 429, "too_many_attempts"
-
-    def __init__(self, retry_after: int):
-        super().__init__(f"Too many attempts. Please try again in {retry_after} seconds.")
-        self.retry_after = retry_after
 
 
 class PasswordRefused(ValueError):
@@ -181,7 +175,8 @@ def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
     for whose, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (of_all, ATTEMPTS_IN_ALL)):
         count, first = session.execute(select(func.count(), func.min(SignInAttempt.at)).where(recent, whose)).one()
         if count >= limit:
-            raise TooManyAttempts(seconds_left(first, ATTEMPT_WINDOW_SECONDS, now))
+            wait = seconds_left(first, ATTEMPT_WINDOW_SECONDS, now)
+            raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
 
 
 def _lasts(session, now: float):

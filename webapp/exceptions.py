@@ -6,15 +6,18 @@ from typing import Any
 
 
 class AppError(Exception):
-    """An error with an HTTP `status`, a `code` for programs and, as its message, a sentence for people.
+    """An error with an HTTP `status`, a `code` for programs and a `message`, a sentence for people.
 
     `details` stand beside the code in the JSON; after `retry_after` seconds the request may be sent again.
     """
 
     status: int
     code: str
-    details: dict[str, Any] = {}
-    retry_after: int | None = None
+    message = ""
+
+    def __init__(self, message: str | None = None, retry_after: int | None = None, **details: Any):
+        super().__init__(message or self.message)
+        self.retry_after, self.details = retry_after, details
 
 
 class BadRequest(AppError):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self
 
 import numpy as np
-from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, url_for
-from flask.blueprints import BlueprintSetupState
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from werkzeug.datastructures import MultiDict
@@ -25,7 +24,7 @@ from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
 from webapp.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
 from webapp.openapi import Operation
-from webapp.predictions import ORDERS, OUTCOMES, Library, NotComputed, Order, Outcome, Readings
+from webapp.predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, Readings
 from webapp.services import services
 
 PER_ROW = 10
@@ -35,16 +34,6 @@ LEVELS = 5
 POLL_SECONDS = 1
 
 blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
-
-
-@blueprint.record
-def _open_library(state: BlueprintSetupState) -> None:
-    found = services(cast(Flask, state.app))
-    state.app.extensions["inkling.library"] = Library(found.settings, found.database)
-
-
-def library() -> Library:
-    return current_app.extensions["inkling.library"]
 
 
 DIGIT_CHOICES = {str(digit): digit for digit in range(DIGITS)}
@@ -104,10 +93,6 @@ class View(Query):
 
     def select(self, readings: Readings) -> np.ndarray:
         return readings.select(self.true, self.predicted, self.outcome, self.order)
-
-    @property
-    def is_filtered(self) -> bool:
-        return (self.true, self.predicted, self.outcome) != (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -176,7 +161,7 @@ def index() -> ResponseReturnValue:
     if request.args.to_dict() != {name: str(value) for name, value in view.query().items()}:
         return redirect(url_for(".index", **view.query()), 302)
     version, champion = _version(view)
-    readings = library().readings(version.id)
+    readings = services().library.readings(version.id)
     page = Page.of(view.select(readings), view.page)
     return render_template(
         "gallery.html",
@@ -199,7 +184,7 @@ def picture(number: int) -> ResponseReturnValue:
     if number >= TEST_DIGITS:
         abort(404)
     version, champion = _version(view)
-    readings = library().readings(version.id)
+    readings = services().library.readings(version.id)
     selected = view.select(readings)
     place = np.flatnonzero(selected == number)
     if len(place) == 0:
@@ -213,7 +198,7 @@ def picture(number: int) -> ResponseReturnValue:
         version=version,
         champion=champion,
         picture=_picture(readings, number),
-        image_url=data_url(ink_png(library().images()[number])),
+        image_url=data_url(ink_png(services().library.images()[number])),
         probabilities=readings.probabilities[number].tolist(),
         place=at + 1,
         total=len(selected),
@@ -231,13 +216,13 @@ def sprite(version_id: int, digest: str) -> Response:
     """
     view = View.read()
     try:
-        readings = library().readings(_version(view.but(version=version_id))[0].id)
+        readings = services().library.readings(_version(view.but(version=version_id))[0].id)
     except NotComputed:
         abort(404)
     if digest != readings.digest:
         abort(404)
     page = Page.of(view.select(readings), view.page)
-    response = Response(ink_png(sheet(library().images()[page.indexes])), mimetype="image/png")
+    response = Response(ink_png(sheet(services().library.images()[page.indexes])), mimetype="image/png")
     response.cache_control.public = True
     response.cache_control.immutable = True
     response.cache_control.max_age = FOR_EVER
@@ -265,7 +250,7 @@ def progress() -> Response:
     version, _ = _version(View.read())
     fraction, error = 1.0, None
     try:
-        library().readings(version.id)
+        services().library.readings(version.id)
     except NotComputed as missing:
         fraction, error = missing.fraction, missing.error
     response = Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from selectors import EVENT_READ, DefaultSelector
 
@@ -15,6 +16,10 @@ BEAT_SECONDS = 1.0
 
 _pipe: int | None = None
 _beaten_at = 0.0
+
+
+class WorkerGone(Exception):
+    """The worker that asked for this has ended."""
 
 
 def begin() -> None:
@@ -33,6 +38,13 @@ def beat() -> None:
         _beaten_at = time.monotonic()
         with contextlib.suppress(OSError):  # the worker has gone, or does not read: neither is a matter of the work
             os.write(_pipe, b".")
+
+
+def go_on(worker_gone: threading.Event) -> None:
+    """The same; raises WorkerGone where the worker has ended: nothing may be written any more."""
+    beat()
+    if worker_gone.is_set():
+        raise WorkerGone
 
 
 def awaited(child: subprocess.Popen) -> int | None:

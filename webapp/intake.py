@@ -14,18 +14,17 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from webapp import exchange, heartbeat
-from webapp.computations import WorkerGone
+from webapp import exchange
 from webapp.corrections import Corrections, Parts
 from webapp.database import Correction, Database, alone, coded
 from webapp.exchange import Bundle, ImportRefused
+from webapp.heartbeat import WorkerGone, go_on
 from webapp.imports import Hold, HoldLost
 from webapp.settings import Settings
 
@@ -38,14 +37,6 @@ LOOKED_AT_ONCE = 2_000
 TELL_SECONDS = 0.5
 # The part of the work that decoding is, as a page shows it.
 DECODING = 0.8
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What became of a bundle: how many are new, and how many were there already, with the same label."""
-
-    added: int
-    known: int
 
 
 def take_in(settings: Settings, database: Database, hold: Hold, worker_gone: threading.Event) -> None:
@@ -71,10 +62,11 @@ def store(
     at_once: int,
     first: int = 0,
     tell: Callable[[Session, int, int], object] = lambda session, done, added: None,
-) -> Imported:
-    """Stores a bundle, group by group, as corrections that wait for review; what is there already is left out.
+) -> int:
+    """Stores a bundle, group by group, as corrections that wait for review; returns how many are new.
 
-    A transaction has `at_once` digits: a bundle of no more is stored whole or not at all.
+    Those that are there already, with the same label, are left out. A transaction has `at_once` digits: a bundle of no
+    more is stored whole or not at all.
 
     `digest` stands for the file, whose digits are of one source, or of one for each of its groups. An image that is
     there with another label stays in the part, learnt from or held out, that it is in. The `first` digits in this order
@@ -97,7 +89,7 @@ def store(
         added += len(rows)
         if start + len(places) < len(order):
             time.sleep(time.monotonic() - began)  # the others' turn: on SQLite who waits looks only now and then
-    return Imported(added, len(order) - first - added)
+    return added
 
 
 def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_gone: threading.Event) -> None:
@@ -106,14 +98,14 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
 
     def decoded(done: float) -> None:
         nonlocal told_at
-        _go_on(worker_gone)
+        go_on(worker_gone)
         if time.monotonic() - told_at > TELL_SECONDS:
             told_at = time.monotonic()
             hold.write(fraction=DECODING * done)
 
     def stored(session: Session, done: int, more: int) -> None:
         nonlocal added
-        _go_on(worker_gone)
+        go_on(worker_gone)
         added += more
         fraction = DECODING + (1 - DECODING) * done / row.digits
         hold.write_in(session, done=done, added=added, fraction=fraction)
@@ -126,12 +118,6 @@ def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_go
     store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
     hold.write(state="finished", fraction=1.0, error=None)
     log.info("import %s has added %s of %s digits", row.id, added, row.digits)
-
-
-def _go_on(worker_gone: threading.Event) -> None:
-    heartbeat.beat()
-    if worker_gone.is_set():
-        raise WorkerGone
 
 
 class _There:

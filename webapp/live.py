@@ -27,9 +27,7 @@ class NoChampion(AppError):
     """No version has been promoted yet."""
 
     status, code = 503, "no_version"
-
-    def __init__(self):
-        super().__init__("No version of the model is in service yet; `make setup` installs the shipped one.")
+    message = "No version of the model is in service yet; `make setup` installs the shipped one."
 
 
 class Live:

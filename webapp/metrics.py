@@ -70,7 +70,6 @@ class Metrics:
         )
         self._errors = Counter("inkling_errors", "Requests answered by an error, by code.", ["code"], registry=own)
         self._readings = Counter("inkling_readings", "Pictures read, by verdict.", ["verdict"], registry=own)
-        self._found: dict[tuple[Any, ...], Any] = {}
         self.not_loaded = Counter(
             "inkling_versions_not_loaded", "Promoted versions that a worker could not load.", registry=own
         )
@@ -81,17 +80,17 @@ class Metrics:
     def count(self, method: str, status: str, seconds: float, notes: Mapping[str, Any]) -> None:
         """Counts one answered request; `notes` are those of `webapp.edge`."""
         route = notes["route"]
-        self._of(self._requests, route, method if method in METHODS else "other", status).inc()
-        self._of(self._seconds, route).observe(seconds)
+        self._requests.labels(route, method if method in METHODS else "other", status).inc()
+        self._seconds.labels(route).observe(seconds)
         if verdict := notes.get("verdict"):
             for name, number in ((verdict, 1),) if isinstance(verdict, str) else verdict.items():
-                self._of(self._readings, name).inc(number)
+                self._readings.labels(name).inc(number)
         if code := notes.get("code"):
             self.refuse(code)
 
     def refuse(self, code: str) -> None:
         """Counts an error, of a request or of one that was turned away before it was read."""
-        self._of(self._errors, code).inc()
+        self._errors.labels(code).inc()
 
     def exposition(self, database: Database, accepted: str) -> tuple[bytes, str]:
         """All that the web workers have counted and the database knows, as text and its content type.
@@ -111,14 +110,6 @@ class Metrics:
             return encode(registry), content_type
         finally:
             registry.unregister(known)
-
-    def _of(self, *metric_and_labels: Any) -> Any:
-        """The metric's part with these labels, found faster than the library does."""
-        found = self._found.get(metric_and_labels)
-        if found is None:
-            metric, *labels = metric_and_labels
-            found = self._found[metric_and_labels] = metric.labels(*labels)
-        return found
 
 
 class Known(Collector):

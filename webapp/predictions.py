@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -103,33 +101,20 @@ class Library:
 
     def __init__(self, settings: Settings, database: Database):
         self._folder, self._database = settings.mnist_dir, database
-        self._test_set: tuple[np.ndarray, np.ndarray] | None = None
-        self._readings: OrderedDict[int, Readings] = OrderedDict()
-        self._lock = threading.Lock()
+        self.readings = lru_cache(KEPT_VERSIONS)(self._readings)
+
+    @cached_property
+    def _test_set(self) -> tuple[np.ndarray, np.ndarray]:
+        return read_test(self._folder)
 
     def images(self) -> np.ndarray:
         """The pictures, uint8 (10000, 28, 28), ink 255 on 0; raises MnistMissing."""
-        return self._read()[0]
+        return self._test_set[0]
 
-    def readings(self, version_id: int) -> Readings:
+    def _readings(self, version_id: int) -> Readings:
         """What a version reads; raises NotComputed or MnistMissing."""
-        labels = self._read()[1]
-        with self._lock:
-            found = self._readings.get(version_id)
-            if found is None:
-                found = self._readings[version_id] = Readings.unpack(labels, self._stored(version_id))
-            self._readings.move_to_end(version_id)
-            if len(self._readings) > KEPT_VERSIONS:
-                self._readings.popitem(last=False)
-            return found
-
-    def _read(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._test_set is None:
-            self._test_set = read_test(self._folder)
-        return self._test_set
-
-    def _stored(self, version_id: int) -> bytes:
+        labels = self._test_set[1]
         row = look_up(self._database, version_id, "predictions")
         if row.result is None:
             raise NotComputed(row.fraction, row.error)
-        return row.result
+        return Readings.unpack(labels, row.result)

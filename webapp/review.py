@@ -444,11 +444,11 @@ def take_in() -> ResponseReturnValue:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
     if bundle is None:
         return _queued(services().jobs.take_in(file.filename or "", data, digest, len(contents), by))
-    done = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
+    added = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
     if wants_page():
-        flash(_imported_in_words(done.added, done.known), "imported")
+        flash(_imported_in_words(added, len(bundle) - added), "imported")
         return redirect(url_for(".index"), 303)
-    return _private(TakenIn(added=done.added, known=done.known))
+    return _private(TakenIn(added=added, known=len(bundle) - added))
 
 
 @blueprint.get("/imports/<int:number>")

@@ -50,11 +50,6 @@ class RunActive(AppError):
 
     status, code = 409, "run_active"
 
-    def __init__(self, run_id: int):
-        super().__init__(f"Run {run_id} is under way; there is one at a time.")
-        self.run_id = run_id
-        self.details = {"run": run_id}
-
 
 class LeaseLost(Exception):
     """This process no longer holds the run: it was given up for lost or ended by somebody else."""
@@ -71,7 +66,7 @@ def start(database: Database, config: Config, by: str, corrections: bool) -> Run
         with database.writing() as session:
             active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
             if active is not None:
-                raise RunActive(active)
+                raise RunActive(f"Run {active} is under way; there is one at a time.", run=active)
             session.add(run)
     except IntegrityError:  # somebody else was first at the same moment
         return start(database, config, by, corrections)

@@ -12,6 +12,7 @@ from webapp.door import Door
 from webapp.jobs import Jobs
 from webapp.live import Live
 from webapp.metrics import Metrics
+from webapp.predictions import Library
 from webapp.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Services:
     door: Door
     corrections: Corrections
     metrics: Metrics
+    library: Library
 
     @classmethod
     def open(cls, settings: Settings) -> Services:
@@ -31,7 +33,8 @@ class Services:
         jobs = Jobs(database, settings)
         metrics = Metrics()
         live = Live(database, jobs.reap, metrics)
-        return cls(settings, database, live, jobs, Door(database), Corrections(database, settings), metrics)
+        library = Library(settings, database)
+        return cls(settings, database, live, jobs, Door(database), Corrections(database, settings), metrics, library)
 
     def close(self) -> None:
         """Ends the thread that follows promotions and closes what is open."""

@@ -31,7 +31,7 @@ from model import weights
 from model.presets import PRESETS, Config
 from model.processes import LOST, Failure, GroupLost, leads
 from webapp import heartbeat, imports, runs
-from webapp.computations import COMPUTATIONS, WorkerGone, compute, packed
+from webapp.computations import COMPUTATIONS, compute, packed
 from webapp.corrections import images_of
 from webapp.database import (
     WORK_SECONDS,
@@ -44,6 +44,7 @@ from webapp.database import (
     champion_of,
     coded,
 )
+from webapp.heartbeat import WorkerGone
 from webapp.installation import with_secret_key
 from webapp.intake import take_in
 from webapp.logs import set_up_logging

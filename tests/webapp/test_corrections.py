@@ -114,21 +114,6 @@ def test_source_and_receipt_depend_on_the_secret_key(add, corrections, database,
     assert again.is_new and again.secret != kept.secret
 
 
-@pytest.mark.parametrize(
-    ("image", "meant"),
-    [
-        (np.zeros((28, 27), np.uint8), 1),
-        (np.zeros((28, 28), np.float32), 1),
-        (np.zeros((28, 28), np.uint8), 11),
-        (np.zeros((28, 28), np.uint8), -1),
-    ],
-)
-def test_correction_invalid_is_refused(add, database, image, meant):
-    with pytest.raises(ValueError):
-        add(image, meant)
-    assert not rows(database)
-
-
 # Folding
 
 

@@ -437,7 +437,7 @@ def test_only_the_last_few_versions_are_kept_in_memory(client, app, test_set, pr
         wrong[version] = (found.argmax(1) != test_set[1]).sum()
     for version in [*wrong, *wrong]:
         assert total(get(client, "/gallery", version=version, outcome="wrong")) == wrong[version]
-    assert len(app.extensions["inkling.library"]._readings) == KEPT_VERSIONS
+    assert services(app).library.readings.cache_info().currsize == KEPT_VERSIONS
 
 
 # Waiting
