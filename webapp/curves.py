@@ -4,7 +4,7 @@ text."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ ACCURACY_TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
 STRENGTH_TICKS = (0.0, 0.9, 0.99, 0.999)
 SHARE_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 VERSION, CHAMPION = "version", "champion"
+Height = Callable[[float], float]
 IDEAL = ((0.0, 100.0), (100.0, 0.0))
 
 
@@ -78,8 +79,8 @@ def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
     `history` holds dicts as `model.train.Epoch.as_dict()` makes them; `epochs` is how many the run will have.
     """
     found = {
-        name: [(point["epoch"], point[key]) for point in history if _is_number(point[key])]
-        for name, key in (("train", "train_loss"), ("validation", "validation_loss"))
+        name: [(point["epoch"], loss) for point in history if _is_number(loss := point[f"{name}_loss"])]
+        for name in ("train", "validation")
     }
     losses = [max(loss, LOSS_FLOOR) for points in found.values() for _, loss in points]
     if not losses:
@@ -89,11 +90,8 @@ def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
     def height(loss: float) -> float:
         return _from_top(math.log10(max(loss, LOSS_FLOOR)), math.log10(ticks[0]), math.log10(ticks[-1]))
 
-    return Chart(
-        tuple(_curve(name, points, epochs, height) for name, points in found.items() if points),
-        _epoch_ticks(epochs),
-        _apart(Tick(height(tick), f"{tick:g}") for tick in ticks),
-    )
+    curves = tuple(_curve(name, points, 0, epochs, height) for name, points in found.items() if points)
+    return Chart(curves, _epoch_ticks(epochs), _apart(Tick(height(tick), f"{tick:g}") for tick in ticks))
 
 
 def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None = None) -> Chart | None:
@@ -105,17 +103,16 @@ def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None
     points = [(point["epoch"], point["validation_accuracy"]) for point in history]
     if not points:
         return None
-    best = max([accuracy for _, accuracy in points] + ([reference] if reference is not None else []))
+    best = max(reference or 0.0, *(accuracy for _, accuracy in points))
     top = next((tick for tick in ACCURACY_TICKS[1:] if tick >= best), 1.0)
 
     def height(accuracy: float) -> float:
         return _from_top(_nines(accuracy), 0, _nines(top))
 
-    ticks = [tick for tick in ACCURACY_TICKS if tick <= top]
     return Chart(
-        (_curve("validation", points, epochs, height),),
+        (_curve("validation", points, 0, epochs, height),),
         _epoch_ticks(epochs),
-        _apart(Tick(height(tick), f"{100 * tick:g}") for tick in ticks),
+        _apart(Tick(height(tick), f"{100 * tick:g}") for tick in ACCURACY_TICKS if tick <= top),
         None if reference is None else Tick(height(reference), f"{100 * reference:.2f}"),
     )
 
@@ -136,14 +133,9 @@ def reliability_chart(figures: dict[str, Any], champion: dict[str, Any] | None =
     """
     reports = [(CHAMPION, champion), (VERSION, figures)] if champion else [(VERSION, figures)]
     ticks = tuple(Tick(100 * share, f"{100 * share:g}") for share in SHARE_TICKS)
-    return Chart(
-        (
-            Curve("ideal", IDEAL, (0.0, 0.0)),
-            *(_reliability_curve(name, found["reliability"]["bins"]) for name, found in reports),
-        ),
-        ticks,
-        tuple(Tick(100 - tick.at, tick.label) for tick in ticks[::-1]),
-    )
+    curves = (_reliability_curve(name, found["reliability"]["bins"]) for name, found in reports)
+    upwards = tuple(Tick(100 - tick.at, tick.label) for tick in ticks[::-1])
+    return Chart((Curve("ideal", IDEAL, (0.0, 0.0)), *curves), ticks, upwards)
 
 
 def sparkline(history: Sequence[dict], epochs: int) -> str:
@@ -158,19 +150,15 @@ def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None) -> Stre
     first, width = levels[0], (levels[-1] - levels[0]) or 1
     top = _nines(STRENGTH_TICKS[-1])
 
-    def place(level: float) -> float:
-        return round(100 * (level - first) / width, 2)
-
     def height(accuracy: float) -> float:
-        return round(_from_top(min(_nines(accuracy), top), 0, top), 2)
-
-    def line(name: str, curve: dict[str, Any]) -> Curve:
-        points = zip(curve["levels"], curve["accuracy"], strict=True)
-        return Curve(name, tuple((place(level), height(accuracy)) for level, accuracy in points))
+        return _from_top(min(_nines(accuracy), top), 0, top)
 
     chart = Chart(
-        tuple(line(name, curve) for name, curve in shown),
-        tuple(Tick(place(level), f"{level:g}".replace("-", "\u2212")) for level in levels),
+        tuple(
+            _curve(name, zip(curve["levels"], curve["accuracy"], strict=True), first, width, height)
+            for name, curve in shown
+        ),
+        tuple(Tick(_across(level, first, width), f"{level:g}".replace("-", "\u2212")) for level in levels),
         tuple(Tick(round(height(tick), 2), f"{100 * tick:g}") for tick in STRENGTH_TICKS[::-1]),
     )
     worst, level = min(zip(mine["accuracy"], mine["levels"], strict=True))
@@ -195,8 +183,12 @@ def _from_top(value: float, lowest: float, highest: float) -> float:
     return 100 * (highest - value) / (highest - lowest)
 
 
-def _curve(name: str, points: list, epochs: int, height) -> Curve:
-    return Curve(name, tuple((round(100 * epoch / epochs, 2), round(height(value), 2)) for epoch, value in points))
+def _across(value: float, first: float, width: float) -> float:
+    return round(100 * (value - first) / width, 2)
+
+
+def _curve(name: str, points: Iterable[tuple[float, float]], first: float, width: float, height: Height) -> Curve:
+    return Curve(name, tuple((_across(x, first, width), round(height(y), 2)) for x, y in points))
 
 
 def _round_values(lowest: float, highest: float) -> list[float]:
@@ -213,7 +205,7 @@ def _epoch_ticks(epochs: int) -> tuple[Tick, ...]:
     steps = (digit * 10**decade for decade in range(9) for digit in (1, 2, 5))
     step = next(step for step in steps if step * MOST_EPOCH_TICKS >= epochs)
     ticks = [epoch for epoch in range(0, epochs, step) if epochs - epoch >= step / 2]
-    return tuple(Tick(round(100 * epoch / epochs, 2), str(epoch)) for epoch in [*ticks, epochs])
+    return tuple(Tick(_across(epoch, 0, epochs), str(epoch)) for epoch in [*ticks, epochs])
 
 
 def _apart(ticks: Iterable[Tick]) -> tuple[Tick, ...]:
