@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-from sqlalchemy import Row, Table, delete, exists, func, insert, not_, select, text, true
+from sqlalchemy import Result, Table, delete, exists, func, insert, not_, select, text, true
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -97,22 +96,17 @@ def _refuse_under_way(old: Session) -> None:
         raise CopyRefused(f"nothing was copied: import {import_id} is under way; end Inkling first")
 
 
-def _rows(session: Session, table: Table) -> Iterator[Row]:
+def _rows(session: Session, table: Table) -> Result:
     at_once = FEW_ROWS if table in LARGE else MANY_ROWS
-    ordered = select(table).order_by(*table.primary_key)
-    yield from session.execute(ordered.execution_options(yield_per=at_once))
+    return session.execute(select(table).order_by(*table.primary_key).execution_options(yield_per=at_once))
 
 
 def _copy_rows(old: Session, new: Session, table: Table, say: Callable[[str], object]) -> None:
-    at_once = FEW_ROWS if table in LARGE else MANY_ROWS
     total = old.scalar(select(func.count()).select_from(table))
-    batch: list[dict[str, Any]] = []
-    told_at = time.monotonic()
-    for count, row in enumerate(_rows(old, table), 1):
-        batch.append(dict(row._mapping))
-        if len(batch) == at_once or count == total:
-            new.execute(insert(table), batch)
-            batch = []
+    count, told_at = 0, time.monotonic()
+    for rows in _rows(old, table).partitions():
+        new.execute(insert(table), [dict(row._mapping) for row in rows])
+        count += len(rows)
         if time.monotonic() - told_at > TELL_SECONDS:
             told_at = time.monotonic()
             say(f"{table.name}: {count:,} of {total:,} rows")

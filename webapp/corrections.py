@@ -18,7 +18,7 @@ from model.suspicion import blurred
 from model.task import NO_DIGIT, SIDE
 from webapp.database import Comparison, Correction, Database, Review, Run, RunCorrection, alone
 from webapp.exceptions import AppError
-from webapp.moments import seconds_left, within
+from webapp.moments import seconds_above
 from webapp.reserve import urgently
 from webapp.settings import Settings
 
@@ -286,14 +286,8 @@ def _check_limits(session: Session, source: str, now: float) -> None:
         (sent, IN_ALL, ALL_WINDOW_SECONDS, "in all"),
     )
     for condition, limit, window, whose in windows:
-        count, first = session.execute(
-            select(func.count(), func.min(Correction.created_at)).where(
-                sent, condition, within(Correction.created_at, window, now)
-            )
-        ).one()
-        if count >= limit:
-            retry_after = seconds_left(first, window, now)
-            raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(retry_after)}.", retry_after)
+        if wait := seconds_above(session, limit, Correction.created_at, window, now, sent, condition):
+            raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(wait)}.", wait)
     waiting = session.scalars(select(func.count()).where(sent, Correction.state == "received")).one()
     if waiting >= MOST_WAITING:
         message = "Enough corrections wait for review at the moment. Please try again later."

@@ -21,7 +21,9 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     create_engine,
+    delete,
     event,
+    exists,
     false,
     func,
     literal,
@@ -34,6 +36,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
+from model.weights import ModelCard, digest
 from webapp.private import create
 
 BUSY_SECONDS = 5
@@ -74,6 +77,20 @@ class Version(Base):
     @property
     def name(self) -> str:
         return f"v{self.id}"
+
+    @classmethod
+    def of(cls, data: bytes, card: ModelCard, source: str, run_id: int | None = None) -> Version:
+        """A new one with these weights."""
+        return cls(
+            source=source,
+            run_id=run_id,
+            preset=card.preset,
+            sha256=digest(data),
+            weights=data,
+            card=card.as_dict(),
+            validation_accuracy=card.validation_accuracy,
+            test_accuracy=card.test_accuracy,
+        )
 
 
 class Promotion(Base):
@@ -355,6 +372,14 @@ class Database:
     def writing(self) -> Iterator[Session]:
         with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def remove(self, table: type[Base], which: ColumnElement[bool]) -> None:
+        """Deletes rows. Only where there are any does it take the lock that every writer waits for."""
+        with self.reading() as session:
+            if not session.scalar(select(exists().where(which))):
+                return
+        with self.writing() as session:
+            session.execute(delete(table).where(which))
 
     def upgrade(self) -> None:
         """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once.

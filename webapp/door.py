@@ -8,12 +8,12 @@ import time
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from webapp.database import Administrator, AdminSession, Database, SignInAttempt, add_missing, alone
 from webapp.exceptions import AppError
-from webapp.moments import seconds_left, within
+from webapp.moments import seconds_above, within
 from webapp.reserve import urgently
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
@@ -170,12 +170,9 @@ def sweep(database: Database) -> None:
 
 
 def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
-    recent = within(SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now)
     of_all = SignInAttempt.address.startswith(f"{secret}:")
     for whose, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (of_all, ATTEMPTS_IN_ALL)):
-        count, first = session.execute(select(func.count(), func.min(SignInAttempt.at)).where(recent, whose)).one()
-        if count >= limit:
-            wait = seconds_left(first, ATTEMPT_WINDOW_SECONDS, now)
+        if wait := seconds_above(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, whose):
             raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
 
 

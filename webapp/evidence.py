@@ -30,35 +30,20 @@ class Pictures:
     shown: list[tuple[dict[str, Any], str | None]]
 
 
-@dataclass(frozen=True)
-class Report:
-    """A comparison in words; the criteria are in groups, each with its name."""
-
-    champion_id: int
-    at: float
-    passed: bool
-    summary: str
-    criteria: list[dict[str, Any]]
-    groups: list[tuple[str, list[dict[str, Any]]]]
-    pictures: list[Pictures]
-
-
-def report(session: Session, version_id: int) -> Report | None:
-    """A version's comparison in words; None for one that was never compared."""
+def report(session: Session, version_id: int) -> dict[str, Any] | None:
+    """A version's comparison in words, the criteria in groups too; None for one that was never compared."""
     found = session.get(Comparison, version_id)
     if found is None:
         return None
     evidence = comparison(found.evidence)
-    criteria = evidence["criteria"]
-    return Report(
-        champion_id=found.champion_id,
-        at=found.at,
-        passed=found.passed,
-        summary=evidence["summary"],
-        criteria=criteria,
-        groups=[(name, list(part)) for name, part in groupby(criteria, lambda criterion: criterion["group"])],
-        pictures=_pictures(session, evidence, version_id),
-    )
+    groups = groupby(evidence["criteria"], lambda criterion: criterion["group"])
+    return evidence | {
+        "champion_id": found.champion_id,
+        "at": found.at,
+        "passed": found.passed,
+        "groups": [(name, list(part)) for name, part in groups],
+        "pictures": _pictures(session, evidence, version_id),
+    }
 
 
 def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ SHORT_PIXELS = 4_000_000
 # A folder or a file that some program left beside each picture is still no attack.
 MOST_ENTRIES = 3 * MOST
 MAX_INDEX_BYTES = 4 << 20
+LONGEST_NAME = 80
 # How each entry in the directory of an archive begins.
 ENTRY = b"PK\1\2"
 # Signature, length and name of the first chunk, width and height.
@@ -279,7 +280,11 @@ def _check_count(count: int) -> None:
         raise ImportRefused(f"The file holds {count:,} digits; from 1 to {MOST:,} are taken at once.")
 
 
+def shown_name(name: str) -> str:
+    """A file's name, of whatever letters, as a message, a page or a log may show it."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 3]}..."
+
+
 def _named(name: str) -> str:
-    """A file's name as a message may show it."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return f'"{shown}"' if len(shown) <= 80 else f'"{shown[:77]}..."'
+    return f'"{shown_name(name)}"'

@@ -11,15 +11,15 @@ import time
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp.database import ACTIVE, Database, Import, ImportFile, alone, coded
+from webapp.exchange import shown_name
 from webapp.moments import within
 
 STALE_SECONDS = 30.0
 MOST_LOSSES = 3
-LONGEST_NAME = 80
 # How long the page of corrections shows an import that has ended.
 SHOWN_SECONDS = 3600.0
 
@@ -30,7 +30,7 @@ class HoldLost(Exception):
 
 def queue(database: Database, name: str, data: bytes, digest: str, digits: int, by: str) -> Import:
     """A new import of a file of so many digits, or the one under way where it is of the same file."""
-    row = Import(state="queued", name=_shown(name), sha256=digest, digits=digits, requested_by=by)
+    row = Import(state="queued", name=shown_name(name), sha256=digest, digits=digits, requested_by=by)
     with database.writing() as session:
         alone(session, Import)
         same = session.scalar(select(Import).where(Import.state.in_(ACTIVE), Import.sha256 == digest).limit(1))
@@ -84,12 +84,8 @@ def next_id(session: Session) -> int | None:
 
 def sweep(database: Database) -> None:
     """Removes the files of imports that have ended."""
-    left = ImportFile.import_id.in_(select(Import.id).where(Import.state.not_in(ACTIVE)))
-    with database.reading() as session:
-        if session.scalar(select(ImportFile.import_id).where(left)) is None:
-            return
-    with database.writing() as session:
-        session.execute(delete(ImportFile).where(left))
+    ended = select(Import.id).where(Import.state.not_in(ACTIVE))
+    database.remove(ImportFile, ImportFile.import_id.in_(ended))
 
 
 @dataclass(frozen=True)
@@ -131,9 +127,3 @@ def _lose(row: Import, reason: dict[str, Any]) -> None:
     if row.losses >= MOST_LOSSES:
         row.state, row.updated_at = "failed", time.time()
         row.error = coded("interrupted", times=row.losses, last=reason, added=row.added)
-
-
-def _shown(name: str) -> str:
-    """A file's name, of whatever letters, as a page and a log may show it."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 3]}..."

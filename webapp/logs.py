@@ -31,7 +31,11 @@ def set_up_logging(**always: Any) -> None:
 
 def formatter(**always: Any) -> logging.Formatter:
     """The form of a line, for whoever sets up a handler of its own."""
-    return Text() if _on_a_terminal() else JsonLines(always)
+    if not _on_a_terminal():
+        return JsonLines(always)
+    text = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", SECONDS)
+    text.converter = time.gmtime
+    return text
 
 
 class JsonLines(logging.Formatter):
@@ -57,13 +61,6 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _encode(line)
-
-
-class Text(logging.Formatter):
-    converter = staticmethod(time.gmtime)
-
-    def __init__(self):
-        super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", SECONDS)
 
 
 def _on_a_terminal() -> bool:

@@ -138,12 +138,7 @@ def lose(database: Database, run_id: int, attempt: int, reason: dict[str, Any]) 
 def sweep(database: Database) -> None:
     """Removes the checkpoints of ended runs. Apart from their ends, which are so small that a full disk takes them."""
     ended = select(Run.id).where(Run.state.in_(ENDED))
-    left = Checkpoint.run_id.in_(ended)
-    with database.reading() as session:
-        if session.scalar(select(Checkpoint.run_id).where(left)) is None:
-            return
-    with database.writing() as session:
-        session.execute(delete(Checkpoint).where(left))
+    database.remove(Checkpoint, Checkpoint.run_id.in_(ended))
 
 
 def approved(session: Session) -> tuple[int, int]:

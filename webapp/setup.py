@@ -99,20 +99,11 @@ def _fault(data: bytes) -> str | None:
 
 def _as_version(session: Session, data: bytes) -> tuple[Version, bool]:
     """The version with these weights, and whether it is new. One with a damaged row is another."""
-    digest = weights.digest(data)
-    version = session.scalar(select(Version).where(Version.sha256 == digest, Version.weights == data))
+    same = Version.sha256 == weights.digest(data), Version.weights == data
+    version = session.scalar(select(Version).where(*same))
     if version is not None:
         return version, False
-    card = weights.read_card(data)
-    version = Version(
-        source="shipped",
-        preset=card.preset,
-        sha256=digest,
-        weights=data,
-        card=card.as_dict(),
-        validation_accuracy=card.validation_accuracy,
-        test_accuracy=card.test_accuracy,
-    )
+    version = Version.of(data, weights.read_card(data), "shipped")
     session.add(version)
     session.flush()
     return version, True

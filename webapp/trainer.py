@@ -138,15 +138,21 @@ class Watch(threading.Thread):
 
 
 def train_run(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
-    """Trains the run that is held and ends it, one way or another."""
-    with Watch(hold, worker_gone) as watch:
-        try:
-            _make(settings, watch)
-        except (LeaseLost, GroupLost):
-            raise
-        except Exception as error:
-            log.exception("run %s failed", hold.run_id)
-            hold.end("failed", error=_why(error), **watch.news)
+    """Trains the run that is held, alone or as the first of several processes, and ends it, one way or another."""
+    try:
+        with Watch(hold, worker_gone) as watch:
+            try:
+                _make(settings, watch)
+            except (LeaseLost, GroupLost):
+                raise
+            except Exception as error:
+                log.exception("run %s failed", hold.run_id)
+                hold.end("failed", error=_why(error), **watch.news)
+    except LeaseLost as error:
+        log.warning("%s; its result is dropped", error)
+    except GroupLost as error:
+        log.error("attempt %s of run %s is lost: %s", hold.attempt, hold.run_id, error)
+        runs.lose(hold.database, hold.run_id, hold.attempt, error.found)
 
 
 def _why(error: Exception) -> str:
@@ -195,10 +201,17 @@ def help_train(settings: Settings, hold: Hold) -> None:
     from model.distributed import together
     from model.train import train
 
-    config, parent, corrections = _order(hold)
-    with together(config.processes, ()) as group:
-        start = weights.from_bytes(parent)[0] if parent else None
-        train(config, mnist.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
+    try:
+        config, parent, corrections = _order(hold)
+        with together(config.processes, ()) as group:
+            start = weights.from_bytes(parent)[0] if parent else None
+            train(config, mnist.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
+    except GroupLost as error:
+        log.warning("helping with run %s: %s", hold.run_id, error)
+        sys.exit(LOST)
+    except Exception:
+        log.exception("helping with run %s failed", hold.run_id)
+        sys.exit(1)
 
 
 def _keep(hold: Hold, checkpoint: bytes) -> None:
@@ -241,19 +254,9 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
 
 def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> None:
     """Compares the version with the one that answers and stores both, unless the run is stopped meanwhile."""
-    card = sealed.card
     while not watch.over.is_set():
         comparison = _compare(watch, sealed.data, data, corrections)
-        version = Version(
-            source="run",
-            run_id=watch.hold.run_id,
-            preset=card.preset,
-            sha256=weights.digest(sealed.data),
-            weights=sealed.data,
-            card=card.as_dict(),
-            validation_accuracy=card.validation_accuracy,
-            test_accuracy=card.test_accuracy,
-        )
+        version = Version.of(sealed.data, sealed.card, "run", watch.hold.run_id)
         try:
             promoted = watch.hold.finish(version, packed(sealed.test_probabilities), comparison, **watch.news)
         except ChampionChanged:
@@ -288,7 +291,7 @@ def main(arguments: list[str]) -> None:
     settings = Settings.read()
     database = Database(settings.database_url, WORK_SECONDS)
     if not leads():
-        _help(settings, Hold(database, *numbers))
+        help_train(settings, Hold(database, *numbers))
         return
     heartbeat.begin()
     os.nice(NICENESS)
@@ -297,7 +300,7 @@ def main(arguments: list[str]) -> None:
     with contextlib.suppress(WorkerGone):
         match what, numbers:
             case "run", [run_id, attempt]:
-                _lead(settings, Hold(database, run_id, attempt), worker_gone)
+                train_run(settings, Hold(database, run_id, attempt), worker_gone)
             case "suspicion", []:
                 if not score_waiting(settings, database, worker_gone):
                     sys.exit(1)
@@ -307,28 +310,6 @@ def main(arguments: list[str]) -> None:
                 compute(settings, database, kind, version_id, worker_gone)
             case _:
                 sys.exit(f"there is no such work: {' '.join(arguments)}")
-
-
-def _lead(settings: Settings, hold: Hold, worker_gone: threading.Event) -> None:
-    """Trains the run as the only process, or the first of several."""
-    try:
-        train_run(settings, hold, worker_gone)
-    except LeaseLost as error:
-        log.warning("%s; its result is dropped", error)
-    except GroupLost as error:
-        log.error("attempt %s of run %s is lost: %s", hold.attempt, hold.run_id, error)
-        runs.lose(hold.database, hold.run_id, hold.attempt, error.found)
-
-
-def _help(settings: Settings, hold: Hold) -> None:
-    try:
-        help_train(settings, hold)
-    except GroupLost as error:
-        log.warning("helping with run %s: %s", hold.run_id, error)
-        sys.exit(LOST)
-    except Exception:
-        log.exception("helping with run %s failed", hold.run_id)
-        sys.exit(1)
 
 
 def _import(settings: Settings, hold: imports.Hold, worker_gone: threading.Event) -> None:
