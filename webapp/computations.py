@@ -119,7 +119,7 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
     try:
         tell(0)  # what an earlier attempt has reached counts no more
         with database.reading() as session:
-            data = session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+            data = session.get_one(Version, version_id).weights
         result = COMPUTATIONS[kind](*weights.from_bytes(data), settings.mnist_dir, tell)
         tell(1)
         _write(database, kind, version_id, fraction=1.0, result=result, error=None)

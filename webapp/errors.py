@@ -52,6 +52,11 @@ def answer(status: int, code: str, message: str, **more) -> Response:
         response = jsonify({"error": {"code": code, "message": message, **more}})
         response.status_code = status
     note(code=code)
+    return unstored(response)
+
+
+def unstored(response: Response) -> Response:
+    """The response with word that no cache may keep it."""
     response.cache_control.no_store = True
     return response
 

@@ -15,7 +15,7 @@ from webapp.corrections import NOT_A_DIGIT, image_of, numbered
 from webapp.data_urls import SEVEN, Picture, data_url, png_url
 from webapp.database import Correction, ReviewState, Run, RunCorrection
 from webapp.edge import note
-from webapp.errors import answer, wants_page
+from webapp.errors import answer, unstored, wants_page
 from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
 from webapp.messages import (
@@ -195,7 +195,6 @@ def _gone(message: str, status: int) -> Response:
 
 def _private(response: Response) -> Response:
     """Only for whoever has the address: kept by no cache and no search engine, and told to no other page."""
-    response.cache_control.no_store = True
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    return unstored(response)

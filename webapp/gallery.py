@@ -19,7 +19,7 @@ from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.computations import AGAIN_SECONDS
 from webapp.data_urls import data_url
 from webapp.database import BIGGEST_ROW_ID, Version, champion_id
-from webapp.errors import answer, row_or_404, wants_page
+from webapp.errors import answer, row_or_404, unstored, wants_page
 from webapp.exceptions import BadRequest
 from webapp.live import NoChampion
 from webapp.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
@@ -171,8 +171,8 @@ def index() -> ResponseReturnValue:
         champion=champion,
         report=readings.report,
         shown=page,
-        pictures=_pictures(readings, page),
-        sprite_url=_sprite_url(view, version, readings),
+        pictures=[_picture(readings, int(number), place) for place, number in enumerate(page.indexes)],
+        sprite_url=url_for(".sprite", version_id=version.id, digest=readings.digest, **view.but(version=None).query()),
         levels=confusion_levels(readings.report.confusion),
     )
 
@@ -253,9 +253,7 @@ def progress() -> Response:
         services().library.readings(version.id)
     except NotComputed as missing:
         fraction, error = missing.fraction, missing.error
-    response = Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response()
-    response.cache_control.no_store = True
-    return response
+    return unstored(Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response())
 
 
 @blueprint.errorhandler(NotComputed)
@@ -263,29 +261,24 @@ def _computing(missing: NotComputed) -> Response:
     """What stands in place of a page as long as the predictions are missing."""
     view = View.read()
     version, _ = _version(view)
-    response = Response(
-        render_template(
-            "gallery_computing.html",
-            page="gallery",
-            view=view,
-            version=version,
-            missing=missing,
-            total=TEST_DIGITS,
-            poll_seconds=POLL_SECONDS,
-            again_seconds=round(AGAIN_SECONDS),
-        )
+    page = render_template(
+        "gallery_computing.html",
+        page="gallery",
+        view=view,
+        version=version,
+        missing=missing,
+        total=TEST_DIGITS,
+        poll_seconds=POLL_SECONDS,
+        again_seconds=round(AGAIN_SECONDS),
     )
-    response.cache_control.no_store = True
-    return response
+    return unstored(Response(page))
 
 
 @blueprint.errorhandler(MnistMissing)
 def _no_mnist(missing: MnistMissing) -> Response:
     if not wants_page():
         return answer(503, "no_mnist", str(missing))
-    response = Response(render_template("gallery_empty.html", page="gallery", reason=str(missing)), 503)
-    response.cache_control.no_store = True
-    return response
+    return unstored(Response(render_template("gallery_empty.html", page="gallery", reason=str(missing)), 503))
 
 
 def confusion_levels(confusion: np.ndarray) -> list[list[int]]:
@@ -304,15 +297,6 @@ def sheet(images: np.ndarray) -> np.ndarray:
     full = np.zeros((PER_PAGE, SIDE, SIDE), np.uint8)
     full[: len(images)] = images
     return full.reshape(PER_ROW, PER_ROW, SIDE, SIDE).swapaxes(1, 2).reshape(PER_ROW * SIDE, PER_ROW * SIDE)
-
-
-def _sprite_url(view: View, version: Version, readings: Readings) -> str:
-    query = view.but(version=None).query()
-    return url_for(".sprite", version_id=version.id, digest=readings.digest, **query)
-
-
-def _pictures(readings: Readings, page: Page) -> list[Picture]:
-    return [_picture(readings, int(number), place) for place, number in enumerate(page.indexes)]
 
 
 def _picture(readings: Readings, number: int, place: int = 0) -> Picture:

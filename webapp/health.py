@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model.weights import WeightsError
 from webapp.auth import requester
+from webapp.errors import unstored
 from webapp.live import NoChampion
 from webapp.messages import Answer, File
 from webapp.openapi import BEARER_OR_SESSION, DOOR, Operation
@@ -56,15 +57,11 @@ def ready() -> Response:
     """Tell whether the database answers and has room, and the model is loaded."""
     checks = Checks(database=_database(), model=_model())
     ok = all(check == "ok" or check.startswith("ok,") for check in (checks.database, checks.model))
-    response = Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503)
-    response.cache_control.no_store = True
-    return response
+    return unstored(Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503))
 
 
 @blueprint.get("/metrics")
-@Operation(
-    "metrics", {200: File(("text/plain",))}, refuses=DOOR, security=[*BEARER_OR_SESSION, {}], is_probe=True
-)
+@Operation("metrics", {200: File(("text/plain",))}, refuses=DOOR, security=[*BEARER_OR_SESSION, {}], is_probe=True)
 def metrics() -> Response:
     """Tell the counters, for Prometheus.
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.recognizer import Recognizer
@@ -105,7 +104,7 @@ class Live:
 
     def _weights(self, version_id: int) -> bytes:
         with self._database.reading() as session:
-            return session.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+            return session.get_one(Version, version_id).weights
 
     def _follow(self) -> None:
         while True:

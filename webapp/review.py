@@ -24,7 +24,7 @@ from webapp.corrections import NOT_A_DIGIT, image_of, numbered
 from webapp.data_urls import data_url, png_url
 from webapp.database import REVIEW_STATES, Active, Correction, Import, ReviewState
 from webapp.decisions import Decided, Wish
-from webapp.errors import row_or_404, wants_page
+from webapp.errors import row_or_404, unstored, wants_page
 from webapp.exceptions import BadRequest
 from webapp.exchange import ImportRefused
 from webapp.fields import fields, form_fields
@@ -317,7 +317,17 @@ def index() -> ResponseReturnValue:
         unjudged = _count(session, "received", Correction.suspicion.is_(None))
         shown, next_id = imports.shown(session), imports.next_id(session)
     if not wants_page():
-        corrections = [_queued_correction(entry) for entry in entries]
+        corrections = [
+            QueuedCorrection.of(
+                entry.row,
+                version=entry.row.version_id,
+                times=entry.times,
+                sources=entry.sources,
+                digit_image=png_url(image_of(entry.row)),
+                picture=url_for(".picture", number=entry.row.id),
+            )
+            for entry in entries
+        ]
         return _private(Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections))
     page = render_template(
         "corrections.html",
@@ -443,7 +453,11 @@ def take_in() -> ResponseReturnValue:
     except ImportRefused as error:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
     if bundle is None:
-        return _queued(services().jobs.take_in(file.filename or "", data, digest, len(contents), by))
+        row = services().jobs.take_in(file.filename or "", data, digest, len(contents), by)
+        if wants_page():
+            return redirect(url_for(".index"), 303)
+        url = url_for(".one_import", number=row.id)
+        return _private(LeftToWorker(number=row.id, url=url).response(202, location=url))
     added = intake.store(services().database, services().corrections, bundle, digest, exchange.SHORT_DIGITS)
     if wants_page():
         flash(_imported_in_words(added, len(bundle) - added), "imported")
@@ -465,13 +479,6 @@ def one_import(number: RowId) -> ResponseReturnValue:
         return redirect(url_for(".index"), 302)
     url = url_for(".one_import", number=row.id)
     return _private(ImportAnswer.of(row, known=row.done - row.added, url=url))
-
-
-def _queued(row: Import) -> ResponseReturnValue:
-    url = url_for(".one_import", number=row.id)
-    if wants_page():
-        return redirect(url_for(".index"), 303)
-    return _private(LeftToWorker(number=row.id, url=url).response(202, location=url))
 
 
 # What is said
@@ -568,17 +575,6 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
     return [Entry(row, 1 + len(twins[row.id]), len({row.source, *twins[row.id]})) for row in rows]
 
 
-def _queued_correction(entry: Entry) -> QueuedCorrection:
-    return QueuedCorrection.of(
-        entry.row,
-        version=entry.row.version_id,
-        times=entry.times,
-        sources=entry.sources,
-        digit_image=png_url(image_of(entry.row)),
-        picture=url_for(".picture", number=entry.row.id),
-    )
-
-
 def _back() -> ResponseReturnValue:
     """To the page of the queue that the form stood on."""
     state, page = request.form.get("state"), request.form.get("page", "")
@@ -589,6 +585,4 @@ def _back() -> ResponseReturnValue:
 
 
 def _private(answer: Answer | Response) -> Response:
-    response = answer.response() if isinstance(answer, Answer) else answer
-    response.cache_control.no_store = True
-    return response
+    return unstored(answer.response() if isinstance(answer, Answer) else answer)

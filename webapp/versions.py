@@ -195,17 +195,15 @@ def page(version_id: RowId) -> ResponseReturnValue:
     if away := turned_away():
         return away
     found, champion = _version(version_id)
-    measured = _strength(found)
+    measured = look_up(services().database, version_id, "strength")
+    answers = champion is not None and champion.id == version_id
     if not request.args.get("part") and not wants_page():
-        return _answer(found, measured, champion).response()
-    other = champion if champion and champion.id != found.id else None
-    other_measured = _strength(other) if other else None
-    part = _strength_part(found, measured, other, other_measured)
+        return _answer(found, measured, answers).response()
+    part = _strength_part(found, measured, None if answers else champion)
     if request.args.get("part"):
         return render_template("_strength.html", **part)
     with services().database.reading() as db:
-        report, served = evidence.report(db, found.id), has_served(db, found.id)
-    answers = champion is not None and other is None
+        report, served = evidence.report(db, version_id), has_served(db, version_id)
     return render_template(
         "version.html", page="admin", answers=answers, served=served, report=report, longest=LONGEST_REASON, **part
     )
@@ -219,7 +217,7 @@ def weights(version_id: RowId) -> ResponseReturnValue:
         return away
     found, _ = _version(version_id)
     with services().database.reading() as db:
-        data = db.execute(select(Version.weights).where(Version.id == version_id)).scalar_one()
+        data = db.get_one(Version, version_id).weights
     response = Response(data, mimetype="application/octet-stream")
     response.headers["Content-Disposition"] = f"attachment; filename={found.name}.safetensors"
     response.set_etag(found.sha256)
@@ -317,14 +315,14 @@ def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) 
     )
 
 
-def _answer(version: Version, measured: Computation, champion: Version | None) -> VersionAnswer:
+def _answer(version: Version, measured: Computation, answers: bool) -> VersionAnswer:
     with services().database.reading() as db:
         compared, served = db.get(Comparison, version.id), has_served(db, version.id)
     return VersionAnswer.of(
         version,
         version=version.name,
         run=version.run_id,
-        answers=champion is not None and champion.id == version.id,
+        answers=answers,
         has_served=served,
         comparison=compared
         and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
@@ -354,18 +352,13 @@ def _in_service(version: Version) -> ResponseReturnValue:
     return InService(version=version.name).response()
 
 
-def _strength(version: Version) -> Computation:
-    return look_up(services().database, version.id, "strength")
-
-
 def _figures(measured: Computation | None) -> dict[str, Any] | None:
     return json.loads(measured.result) if measured and measured.result else None
 
 
-def _strength_part(
-    version: Version, measured: Computation, other: Version | None, other_measured: Computation | None
-) -> dict[str, Any]:
+def _strength_part(version: Version, measured: Computation, other: Version | None) -> dict[str, Any]:
     """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
+    other_measured = look_up(services().database, other.id, "strength") if other else None
     figures, theirs = _figures(measured), _figures(other_measured)
     waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
     return {
