@@ -92,26 +92,14 @@ def _rows(session: Session, numbers: Iterable[int]) -> Sequence[Correction]:
 
 def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) -> bool:
     """Decides about one correction and writes down what was before; False where it is so already."""
-    before = row.state, row.label, row.reason
-    after = wish.state, row.label if wish.label is None else wish.label, wish.reason
-    if before == after:
+    label = row.label if wish.label is None else wish.label
+    if (row.state, row.label, row.reason) == (wish.state, label, wish.reason):
         return False
-    row.state, row.label, row.reason = after
+    before = {"state_before": row.state, "label_before": row.label, "reason_before": row.reason}
+    after = {"state": wish.state, "label": label, "reason": wish.reason}
+    session.add(Review(batch=batch, by=by, correction_id=row.id, **before, **after))
+    row.state, row.label, row.reason = wish.state, label, wish.reason
     row.decided_at = time.time()
-    session.add(
-        Review(
-            batch=batch,
-            by=by,
-            correction_id=row.id,
-            at=time.time(),
-            state=after[0],
-            label=after[1],
-            reason=after[2],
-            state_before=before[0],
-            label_before=before[1],
-            reason_before=before[2],
-        )
-    )
     return True
 
 

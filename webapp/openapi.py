@@ -7,7 +7,7 @@ its docstring. Where an address takes forms and answers with pages as well, for 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar, get_args
@@ -20,6 +20,7 @@ from werkzeug.routing import Rule
 from webapp.messages import Codes, Error, File, Query, Request
 
 Schema = dict[str, Any]
+Schemas = dict[Any, Schema]
 View = TypeVar("View", bound=Callable)
 
 JSON = "application/json"
@@ -71,7 +72,7 @@ def description(app: Flask) -> Schema:
         (rule, OPERATIONS[view]) for rule in app.url_map.iter_rules()
         if (view := app.view_functions[rule.endpoint]) in OPERATIONS
     ]  # fmt: skip
-    schemas = Schemas(operation for _, operation in described)
+    schemas, components = _schemas(operation for _, operation in described)
     paths: dict[str, Schema] = {}
     for rule, operation in described:
         view = app.view_functions[rule.endpoint]
@@ -88,7 +89,19 @@ def description(app: Flask) -> Schema:
             "What is no well-formed HTTP request has one too, of status 400, 414, 417, 431 or 501.",
         },
         "paths": paths,
-        "components": {"schemas": schemas.components, "securitySchemes": _doors(app.config["SESSION_COOKIE_NAME"])},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "The setting ADMIN_TOKEN."},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": app.config["SESSION_COOKIE_NAME"],
+                    "description": "A signed-in administrator's browser; to change anything it sends its CSRF token as "
+                    "well.",
+                },
+            },
+        },
     }
 
 
@@ -128,25 +141,19 @@ def _untitled(schema: Schema) -> Schema:
     return {name: value for name, value in schema.items() if name != "title"}
 
 
-class Schemas:
+def _schemas(operations: Iterable[Operation]) -> tuple[Schemas, Schema]:
     """The schemas of what operations take and answer, and the components that they refer to."""
-
-    def __init__(self, operations: Iterator[Operation]):
-        kinds: list[tuple[Any, JsonSchemaMode, TypeAdapter]] = [(Error, "serialization", TypeAdapter(Error))]
-        for operation in operations:
-            if operation.takes:
-                kinds.append((operation.takes, "validation", TypeAdapter(operation.takes)))
-            for answer in operation.answers.values():
-                if answer and not isinstance(answer, File):
-                    kinds.append((answer, "serialization", TypeAdapter(answer)))
-        made, found = TypeAdapter.json_schemas(
-            kinds, ref_template="#/components/schemas/{model}", schema_generator=JsonSchema
-        )
-        self._made = {kind: schema for (kind, _), schema in made.items()}
-        self.components: dict[str, Schema] = found["$defs"]
-
-    def of(self, kind: Any) -> Schema:
-        return self._made[kind]
+    kinds: list[tuple[Any, JsonSchemaMode]] = [(Error, "serialization")]
+    for operation in operations:
+        kinds += [(operation.takes, "validation")] if operation.takes else []
+        answers = operation.answers.values()
+        kinds += [(answer, "serialization") for answer in answers if answer and not isinstance(answer, File)]
+    made, found = TypeAdapter.json_schemas(
+        [(kind, mode, TypeAdapter(kind)) for kind, mode in kinds],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=JsonSchema,
+    )
+    return {kind: schema for (kind, _), schema in made.items()}, found["$defs"]
 
 
 def _operation(operation: Operation, rule: Rule, method: str, view: Callable, schemas: Schemas) -> Schema:
@@ -174,16 +181,16 @@ def _codes(operation: Operation, rule: Rule, method: str, for_admins: bool) -> d
         *(kind.refuses for kind in _requests(operation.takes)),
         *_refused_values(operation.takes),
         *_refused_values(operation.query),
-        *([DOOR] if for_admins else []),
-        *([CSRF] if for_admins and method != "GET" else []),
-        *([NOT_FOUND] if rule.arguments else []),
-        *([] if operation.is_probe else [OVERLOADED]),
+        DOOR if for_admins else {},
+        CSRF if for_admins and method != "GET" else {},
+        NOT_FOUND if rule.arguments else {},
+        {} if operation.is_probe else OVERLOADED,
         operation.refuses,
     ]
     codes: dict[int, list[str]] = {}
     for group in groups:
         for status, names in group.items():
-            codes.setdefault(status, []).extend(name for name in names if name not in codes[status])
+            codes[status] = list(dict.fromkeys([*codes.get(status, []), *names]))
     return codes
 
 
@@ -209,7 +216,7 @@ def _answer(status: int, answer: Any, schemas: Schemas) -> Schema:
     if isinstance(answer, File):
         made["content"] = {mimetype: {} for mimetype in answer.mimetypes}
     elif answer:
-        made["content"] = {JSON: {"schema": schemas.of(answer)}}
+        made["content"] = {JSON: {"schema": schemas[answer]}}
         made["description"] = (inspect.getdoc(answer) or "") if isinstance(answer, type) else made["description"]
     return made | _headers(status)
 
@@ -218,7 +225,7 @@ def _refusal(status: int, codes: list[str], schemas: Schemas) -> Schema:
     this = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
     return {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}.",
-        "content": {JSON: {"schema": {"allOf": [schemas.of(Error), this]}}},
+        "content": {JSON: {"schema": {"allOf": [schemas[Error], this]}}},
     } | _headers(status)
 
 
@@ -228,7 +235,7 @@ def _headers(status: int) -> Schema:
 
 def _body(kind: Any, schemas: Schemas) -> Schema:
     requests = _requests(kind)
-    content = {requests[0].mimetype: {"schema": schemas.of(kind)}}
+    content = {requests[0].mimetype: {"schema": schemas[kind]}}
     required = any(member.is_required() for request in requests for member in request.model_fields.values())
     return {"required": required, "content": content}
 
@@ -236,25 +243,13 @@ def _body(kind: Any, schemas: Schemas) -> Schema:
 def _in_path(rule: Rule, view: Callable) -> Iterator[Schema]:
     for name in sorted(rule.arguments):
         kind = eval(view.__annotations__[name], view.__globals__)  # this one alone: not each that is returned resolves
-        yield {"name": name, "in": "path", "required": True, "schema": _plain_schema(TypeAdapter(kind))}
+        yield {"name": name, "in": "path", "required": True, "schema": _plain_schema(kind)}
 
 
 def _in_query(query: type[Query] | None) -> Iterator[Schema]:
-    for name, schema in (_plain_schema(TypeAdapter(query))["properties"] if query else {}).items():
+    for name, schema in (_plain_schema(query)["properties"] if query else {}).items():
         yield {"name": name, "in": "query", "schema": schema}
 
 
-def _plain_schema(adapter: TypeAdapter) -> Schema:
-    return adapter.json_schema(schema_generator=JsonSchema)
-
-
-def _doors(cookie: str) -> dict[str, Schema]:
-    return {
-        "token": {"type": "http", "scheme": "bearer", "description": "The setting ADMIN_TOKEN."},
-        "session": {
-            "type": "apiKey",
-            "in": "cookie",
-            "name": cookie,
-            "description": "A signed-in administrator's browser; to change anything it sends its CSRF token as well.",
-        },
-    }
+def _plain_schema(kind: Any) -> Schema:
+    return TypeAdapter(kind).json_schema(schema_generator=JsonSchema)
