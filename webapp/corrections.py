@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Integer, cast, delete, func, select
+from sqlalchemy import Integer, cast, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from model.suspicion import blurred
@@ -94,7 +94,8 @@ class Corrections:
         )
         with self._database.writing() as session:
             alone(session, Correction)
-            earlier = _sent_before(session, row)
+            same = Correction.source == source, Correction.digit_image == row.digit_image
+            earlier = session.scalar(select(Correction).where(*same).order_by(Correction.id.desc()).limit(1))
             if earlier is not None and earlier.meant == meant:
                 return Kept(earlier, self._secret(earlier), False)
             put_right = earlier if earlier is not None and earlier.state == "received" else None
@@ -221,31 +222,14 @@ def _directions(images: np.ndarray) -> np.ndarray:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
-def _sent_before(session: Session, row: Correction) -> Correction | None:
-    """The latest correction of the same source with the very same drawing."""
-    same = Correction.source == row.source, Correction.digit_image == row.digit_image
-    return session.scalar(select(Correction).where(*same).order_by(Correction.id.desc()).limit(1))
-
-
-def _nearest(session: Session, digit_image: np.ndarray, *conditions: ColumnElement[bool]) -> int | None:
-    """The number of the latest correction under these conditions with nearly the same digit image."""
-    found = session.execute(
-        select(Correction.id, Correction.digit_image)
-        .where(*conditions)
-        .order_by(Correction.id.desc())
-        .limit(CANDIDATES)
-    ).all()
-    if not found:
-        return None
-    alike = np.flatnonzero(similarity(digit_image, images_of(found)) >= NEARLY_SAME)
-    return found[alike[0]].id if alike.size else None
-
-
 def _join_twins(session: Session, row: Correction) -> None:
-    """Makes a new row the twin of a nearly same one, with what was decided on that."""
-    first_id = _nearest(session, image_of(row), Correction.meant == row.meant, Correction.twin_of.is_(None))
-    if first_id is not None:
-        first = session.get_one(Correction, first_id)
+    """Makes a new row the twin of the latest that is nearly the same, with what was decided on that."""
+    firsts = select(Correction.id, Correction.digit_image).where(
+        Correction.meant == row.meant, Correction.twin_of.is_(None)
+    )
+    found = session.execute(firsts.order_by(Correction.id.desc()).limit(CANDIDATES)).all()
+    if found and (alike := np.flatnonzero(similarity(image_of(row), images_of(found)) >= NEARLY_SAME)).size:
+        first = session.get_one(Correction, found[alike[0]].id)
         row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
 
 

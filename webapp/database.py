@@ -312,10 +312,7 @@ class SignInAttempt(Base):
 
 
 class SchemaTooNew(Exception):
-    """A later release has made the schema."""
-
-    def __init__(self):
-        super().__init__("the database was made by a newer release of Inkling; start that release, or restore a backup")
+    """A later release has made the schema; the message says what to do."""
 
 
 class Database:
@@ -405,7 +402,8 @@ class Database:
             try:
                 alembic.command.upgrade(config, "head")
             except alembic.util.CommandError as error:  # this release does not know the database's revision
-                raise SchemaTooNew from error
+                told = "the database was made by a newer release of Inkling; start that release, or restore a backup"
+                raise SchemaTooNew(told) from error
 
     def describe(self) -> str:
         """Which database this is, with what its users should know of it."""

@@ -6,7 +6,6 @@ is a row, which set-up makes.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,9 +13,8 @@ from dataclasses import replace
 
 from sqlalchemy import inspect, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
-from webapp.database import Database, Installation, add_missing
+from webapp.database import Database, Installation
 from webapp.settings import Settings
 
 WAIT_SECONDS = 2.0
@@ -27,11 +25,6 @@ class NotSetUp(Exception):
 
     def __init__(self):
         super().__init__("the database is not set up yet; `python -m webapp setup` does it")
-
-
-def make_secret_key(session: Session) -> None:
-    """Makes the row with a key that nobody knows, unless it is there."""
-    add_missing(session, Installation, id=1, secret_key=secrets.token_hex(32))
 
 
 def with_secret_key(settings: Settings) -> Settings:

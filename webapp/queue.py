@@ -39,7 +39,9 @@ def open_queue(settings: Settings, database: Database) -> Huey:
             socket_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        return RedisHuey(_name(settings), connection_pool=pool, read_timeout=READ_SECONDS, **common)
+        # A name for each installation, as two of them may use the same Redis.
+        name = "inkling" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
+        return RedisHuey(name, connection_pool=pool, read_timeout=READ_SECONDS, **common)
     if database.is_postgresql:
         return PostgresHuey("inkling", connection=database.connect, create_tables=False, **common)
     return FileHuey("inkling", path=settings.data_dir / "queue.db", journal_mode="delete", fsync=True, **common)
@@ -62,8 +64,3 @@ def make_tables(session: Session) -> None:
     if session.get_bind().dialect.name == "postgresql":
         for statement in PostgresStorage(create_tables=False).ddl:
             session.execute(text(statement))
-
-
-def _name(settings: Settings) -> str:
-    """One per installation, as two of them may use the same Redis."""
-    return "inkling" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]

@@ -12,9 +12,8 @@ from model import mnist, weights
 from model.recognizer import SHIPPED, try_out
 from model.weights import WeightsError
 from webapp import private, static
-from webapp.database import Database, Installation, Promotion, Version, alone, champion_of, coded
+from webapp.database import Database, Installation, Promotion, Version, add_missing, alone, champion_of, coded
 from webapp.door import Door
-from webapp.installation import make_secret_key
 from webapp.promotions import record_promotion
 from webapp.queue import make_file, make_tables
 from webapp.settings import Settings
@@ -38,7 +37,7 @@ def set_up(settings: Settings, say=print) -> None:
         alone(session, Installation)
         make_tables(session)
         if database.is_postgresql:
-            make_secret_key(session)
+            add_missing(session, Installation, id=1, secret_key=secrets.token_hex(32))
     make_file(settings, database, say)
     install_shipped(database, say)
     set_up_password(settings, Door(database), say)

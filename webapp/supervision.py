@@ -103,7 +103,11 @@ class Supervision:
         held = b""
         while not self._overdue(process):
             # While the output takes nothing, nothing is read; that it is broken is noticed also without any data.
-            ready = _poll({self._output: select.POLLOUT} if held else {self._output: 0, source: select.POLLIN})
+            poll = select.poll()  # an error is always among the events
+            poll.register(self._output, select.POLLOUT if held else 0)
+            if not held:
+                poll.register(source, select.POLLIN)
+            ready = dict(poll.poll(1000))
             if ready.get(self._output, 0) & BROKEN or (self._stopping and held and not ready):
                 self._give_up_output()  # broken, or stopped (Ctrl-S), which must not hold up the end
             elif held and self._output in ready:
@@ -124,14 +128,6 @@ class Supervision:
     def _give_up_output(self) -> None:
         self._output = os.open(os.devnull, os.O_WRONLY)
         self._stop()
-
-
-def _poll(events: dict[int, int]) -> dict[int, int]:
-    """The descriptors on which something has happened, within a second; an error is always among the events."""
-    poll = select.poll()
-    for descriptor, wanted in events.items():
-        poll.register(descriptor, wanted)
-    return dict(poll.poll(1000))
 
 
 if __name__ == "__main__":

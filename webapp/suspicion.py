@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Row, select, update
@@ -89,19 +89,13 @@ def _digits(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
 def _store(database: Database, rows: list[Row], found: Suspicion, version: str) -> None:
     with database.writing() as session:
         for place, row in enumerate(rows):
+            counts = found.neighbours[place]
+            doubt = {
+                "version": version,
+                "read": int(found.read[place]),
+                "probability": float(found.probability[place]),
+                "neighbours": {str(label): int(counts[label]) for label in np.flatnonzero(counts)},
+            }
             unchanged = Correction.id == row.id, Correction.state == "received", Correction.label == row.label
-            session.execute(
-                update(Correction)
-                .where(*unchanged)
-                .values(suspicion=float(found.suspicion[place]), doubt=_doubt(found, place, version))
-            )
-
-
-def _doubt(found: Suspicion, place: int, version: str) -> dict[str, Any]:
-    counts = found.neighbours[place]
-    return {
-        "version": version,
-        "read": int(found.read[place]),
-        "probability": float(found.probability[place]),
-        "neighbours": {str(label): int(counts[label]) for label in np.flatnonzero(counts)},
-    }
+            judged = update(Correction).where(*unchanged)
+            session.execute(judged.values(suspicion=float(found.suspicion[place]), doubt=doubt))
