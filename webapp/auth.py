@@ -43,7 +43,12 @@ def requester() -> str:
 
 
 def turned_away() -> Response | None:
-    """The way to the sign-in for a person who is not signed in, None for who may look; a script gets NotSignedIn."""
+    """The way to the sign-in for a person who is not signed in, None for who may look; a script gets NotSignedIn.
+
+    What is sent to change anything is left to its view, which asks for the requester.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return None
     try:
         requester()
     except NotSignedIn:

@@ -28,9 +28,7 @@ log = logging.getLogger(__name__)
 
 def register(app: Flask, statuses: Mapping[type[Exception], tuple[int, str]]) -> None:
     """Has `app` answer every error; `statuses` gives those that know no HTTP a status and a code."""
-    app.before_request(_refuse_unnamed_host)
-    app.before_request(_refuse_double_slash)
-    app.before_request(_refuse_unmeasured)
+    app.before_request(_refuse_malformed)
     for kind, (status, code) in statuses.items():
         app.register_error_handler(kind, partial(_known, status=status, code=code))
     app.register_error_handler(AppError, _app_error)
@@ -75,18 +73,12 @@ def row_or_404(session: Session, table: type[Row], number: int, **how: Any) -> R
     return (session.get(table, number, **how) if number <= BIGGEST_ROW_ID else None) or abort(404)
 
 
-def _refuse_unnamed_host() -> None:
+def _refuse_malformed() -> None:
     if not names_host(request.environ):
         raise BadRequest(400, "bad_host", "The request must name its host (Host), once and validly.")
-
-
-def _refuse_double_slash() -> None:
     if request.environ["PATH_INFO"].startswith("//"):  # which Werkzeug reads as one
         raise NotFound
-
-
-def _refuse_unmeasured() -> None:
-    """A body whose length is not told is cut at the limit without a word, and its rest taken for nothing: refused."""
+    # A body whose length is not told would be cut at the limit without a word.
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         raise BadRequest(411, "length_required", "The request must tell its length (Content-Length).")
 

@@ -67,7 +67,10 @@ def _pictures(session: Session, evidence: dict[str, Any], version_id: int) -> li
             pictures = differences[f"{side}_pictures"]
             numbers = [one["number"] for one in pictures]
             urls = _digit_images(session, version_id, numbers) if kind == "drawings" else {}
-            shown = [(one, _url(one, urls)) for one in pictures]
+            shown = [
+                (one, f"data:image/png;base64,{one['image']}" if one["image"] else urls.get(one["number"]))
+                for one in pictures
+            ]
             found.append(Pictures(kind, side, differences[side], shown))
     return found
 
@@ -82,7 +85,3 @@ def _digit_images(session: Session, version_id: int, numbers: Iterable[int]) -> 
         .where(Run.version_id == version_id, Correction.id.in_(numbers))
     )
     return {row.id: data_url(ink_png(image_of(row))) for row in rows}
-
-
-def _url(one: dict[str, Any], urls: dict[int, str]) -> str | None:
-    return f"data:image/png;base64,{one['image']}" if one["image"] else urls.get(one["number"])

@@ -65,7 +65,8 @@ class Live:
             if champion is None:
                 raise NoChampion
             present = self._recognizer
-            if present is not None and (present.version == f"v{champion}" or self._was_refused(champion)):
+            refused = champion == self._refused and time.monotonic() - self._refused_at < REFUSED_SECONDS
+            if present is not None and (present.version == f"v{champion}" or refused):
                 return present
             return self._change_to(champion)
 
@@ -98,9 +99,6 @@ class Live:
         self._recognizer, self._refused = recognizer, None
         self._metrics.version.set(champion)
         return recognizer
-
-    def _was_refused(self, champion: int) -> bool:
-        return champion == self._refused and time.monotonic() - self._refused_at < REFUSED_SECONDS
 
     def _weights(self, version_id: int) -> bytes:
         with self._database.reading() as session:

@@ -68,6 +68,7 @@ SUSPICIOUS, UNUSUAL = 0.6, 0.2
 EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
+blueprint.before_request(turned_away)
 
 
 @dataclass(frozen=True)
@@ -304,8 +305,6 @@ def index() -> ResponseReturnValue:
 
     Where there are fewer pages than that, the answer is the way to the last.
     """
-    if away := turned_away():
-        return away
     asked = QueuePage.read()
     state, number = asked.state, asked.page
     with services().database.reading() as session:
@@ -354,8 +353,6 @@ def index() -> ResponseReturnValue:
 @Operation("correction_picture", {200: File(("image/png",))})
 def picture(number: RowId) -> ResponseReturnValue:
     """Download the picture of a correction, dark on white, as it was drawn again when it came in."""
-    if away := turned_away():
-        return away
     with services().database.reading() as session:
         row = row_or_404(session, Correction, number, options=[undefer(Correction.picture)])
         return _private(Response(row.picture, mimetype="image/png"))
@@ -410,8 +407,6 @@ def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
     are read and packed. What fails meanwhile ends the connection before the end of the answer.
     """
-    if away := turned_away():
-        return away
     if kind not in EXPORTS:
         abort(404)
     state = ExportState.read().state
@@ -469,8 +464,6 @@ def take_in() -> ResponseReturnValue:
 @Operation("import", {200: ImportAnswer})
 def one_import(number: RowId) -> ResponseReturnValue:
     """Tell how far an import is that a worker takes in, or has taken in."""
-    if away := turned_away():
-        return away
     with services().database.reading() as session:
         row, next_id = row_or_404(session, Import, number), imports.next_id(session)
     if request.args.get("part"):

@@ -55,6 +55,7 @@ Listed = TypeVar("Listed", Version, Promotion)
 log = logging.getLogger(__name__)
 
 blueprint = Blueprint("versions", __name__, url_prefix="/admin")
+blueprint.before_request(turned_away)
 
 
 def _shown(character: str) -> str:
@@ -174,8 +175,6 @@ class Promotions(Answer):
 @Operation("versions", {200: Versions}, query=Before)
 def index() -> ResponseReturnValue:
     """List the versions with what their comparisons said, the latest first, fifty at a time."""
-    if away := turned_away():
-        return away
     before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Version, before)
@@ -192,8 +191,6 @@ def index() -> ResponseReturnValue:
 @Operation("version", {200: VersionAnswer})
 def page(version_id: RowId) -> ResponseReturnValue:
     """Show a version with its evidence, strength and card."""
-    if away := turned_away():
-        return away
     found, champion = _version(version_id)
     measured = look_up(services().database, version_id, "strength")
     answers = champion is not None and champion.id == version_id
@@ -213,8 +210,6 @@ def page(version_id: RowId) -> ResponseReturnValue:
 @Operation("weights", {200: File(("application/octet-stream",)), 304: None})
 def weights(version_id: RowId) -> ResponseReturnValue:
     """Download a version's weights: a safetensors file, named after the version."""
-    if away := turned_away():
-        return away
     found, _ = _version(version_id)
     with services().database.reading() as db:
         data = db.get_one(Version, version_id).weights
@@ -228,8 +223,6 @@ def weights(version_id: RowId) -> ResponseReturnValue:
 @Operation("card", {200: Card})
 def card(version_id: RowId) -> ResponseReturnValue:
     """Download a version's model card, with its name and the SHA-256 of its weights' file."""
-    if away := turned_away():
-        return away
     found, _ = _version(version_id)
     return jsonify({"version": found.name, "sha256": found.sha256, **found.card})
 
@@ -275,8 +268,6 @@ def roll_back(version_id: RowId) -> ResponseReturnValue:
 @Operation("promotions", {200: Promotions}, query=Before)
 def promotions() -> ResponseReturnValue:
     """List every change of the version that answers, the latest first, fifty at a time."""
-    if away := turned_away():
-        return away
     before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Promotion, before)
