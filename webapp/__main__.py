@@ -34,15 +34,7 @@ class Refused(Exception):
     """What was asked for cannot be done; the message is the line to print."""
 
 
-REFUSALS = (
-    CopyRefused,
-    MnistMissing,
-    PasswordRefused,
-    Refused,
-    SchemaTooNew,
-    SettingsError,
-    WeightsError,
-)
+REFUSALS = (CopyRefused, MnistMissing, PasswordRefused, Refused, SchemaTooNew, SettingsError, WeightsError)
 
 
 def main(arguments: list[str] | None = None) -> int:

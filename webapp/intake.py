@@ -181,21 +181,16 @@ def _new_rows(
         if (image, label) in known:
             continue
         known.add((image, label))
-        held_out = parts.of(sources[group])
-        held_out = part_of.setdefault(image, held_out)
-        yield _row(image, label, bundle.pictures[place], sources[group], held_out)
-
-
-def _row(image: bytes, label: int, picture: bytes, source: str, held_out: bool) -> dict[str, Any]:
-    return {
-        "created_at": time.time(),
-        "source": source,
-        "receipt_sha256": secrets.token_hex(32),  # of no secret: nobody waits for news of it
-        "meant": label,
-        "label": label,
-        "digit_image": image,
-        "picture": picture,
-        "answered": {},
-        "held_out": held_out,
-        "state": "received",
-    }
+        held_out = parts.of(sources[group])  # asked for in any case: the source counts as there from now on
+        yield {
+            "created_at": time.time(),
+            "source": sources[group],
+            "receipt_sha256": secrets.token_hex(32),  # of no secret: nobody waits for news of it
+            "meant": label,
+            "label": label,
+            "digit_image": image,
+            "picture": bundle.pictures[place],
+            "answered": {},
+            "held_out": part_of.setdefault(image, held_out),
+            "state": "received",
+        }

@@ -392,7 +392,9 @@ def undo() -> ResponseReturnValue:
     if not found:
         raise BadRequest(409, "nothing_to_undo", "There is no decision to take back.")
     numbers, state = found
-    said = f"Taken back: {_things(len(numbers))}, now {_WORDS[state]} again." if numbers else _CHANGED_SINCE
+    said = "Nothing was taken back: something else was decided about them since."
+    if numbers:
+        said = f"Taken back: {_things(len(numbers))}, now {_WORDS[state]} again."
     if wants_page():
         flash(said, "undone")
         return redirect(url_for(".index", state=state), 303)
@@ -478,7 +480,6 @@ def one_import(number: RowId) -> ResponseReturnValue:
 
 
 _WORDS = {"received": "waiting", "approved": "approved", "refused": "refused"}
-_CHANGED_SINCE = "Nothing was taken back: something else was decided about them since."
 
 
 def _in_words(done: Decided, wish: Wish) -> str:

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 import unicodedata
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
@@ -235,11 +236,7 @@ def promote(version_id: RowId) -> ResponseReturnValue:
     by = requester()
     found, _ = _version(version_id)
     reason = Promote.read().reason
-    _try_out(found)
-    with services().database.writing() as db:
-        record_promotion(db, version_id, by, wording.quoted(reason))
-    log.info("%s promoted by %s", found.name, by)
-    return _in_service(found)
+    return _put_into_service(found, by, "%s promoted by %s", lambda _: wording.quoted(reason))
 
 
 @blueprint.post("/versions/<int:version_id>/roll-back")
@@ -256,12 +253,9 @@ def roll_back(version_id: RowId) -> ResponseReturnValue:
         if not has_served(db, version_id):
             reason = f"Version {found.name} has not been in service, so there is nothing to roll back to: promote it."
             raise BadRequest(409, "never_in_service", reason)
-    _try_out(found)
-    with services().database.writing() as db:
-        alone(db, Promotion)
-        record_promotion(db, version_id, by, coded("rolled_back", **{"from": champion_id(db)}))
-    log.info("rolled back to %s by %s", found.name, by)
-    return _in_service(found)
+    return _put_into_service(
+        found, by, "rolled back to %s by %s", lambda db: coded("rolled_back", **{"from": champion_id(db)})
+    )
 
 
 @blueprint.get("/promotions")
@@ -327,16 +321,17 @@ def _version(version_id: int) -> tuple[Version, Version | None]:
         return row_or_404(db, Version, version_id), champion_of(db)
 
 
-def _try_out(version: Version) -> None:
+def _put_into_service(version: Version, by: str, done: str, why: Callable[[Session], str]) -> ResponseReturnValue:
     """Raises BadRequest where the version cannot be used: damaged weights stay out, whoever wants them in."""
     try:
         services().live.try_out(version.id)
     except WeightsError as error:
         reason = f"Version {version.name} cannot be put into service: {error}."
         raise BadRequest(409, "unusable_version", reason) from error
-
-
-def _in_service(version: Version) -> ResponseReturnValue:
+    with services().database.writing() as db:
+        alone(db, Promotion)
+        record_promotion(db, version.id, by, why(db))
+    log.info(done, version.name, by)
     services().live.refresh()
     if wants_page():
         return redirect(url_for("admin.dashboard"), 303)
