@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Annotated, Any
 
-from flask import Blueprint, Response, redirect, render_template, request, session, url_for
+from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
 from sqlalchemy import func, select
@@ -111,11 +111,10 @@ def try_to_sign_in() -> ResponseReturnValue:
         log.warning("a sign-in failed", extra=auth.client())
         return render_template("sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
-        note(code="too_many_attempts")
+        note(code=error.code)
         log.warning("a sign-in was refused: too many have failed", extra=auth.client())
-        response = Response(render_template("sign_in.html", page="admin", error=str(error)), 429)
-        response.headers["Retry-After"] = str(error.retry_after)
-        return response
+        page = render_template("sign_in.html", page="admin", error=str(error))
+        return page, error.status, {"Retry-After": str(error.retry_after)}
     session.clear()
     session.permanent = True
     session["administrator"] = token
@@ -223,7 +222,13 @@ def retrain() -> ResponseReturnValue:
     """
     by = requester()
     sent = StartRun.read()
-    config = _config(sent)
+    processes = sent.processes or 1
+    if processes > MOST_PROCESSES:
+        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MOST_PROCESSES}, not {processes}.")
+    try:
+        config = Config(sent.preset, sent.epochs, sent.seed, processes)
+    except ValueError as error:
+        raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
     if sent.corrections:
         with services().database.reading() as db:
             if not approved(db)[0]:
@@ -292,16 +297,6 @@ def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, A
         "loss": curves.loss_chart(run.history, run.epochs),
         "accuracy": curves.accuracy_chart(run.history, run.epochs, goal),
     }
-
-
-def _config(sent: StartRun) -> Config:
-    processes = sent.processes or 1
-    if processes > MOST_PROCESSES:
-        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MOST_PROCESSES}, not {processes}.")
-    try:
-        return Config(sent.preset, sent.epochs, sent.seed, processes)
-    except ValueError as error:
-        raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
 
 
 def useful_processes(settings: Settings) -> int:

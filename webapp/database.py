@@ -407,8 +407,8 @@ class Database:
 
     def describe(self) -> str:
         """Which database this is, with what its users should know of it."""
-        if self.engine.dialect.name != "sqlite":
-            return self.engine.dialect.name
+        if self.is_postgresql:
+            return "postgresql"
         return f"sqlite, {'write-ahead log' if _wal_is_safe() else 'rollback journal'}"
 
     def close(self) -> None:
