@@ -12,31 +12,27 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 from tqdm import tqdm
 
 from model import evaluate, mnist, npz, picture, strokes, weights
 from model.files import write_beside
 from model.presets import PRESETS, Config
-from model.processes import LOST, GroupLost, leads, size
+from model.processes import LOST, Failure, GroupLost, leads, size
 from model.recognizer import SHIPPED, Recognizer
 from model.terminal import progress_bar, training_bar
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from model.corrections import Corrections
-    from model.distributed import Group
     from model.network import MLP
     from model.recognizer import Reading
-    from model.seal import Sealed
-    from model.strength import Refusals, Sets, Strength, Strokes
-    from model.train import Epoch, Result
+    from model.strength import Refusals, Strength, Strokes
+    from model.train import Epoch
 
 MOST_SAMPLES = 1_000
 DIFFERENT, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -63,7 +59,10 @@ def main(argv: list[str] | None = None) -> int:
         code = args.run(args)
         sys.stdout.flush()  # so that a closed pipe is met here and not at exit
         return code
-    except (UsageError, mnist.MnistMissing, npz.NpzError, strokes.StrokesError, weights.WeightsError) as error:
+    except GroupLost as error:
+        _complain(error)
+        return LOST
+    except (UsageError, Failure, mnist.MnistMissing, npz.NpzError, strokes.StrokesError, weights.WeightsError) as error:
         _complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -96,9 +95,7 @@ def _parser() -> Parser:
 
     command("data", _data, "fetch the MNIST digits and verify them", "")
 
-    add = command(
-        "train", _train, "train a network and write its weights", "--preset seed --out s.safetensors"
-    )
+    add = command("train", _train, "train a network and write its weights", "--preset seed --out s.safetensors")
     add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
     add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
     add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
@@ -159,27 +156,36 @@ def _data(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from model.distributed import together
+    from model.seal import seal
+    from model.train import train
 
-    config = _config(args)
+    config, checkpoint = _config(args), args.checkpoint
     out = args.out or Path(f"{config.preset}.safetensors")
-    for file in filter(None, (out, args.checkpoint)):
+    for file in filter(None, (out, checkpoint)):
         _check_writable(file)
-    order = Order(
-        config=config,
-        data=mnist.load(),
-        parent=_parent(config, args.start),
-        corrections=npz.read_corrections(args.corrections) if args.corrections else None,
-        checkpoint=args.checkpoint,
-    )
-    try:
-        with together(config.processes, args.command) as group:
-            if group.rank == 0:
-                _lead(order, group, out)
-            else:
-                order.train(group)
-    except GroupLost as error:
-        _complain(error)
-        return LOST
+    data, parent = mnist.load(), _parent(config, args.start)
+    corrections = npz.read_corrections(args.corrections) if args.corrections else None
+    with _told("read", checkpoint):
+        broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
+    start = weights.from_bytes(parent)[0] if parent else None
+    take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
+    with together(config.processes, args.command) as group:
+        if group.rank > 0:
+            take_part(group=group)
+            return 0
+        with training_bar() as follow:
+            keep = functools.partial(write_beside, checkpoint) if checkpoint else None
+            result = take_part(
+                group=group, on_progress=follow, on_epoch=_epoch_printer(config, data.test), on_checkpoint=keep
+            )
+        sealed = seal(config, result, data, parent, corrections)
+        with _told("written", out):
+            write_beside(out, sealed.data)
+        card = sealed.card
+        print(f"epoch {result.best_epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
+        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
+        if checkpoint:
+            checkpoint.unlink(missing_ok=True)
     return 0
 
 
@@ -193,64 +199,59 @@ def _config(args: argparse.Namespace) -> Config:
         raise UsageError(error) from error
 
 
-@dataclass(frozen=True, eq=False)
-class Order:
-    """What `train` was asked for."""
-
-    config: Config
-    data: mnist.Mnist
-    parent: bytes | None
-    corrections: Corrections | None
-    checkpoint: Path | None
-
-    def train(self, group: Group, **listeners: Any) -> Result:
-        from model.train import TrainingError, train
-
-        start = weights.from_bytes(self.parent)[0] if self.parent else None
-        checkpoint = self._read()
-        try:
-            return train(
-                self.config, self.data, start=start, corrections=self.corrections, checkpoint=checkpoint, group=group,
-                **listeners,
-            )  # fmt: skip
-        except TrainingError as error:
-            raise UsageError(error) from error
-
-    def _read(self) -> bytes | None:
-        if not self.checkpoint or not self.checkpoint.exists():
-            return None
-        try:
-            return self.checkpoint.read_bytes()
-        except OSError as error:
-            raise UsageError(f"{self.checkpoint} cannot be read: {error.strerror}") from error
-
-
-def _lead(order: Order, group: Group, out: Path) -> None:
-    """Trains, as the first of several or alone, shows it, and writes what comes of it."""
-    from model.seal import seal
-
-    result = _train_visibly(order, group)
-    _write(out, seal(order.config, result, order.data, order.parent, order.corrections), result.best_epoch)
-    if order.checkpoint:
-        order.checkpoint.unlink(missing_ok=True)
-
-
 def _parent(config: Config, start: Path | None) -> bytes | None:
     """The weights to go on from, as bytes that can be used; None for a preset that begins anew."""
-    if not PRESETS[config.preset].fine_tunes:
-        if start:
-            raise UsageError(f"--from goes with a preset that fine-tunes, and {config.preset} begins anew")
-        return None
-    weights.load(start or SHIPPED)  # says what is wrong with them, and with which file
-    return (start or SHIPPED).read_bytes()
+    if PRESETS[config.preset].fine_tunes:
+        return _weights(start or SHIPPED)
+    if start:
+        raise UsageError(f"--from goes with a preset that fine-tunes, and {config.preset} begins anew")
+    return None
+
+
+def _weights(path: Path) -> bytes:
+    weights.load(path)  # says what is wrong with them, and with which file
+    return path.read_bytes()
+
+
+def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], None]:
+    ended = 0.0
+
+    def tell(epoch: Epoch, network: MLP) -> None:
+        nonlocal ended
+        name = f"epoch {epoch.epoch} of {config.epochs}" if epoch.epoch else "before training"
+        figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
+        line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
+        ended = epoch.seconds
+        if config.preset == "seed":  # the script measured the test set here; this only prints it
+            likely = evaluate.probabilities(network, test.images)
+            line += f"   test accuracy {evaluate.report(likely, test.labels.numpy()).accuracy:.2%}"
+        tqdm.write(line)
+
+    return tell
+
+
+@contextmanager
+def _told(verb: str, path: Path | str) -> Iterator[None]:
+    """Tell the user which file cannot be `verb`, "read" or "written"."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be {verb}: {error.strerror}") from error
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse now rather than after minutes of work."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
+    with _told("written", path), tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def _replay(args: argparse.Namespace) -> int:
     from model.replay import ReplayError, differences, replay
 
-    weights.load(args.weights)  # says what is wrong with them, and with which file
-    data = args.weights.read_bytes()
-    parent = args.start.read_bytes() if args.start and weights.load(args.start) else None
+    data = _weights(args.weights)
+    parent = _weights(args.start) if args.start else None
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
     for difference in differences(weights.read_card(data)) if leads() else ():
         _complain(f"note: {difference}")
@@ -259,99 +260,32 @@ def _replay(args: argparse.Namespace) -> int:
             found = replay(data, mnist.load(), parent, corrections, follow, args.command)
     except ReplayError as error:
         raise UsageError(f"{args.weights} cannot be made again: {error}") from error
-    except GroupLost as error:
-        _complain(error)
-        return LOST
     if found is None:
         return 0
     print(f"the same bytes, SHA-256 {found.made}" if found.same else f"other bytes: SHA-256 {found.made}")
     return 0 if found.same else DIFFERENT
 
 
-def _train_visibly(order: Order, group: Group) -> Result:
-    config = order.config
-    with training_bar() as follow:
-        ended = 0.0
-
-        def on_epoch(epoch: Epoch, network: MLP) -> None:
-            nonlocal ended
-            line, ended = _epoch_line(epoch, config.epochs, epoch.seconds - ended), epoch.seconds
-            if config.preset == "seed":  # the script measured the test set here; this only prints it
-                line += f"   test accuracy {_accuracy(network, order.data.test):.2%}"
-            tqdm.write(line)
-
-        keep = order.checkpoint and functools.partial(write_beside, order.checkpoint)
-        return order.train(group, on_progress=follow, on_epoch=on_epoch, on_checkpoint=keep)
-
-
-def _epoch_line(epoch: Epoch, epochs: int, seconds: float) -> str:
-    name = f"epoch {epoch.epoch} of {epochs}" if epoch.epoch else "before training"
-    figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
-    return f"{name:<16}  {seconds:5.1f} s  validation {figures}"
-
-
-def _accuracy(network: MLP, split: mnist.Split) -> float:
-    return evaluate.report(evaluate.probabilities(network, split.images), split.labels.numpy()).accuracy
-
-
-def _write(out: Path, sealed: Sealed, epoch: int) -> None:
-    try:
-        write_beside(out, sealed.data)
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
-    card = sealed.card
-    print(f"epoch {epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
-    print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse now rather than after minutes of work."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-
-
 def _evaluate(args: argparse.Namespace) -> int:
-    if (args.samples is None) != (args.out is None):
+    out, samples = args.out, args.samples
+    if (samples is None) != (out is None):
         raise UsageError("--samples and --out go together: how many digits to draw, and into which file")
-    if args.out:
-        _check_samples(args.samples, args.out)
+    if out:
+        if samples > MOST_SAMPLES:
+            raise UsageError(f"--samples draws at most {MOST_SAMPLES} digits")
+        if out.suffix.lower() != ".png":
+            raise UsageError(f"--out writes a PNG picture, so its name must end in .png, not {out.name!r}")
+        _check_writable(out)
     images, labels = npz.read_digits(args.data) if args.data else mnist.read_test()
     network, _ = weights.load(args.weights)
-    likely = _probabilities(network, images)
-    if args.out:
-        _draw(args.out, images[: args.samples], labels[: args.samples], likely[: args.samples])
+    with progress_bar() as move:
+        likely = evaluate.probabilities(network, images, move)
+    if out:
+        with _told("written", out):
+            evaluate.contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
     report = evaluate.report(likely, labels)
     print(json.dumps({"weights": str(args.weights)} | report.as_dict()) if args.json else _table(report))
     return 0
-
-
-def _probabilities(network: MLP, images: np.ndarray) -> np.ndarray:
-    with tqdm(total=len(images), unit=" digits", disable=None) as bar:
-
-        def on_progress(done: float) -> None:
-            bar.update(round(done * len(images)) - bar.n)
-
-        return evaluate.probabilities(network, images, on_progress)
-
-
-def _check_samples(samples: int, out: Path) -> None:
-    if samples > MOST_SAMPLES:
-        raise UsageError(f"--samples draws at most {MOST_SAMPLES} digits")
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out writes a PNG picture, so its name must end in .png, not {out.name!r}")
-    _check_writable(out)
-
-
-def _draw(out: Path, images: np.ndarray, labels: np.ndarray, likely: np.ndarray) -> None:
-    try:
-        evaluate.contact_sheet(images, labels, likely).save(out, "PNG")
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def _table(report: evaluate.Report) -> str:
@@ -384,90 +318,78 @@ def _strength(args: argparse.Namespace) -> int:
 
 
 def _strength_table(found: Strength) -> str:
+    sets = found.sets
     lines = [
         f"MNIST test set, {found.digits:,} digits",
-        *_rows({"read right": found.accuracy, "calibration error": found.reliability.error}),
-        *_set_rows(found.sets),
-        "",
-        *_refusal_rows(found.refusals),
-        "",
-        f"read right when changed, {found.curve_digits:,} of the digits (seed {found.seed})",
+        _row("read right", found.accuracy),
+        _row("calibration error", found.reliability.error),
+        _row(f"true digit named (promised {sets.promised:.0%})", sets.kept),
+        _row("unsure", sets.unsure),
     ]
+    if sets.unsure_size is not None:
+        lines.append(_row("true digit named where unsure", sets.unsure_kept))
+        lines.append(_row("digits named where unsure", sets.unsure_size, ".2f"))
+    lines += ["", *_refusal_rows(found.refusals), ""]
+    lines.append(f"read right when changed, {found.curve_digits:,} of the digits (seed {found.seed})")
     for curve in found.curves:
         lines.append(f"  {f'{curve.name}, {curve.unit}':<34}" + "".join(f"{level:>8g}" for level in curve.levels))
         lines.append(f"  {'':<34}" + "".join(f"{share:>8.1%}" for share in curve.accuracy))
-    return "\n".join([*lines, *_stroke_rows(found.strokes)])
+    return "\n".join([*lines, *(_stroke_rows(found.strokes) if found.strokes else ())])
 
 
-def _rows(shares: dict[str, float | None]) -> list[str]:
-    return [f"  {name:<34}{'-' if share is None else f'{share:.2%}':>8}" for name, share in shares.items()]
-
-
-def _set_rows(sets: Sets) -> list[str]:
-    lines = _rows({f"true digit named (promised {sets.promised:.0%})": sets.kept, "unsure": sets.unsure})
-    if sets.unsure_size is None:
-        return lines
-    return lines + _rows({"true digit named where unsure": sets.unsure_kept}) + [
-        f"  {'digits named where unsure':<34}{sets.unsure_size:>8.2f}"
-    ]
+def _row(name: str, value: float | None, form: str = ".2%") -> str:
+    return f"  {name:<34}{'-' if value is None else format(value, form):>8}"
 
 
 def _refusal_rows(refusals: Refusals) -> list[str]:
     if refusals.area is None:
         return ["refusals", "  none: a network of ten outputs takes everything for a digit"]
-    lines = ["refusals at the thresholds of the model card", *_rows({"digits": refusals.digits})]
-    lines += _rows({f"drawn: {reason.replace('_', ' ')}": share for reason, share in refusals.others.items()})
-    return lines + _separation(refusals.beside, refusals.area)
+    return [
+        "refusals at the thresholds of the model card",
+        _row("digits", refusals.digits),
+        *(_row(f"drawn: {reason.replace('_', ' ')}", share) for reason, share in refusals.others.items()),
+        _row("refused when 2 % of digits are", refusals.beside),
+        _row("area under the ROC curve", refusals.area, ".4f"),
+    ]
 
 
-def _separation(beside: float | None, area: float | None) -> list[str]:
-    lines = _rows({"refused when 2 % of digits are": beside})
-    return lines + [f"  {'area under the ROC curve':<34}{'-' if area is None else f'{area:.4f}':>8}"]
-
-
-def _stroke_rows(found: Strokes | None) -> list[str]:
-    if found is None:
-        return []
+def _stroke_rows(found: Strokes) -> list[str]:
     return [
         "",
         f"strokes, {found.digits:,} digits and {found.others:,} others",
-        *_rows({"read right": found.accuracy, "in the top 3": found.top3_accuracy}),
-        *_rows({"calibration error": found.reliability.error}),
-        *_rows({"digits refused": found.digits_refused, "others refused": found.others_refused}),
-        *_separation(found.refused_beside, found.area),
-        *_rows({f"same answer: {name}": share for name, share in found.same.items()}),
+        _row("read right", found.accuracy),
+        _row("in the top 3", found.top3_accuracy),
+        _row("calibration error", found.reliability.error),
+        _row("digits refused", found.digits_refused),
+        _row("others refused", found.others_refused),
+        _row("refused when 2 % of digits are", found.refused_beside),
+        _row("area under the ROC curve", found.area, ".4f"),
+        *(_row(f"same answer: {name}", share) for name, share in found.same.items()),
     ]
 
 
 def _predict(args: argparse.Namespace) -> int:
-    recognizer = _recognizer(args.weights)
-    answers, faults = [], 0
+    data = _weights(args.weights)
+    recognizer = Recognizer(lambda: data, args.weights.stem)
+    answers: list[dict[str, Any]] = []
     for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
         try:
-            reading = recognizer.recognize(_open(name))
+            answers.append(_answer(name, recognizer.recognize(_open(name))))
         except UsageError as error:
             _complain(error)
-            faults += 1
             answers.append({"picture": name, "error": str(error)})
-        else:
-            answers.append(_answer(name, reading))
+    read = [answer for answer in answers if "error" not in answer]
     if args.json:
         print(json.dumps(answers))
     else:
-        _print_answers([answer for answer in answers if "error" not in answer])
-    return BAD_INPUT if faults else 0
-
-
-def _recognizer(path: Path) -> Recognizer:
-    weights.load(path)  # says what is wrong with the weights before the first picture is opened
-    return Recognizer(path.read_bytes, path.stem)
+        _print_answers(read)
+    return BAD_INPUT if len(read) < len(answers) else 0
 
 
 def _open(name: str) -> Image.Image:
     try:
-        return picture.open_picture(Path(name).read_bytes())
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+        with _told("read", name):
+            return picture.open_picture(Path(name).read_bytes())
     except picture.PictureError as error:
         raise UsageError(f"{name}: {error}") from error
 
