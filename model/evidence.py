@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -162,8 +162,7 @@ def compare(
     tell(0.1)
     criteria += _on_changes(readers, data, lambda done: tell(0.1 + 0.7 * done))
     criteria.append(_on_confidence(validation, labels))
-    criteria += _on_others(readers, validation)
-    criteria.append(_on_multiplications(readers))
+    criteria += [*_on_others(readers, validation), _on_multiplications(readers)]
     tell(1)
     return _judged(criteria, digits, held_out)
 
@@ -214,10 +213,6 @@ class _Reader:
     multiplications: int
     """Of one reading, as if no input were zero."""
 
-    @property
-    def refuses(self) -> bool:
-        return self.network.outputs > DIGITS
-
     def answers(self, images: np.ndarray) -> _Answers:
         probabilities, outliers = evaluate.readings(self.network, images)
         scores = evaluate.not_a_digit(outliers)
@@ -239,44 +234,45 @@ def _usable(passed: bool, code: str, **found: Any) -> Criterion:
 
 
 def _figure(
-    name: str, group: Group, values: Sequence[float], margin: dict[str, float], passed: bool, code: str, **found: Any
+    name: str,
+    group: Group,
+    values: Sequence[float],
+    margin: dict[str, float],
+    passed: bool,
+    unit: Literal["share", "count"] = "share",
+    **found: Any,
 ) -> Criterion:
     """A criterion of the champion's value, where there is one, and the challenger's."""
     old, new = values[0] if len(values) > 1 else None, values[-1]
-    return Criterion(name, group, "share", old, new, margin, passed, {"code": code, **found, "from": old, "to": new})
+    reason = {"code": group, **found, "from": old, "to": new}
+    return Criterion(name, group, unit, old, new, margin, passed, reason)
 
 
-def _on_digits(validation: list[_Answers], labels: np.ndarray) -> list[Criterion]:
+def _on_digits(validation: list[_Answers], labels: np.ndarray) -> Iterator[Criterion]:
     right = [answers.likeliest == labels for answers in validation]
-    occurring = np.unique(labels).tolist()
-    return [_on_validation(right), *(_on_digit(digit, [one[labels == digit] for one in right]) for digit in occurring)]
-
-
-def _on_validation(right: list[np.ndarray]) -> Criterion:
-    shares = _shares(right)
-    margin = {"level": LEVEL, "least": VALIDATION_FLOOR}
+    shares, margin = _shares(right), {"level": LEVEL, "least": VALIDATION_FLOOR}
     if shares[-1] < VALIDATION_FLOOR:
-        return _figure("validation", "validation", shares, margin, False, "validation", least=VALIDATION_FLOOR)
-    found = _test(right)
-    return _figure("validation", "validation", shares, margin, _is_no_worse(found), "validation", **found)
-
-
-def _on_digit(digit: int, right: list[np.ndarray]) -> Criterion:
-    passed = len(right) < 2 or _net_lost(right) <= RECALL_FALL * len(right[0])
-    return _figure(f"recall-{digit}", "recall", _shares(right), {"fall": RECALL_FALL}, passed, "recall", digit=digit)
+        yield _figure("validation", "validation", shares, margin, False, least=VALIDATION_FLOOR)
+    else:
+        test = _test(right)
+        yield _figure("validation", "validation", shares, margin, _is_no_worse(test), **test)
+    for digit in np.unique(labels).tolist():
+        those = [one[labels == digit] for one in right]
+        passed = _net_lost(those) <= RECALL_FALL * len(those[0])
+        yield _figure(f"recall-{digit}", "recall", _shares(those), {"fall": RECALL_FALL}, passed, digit=digit)
 
 
 def _on_drawings(read: list[np.ndarray], labels: np.ndarray) -> Criterion:
-    right, found, margin = [one == labels for one in read], {"count": len(labels)}, {"level": LEVEL}
+    right, margin = [one == labels for one in read], {"level": LEVEL}
     test = _test(right)
     passed = _is_no_worse(test)
     if len(labels) >= DRAWINGS_ENOUGH:
         margin["fall"] = DRAWINGS_FALL
-        passed = passed and (len(right) < 2 or _net_lost(right) <= DRAWINGS_FALL * len(labels))
-    return _figure("drawings", "drawings", _shares(right), margin, passed, "drawings", **found, **test)
+        passed = passed and _net_lost(right) <= DRAWINGS_FALL * len(labels)
+    return _figure("drawings", "drawings", _shares(right), margin, passed, count=len(labels), **test)
 
 
-def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> list[Criterion]:
+def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> Iterator[Criterion]:
     """Each changed picture is made once, and read by both."""
     chosen = stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
     images, labels = data.images.numpy()[chosen], data.labels.numpy()[chosen]
@@ -286,44 +282,37 @@ def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> list[Criteri
         curves[change.name] = [_read_right(reader, levels, labels) for reader in readers]
         tell(done / len(CHANGES))
     overall = np.mean(list(curves.values()), axis=0).tolist()
-    return [_on_change(None, overall, STRENGTH_FALL), *(_on_change(*curve, CURVE_FALL) for curve in curves.items())]
+    for name, shares, fall in ((None, overall, STRENGTH_FALL), *((*curve, CURVE_FALL) for curve in curves.items())):
+        key = f"strength-{name.replace(' ', '-')}" if name else "strength"
+        yield _figure(key, "strength", shares, {"fall": fall}, _fallen_at_most(shares, fall), change=name)
 
 
 def _read_right(reader: _Reader, levels: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray) -> float:
     return float(np.mean([(reader.answers(images).likeliest == labels) & ~blank for images, blank in levels]))
 
 
-def _on_change(change: str | None, shares: list[float], fall: float) -> Criterion:
-    """In one kind of change, or in all of them."""
-    name = f"strength-{change.replace(' ', '-')}" if change else "strength"
-    return _figure(name, "strength", shares, {"fall": fall}, _fallen_at_most(shares, fall), "strength", change=change)
-
-
 def _on_confidence(validation: list[_Answers], labels: np.ndarray) -> Criterion:
     errors = [evaluate.reliability(answers.probabilities, labels).error for answers in validation]
     passed = _risen_at_most(errors, CALIBRATION_RISE)
-    return _figure("calibration", "calibration", errors, {"rise": CALIBRATION_RISE}, passed, "calibration")
+    return _figure("calibration", "calibration", errors, {"rise": CALIBRATION_RISE}, passed)
 
 
-def _on_others(readers: list[_Reader], validation: list[_Answers]) -> list[Criterion]:
+def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[Criterion]:
     images, _ = drawn.others(OTHERS, chance.seed("evidence, others"))
     others = [float(reader.answers(images).refused.mean()) for reader in readers]
     digits = [float(answers.refused.mean()) for answers in validation]
-    bar = readers[0].refuses  # a champion that refuses nothing sets none
+    bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets none
     enough = not bar or _fallen_at_most(others, OTHERS_FALL)
     few = _at_most(digits[-1], REFUSED_MOST) and (not bar or _risen_at_most(digits, REFUSED_RISE))
     margin = {"rise": REFUSED_RISE, "most": REFUSED_MOST}
-    return [
-        _figure("refused-others", "refusal", others, {"fall": OTHERS_FALL}, enough, "refused_others"),
-        _figure("refused-digits", "refusal", digits, margin, few, "refused_digits"),
-    ]
+    yield _figure("refused-others", "refusal", others, {"fall": OTHERS_FALL}, enough, code="refused_others")
+    yield _figure("refused-digits", "refusal", digits, margin, few, code="refused_digits")
 
 
 def _on_multiplications(readers: list[_Reader]) -> Criterion:
     counts = [reader.multiplications for reader in readers]
-    name: Group = "multiplications"
-    found = _figure(name, name, counts, {"times": LARGER}, counts[-1] <= LARGER * counts[0], name)
-    return replace(found, unit="count")
+    passed = counts[-1] <= LARGER * counts[0]
+    return _figure("multiplications", "multiplications", counts, {"times": LARGER}, passed, "count")
 
 
 def _shares(right: list[np.ndarray]) -> list[float]:
@@ -344,25 +333,20 @@ def _at_most(change: float, margin: float) -> bool:
     return change <= margin + 1e-9
 
 
-def _lost_and_gained(right: list[np.ndarray]) -> tuple[int, int]:
-    old, new = right
-    return int((old & ~new).sum()), int((new & ~old).sum())
-
-
 def _net_lost(right: list[np.ndarray]) -> int:
-    lost, gained = _lost_and_gained(right)
-    return lost - gained
+    return int(right[0].sum()) - int(right[-1].sum())
 
 
-def _test(right: list[np.ndarray]) -> dict[str, float]:
+def _test(right: list[np.ndarray]) -> Finding:
     """What McNemar's test finds between champion and challenger; nothing without a champion."""
     if len(right) < 2:
         return {}
-    lost, gained = _lost_and_gained(right)
+    old, new = right
+    lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
     return {"gained": gained, "lost": lost, "p": mcnemar(lost, gained)}
 
 
-def _is_no_worse(test: dict[str, float]) -> bool:
+def _is_no_worse(test: Finding) -> bool:
     """Whether the challenger reads no worse than chance explains."""
     return test.get("p", 1) >= LEVEL
 
@@ -371,22 +355,16 @@ def _judged(
     criteria: list[Criterion], digits: Differences | None = None, drawings: Differences | None = None
 ) -> Evidence:
     failed = [criterion.reason for criterion in criteria if not criterion.passed]
-    summary = _why_it_waits(failed) if failed else _why_it_passed(criteria, digits, drawings)
+    summary: Finding
+    if failed:
+        told = failed[:REASONS_SUMMED_UP]
+        summary = {"code": "waits", "reasons": told, "more": len(failed) - len(told)}
+    else:
+        validation = next(criterion for criterion in criteria if criterion.name == "validation")
+        summary = {"code": "passed", "from": validation.champion, "to": validation.challenger}
+        if seen := drawings or digits:
+            summary |= {"of": "drawings" if drawings else "digits", "gained": seen.gained, "lost": seen.lost}
     return Evidence(not failed, summary, criteria, digits, drawings)
-
-
-def _why_it_waits(reasons: list[Finding]) -> Finding:
-    told = reasons[:REASONS_SUMMED_UP]
-    return {"code": "waits", "reasons": told, "more": len(reasons) - len(told)}
-
-
-def _why_it_passed(criteria: list[Criterion], digits: Differences | None, drawings: Differences | None) -> Finding:
-    validation = next(criterion for criterion in criteria if criterion.name == "validation")
-    summary = {"code": "passed", "from": validation.champion, "to": validation.challenger}
-    told = drawings or digits
-    if told is None:
-        return summary
-    return summary | {"of": "drawings" if drawings else "digits", "gained": told.gained, "lost": told.lost}
 
 
 # The pictures themselves

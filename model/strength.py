@@ -6,6 +6,7 @@ Chance comes from the seed alone, so that the same seed gives the same figures, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -157,10 +158,20 @@ def strength(
 
     Raises ValueError where there are drawings but no digit among them.
     """
-    told = _Told(sum(len(change.levels) for change in CHANGES) * min(CURVE_DIGITS, len(labels)), on_progress)
-    if drawings:
-        told.total += stroke_pictures(drawings)
     chosen = stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
+    total = sum(len(change.levels) for change in CHANGES) * len(chosen) + stroke_pictures(drawings)
+    done = itertools.count(1)
+
+    def step() -> None:
+        now = next(done)
+        if on_progress and (now % 100 == 0 or now == total):
+            on_progress(now / total)
+
+    def curve(change: Change) -> Curve:
+        levels = changed_pictures(change, images[chosen], seed, step)
+        right = [float((asking(read)(pictures).predicted == labels[chosen]).mean()) for pictures in levels]
+        return Curve(change.name, change.unit, list(change.levels), right)
+
     probabilities, outliers = read(images)
     accepted = not_a_digit(outliers) <= calibration.refuse_above
     return Strength(
@@ -171,8 +182,8 @@ def strength(
         sets=_sets(probabilities[accepted], labels[accepted], calibration),
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
-        curves=[_curve(read, change, images[chosen], labels[chosen], seed, told) for change in CHANGES],
-        strokes=stroke_figures(asking(read, calibration), drawings, seed, told.step) if drawings else None,
+        curves=[curve(change) for change in CHANGES],
+        strokes=stroke_figures(asking(read, calibration), drawings, seed, step) if drawings else None,
     )
 
 
@@ -232,10 +243,8 @@ def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: 
     )
 
 
-def _told_apart(digits: np.ndarray | None, others: np.ndarray | None) -> tuple[float | None, float | None]:
+def _told_apart(digits: np.ndarray, others: np.ndarray) -> tuple[float | None, float | None]:
     """Share of the others refused beside few of the digits, and area under the ROC curve, from their `not_a_digit`."""
-    if digits is None or others is None:
-        return None, None
     return refused_beside(digits, others), roc_area(digits, others)
 
 
@@ -273,14 +282,6 @@ def _moved(image: np.ndarray, level: float, random: np.random.Generator) -> Imag
     return _placed(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
 
 
-def _sized(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
-    return _placed(image, level / 100 * SMALL_CANVAS / 20)
-
-
-def _rotated(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
-    return _placed(image, HALF, level)
-
-
 def _rewidened(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
     ink = np.asarray(_placed(image, WHOLE))
     strongest = np.maximum if level > 0 else np.minimum
@@ -296,17 +297,25 @@ def _noisy(image: np.ndarray, level: float, random: np.random.Generator) -> Imag
     return Image.fromarray((ink + grain).round().clip(0, 255).astype(np.uint8))
 
 
-def _blurred(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
-    return _placed(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF))
-
-
 CHANGES = (
     Change("shift", "% of the canvas", (0, 10, 20, 30), _moved),
-    Change("size", "% of the canvas", (10, 20, 30, 50, 70, 90), _sized),
-    Change("angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), _rotated),
+    Change(
+        "size",
+        "% of the canvas",
+        (10, 20, 30, 50, 70, 90),
+        lambda image, level, _: _placed(image, level / 100 * SMALL_CANVAS / 20),
+    ),
+    Change(
+        "angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), lambda image, level, _: _placed(image, HALF, level)
+    ),
     Change("line width", "pixels wider, of 28", (-2, -1, 0, 1, 2, 3, 4), _rewidened),
     Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _noisy),
-    Change("blur", "pixels, of 28", (0, 0.5, 1, 1.5, 2, 2.5), _blurred),
+    Change(
+        "blur",
+        "pixels, of 28",
+        (0, 0.5, 1, 1.5, 2, 2.5),
+        lambda image, level, _: _placed(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF)),
+    ),
 )
 
 
@@ -325,13 +334,6 @@ def changed_pictures(
             step()
 
     return (pictures(level) for level in change.levels)
-
-
-def _curve(read: Read, change: Change, images: np.ndarray, labels: np.ndarray, seed: int, told: _Told) -> Curve:
-    ask = asking(read)
-    levels = changed_pictures(change, images, seed, told.step)
-    accuracy = [float((ask(pictures).predicted == labels).mean()) for pictures in levels]
-    return Curve(change.name, change.unit, list(change.levels), accuracy)
 
 
 # Strokes
@@ -355,14 +357,26 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     labels = np.array([drawing.digit for drawing in digits])
 
     def seen(name: str, drawings: Sequence[Drawing], look: Looks) -> Answers:
-        return ask(_pictures(drawings, look, stream(f"strokes, {name}", seed), step))
+        random = stream(f"strokes, {name}", seed)
 
-    read = seen("digits", digits, _penned)
-    refused = seen("others", others, _penned) if others else None
-    beside, area = _told_apart(read.not_a_digit, refused.not_a_digit) if refused else (None, None)
+        def pictures() -> Iterable[Image.Image]:
+            for drawing in drawings:
+                yield strokes.draw(drawing, look(random))
+                step()
+
+        return ask(pictures())
+
+    def penned(random: np.random.Generator) -> Look:
+        return Look(pen=random.uniform(*PENS))
+
+    read = seen("digits", digits, penned)
+    refused = seen("others", others, penned) if others else None
+    beside = area = None
+    if refused and read.not_a_digit is not None and refused.not_a_digit is not None:
+        beside, area = _told_apart(read.not_a_digit, refused.not_a_digit)
     judged = report(read.probabilities, labels)
     paired = [digits[i] for i in stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
-    plain = seen("plain", paired, _plain).predicted
+    plain = seen("plain", paired, lambda _: Look()).predicted
     changed = {name: seen(name, paired, look).predicted for name, look in PAIRED.items()}
     return Strokes(
         digits=len(digits),
@@ -377,22 +391,6 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
         pairs=len(paired),
         same={name: float(((plain == again) & (plain >= 0)).mean()) for name, again in changed.items()},
     )
-
-
-def _pictures(
-    drawings: Sequence[Drawing], look: Looks, random: np.random.Generator, step: Callable[[], None]
-) -> Iterable[Image.Image]:
-    for drawing in drawings:
-        yield strokes.draw(drawing, look(random))
-        step()
-
-
-def _plain(_random: np.random.Generator) -> Look:
-    return Look()
-
-
-def _penned(random: np.random.Generator) -> Look:
-    return Look(pen=random.uniform(*PENS))
 
 
 def _somewhere(random: np.random.Generator) -> Look:
@@ -419,15 +417,3 @@ PAIRED: dict[str, Looks] = {
 }
 """How the second drawing of a pair differs from the first, which has the plain Look. "All at once" keeps the pen within
 a quarter of the digit; "any pen" may draw a digit of 42 pixels with a pen of 40."""
-
-
-class _Told:
-    """Counts steps and tells the fraction done."""
-
-    def __init__(self, total: int, tell: Tell | None):
-        self.total, self._tell, self._done = total, tell, 0
-
-    def step(self) -> None:
-        self._done += 1
-        if self._tell and (self._done % 100 == 0 or self._done == self.total):
-            self._tell(self._done / self.total)
