@@ -95,24 +95,15 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can carry."""
-        return {
-            "count": self.count,
-            "accuracy": self.accuracy,
-            "top3_accuracy": self.top3_accuracy,
-            "per_digit": self.per_digit,
-            "confusion": self.confusion.tolist(),
-        }
+        return vars(self) | {"confusion": self.confusion.tolist()}
 
 
 def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
     """Compare probabilities (N, 10) with labels (N,) of 0..9.
 
     Between equal probabilities the smaller digit is the one read. Where all ten are 0, as for a blank picture, none is
-    read: that is wrong, and in no column of the confusion. Raises ValueError when N is 0 or differs.
+    read: that is wrong, and in no column of the confusion.
     """
-    labels = np.asarray(labels)
-    if len(labels) == 0 or probabilities.shape != (len(labels), DIGITS):
-        raise ValueError(f"{len(labels)} labels do not match probabilities of shape {probabilities.shape}")
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     read = np.asarray(probabilities.any(1))
     right = (ranked == labels[:, None]) & read[:, None]
@@ -150,11 +141,8 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
     The bins divide 0 to 1 evenly; the error is their gap between confidence and accuracy, weighted by their count
     (Guo et al., "On Calibration of Modern Neural Networks", 2017). Where all ten are 0, nothing is read, which is wrong
-    with confidence 0. Raises ValueError when N is 0 or differs.
+    with confidence 0. N is at least 1.
     """
-    labels = np.asarray(labels)
-    if len(labels) == 0 or probabilities.shape != (len(labels), DIGITS):
-        raise ValueError(f"{len(labels)} labels do not match probabilities of shape {probabilities.shape}")
     confidence = probabilities.max(1).astype(float)
     right = (probabilities.argmax(1) == labels) & (confidence > 0)
     # a bin has its upper edge, so that 1 belongs to the last
@@ -173,7 +161,7 @@ def roc_area(inside: np.ndarray, outside: np.ndarray) -> float | None:
 
     That is the area under the ROC curve of the scores (N,) and (M,); None where either is empty.
     """
-    if len(inside) == 0 or len(outside) == 0:
+    if not (len(inside) and len(outside)):
         return None
     ordered = np.sort(inside)
     below, upto = (np.searchsorted(ordered, outside, side) for side in ("left", "right"))

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.task import DIGITS, NO_DIGIT, SIDE
+from model.evaluate import not_a_digit
+from model.task import NO_DIGIT, SIDE
 
 NEIGHBOURS = 10
 # Cosine similarities. The nearest ten of a digit of MNIST are at 0.93 to 0.96 in half of all cases, and below 0.86 in
@@ -52,12 +53,10 @@ class Suspicion:
 class Reference:
     """Digit images whose labels are believed: images uint8 (M, 28, 28), labels (M,) of 0..10.
 
-    Those nearest to others are found among them. Raises ValueError where these do not match. It may be empty; then the
-    neighbours are silent.
+    Those nearest to others are found among them. It may be empty; then the neighbours are silent.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
-        _check(images, labels)
         self.labels = np.asarray(labels, np.int64)
         self._features = features(images)
 
@@ -94,27 +93,27 @@ def suspicion(
     """Judge labels (N,) of 0..10 for digit images uint8 (N, 28, 28); the module's own words say how.
 
     `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0) of a network that refuses nothing, are what
-    `evaluate.readings` returns for the images. Raises ValueError where the sizes differ.
+    `evaluate.readings` returns for the images.
     """
-    _check(images, labels)
-    labels = np.asarray(labels, np.int64)
-    if probabilities.shape != (len(labels), DIGITS) or len(outliers) != len(labels):
-        raise ValueError(f"{len(labels)} labels do not match readings of {probabilities.shape} and {outliers.shape}")
-    believed = _believed(probabilities, outliers)
-    network_doubt = 1 - believed[np.arange(len(labels)), labels]
-    read = believed.argmax(1)
+    # all eleven labels, the digits' given that it is a digit at all
+    no_digit = not_a_digit(outliers)[:, None]
+    believed = np.clip(np.hstack((probabilities * (1 - no_digit), no_digit)), 0, 1)
+    probability = believed[np.arange(len(labels)), labels]
+    network_doubt = 1 - probability
     if outliers.shape[1] == 0:
         network_doubt = np.where(labels == NO_DIGIT, 0.5, network_doubt)
     near_labels, similarities = reference.nearest(images)
     voices = np.clip((similarities.astype(np.float64) - FAR) / (NEAR - FAR), 0, 1)
-    neighbour_doubt = _neighbour_doubt(labels, near_labels, voices)
+    against = (voices * (near_labels != labels[:, None])).sum(1)
+    silent = NEIGHBOURS - voices.sum(1)
+    neighbour_doubt = np.clip((against + np.where(labels == NO_DIGIT, 0, 0.5) * silent) / NEIGHBOURS, 0, 1)
     return Suspicion(
         suspicion=network_doubt * neighbour_doubt,
         network_doubt=network_doubt,
         neighbour_doubt=neighbour_doubt,
-        probability=believed[np.arange(len(labels)), labels],
-        read=read,
-        neighbours=_counts(near_labels, voices),
+        probability=probability,
+        read=believed.argmax(1),
+        neighbours=((near_labels[:, :, None] == np.arange(NO_DIGIT + 1)) & (voices > 0)[:, :, None]).sum(1),
     )
 
 
@@ -138,31 +137,3 @@ def blurred(images: np.ndarray) -> np.ndarray:
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
-
-
-def _believed(probabilities: np.ndarray, outliers: np.ndarray) -> np.ndarray:
-    """The probabilities of all eleven labels, float64 (N, 11): the digits' are given that it is a digit at all."""
-    no_digit = np.minimum(1, outliers.sum(1, dtype=np.float64))[:, None]
-    return np.clip(np.hstack((probabilities * (1 - no_digit), no_digit)), 0, 1)
-
-
-def _neighbour_doubt(labels: np.ndarray, near_labels: np.ndarray, voices: np.ndarray) -> np.ndarray:
-    against = (voices * (near_labels != labels[:, None])).sum(1)
-    silent = NEIGHBOURS - voices.sum(1)
-    return np.clip((against + np.where(labels == NO_DIGIT, 0, 0.5) * silent) / NEIGHBOURS, 0, 1)
-
-
-def _counts(near_labels: np.ndarray, voices: np.ndarray) -> np.ndarray:
-    counts = np.zeros((len(near_labels), NO_DIGIT + 1), np.int64)
-    rows = np.broadcast_to(np.arange(len(near_labels))[:, None], near_labels.shape)
-    heard = voices > 0
-    np.add.at(counts, (rows[heard], near_labels[heard]), 1)
-    return counts
-
-
-def _check(images: np.ndarray, labels: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"digit images are uint8 (N, 28, 28), not {images.dtype} {images.shape}")
-    labels = np.asarray(labels)
-    if labels.shape != (len(images),) or (len(labels) and not 0 <= labels.min() <= labels.max() <= NO_DIGIT):
-        raise ValueError(f"{len(images)} digit images need as many labels from 0 to {NO_DIGIT}")

@@ -100,20 +100,6 @@ def test_report_is_plain_json():
     assert report.as_dict()["confusion"][5][4] == 1
 
 
-@pytest.mark.parametrize(
-    ("likely", "labels"),
-    [
-        (np.zeros((0, 10)), np.zeros(0, int)),
-        (np.zeros((3, 10)), np.zeros(2, int)),
-        (np.zeros((2, 9)), np.zeros(2, int)),
-        (np.zeros(10), np.zeros(1, int)),
-    ],
-)
-def test_report_needs_matching_digits(likely, labels):
-    with pytest.raises(ValueError, match="do not match"):
-        evaluate.report(likely, labels)
-
-
 def test_report_of_the_trained_network_is_good(trained, mnist):
     images, labels = mnist.test.images[:2_000], mnist.test.labels[:2_000].numpy()
     report = evaluate.report(evaluate.probabilities(trained, images), labels)
@@ -260,9 +246,3 @@ def test_calibration_blank_picture_is_wrong_with_confidence_0():
 def test_calibration_certainty_belongs_to_the_last_bin():
     found = evaluate.reliability(np.eye(10), np.zeros(10, int))
     assert found.error == pytest.approx(0.9) and len(found.bins) == 1
-
-
-def test_calibration_needs_matching_digits():
-    for likely, labels in ((np.zeros((0, 10)), np.zeros(0, int)), (np.zeros((3, 10)), np.zeros(2, int))):
-        with pytest.raises(ValueError, match="do not match"):
-            evaluate.reliability(likely, labels)

@@ -124,18 +124,3 @@ def test_suspicion_is_a_share(network, reference, digits):
     for figures in (found.suspicion, found.network_doubt, found.neighbour_doubt, found.probability):
         assert figures.shape == (JUDGED,) and figures.min() >= 0 and figures.max() <= 1
     assert found.neighbours.sum(1).max() <= NEIGHBOURS and 0 < FAR < NEAR < 1
-
-
-@pytest.mark.parametrize(
-    ("images", "labels"),
-    [
-        (np.zeros((2, 28, 28), np.uint8), np.zeros(3, int)),
-        (np.zeros((2, 28, 28), np.float32), np.zeros(2, int)),
-        (np.zeros((2, 784), np.uint8), np.zeros(2, int)),
-        (np.zeros((2, 28, 28), np.uint8), np.array([0, 11])),
-        (np.zeros((2, 28, 28), np.uint8), np.array([-1, 0])),
-    ],
-)
-def test_suspicion_of_mismatched_input_is_refused(images, labels):
-    with pytest.raises(ValueError, match="digit images"):
-        Reference(images, labels)
