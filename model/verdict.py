@@ -12,12 +12,15 @@ Numbers only, no tensors: the web page decides with it as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from model.task import REASONS, Reason
 
 Verdict = Literal["digit", "unsure", "not_a_digit", "blank"]
+Figure = Annotated[int | float, Ge(0), Le(1)]  # a card's 0 stays a 0
 
 
 @dataclass(frozen=True)
@@ -28,24 +31,10 @@ class Calibration:
     `confident_mass` bound the probability that may stand before a digit of the set (see `digit_set`).
     """
 
-    coverage: float = 0.98
-    refuse_above: float = 1.0
-    hesitant_mass: float = 0.0
-    confident_mass: float = 0.0
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Calibration:
-        """Raises ValueError unless `values` are exactly these figures."""
-        names = set(cls.__dataclass_fields__)
-        if not isinstance(values, dict) or set(values) != names:
-            raise ValueError(f"a calibration has {', '.join(sorted(names))}")
-        for name, value in values.items():
-            if type(value) not in (int, float) or not 0 <= value <= 1:
-                raise ValueError(f"{name} cannot be {value!r:.40}")
-        return cls(**values)
+    coverage: Figure = 0.98
+    refuse_above: Figure = 1.0
+    hesitant_mass: Figure = 0.0
+    confident_mass: Figure = 0.0
 
 
 UNCALIBRATED = Calibration()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,13 @@ class WeightsError(ValueError):
 Count = Annotated[int, Ge(0)]
 Width = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+
+
+def _whole(calibration: Any) -> Any:
+    """Refuse a calibration of which a figure would be left to its default."""
+    if not isinstance(calibration, dict) or set(calibration) != set(Calibration.__dataclass_fields__):
+        raise ValueError("a calibration has just its figures")
+    return calibration
 
 
 @with_config(extra="forbid")
@@ -78,7 +86,7 @@ class ModelCard:
     validation_accuracy: Share
     test_accuracy: Share | None
     outputs: Annotated[int, Predicate(OUTPUTS.__contains__)] = DIGITS
-    calibration: Annotated[Calibration, BeforeValidator(Calibration.from_dict)] = UNCALIBRATED
+    calibration: Annotated[Calibration, BeforeValidator(_whole)] = UNCALIBRATED
     parent: str | None = None
     code_sha256: str | None = None
     threads: Count | None = None
@@ -132,8 +140,16 @@ def to_bytes(network: MLP, card: ModelCard) -> bytes:
 
 def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
     """Return the MLP, in eval mode and float32, with its card; raises WeightsError for any other bytes."""
+    import torch
+
+    from model.network import MLP
+
     arrays, card = _arrays(data)
-    return _network(card, arrays), card
+    with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
+        network = MLP(card.hidden, card.outputs)
+    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    network.load_state_dict(state, assign=True)
+    return network.eval(), card
 
 
 def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]:
@@ -145,7 +161,7 @@ def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]
 
 def read_card(data: bytes) -> ModelCard:
     """Return the card alone, without torch and without looking at the weights; raises WeightsError."""
-    return _card(_metadata(_header(data)))
+    return _described(_header(data))[1]
 
 
 def save(path: Path | str, network: MLP, card: ModelCard) -> None:
@@ -170,10 +186,12 @@ def digest(data: bytes) -> str:
 
 def _arrays(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
     """Take the tensors, float16, and the card out of a file after every check."""
-    header = _header(data)
-    metadata = _metadata(header)
-    card = _card(metadata)
-    _check_table(header, card)
+    table = _header(data)
+    metadata, card = _described(table)
+    for name, entry in table.items():  # before memory is taken for them: a card may promise any size
+        if not isinstance(entry, dict) or entry.get("dtype") != "F16":
+            raise WeightsError(f"{name} is not stored in half precision")
+    _check_shapes({name: entry.get("shape") for name, entry in table.items()}, card)
     try:
         arrays = load_arrays(data)
     except SafetensorError as error:
@@ -199,32 +217,21 @@ def _header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def _metadata(header: dict[str, Any]) -> dict[str, Any]:
-    """Take the metadata out of a header, what remains being the table of tensors."""
+def _described(header: dict[str, Any]) -> tuple[dict[str, Any], ModelCard]:
+    """Take the metadata out of a header, what remains being the table of tensors; return it with its card."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise WeightsError(f"these are not Inkling's weights: the header does not say {FORMAT}")
-    return metadata
-
-
-def _card(metadata: dict[str, Any]) -> ModelCard:
     if "card" not in metadata:
         raise WeightsError("the weights carry no model card")
-    return ModelCard.from_json(str(metadata["card"]))
-
-
-def _check_table(table: dict[str, Any], card: ModelCard) -> None:
-    """Check names, shapes and types before memory is taken for them: a card may promise any size."""
-    shapes = {}
-    for name, entry in table.items():
-        if not isinstance(entry, dict) or entry.get("dtype") != "F16":
-            raise WeightsError(f"{name} is not stored in half precision")
-        shapes[name] = entry.get("shape")
-    _check_shapes(shapes, card)
+    return metadata, ModelCard.from_json(str(metadata["card"]))
 
 
 def _check_shapes(shapes: dict[str, Any], card: ModelCard) -> None:
-    expected = _expected_shapes(card)
+    widths = (PIXELS, *card.hidden, card.outputs)
+    expected: dict[str, list[int]] = {}
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        expected |= {f"layers.{i}.weight": [outputs, inputs], f"layers.{i}.bias": [outputs]}
     faults = [f"{name} is missing" for name in expected if name not in shapes]
     faults += [f"{name} is unexpected" for name in shapes if name not in expected]
     faults += [
@@ -236,15 +243,6 @@ def _check_shapes(shapes: dict[str, Any], card: ModelCard) -> None:
         more = f" and {len(faults) - 6} more" if len(faults) > 6 else ""
         hidden = str(list(card.hidden))[:60]
         raise WeightsError(f"the weights do not fit an MLP {hidden}: {', '.join(faults[:6])}{more}")
-
-
-def _expected_shapes(card: ModelCard) -> dict[str, list[int]]:
-    widths = (PIXELS, *card.hidden, card.outputs)
-    shapes = {}
-    for i in range(len(widths) - 1):
-        shapes[f"layers.{i}.weight"] = [widths[i + 1], widths[i]]
-        shapes[f"layers.{i}.bias"] = [widths[i + 1]]
-    return shapes
 
 
 def _check_finite(arrays: dict[str, np.ndarray]) -> None:
@@ -266,15 +264,3 @@ def _with_sorted_header(data: bytes) -> bytes:
     text = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data[start:]
-
-
-def _network(card: ModelCard, arrays: dict[str, np.ndarray]) -> MLP:
-    import torch
-
-    from model.network import MLP
-
-    with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
-        network = MLP(card.hidden, card.outputs)
-    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
-    network.load_state_dict(state, assign=True)
-    return network.eval()

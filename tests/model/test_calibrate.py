@@ -72,7 +72,6 @@ def test_calibration_is_in_the_card(calibrated, card):
     network, calibration = calibrated
     card = replace(card, hidden=network.hidden, outputs=network.outputs, calibration=calibration)
     assert weights.from_bytes(weights.to_bytes(network, card))[1].calibration == calibration
-    assert Calibration.from_dict(calibration.as_dict()) == calibration
 
 
 @pytest.mark.parametrize(

@@ -120,34 +120,3 @@ def test_the_threshold_itself_is_not_above_it():
     at, above = (0.5, 0.0, 0.0, 0.0), (0.5, 0.0, 0.0, 0.01)
     assert decide(probabilities(d7=0.99), at, Calibration(refuse_above=0.5))[0] == "digit"
     assert decide(probabilities(d7=0.99), above, Calibration(refuse_above=0.5))[0] == "not_a_digit"
-
-
-# The calibration as a dictionary
-
-
-@given(CALIBRATIONS)
-def test_a_calibration_survives_its_dictionary(calibration):
-    assert Calibration.from_dict(calibration.as_dict()) == calibration
-
-
-def test_whole_numbers_are_figures():
-    assert Calibration.from_dict(UNCALIBRATED.as_dict() | {"refuse_above": 0}).refuse_above == 0
-
-
-@pytest.mark.parametrize("name", UNCALIBRATED.as_dict())
-@pytest.mark.parametrize(
-    "value", [-0.01, 1.01, 98, float("nan"), float("inf"), float("-inf"), None, True, "0.5", [0.5], {}, 10**400]
-)
-def test_a_figure_that_cannot_be_is_named(name, value):
-    with pytest.raises(ValueError, match=f"^{name} cannot be "):
-        Calibration.from_dict(UNCALIBRATED.as_dict() | {name: value})
-
-
-@pytest.mark.parametrize(
-    "values",
-    [None, [], "coverage", 0.98, {}, {"coverage": 0.98}, UNCALIBRATED.as_dict() | {"temperature": 1.0}],
-    ids=repr,
-)
-def test_a_calibration_has_exactly_its_figures(values):
-    with pytest.raises(ValueError, match="a calibration has confident_mass, coverage, hesitant_mass, refuse_above"):
-        Calibration.from_dict(values)
