@@ -26,6 +26,14 @@ def reader(shared_app):
     return shared_app.test_client()
 
 
+@pytest.fixture(scope="module")
+def signed_in(shared_app):
+    """A signed-in browser at the installation that is only read from."""
+    client = shared_app.test_client()
+    assert sign_in(client).status_code == 303
+    return client
+
+
 @pytest.fixture
 def admin(client):
     """A signed-in browser."""

@@ -10,6 +10,7 @@ from webapp import create_app, static
 
 PACKED = {"Accept-Encoding": "gzip, deflate, br"}
 NAMES = [path.relative_to(static.FILES).as_posix() for path in static._files()]
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 def got(app, name, **headers):
@@ -28,7 +29,8 @@ def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
         assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
     else:
         assert packed.data == content and len(content) < 1000, "only what is small already stays as it is"
-    assert packed.mimetype == plain.mimetype and "immutable" in packed.headers["Cache-Control"]
+    assert packed.mimetype == plain.mimetype == TYPES[name.rpartition(".")[2]]
+    assert "immutable" in packed.headers["Cache-Control"] and plain.cache_control.max_age >= 365 * 24 * 3600
 
 
 def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app):

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from model.presets import Config
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, TOKEN
 from tests.servers import wait_until
 from tests.webapp import together
 from tests.webapp.asking import assert_error
@@ -172,28 +172,34 @@ def test_number_that_is_none_is_stored_as_null(database):
         assert row.progress == {"train_loss": None, "epoch": 1}
 
 
-@pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
-def test_number_out_of_range_is_not_found(app, client, number):
-    headers = {"Authorization": "Bearer a-token-for-scripts"}
-    for path in (f"/admin/versions/{number}", f"/admin/runs/{number}", f"/admin/corrections/{number}/picture.png"):
-        assert client.get(path, headers=headers).status_code == 404
-    for path in (f"/admin/versions?before={number}", f"/admin/promotions?before={number}"):
-        assert client.get(path, headers=headers).status_code == 400
-    sent = {"action": "approve", "ids": [number]}
-    assert_error(client.post("/admin/corrections/decide", json=sent, headers=headers), 400, "bad_decision")
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def test_number_without_a_row_is_not_found(app, client, database):
+    for number in (0, 7, 2**31 - 1, 2**31, 2**63, 10**40):
+        version, run = f"/admin/versions/{number}", f"/admin/runs/{number}"
+        for path in (version, f"{version}/weights", f"{version}/card", run, f"/admin/corrections/{number}/picture.png"):
+            assert_error(client.get(path, headers=HEADERS), 404, "not_found")
+        for path in (f"{run}/cancel", f"{version}/promote", f"{version}/roll-back"):
+            assert_error(client.post(path, headers=HEADERS), 404, "not_found")
+    for number in (2**31, 2**63, 10**30):
+        for path in (f"/admin/versions?before={number}", f"/admin/promotions?before={number}"):
+            assert client.get(path, headers=HEADERS).status_code == 400
+        sent = {"action": "approve", "ids": [number]}
+        assert_error(client.post("/admin/corrections/decide", json=sent, headers=HEADERS), 400, "bad_decision")
+    assert promotion_chain(database) == [(None, 1)]
 
 
 def test_text_that_a_database_refuses_is_stopped_before(client, database):
     """PostgreSQL has no NUL in texts, and neither database half a pair of surrogates."""
-    headers = {"Authorization": "Bearer a-token-for-scripts"}
     two = add_version(database, turned(1))
     for words in ("a\0b", "a\ud800b"):
-        answer = client.post(f"/admin/versions/{two}/promote", json={"reason": words}, headers=headers)
+        answer = client.post(f"/admin/versions/{two}/promote", json={"reason": words}, headers=HEADERS)
         assert answer.status_code == 200
-        client.post("/admin/versions/1/roll-back", headers=headers)
+        client.post("/admin/versions/1/roll-back", headers=HEADERS)
         sent = {"action": "refuse", "ids": [1], "reason": words}
-        assert client.post("/admin/corrections/decide", json=sent, headers=headers).status_code == 400
-        assert client.post("/admin/corrections/undo", json={"batch": words}, headers=headers).status_code == 400
+        assert client.post("/admin/corrections/decide", json=sent, headers=HEADERS).status_code == 400
+        assert client.post("/admin/corrections/undo", json={"batch": words}, headers=HEADERS).status_code == 400
         assert client.get("/receipts/a%00b").status_code == 404
     with database.reading() as session:
         assert "a b" in session.scalars(select(Promotion.why)).all()
@@ -202,6 +208,6 @@ def test_text_that_a_database_refuses_is_stopped_before(client, database):
 def test_processes_reading_and_writing_lose_nothing(settings, database):
     run = runs.start(database, CONFIG, "test", False)
     url = settings.database_url
-    assert together.in_processes(together.count_up, 4, settings.data_dir, DATABASE_URL=url) == [500] * 4
+    assert together.in_processes(together.count_up, 4, settings.data_dir, DATABASE_URL=url) == [50] * 4
     with database.reading() as session:
-        assert session.get(Run, run.id).seed == 2000
+        assert session.get(Run, run.id).seed == 200

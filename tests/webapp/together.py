@@ -50,11 +50,11 @@ def send_messages() -> None:
             Jobs(database, settings).take_in("digits.npz", b"", "0" * 64, 1, "a test")
 
 
-def count_up(times=500) -> int:
+def count_up(times=50) -> int:
     """Reads the seed of the only run and writes it back plus one, again and again."""
     database = Database(Settings.read().database_url)
     if not database.is_postgresql:
-        # The locks are what this is about; waiting for the disk two thousand times would only take long.
+        # The locks are what this is about; waiting for the disk would only take long.
         event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
     for _ in range(times):
         with database.writing() as session:
