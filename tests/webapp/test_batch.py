@@ -4,8 +4,6 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
@@ -30,7 +28,7 @@ def batch(client, images, **more):
     return client.post("/predict", json={"images": images, **more})
 
 
-def test_each_picture_has_the_answer_that_it_has_alone(reader):
+def test_batch_picture_is_answered_as_alone(reader):
     images = [picture(seed) for seed in range(12)] + [BLANK]
     response = batch(reader, images)
     assert response.status_code == 200 and response.mimetype == "application/json"
@@ -47,7 +45,7 @@ def test_each_picture_has_the_answer_that_it_has_alone(reader):
     assert answer["readings"][-1]["verdict"] == "blank"
 
 
-def test_a_list_of_one_is_a_batch(reader):
+def test_batch_of_one_is_a_batch(reader):
     answer = batch(reader, [ONE["image"]]).get_json()
     assert [reading["digits"] for reading in answer["readings"]] == [[1]]
 
@@ -66,7 +64,7 @@ BAD = {
 }
 
 
-def test_a_bad_picture_has_its_own_error_and_spoils_no_other(reader):
+def test_batch_bad_picture_has_its_own_error(reader):
     images = [ONE["image"]]
     for bad, _ in BAD.values():
         images += [bad, ONE["image"]]
@@ -80,7 +78,7 @@ def test_a_bad_picture_has_its_own_error_and_spoils_no_other(reader):
         assert assert_error(alone, alone.status_code, code) == error["message"]
 
 
-def test_a_batch_of_nothing_but_blanks_and_errors_waits_for_no_model(app, client, monkeypatch):
+def test_batch_without_ink_loads_no_weights(app, client, monkeypatch):
     monkeypatch.setattr(Live, "_weights", lambda *_: pytest.fail("the weights were loaded"))
     readings = batch(client, [BLANK, None, BLANK]).get_json()["readings"]
     assert [reading.get("verdict") for reading in readings] == ["blank", None, "blank"]
@@ -98,11 +96,11 @@ def test_a_batch_of_nothing_but_blanks_and_errors_waits_for_no_model(app, client
         ({"images": [None] * (MOST_IMAGES + 1)}, 413, "too_many_images"),
     ],
 )
-def test_what_is_no_batch_is_refused(reader, body, status, code):
+def test_batch_that_is_none_is_refused(reader, body, status, code):
     assert_error(reader.post("/predict", json=body), status, code)
 
 
-def test_as_many_as_allowed_are_read_in_order(reader):
+def test_batch_of_the_most_pictures_is_read_in_order(reader):
     """All 256 are read, with a mark that tells which is which."""
     marked = {17: BLANK, 200: "nothing", 255: BLANK}
     images = [marked.get(number, ONE["image"]) for number in range(MOST_IMAGES)]
@@ -111,7 +109,7 @@ def test_as_many_as_allowed_are_read_in_order(reader):
     assert readings[200]["error"]["code"] == "not_a_data_url"
 
 
-def test_a_batch_may_have_more_bytes_than_a_picture_and_no_more_than_its_limit(reader):
+def test_batch_over_its_limit_of_bytes_is_refused(reader):
     body = json.dumps({"images": [ONE["image"]]}).encode()
 
     def post(size):
@@ -122,7 +120,7 @@ def test_a_batch_may_have_more_bytes_than_a_picture_and_no_more_than_its_limit(r
     assert_error(post(MOST_BATCH_BYTES + 1), 413, "body_too_large")
 
 
-def test_the_pictures_of_a_batch_share_a_budget_of_pixels(reader):
+def test_batch_over_its_limit_of_pixels_is_refused(reader):
     """Whether they can be read or not: unpacking what turns out to be damaged takes its time too."""
     large = data_url(encoded(Image.new("L", (2000, 2000))))
     damaged = data_url(encoded(Image.new("L", (2000, 2000)))[:-30])
@@ -131,22 +129,3 @@ def test_the_pictures_of_a_batch_share_a_budget_of_pixels(reader):
     codes = [reading.get("error", {}).get("code") for reading in readings]
     assert codes[: few + 1] == (["not_a_picture", None] * 4)[:few] + ["picture_too_large"]
     assert set(codes[few:-1]) == {"picture_too_large"} and codes[-1] is None
-
-
-ANYTHING = st.one_of(
-    st.none(),
-    st.integers(),
-    st.text(max_size=20),
-    st.binary(max_size=60).map(data_url),
-    st.sampled_from([BLANK, ONE["image"], picture(3), data_url(encoded(drawn(), "JPEG"), "jpeg")]),
-)
-
-
-@given(images=st.lists(ANYTHING, min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
-def test_each_of_any_pictures_is_answered_as_alone(reader, images):
-    readings = batch(reader, images).get_json()["readings"]
-    assert len(readings) == len(images)
-    for image, together in zip(images, readings, strict=True):
-        alone = reader.post("/predict", json={"image": image}).get_json()
-        assert together.get("error") == alone.get("error") and together.get("digits") == alone.get("digits")

@@ -8,24 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import func, select, update
 
 from model import picture as road
 from model.weights import WeightsError
-from tests.webapp.asking import INTERNALS, ONE, assert_error, blank, data_url, drawn, encoded
-from tests.webapp.test_predict import (
-    NO_IMAGE,
-    NOT_A_DATA_URL,
-    NOT_A_PICTURE,
-    NOT_AN_OBJECT,
-    NOT_BASE64,
-    NOT_JSON,
-    TOO_LARGE,
-    table,
-)
+from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
+from tests.webapp.test_predict import REFUSED
 from tests.webapp.versions import add_version, promote, turned
 from webapp import corrections as limits
 from webapp import create_app
@@ -69,7 +58,7 @@ def page_of(client, receipt):
 # Sending
 
 
-def test_a_correction_is_answered_with_its_receipt(app, client):
+def test_feedback_is_answered_with_a_receipt(app, client):
     response = send(client)
     assert response.status_code == 201
     known = response.get_json()
@@ -79,7 +68,7 @@ def test_a_correction_is_answered_with_its_receipt(app, client):
     assert client.get(known["receipt"]).get_json()["meant"] == 7
 
 
-def test_the_server_keeps_what_it_read_itself(app, client):
+def test_feedback_keeps_the_servers_own_reading(app, client):
     reading = client.post("/predict", json=ONE).get_json()
     send(client, SEVEN | {"answered": {"verdict": "digit", "digits": [7]}, "version": "v99", "digit_image": "x"})
     row, picture = only_row(app)
@@ -93,19 +82,15 @@ def test_the_server_keeps_what_it_read_itself(app, client):
     assert limits.similarity(again, limits.image_of(row)[None])[0] > 0.98
 
 
-@pytest.mark.parametrize("meant", [*range(10), "not_a_digit"])
-def test_every_meaning_is_kept_right_or_wrong(app, client, meant):
-    assert send(client, ONE | {"meant": meant}).get_json()["meant"] == meant
-    assert only_row(app)[0].meant == (10 if meant == "not_a_digit" else meant)
-
-
-def test_a_whole_number_with_a_point_is_one(client):
-    body = json.dumps(ONE)[:-1] + ', "meant": 7.0}'
-    assert client.post("/feedback", data=body, content_type="application/json").get_json()["meant"] == 7
+@pytest.mark.parametrize(("text", "meant"), [("0", 0), ("1", 1), ("9", 9), ("7.0", 7), ('"not_a_digit"', 10)])
+def test_feedback_of_any_meaning_is_kept(app, client, text, meant):
+    body = f'{json.dumps(ONE)[:-1]}, "meant": {text}}}'
+    assert client.post("/feedback", data=body, content_type="application/json").get_json()["meant"] == json.loads(text)
+    assert only_row(app)[0].meant == meant
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
-def test_of_the_picture_only_the_ink_is_kept(app, client, image_format):
+def test_feedback_keeps_only_the_ink_of_a_picture(app, client, image_format):
     secret = b"taken at home by somebody"
     picture = drawn("RGB", side=900, paper="white", ink="navy")
     note = picture.getexif()
@@ -122,9 +107,9 @@ def test_of_the_picture_only_the_ink_is_kept(app, client, image_format):
     assert secret not in kept and b"script" not in kept
 
 
-def test_ink_of_any_shape_is_kept_small(app, client):
-    for meant, size in enumerate(((1, 2000), (2000, 1), (3, 3), (1900, 1900))):
-        picture = Image.new("RGBA", (2000, 2000))
+def test_feedback_of_ink_of_any_shape_is_kept_small(app, client):
+    for meant, size in enumerate(((1, 1000), (1000, 1), (3, 3), (900, 900))):
+        picture = Image.new("RGBA", (1000, 1000))
         picture.paste("black", (10, 10, 10 + size[0], 10 + size[1]))
         elsewhere = {"REMOTE_ADDR": f"192.0.2.{meant}"}
         response = send(client, {"image": data_url(encoded(picture)), "meant": meant}, environ_base=elsewhere)
@@ -134,13 +119,7 @@ def test_ink_of_any_shape_is_kept_small(app, client):
     assert len(pictures) == 4 and all(max(picture.size) <= LONGEST_SIDE for picture in pictures)
 
 
-def test_a_reading_keeps_nothing(app, client):
-    client.post("/predict", json=ONE)
-    client.get("/")
-    assert count(app) == 0
-
-
-def test_sent_twice_it_is_the_same_and_put_right_it_stays_so(app, client):
+def test_feedback_sent_twice_is_the_same_correction(app, client):
     first, second = send(client), send(client)
     assert (first.status_code, second.status_code) == (201, 200)
     third = send(client, ONE | {"meant": 1})
@@ -148,7 +127,7 @@ def test_sent_twice_it_is_the_same_and_put_right_it_stays_so(app, client):
     assert len({response.headers["Location"] for response in (first, second, third)}) == 1 == count(app)
 
 
-def test_no_cookie_is_needed_and_no_other_site_can_send_one(app):
+def test_feedback_needs_no_cookie_and_takes_no_form(app):
     client = app.test_client(use_cookies=False)
     response = send(client, headers={"Origin": "https://elsewhere.example"})
     assert response.status_code == 201 and "Set-Cookie" not in response.headers
@@ -172,44 +151,17 @@ def with_meaning(body):
     return body.replace(b"{", b'{"meant": 7, ', 1).replace(b", }", b"}", 1)
 
 
-@table(NOT_JSON)
-def test_what_is_no_json_is_refused(shared_app, reader, case):
-    refused(shared_app, reader, case, 400, "not_json")
+# One of each kind: the way to the picture is the one of /predict, whose tests try the others.
+BAD = {param.values[2]: param for param in reversed(REFUSED)}.values()
 
 
-@table(NOT_AN_OBJECT)
-def test_json_that_is_no_object_is_refused(shared_app, reader, case):
-    refused(shared_app, reader, case, 400, "not_an_object")
+@pytest.mark.parametrize(("body", "status", "code"), BAD)
+def test_feedback_bad_body_is_refused(shared_app, reader, body, status, code):
+    body = body.encode() if isinstance(body, str) else body
+    refused(shared_app, reader, with_meaning(body), status, code)
 
 
-@table(NO_IMAGE)
-def test_a_missing_image_is_refused(shared_app, reader, case):
-    refused(shared_app, reader, with_meaning(case), 400, "no_image")
-
-
-@table(NOT_A_DATA_URL)
-def test_what_is_no_data_url_is_refused(shared_app, reader, case):
-    refused(shared_app, reader, json.dumps({"image": case, "meant": 7}), 400, "not_a_data_url")
-
-
-@table(NOT_BASE64)
-def test_what_is_no_base64_is_refused(shared_app, reader, case):
-    image = "data:image/png;base64," + case
-    refused(shared_app, reader, json.dumps({"image": image, "meant": 7}), 400, "not_base64")
-
-
-@table(NOT_A_PICTURE)
-def test_what_is_no_png_is_refused(shared_app, reader, case):
-    refused(shared_app, reader, json.dumps({"image": data_url(case), "meant": 7}), 400, "not_a_picture")
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@table(TOO_LARGE)
-def test_a_picture_that_is_too_large_is_refused(shared_app, reader, case):
-    refused(shared_app, reader, json.dumps({"image": data_url(case), "meant": 7}), 413, "picture_too_large")
-
-
-def test_a_body_that_is_too_large_is_refused(shared_app, reader):
+def test_feedback_body_too_large_is_refused(shared_app, reader):
     body = json.dumps(SEVEN).ljust(MAX_BODY_BYTES + 1)
     refused(shared_app, reader, body, 413, "body_too_large")
 
@@ -217,7 +169,7 @@ def test_a_body_that_is_too_large_is_refused(shared_app, reader):
 @pytest.mark.parametrize(
     "picture", [blank(), Image.new("RGBA", (50, 50)), Image.new("1", (28, 28))], ids=["white", "transparent", "black"]
 )
-def test_a_blank_picture_is_refused(shared_app, reader, picture):
+def test_feedback_of_a_blank_picture_is_refused(shared_app, reader, picture):
     body = {"image": data_url(encoded(picture)), "meant": 7}
     refused(shared_app, reader, json.dumps(body), 400, "blank_picture")
 
@@ -240,31 +192,10 @@ MEANINGS = {
 }
 
 
-@table(MEANINGS)
-def test_a_meaning_that_is_none_is_refused(shared_app, reader, case):
+@pytest.mark.parametrize("case", MEANINGS.values(), ids=MEANINGS)
+def test_feedback_with_a_bad_meaning_is_refused(shared_app, reader, case):
     body = f'{{"image": {json.dumps(ONE["image"])}{case}}}'
     assert "0 to 9" in refused(shared_app, reader, body, 400, "no_meaning")
-
-
-@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
-def test_only_post_is_answered(shared_app, reader, method):
-    assert_error(getattr(reader, method)("/feedback"), 405, "method_not_allowed")
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["image", "meant", "x"]), inner),
-    max_leaves=10,
-)
-
-
-@given(body=st.binary(max_size=200) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=150, deadline=None)
-def test_no_body_makes_the_server_fail(shared_app, reader, body):
-    response = reader.post("/feedback", data=body, content_type="application/json")
-    assert 400 <= response.status_code < 500 and set(response.get_json()) == {"error"}
-    assert not INTERNALS.search(response.get_data(as_text=True))
-    assert count(shared_app) == 0
 
 
 # Limits
@@ -279,7 +210,7 @@ def lines(number):
     return {"image": data_url(encoded(picture)), "meant": "not_a_digit"}
 
 
-def test_too_many_from_one_address_are_told_when_to_come_again(app, client, monkeypatch):
+def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 2)
     assert [send(client, lines(number)).status_code for number in range(2)] == [201, 201]
     response = send(client, lines(2))
@@ -290,7 +221,7 @@ def test_too_many_from_one_address_are_told_when_to_come_again(app, client, monk
 
 
 @pytest.mark.both_databases
-def test_parallel_requests_exceed_no_limit(app, client, monkeypatch):
+def test_feedback_in_parallel_exceeds_no_limit(app, client, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 4)
     services(app).live.recognizer().warm()
     with ThreadPoolExecutor(12) as pool:
@@ -298,14 +229,14 @@ def test_parallel_requests_exceed_no_limit(app, client, monkeypatch):
     assert sorted(statuses) == [201] * 4 + [429] * 8 and count(app) == 4
 
 
-def test_a_forged_address_is_not_believed(app, client, monkeypatch):
+def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 1)
     send(client, lines(0))
     forged = {"X-Forwarded-For": "192.0.2.99", "X-Real-IP": "192.0.2.99", "Forwarded": "for=192.0.2.99"}
     assert_error(send(client, lines(1), headers=forged), 429, "too_many_corrections")
 
 
-def test_behind_a_proxy_the_address_is_the_one_that_it_saw(settings, monkeypatch):
+def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings, monkeypatch):
     monkeypatch.setattr(limits, "PER_SOURCE", 1)
     app = create_app(replace(settings, https=True))
     client = app.test_client()
@@ -318,7 +249,7 @@ def test_behind_a_proxy_the_address_is_the_one_that_it_saw(settings, monkeypatch
 # The receipt
 
 
-def test_the_receipt_says_what_was_meant_and_read(app, client):
+def test_receipt_shows_what_was_meant_and_read(app, client):
     receipt = send(client).get_json()["receipt"]
     words = page_of(client, receipt)
     assert "received" in words and "You meant a 7" in words and "v1 read a 1" in words
@@ -339,7 +270,7 @@ def test_the_receipt_says_what_was_meant_and_read(app, client):
         ({"state": "refused", "reason": None}, "refused Nothing learns from it."),
     ],
 )
-def test_the_receipt_says_what_was_decided(app, client, values, words):
+def test_receipt_shows_the_decision(app, client, values, words):
     receipt = send(client).get_json()["receipt"]
     change(app, **values)
     assert words in page_of(client, receipt)
@@ -363,7 +294,7 @@ def finished_run(database, version_id, *correction_ids):
         (True, "comparison", "Used to compare v2 with the version before; held out, so never learnt from"),
     ],
 )
-def test_the_receipt_says_which_version_used_it_and_how_that_reads_it(app, client, held_out, purpose, words):
+def test_receipt_shows_the_version_that_used_it(app, client, held_out, purpose, words):
     receipt = send(client).get_json()["receipt"]
     database = services(app).database
     change(app, state="approved", held_out=held_out)
@@ -380,7 +311,7 @@ def test_the_receipt_says_which_version_used_it_and_how_that_reads_it(app, clien
     assert words in said and "v1 read a 1" in said and "v2, which answers now, reads a 7" in said
 
 
-def test_a_twins_receipt_tells_of_its_first(app, client):
+def test_receipt_of_a_twin_tells_of_its_first(app, client):
     send(client)
     receipt = send(client, environ_base={"REMOTE_ADDR": "192.0.2.7"}).get_json()["receipt"]
     finished_run(services(app).database, 1, 1)
@@ -388,7 +319,7 @@ def test_a_twins_receipt_tells_of_its_first(app, client):
     assert "Nearly the same drawing was sent before" in page_of(client, receipt)
 
 
-def test_a_receipt_can_be_read_and_deleted_while_no_version_answers(app, client, monkeypatch):
+def test_receipt_without_a_version_is_read_and_deleted(app, client, monkeypatch):
     receipt = send(client).get_json()["receipt"]
     recognizer = services(app).live.recognizer()
 
@@ -405,7 +336,7 @@ def test_a_receipt_can_be_read_and_deleted_while_no_version_answers(app, client,
 
 
 @pytest.mark.parametrize("by", ["form", "script"])
-def test_deleting_takes_it_away_for_good(app, client, settings, by):
+def test_receipt_deleted_leaves_nothing(app, client, settings, by):
     response = send(client)
     receipt = response.headers["Location"]
     row, picture = only_row(app)
@@ -430,7 +361,7 @@ def test_deleting_takes_it_away_for_good(app, client, settings, by):
 @pytest.mark.parametrize(
     "path", ["/receipts/x", "/receipts/" + "0" * 40, "/receipts/%00", "/receipts/%ED%A0%80", "/receipts/" + "x" * 5000]
 )
-def test_an_address_that_is_no_receipt_is_not_found(shared_app, reader, path):
+def test_receipt_unknown_is_not_found(shared_app, reader, path):
     assert_error(reader.get(path), 404, "no_receipt")
     assert_error(reader.delete(path), 404, "no_receipt")
     assert_error(reader.post(path + "/delete"), 404, "no_receipt")
@@ -438,7 +369,7 @@ def test_an_address_that_is_no_receipt_is_not_found(shared_app, reader, path):
     assert page.status_code == 404 and page.headers["Cache-Control"] == "no-store"
 
 
-def test_a_receipt_is_not_changed_by_other_methods(app, client):
+def test_receipt_is_not_changed_by_other_methods(app, client):
     receipt = send(client).headers["Location"]
     for method in ("post", "put", "patch"):
         assert getattr(client, method)(receipt).status_code == 405
@@ -446,7 +377,7 @@ def test_a_receipt_is_not_changed_by_other_methods(app, client):
     assert client.head(receipt).status_code == 200 and count(app) == 1
 
 
-def test_no_receipt_is_logged(app, client, caplog, monkeypatch):
+def test_receipt_is_never_logged(app, client, caplog, monkeypatch):
     receipt = send(client).headers["Location"]
     client.get(receipt)
     monkeypatch.setattr(services(app).live, "recognizer", lambda: 1 / 0)

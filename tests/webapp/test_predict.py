@@ -4,30 +4,25 @@ import base64
 import io
 import json
 import struct
-import time
 import zlib
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import delete
 
 from model import weights
 from model.network import MLP
-from model.verdict import Calibration, Verdict
-from tests.webapp.asking import INTERNALS, ONE, assert_error, blank, data_url, drawn, encoded
+from model.verdict import Calibration
+from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.versions import add_version, promote
 from webapp.data_urls import MAX_BODY_BYTES
 from webapp.database import Promotion
 from webapp.live import Live
 from webapp.services import services
 
-REFUSAL_SECONDS = 1.0  # a tenth of it on a free core
 PNG = encoded(drawn())
 
 
@@ -49,24 +44,11 @@ def post(client, body, content_type="application/json"):
     return client.post("/predict", data=body, content_type=content_type)
 
 
-def assert_quick_refusal(client, body, content_type, status, code):
-    """Refused in time; a machine that is busy with something else gets two more tries."""
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        response = post(client, body, content_type)
-        took.append(time.perf_counter() - began)
-        message = assert_error(response, status, code)
-        if took[-1] < REFUSAL_SECONDS:
-            return message
-    raise AssertionError(f"refusals took {took} seconds")
-
-
 @pytest.mark.parametrize(
     ("image_format", "image_type"),
     [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("PPM", "x-portable-graymap")],
 )
-def test_a_drawing_is_read(reader, image_format, image_type):
+def test_predict_drawing_is_read(reader, image_format, image_type):
     image = data_url(encoded(drawn(), image_format), image_type)
     response = reader.post("/predict", json={"image": image})
     assert response.status_code == 200 and response.mimetype == "application/json"
@@ -117,7 +99,7 @@ STRICT = Calibration(refuse_above=0.5, hesitant_mass=0.9)
         (STRICT, {"d7": 0.3, "outliers": (0.1, 0.1, 0.1, 0.4)}, "not_a_digit", [], "unlike_any_digit"),
     ],
 )
-def test_every_verdict_is_answered(app, client, calibration, shares, verdict, digits, reason):
+def test_predict_answers_every_verdict(app, client, calibration, shares, verdict, digits, reason):
     version_that_says(app, calibration, **shares)
     answer = client.post("/predict", json=ONE).get_json()
     assert (answer["verdict"], answer["digits"], answer["reason"]) == (verdict, digits, reason)
@@ -127,19 +109,19 @@ def test_every_verdict_is_answered(app, client, calibration, shares, verdict, di
     assert answer["digit_image"] and answer["version"] == "v2"
 
 
-def test_a_blank_picture_is_blank_and_not_refused(app, client):
+def test_predict_blank_picture_is_not_refused_by_the_version(app, client):
     version_that_says(app, STRICT, outliers=(0.9, 0.0001, 0.0001, 0.0001), d7=0.1)
     assert client.post("/predict", json=ONE).get_json()["verdict"] == "not_a_digit"
     answer = client.post("/predict", json={"image": data_url(encoded(blank()))}).get_json()
     assert (answer["verdict"], answer["not_a_digit"]) == ("blank", 0)
 
 
-def test_a_version_states_its_own_coverage(app, client):
+def test_predict_states_the_coverage_of_the_version(app, client):
     version_that_says(app, replace(STRICT, coverage=0.9), d4=0.5, d9=0.4)
     assert client.post("/predict", json=ONE).get_json()["coverage"] == 0.9
 
 
-def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):
+def test_predict_digit_image_is_a_small_grey_png_with_bright_ink(reader):
     url = reader.post("/predict", json=ONE).get_json()["digit_image"]
     prefix, _, text = url.partition(",")
     assert prefix == "data:image/png;base64"
@@ -155,7 +137,7 @@ def test_the_digit_image_is_a_small_grey_png_with_bright_ink(reader):
     [blank(), blank(1), Image.new("RGBA", (50, 50)), Image.new("1", (28, 28)), Image.new("RGB", (9, 300), "navy")],
     ids=["white", "one pixel", "transparent", "black", "blue"],
 )
-def test_a_blank_picture_is_an_answer_and_no_error(reader, picture):
+def test_predict_blank_picture_is_answered(reader, picture):
     response = reader.post("/predict", json={"image": data_url(encoded(picture))})
     assert response.status_code == 200
     nothing = {"top": [], "probabilities": [], "digits": [], "reason": None, "not_a_digit": 0.0}
@@ -165,18 +147,18 @@ def test_a_blank_picture_is_an_answer_and_no_error(reader, picture):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_every_kind_of_png_is_read(reader, mode):
+def test_predict_png_of_any_mode_is_read(reader, mode):
     picture = drawn("I;16", paper=65535) if mode == "I;16" else drawn().convert(mode)
     response = reader.post("/predict", json={"image": data_url(encoded(picture))})
     assert response.get_json()["top"][0]["digit"] == 1
 
 
-def test_unknown_fields_and_a_charset_do_no_harm(reader):
+def test_predict_unknown_field_and_charset_are_passed_over(reader):
     response = post(reader, json.dumps(ONE | {"more": [1]}), "application/json; charset=utf-8")
     assert response.status_code == 200
 
 
-def test_the_answer_is_not_kept_by_caches(reader):
+def test_predict_answer_is_not_kept_by_caches(reader):
     assert reader.post("/predict", json=ONE).headers["Cache-Control"] in ("no-cache", "no-store")
 
 
@@ -274,88 +256,72 @@ TOO_LARGE = {
 }
 
 
-def table(cases):
-    return pytest.mark.parametrize("case", cases.values(), ids=cases.keys())
+def picture_body(data):
+    return image_body(data_url(data))
 
 
-@table(NOT_JSON)
-def test_what_is_no_json_is_refused(reader, case):
-    assert_quick_refusal(reader, case, "application/json", 400, "not_json")
-
-
-@table(NOT_AN_OBJECT)
-def test_json_that_is_no_object_is_refused(reader, case):
-    assert_quick_refusal(reader, case, "application/json", 400, "not_an_object")
-
-
-@table(NO_IMAGE)
-def test_a_missing_image_is_refused(reader, case):
-    assert_quick_refusal(reader, case, "application/json", 400, "no_image")
-
-
-@table(NOT_A_DATA_URL)
-def test_what_is_no_data_url_is_refused(reader, case):
-    assert_quick_refusal(reader, image_body(case), "application/json", 400, "not_a_data_url")
-
-
-@table(NOT_BASE64)
-def test_what_is_no_base64_is_refused(reader, case):
-    body = image_body("data:image/png;base64," + case)
-    assert_quick_refusal(reader, body, "application/json", 400, "not_base64")
-
-
-@table(NOT_A_PICTURE)
-def test_what_is_no_png_is_refused(reader, case):
-    message = assert_quick_refusal(reader, image_body(data_url(case)), "application/json", 400, "not_a_picture")
-    assert "PNG" in message
-
-
-@pytest.mark.parametrize("image_type", ["jpeg", "webp", "x-portable-graymap"])
-def test_a_png_under_another_name_is_refused(reader, image_type):
-    body = image_body(data_url(PNG, image_type))
-    assert_quick_refusal(reader, body, "application/json", 400, "not_a_picture")
+# Bodies by what is wrong with them, as (body, status, code).
+REFUSED = [
+    pytest.param(make(case), status, code, id=f"{code}: {name}")
+    for cases, make, status, code in (
+        (NOT_JSON, bytes, 400, "not_json"),
+        (NOT_AN_OBJECT, bytes, 400, "not_an_object"),
+        (NO_IMAGE, bytes, 400, "no_image"),
+        (NOT_A_DATA_URL, image_body, 400, "not_a_data_url"),
+        (NOT_BASE64, lambda text: image_body("data:image/png;base64," + text), 400, "not_base64"),
+        (NOT_A_PICTURE, picture_body, 400, "not_a_picture"),
+        (TOO_LARGE, picture_body, 413, "picture_too_large"),
+    )
+    for name, case in cases.items()
+]
 
 
 # Pillow warns of the bomb, where the server's log shows it, and the size is refused all the same.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@table(TOO_LARGE)
-def test_a_picture_that_is_too_large_is_refused(reader, case):
-    assert_quick_refusal(reader, image_body(data_url(case)), "application/json", 413, "picture_too_large")
+@pytest.mark.parametrize(("body", "status", "code"), REFUSED)
+def test_predict_bad_body_is_refused(reader, body, status, code):
+    message = assert_error(post(reader, body), status, code)
+    assert "PNG" in message or code != "not_a_picture"
+
+
+@pytest.mark.parametrize("image_type", ["jpeg", "webp", "x-portable-graymap"])
+def test_predict_png_under_another_name_is_refused(reader, image_type):
+    assert_error(post(reader, image_body(data_url(PNG, image_type))), 400, "not_a_picture")
 
 
 @pytest.mark.parametrize(
     "content_type",
     [None, "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data"],
 )
-def test_another_content_type_is_refused(reader, content_type):
-    assert_quick_refusal(reader, json.dumps(ONE), content_type, 415, "not_json")
+def test_predict_content_type_other_than_json_is_refused(reader, content_type):
+    assert_error(post(reader, json.dumps(ONE), content_type), 415, "not_json")
 
 
-def test_a_form_is_refused(reader):
+def test_predict_form_is_refused(reader):
     assert_error(reader.post("/predict", data=ONE), 415, "not_json")
     upload = {"image": (io.BytesIO(PNG), "7.png")}
     assert_error(reader.post("/predict", data=upload, content_type="multipart/form-data"), 415, "not_json")
 
 
-def test_the_body_may_be_as_large_as_the_limit_and_no_larger(reader):
+def test_predict_body_larger_than_the_limit_is_refused(reader):
     body = json.dumps(ONE).encode()
     assert post(reader, body.ljust(MAX_BODY_BYTES)).status_code == 200
-    assert_quick_refusal(reader, body.ljust(MAX_BODY_BYTES + 1), "application/json", 413, "body_too_large")
+    assert_error(post(reader, body.ljust(MAX_BODY_BYTES + 1)), 413, "body_too_large")
 
 
-def test_a_picture_of_exactly_one_megabyte_passes_the_body_limit(reader):
+def test_predict_picture_of_one_megabyte_is_read(reader):
     data = PNG + bytes((1 << 20) - len(PNG))
     assert post(reader, image_body(data_url(data))).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
-def test_only_post_is_answered(reader, method):
+def test_predict_method_other_than_post_is_refused(reader, method):
     response = getattr(reader, method)("/predict")
     assert_error(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "OPTIONS, POST"
 
 
-def test_no_cookie_and_no_token_are_needed_or_given(shared_app):
+def test_predict_needs_and_sets_no_cookie(shared_app):
     client = shared_app.test_client(use_cookies=False)
     response = client.post("/predict", json=ONE, headers={"Origin": "https://elsewhere.example"})
     assert response.status_code == 200
@@ -363,63 +329,19 @@ def test_no_cookie_and_no_token_are_needed_or_given(shared_app):
     assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
 
 
-def assert_answered(response):
-    """Read or refused, never failed."""
-    if response.status_code == 200:
-        assert response.get_json()["verdict"] in get_args(Verdict)
-    else:
-        assert 400 <= response.status_code < 500, response.get_data(as_text=True)
-        assert set(response.get_json()) == {"error"}
-        assert not INTERNALS.search(response.get_data(as_text=True))
+def test_predict_png_cut_anywhere_never_fails(reader):
+    for length in range(0, len(PNG), 7):
+        assert post(reader, picture_body(PNG[:length])).status_code in (200, 400)
 
 
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.just("image") | st.text(max_size=8), inner),
-    max_leaves=12,
-)
-
-
-@given(body=st.binary(max_size=300) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=200, deadline=None)
-def test_no_body_makes_the_server_fail(reader, body):
-    assert_answered(post(reader, body))
-
-
-@given(data=st.binary(max_size=200), image_type=st.sampled_from(["png", "jpeg", "webp", "x-portable-graymap"]))
-@settings(max_examples=150, deadline=None)
-def test_no_bytes_make_the_server_fail(reader, data, image_type):
-    assert_error(reader.post("/predict", json={"image": data_url(data, image_type)}), 400, "not_a_picture")
-
-
-@given(
-    image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
-    places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
-    kept=st.floats(0.1, 1),
-)
-@settings(max_examples=200, deadline=None)
-def test_no_damage_to_a_picture_makes_the_server_fail(reader, image_format, places, kept):
-    data = bytearray(encoded(drawn(), image_format))
-    for place, value in places:
-        data[int(place * len(data))] = value
-    damaged = bytes(data[: int(kept * len(data))])
-    assert_answered(reader.post("/predict", json={"image": data_url(damaged, image_format.lower())}))
-
-
-def test_no_cut_of_a_png_makes_the_server_fail(reader):
-    for length in range(0, len(PNG), 3):
-        response = reader.post("/predict", json={"image": data_url(PNG[:length])})
-        assert_answered(response)
-
-
-def test_without_a_promoted_version_the_answer_is_503(app, client):
+def test_predict_without_a_version_answers_503(app, client):
     with services(app).database.writing() as session:
         session.execute(delete(Promotion))
     message = assert_error(client.post("/predict", json=ONE), 503, "no_version")
     assert "make setup" in message
 
 
-def test_a_blank_picture_waits_for_no_model(app, client, monkeypatch):
+def test_predict_blank_picture_loads_no_weights(app, client, monkeypatch):
     """Nothing is to be read, so the answer comes before the network is loaded."""
     monkeypatch.setattr(Live, "_weights", lambda *_: pytest.fail("the weights were loaded"))
     assert client.post("/predict", json={"image": data_url(encoded(blank()))}).status_code == 200
