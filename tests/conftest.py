@@ -1,5 +1,6 @@
 """Fixtures for everybody: an installation of its own for each test, made once and copied."""
 
+import functools
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -11,7 +12,7 @@ from jinja2 import BytecodeCache
 from sqlalchemy import event, make_url
 from werkzeug.routing import Rule
 
-from model import mnist
+from model import mnist, recognizer
 from tests import servers
 from webapp import create_app, door
 from webapp.database import Database
@@ -53,8 +54,10 @@ class SharedRule(Rule):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def compiled_once():
+def made_once():
+    """Spares the apps of all tests compiling the same templates and routes, and checking the same weights."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognizer, "_checked", functools.lru_cache(4)(recognizer._checked))
         patch.setattr(Flask, "jinja_options", {"bytecode_cache": Templates()})
         patch.setattr(Flask, "url_rule_class", SharedRule)
         yield
