@@ -1,8 +1,5 @@
 """An embedded installation is copied into PostgreSQL: every row, every digest, every address; or nothing is."""
 
-import os
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -16,6 +13,7 @@ from tests.webapp.asking import ONE
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, compared, evidence, measured, promote, promotions, turned
 from webapp import create_app, imports, runs
+from webapp.__main__ import main
 from webapp.copying import TABLES, CopyRefused, copy, digest
 from webapp.corrections import Corrections
 from webapp.database import (
@@ -30,7 +28,6 @@ from webapp.door import Door, WrongPassword
 from webapp.installation import with_secret_key
 from webapp.runs import Hold
 from webapp.services import services
-from webapp.settings import ROOT
 from webapp.setup import set_up
 
 
@@ -79,7 +76,7 @@ def digests(database):
         return {table.name: digest(session, table) for table in TABLES}
 
 
-def test_everything_is_copied_and_compared(settings, lived_in, target):
+def test_copy_has_every_row_with_its_digest(settings, lived_in, target):
     said = []
     copy(lived_in, target, settings.secret_key, said.append)
     assert digests(target) == digests(lived_in)
@@ -89,7 +86,7 @@ def test_everything_is_copied_and_compared(settings, lived_in, target):
         assert session.scalars(select(Installation.secret_key)).all() == [settings.secret_key]
 
 
-def test_numbers_go_on_from_where_they_were(settings, lived_in, target):
+def test_copy_goes_on_counting(settings, lived_in, target):
     copy(lived_in, target, settings.secret_key, lambda line: None)
     with lived_in.reading() as session:
         newest = session.scalars(select(Correction.id).order_by(Correction.id.desc())).first()
@@ -101,7 +98,7 @@ def test_numbers_go_on_from_where_they_were(settings, lived_in, target):
 DELETED = 2
 
 
-def test_a_browser_and_a_receipt_go_on_as_if_nothing_had_happened(settings, lived_in, target, tmp_path):
+def test_copy_knows_cookies_and_receipts(settings, lived_in, target, tmp_path):
     app = create_app(settings)
     client = app.test_client()
     assert sign_in(client).status_code == 303
@@ -125,7 +122,7 @@ PAGES = ("/admin/versions", "/admin/versions/2", "/admin/promotions", "/admin/ru
 JSON = {"Accept": "application/json"}
 
 
-def test_what_set_up_has_made_gives_way(settings, lived_in, target, tmp_path):
+def test_copy_replaces_what_set_up_has_made(settings, lived_in, target, tmp_path):
     there = settings_in(tmp_path / "there", DATABASE_URL=address(target))
     set_up(there, say=lambda line: None)
     copy(lived_in, target, settings.secret_key, lambda line: None)
@@ -135,7 +132,7 @@ def test_what_set_up_has_made_gives_way(settings, lived_in, target, tmp_path):
     assert promotions(target) == [1, 2]
 
 
-def test_a_database_in_use_is_left_alone(settings, lived_in, target, tmp_path):
+def test_copy_into_a_database_in_use_is_refused(settings, lived_in, target, tmp_path):
     set_up(settings_in(tmp_path / "there", DATABASE_URL=address(target)), say=lambda line: None)
     add_version(target, turned(5))
     before = digests(target)
@@ -144,13 +141,13 @@ def test_a_database_in_use_is_left_alone(settings, lived_in, target, tmp_path):
     assert digests(target) == before
 
 
-def test_a_run_that_is_under_way_is_not_copied(settings, lived_in, target):
+def test_copy_during_a_run_is_refused(settings, lived_in, target):
     assert runs.claim(lived_in, 1) == 2
     with pytest.raises(CopyRefused, match="run 1 is under way; end Inkling first"):
         copy(lived_in, target, settings.secret_key)
 
 
-def test_an_import_that_is_under_way_is_not_copied_and_one_that_waits_is(settings, lived_in, target):
+def test_copy_during_an_import_is_refused(settings, lived_in, target):
     claimed = imports.claim(lived_in)
     with pytest.raises(CopyRefused, match="import 1 is under way; end Inkling first"):
         copy(lived_in, target, settings.secret_key)
@@ -160,7 +157,7 @@ def test_an_import_that_is_under_way_is_not_copied_and_one_that_waits_is(setting
     assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
 
 
-def test_a_lease_from_a_clock_that_was_ahead_keeps_nobody_from_copying(settings, lived_in, target):
+def test_copy_despite_a_lease_from_a_clock_ahead_succeeds(settings, lived_in, target):
     assert runs.claim(lived_in, 1) == 2
     with lived_in.writing() as session:
         session.get(Run, 1).lease_until += 365 * 24 * 3600
@@ -175,7 +172,7 @@ def test_a_lease_from_a_clock_that_was_ahead_keeps_nobody_from_copying(settings,
         ("RAISE EXCEPTION 'no room'", "no room"),
     ],
 )
-def test_a_copy_that_goes_wrong_is_none(settings, lived_in, target, fault, reason):
+def test_copy_that_goes_wrong_leaves_nothing(settings, lived_in, target, fault, reason):
     target.upgrade()
     with target.writing() as session:
         session.execute(text(f"CREATE FUNCTION spoil() RETURNS trigger AS $$ BEGIN {fault}; END $$ LANGUAGE plpgsql"))
@@ -185,36 +182,41 @@ def test_a_copy_that_goes_wrong_is_none(settings, lived_in, target, fault, reaso
     assert all(count == 0 for count, _ in digests(target).values())
 
 
-def command(settings, **environ):
-    own = {"DATA_DIR": str(settings.data_dir), "SECRET_KEY": "", "REDIS_URL": ""} | environ
-    arguments = [sys.executable, "-m", "webapp", "copy"]
-    return subprocess.run(arguments, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command for a DATA_DIR and a DATABASE_URL; its exit code, output and error output."""
+
+    def run(data_dir, url):
+        own = {"DATA_DIR": data_dir, "DATABASE_URL": url, "SECRET_KEY": "", "REDIS_URL": ""}
+        for name, value in own.items():
+            monkeypatch.setenv(name, str(value))
+        return main(["copy"]), *capsys.readouterr()
+
+    return run
 
 
-def test_the_command_takes_the_key_along_and_says_what_it_did(settings, lived_in, target):
-    done = command(settings, DATABASE_URL=address(target))
-    assert done.returncode == 0, done.stderr
+def test_copy_command_takes_the_key_along_and_says_what_it_did(settings, lived_in, target, command):
+    code, out, err = command(settings.data_dir, address(target))
+    assert code == 0, err
     assert digests(target) == digests(lived_in)
-    assert digests(target)["correction"][1] in done.stdout
+    assert digests(target)["correction"][1] in out
     with target.reading() as session:
         assert session.scalars(select(Installation.secret_key)).all() == [settings.secret_key]
 
 
-def test_the_command_refuses_in_one_line(settings, tmp_path):
+def test_copy_command_that_cannot_is_refused_in_one_line(settings, tmp_path, command):
     nowhere = "postgresql://me:hunter2@127.0.0.1:1/inkling"
-    empty = replace(settings, data_dir=tmp_path / "empty")
     for folder, url, reason in (
-        (settings, "", "DATABASE_URL must name"),
-        (empty, nowhere, "there is no embedded installation in"),
-        (settings, nowhere, "the database cannot be used: "),
+        (settings.data_dir, "", "DATABASE_URL must name"),
+        (tmp_path / "empty", nowhere, "there is no embedded installation in"),
+        (settings.data_dir, nowhere, "the database cannot be used: "),
     ):
-        done = command(folder, DATABASE_URL=url)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"inkling: {reason}") and done.stderr.count("\n") == 1
-        assert "hunter2" not in done.stderr
+        code, out, err = command(folder, url)
+        assert (code, out) == (2, "") and "hunter2" not in err
+        assert err.startswith(f"inkling: {reason}") and err.count("\n") == 1
     (settings.data_dir / "secret_key").unlink()
-    done = command(settings, DATABASE_URL=nowhere)
-    assert done.returncode == 2 and "SECRET_KEY" in done.stderr
+    code, _, err = command(settings.data_dir, nowhere)
+    assert code == 2 and "SECRET_KEY" in err
 
 
 def address(database) -> str:

@@ -5,8 +5,6 @@ import io
 import random
 import re
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from html import escape, unescape
@@ -27,7 +25,6 @@ from webapp.filters import confidence, share
 from webapp.gallery import LEVELS, Page, View, confusion_levels, sheet
 from webapp.predictions import KEPT_VERSIONS, Readings
 from webapp.services import services
-from webapp.settings import ROOT
 
 PERSON = {"Accept": "text/html"}
 
@@ -540,14 +537,3 @@ def test_versions_that_are_kept_change_nothing_in_what_a_page_asks_of_the_databa
             asked.append(list(statements))
     assert asked[:3] == asked[3:] and all(len(each) < 5 for each in asked)
     assert not [statement for each in asked for statement in each if "weights" in statement]
-
-
-def test_the_gallery_needs_no_torch(settings):
-    program = (
-        "import sys; from webapp import create_app; from webapp.settings import Settings\n"
-        "app = create_app(Settings.read({'DATA_DIR': sys.argv[1], 'MNIST_DIR': sys.argv[2]}))\n"
-        "assert app.test_client().get('/gallery').status_code == 200\n"
-        "assert 'torch' not in sys.modules"
-    )
-    arguments = [str(settings.data_dir), str(settings.mnist_dir)]
-    subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, check=True, timeout=60)

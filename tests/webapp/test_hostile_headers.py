@@ -93,20 +93,21 @@ def asked(app, path, headers, method="GET"):
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_no_value_of_a_header_is_a_fault(apps, name):
+def test_header_of_any_value_never_fails(apps, name):
     """Each at those addresses that compare and parse most, and at some of the others."""
+    most = ["/admin/versions/1/weights"] if name.startswith(("If-", "Range")) else ["/metrics"]
     for app in apps if name.startswith("X-F") else apps[:1]:
         file, *others = addresses(app)
         others = itertools.cycle(others)
         for value in VALUES[name]:
-            for path in [file, "/admin/versions/1/weights", "/metrics", *itertools.islice(others, 5)]:
+            for path in [file, *most, *itertools.islice(others, 2)]:
                 answer = asked(app, path, {name: value})
                 assert answer.status_code < 500, (path, value[:60])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_nor_is_any_mixture_of_them(apps, data):
+def test_headers_of_any_mixture_never_fail(apps, data):
     # What no server passes on: control characters, and a value's spaces at its ends.
     anything = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=80).map(str.strip)
     app = data.draw(st.sampled_from(apps))
@@ -119,7 +120,7 @@ def test_nor_is_any_mixture_of_them(apps, data):
     assert asked(app, path, headers, method).status_code < 500
 
 
-def test_a_date_that_is_one_is_still_compared(apps):
+def test_header_with_a_date_is_compared(apps):
     path = apps[0].jinja_env.globals["asset"]("css/base.css")
     since = asked(apps[0], path, {}).headers["Last-Modified"]
     assert asked(apps[0], path, {"If-Modified-Since": since}).status_code == 304
@@ -133,7 +134,7 @@ SLASHES = ["//", "//admin", "///admin", "/admin//", "//evil.example/..", "//evil
 
 @pytest.mark.parametrize("path", [*SLASHES, "/\\evil.example", "/admin/", "/gallery/", "/gallery//1"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_no_address_with_slashes_too_many_leads_anywhere(apps, path, method):
+def test_address_with_too_many_slashes_is_not_found(apps, path, method):
     for app in apps:
         environ = create_environ("/", method=method) | {"HTTP_HOST": "evil.example", "PATH_INFO": unquote(path)}
         answer = Response.from_app(app, environ, buffered=True)
@@ -143,7 +144,7 @@ def test_no_address_with_slashes_too_many_leads_anywhere(apps, path, method):
             assert_error(answer, 404, "not_found")
 
 
-def test_no_redirect_takes_its_host_from_a_header(apps):
+def test_redirect_never_takes_its_host_from_a_header(apps):
     hosts = {"Host": "evil.example", "X-Forwarded-Host": "worse.example", "X-Forwarded-Prefix": "//evil.example"}
     found = {}
     for app in apps:
@@ -164,19 +165,18 @@ NO_HOSTS = ["", " ", "a b", "a/b", "a@b", "a?b", "a#b", "h:x", ":80", "<b>", "[:
 HOSTS = ["localhost", "a.example:443", "127.0.0.1:80", "[::1]:8000", "web_1:8000", "EXAMPLE.", "xn--bcher-kva.ch"]
 
 
-@pytest.mark.parametrize("host", NO_HOSTS)
-def test_a_host_that_is_none_is_refused_everywhere(apps, host):
-    app = apps[0]
-    for path in addresses(app):
-        assert_error(asked(app, path, {"Host": host}), 400, "bad_host")
+def test_host_that_is_none_is_refused_everywhere(apps):
+    hosts = itertools.cycle(NO_HOSTS)
+    for path in addresses(apps[0]):
+        assert_error(asked(apps[0], path, {"Host": next(hosts)}), 400, "bad_host")
 
 
-@pytest.mark.parametrize("host", HOSTS)
-def test_a_host_that_may_be_one_is_answered(apps, host):
-    assert asked(apps[0], "/healthz", {"Host": host}).status_code == 200
+def test_host_that_may_be_one_is_answered(apps):
+    for host in HOSTS:
+        assert asked(apps[0], "/healthz", {"Host": host}).status_code == 200
 
 
-def test_only_a_client_of_http_1_0_may_name_none(apps):
+def test_host_missing_is_refused_but_for_http_1_0(apps):
     for path in addresses(apps[0]):
         nameless = {name: value for name, value in create_environ(path).items() if name != "HTTP_HOST"} | EXPECTED
         assert_error(Response.from_app(apps[0], dict(nameless), buffered=True), 400, "bad_host")

@@ -8,13 +8,10 @@ from sqlalchemy import delete
 
 from model.recognizer import SHIPPED
 from model.weights import WeightsError
-from tests.conftest import ON_SQLITE
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
 from webapp.database import Promotion, Version
 from webapp.live import Live, NoChampion
-
-pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -35,6 +32,7 @@ def test_live_first_question_loads_the_champion(live):
     assert digit(live) == 1
 
 
+@pytest.mark.both_databases
 def test_live_promotion_is_followed_by_one_look(live, database):
     first = live.recognizer()
     number = add_version(database, turned(1))
@@ -47,6 +45,7 @@ def test_live_promotion_is_followed_by_one_look(live, database):
     assert first.recognize(drawn()).top[0][0] == 1  # for a request that is still at it
 
 
+@pytest.mark.both_databases
 def test_live_last_promotion_counts_not_the_highest_version(live, database):
     promote(database, add_version(database, turned(1)))
     promote(database, 1)
@@ -97,6 +96,7 @@ def test_live_damaged_first_version_is_said(live, database):
     assert digit(live) == 1
 
 
+@pytest.mark.both_databases
 def test_live_without_version_is_said(live, database):
     with database.writing() as session:
         session.execute(delete(Promotion))
@@ -161,7 +161,6 @@ def test_live_follower_survives_any_error(database, quick, caplog):
     assert "a surprise" in caplog.text
 
 
-@ON_SQLITE
 def test_live_follower_survives_a_missing_database(database, quick, caplog, settings):
     path = settings.data_dir / "inkling.db"
     data = path.read_bytes()

@@ -55,7 +55,9 @@ def use(settings):
     services(app).close()
 
 
-def test_installation_new_is_its_owners_alone(tmp_path):
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_installation_new_is_its_owners_alone(tmp_path, umask):
+    os.umask(umask)
     settings = settings_of(tmp_path / "data")
     assert said(settings) == []
     use(settings)

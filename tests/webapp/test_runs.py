@@ -23,8 +23,6 @@ from webapp.moments import SKEW_SECONDS
 from webapp.runs import ChampionChanged, Hold, LeaseLost
 from webapp.trainer import chosen_corrections
 
-pytestmark = pytest.mark.both_databases
-
 CONFIG = Config("seed", 1)
 
 
@@ -99,6 +97,7 @@ def chosen(database, run_id):
         return list(session.scalars(select(RunCorrection.correction_id).where(RunCorrection.run_id == run_id)))
 
 
+@pytest.mark.both_databases
 def test_run_is_claimed_once(database):
     run_id = start(database)
     assert runs.claim(database, run_id) == 1
@@ -106,6 +105,7 @@ def test_run_is_claimed_once(database):
     assert get(database, run_id).state == "running"
 
 
+@pytest.mark.both_databases
 def test_run_is_written_by_its_holder_alone(database):
     hold = claimed(database)
     hold.keep(b"mine")
@@ -139,6 +139,7 @@ def test_run_lost_waits_for_another_attempt(database):
     assert Hold(database, hold.run_id, 2).checkpoint() == b"as far as this"
 
 
+@pytest.mark.both_databases
 def test_run_lost_three_times_is_given_up(database):
     run_id = start(database)
     for attempt in (1, 2, 3):
@@ -170,6 +171,7 @@ def test_reap_spares_runs_with_a_lease(database):
 YEAR = 365 * 24 * 3600
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("cancelled", "state"), [(False, "queued"), (True, "cancelled")])
 def test_lease_from_a_clock_ahead_has_run_out(database, cancelled, state):
     """Such a run was under way for the year, and cancelling it did nothing."""
@@ -196,6 +198,7 @@ def test_run_lost_is_taken_from_the_attempt_that_died_alone(database):
     assert runs.lose(database, hold.run_id, hold.attempt, "it died") == [hold.run_id]
 
 
+@pytest.mark.both_databases
 def test_run_cancelled_in_each_state_ends(database):
     queued = start(database)
     runs.cancel(database, queued)
@@ -237,6 +240,7 @@ def test_run_cancelled_does_not_begin_again(database, lost):
     assert get(database, hold.run_id).state == "cancelled"
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("passed", [True, False])
 def test_run_finished_is_promoted_by_its_evidence(database, passed):
     hold = claimed(database)
@@ -269,6 +273,7 @@ def test_evidence_omits_a_drawing_deleted_meanwhile(database):
     assert left == {"gained_pictures": [{"number": kept}], "lost_pictures": []}
 
 
+@pytest.mark.both_databases
 def test_evidence_against_an_earlier_champion_decides_nothing(database):
     hold = claimed(database)
     with database.writing() as session:
@@ -301,6 +306,7 @@ def test_run_first_attempt_chooses_its_parent(database):
     assert get(database, hold.run_id).parent_id == 1
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("corrections", [True, False])
 def test_run_first_attempt_chooses_its_corrections(database, corrections):
     first = keep_correction(database)
@@ -317,6 +323,7 @@ def test_run_first_attempt_chooses_its_corrections(database, corrections):
     assert chosen(database, hold.run_id) == expected
 
 
+@pytest.mark.both_databases
 def test_run_does_not_learn_what_was_deleted_or_refused(database):
     kept, refused, deleted = (keep_correction(database, label=label, held_out=label == 3) for label in (3, 4, 5))
     hold = claimed(database, corrections=True)

@@ -2,19 +2,12 @@
 
 import os
 import stat
-import string
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 
-from tests.webapp import together
 from webapp.database import Database
-from webapp.settings import ROOT, Settings, SettingsError
+from webapp.settings import Settings, SettingsError
 
 
 def read(folder, **environ):
@@ -129,18 +122,6 @@ def test_settings_on_postgresql_make_no_secret_key_file(tmp_path):
     assert read(tmp_path, DATABASE_URL="postgresql://localhost/inkling", SECRET_KEY="given").secret_key == "given"
 
 
-@given(text=st.text(string.printable, max_size=8))
-@examples(max_examples=200, deadline=None)
-def test_settings_port_out_of_range_is_refused(tmp_path_factory, text):
-    folder = tmp_path_factory.getbasetemp()
-    try:
-        assert 1 <= read(folder, PORT=text, SECRET_KEY="x").port <= 65535
-    except SettingsError as error:
-        assert "PORT" in str(error)
-    else:
-        assert text == "" or text.isdecimal()
-
-
 def test_secret_key_is_kept_for_its_owner_alone(tmp_path):
     first = read(tmp_path / "new" / "folder").secret_key
     path = tmp_path / "new" / "folder" / "secret_key"
@@ -148,12 +129,6 @@ def test_secret_key_is_kept_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [file.name for file in path.parent.iterdir()] == ["secret_key"]
     assert first != read(tmp_path / "other").secret_key
-
-
-def test_secret_key_of_processes_started_together_is_one(tmp_path):
-    keys = set(together.in_processes(together.secret_key, 8, tmp_path / "data"))
-    assert len(keys) == 1
-    assert [file.name for file in (tmp_path / "data").iterdir()] == ["secret_key"]
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
@@ -191,11 +166,3 @@ def test_settings_data_dir_not_writable_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     with pytest.raises(SettingsError, match="^DATA_DIR "):
         read(tmp_path, SECRET_KEY="given")
-
-
-def test_command_with_bad_settings_says_one_line(tmp_path):
-    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": "none"}
-    command = [sys.executable, "-m", "webapp", "setup"]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("inkling: PORT ")

@@ -1,10 +1,8 @@
 """Set-up brings an installation up to date, as often as it runs."""
 
-import os
 import re
+import resource
 import shutil
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -24,7 +22,7 @@ from webapp.__main__ import main
 from webapp.database import Database, SignInAttempt, Version
 from webapp.door import Door, PasswordRefused, WrongPassword
 from webapp.services import services
-from webapp.settings import ROOT, Settings
+from webapp.settings import Settings
 from webapp.setup import set_up
 
 
@@ -243,25 +241,27 @@ def test_set_up_damaged_row_is_added_again(database, settings):
 
 
 @pytest.mark.parametrize("most", [0, 30, 3_000, 30_000, 300_000, 3_000_000])
-def test_set_up_without_room_can_be_repeated(settings, most):
+def test_set_up_without_room_can_be_repeated(settings, monkeypatch, capsys, most):
     """No file may grow beyond `most` bytes: the first one that would is left half, or not at all."""
     shutil.rmtree(settings.data_dir)
-    environ = os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
-    environ |= {"SECRET_KEY": "", "ADMIN_PASSWORD": PASSWORD}
-    command = [sys.executable, "-c", LIMITED.format(most)]
-    failed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
-    assert failed.returncode == 2 and "inkling: " in failed.stderr and "Traceback" not in failed.stderr
-    now = Settings.read({"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)})
-    assert len(now.secret_key) == 64
-    said(replace(now, admin_password=PASSWORD))
-    assert opens(now, PASSWORD)
+    environ = {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir), "ADMIN_PASSWORD": PASSWORD}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        assert main(["setup"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = capsys.readouterr().err
+    assert "inkling: " in error and "Traceback" not in error
+    assert main(["setup"]) == 0
+    now = Settings.read()
+    assert len(now.secret_key) == 64 and opens(now, PASSWORD)
     with closing(Database(now.database_url)) as database:
         assert promotions(database) == [1]
     assert {path.name for path in settings.data_dir.iterdir()} == {"inkling.db", "queue.db", "secret_key", "static"}
-
-
-LIMITED = "import resource as r, sys; from webapp.__main__ import main;"
-LIMITED += "r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0})); sys.exit(main(['setup']))"
 
 
 @pytest.mark.parametrize("left", ["a file", "a link to nowhere"])

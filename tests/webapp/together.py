@@ -30,14 +30,11 @@ def in_processes(function, count: int, data_dir, **environ: str) -> list:
     return json.loads(done.stdout)
 
 
-def secret_key() -> str:
-    return Settings.read().secret_key
-
-
 def install() -> list[str]:
-    lines = []
-    set_up(Settings.read(), lines.append)
-    return lines
+    """The secret key, and what set-up said."""
+    settings, lines = Settings.read(), []
+    set_up(settings, lines.append)
+    return [settings.secret_key, *lines]
 
 
 MESSAGES = 5
