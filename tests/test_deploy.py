@@ -58,7 +58,8 @@ def test_gunicorn_tells_systemd_when_it_serves(prepared, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(path))
         notified.settimeout(60)
-        environ = os.environ | {"DATA_DIR": str(prepared), "PORT": str(free_port()), "NOTIFY_SOCKET": str(path)}
+        environ = os.environ | {"DATA_DIR": str(prepared), "PORT": str(free_port())}
+        environ |= {"NOTIFY_SOCKET": str(path), "WEB_CONCURRENCY": "1"}
         command = [sys.executable, "-m", "gunicorn"]
         with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL) as process:
             try:

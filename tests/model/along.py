@@ -1,4 +1,4 @@
-"""What several processes do together: python -m tests.model.along WHAT, beside the first one, which is a test.
+"""What several processes do together: python -m tests.model.along WHAT ..., beside the first one, which is a test.
 
 Each way to do something leaves what the test looks at; the processes beside it leave that away.
 """
@@ -21,8 +21,8 @@ WHOLE = replace(PRESETS["standard"], name="whole", hidden=(24, 16), batch_size=5
 DIGITS = 501
 
 
-def command(what: str) -> list[str]:
-    return [sys.executable, "-m", "tests.model.along", what]
+def command(*what: str) -> list[str]:
+    return [sys.executable, "-m", "tests.model.along", *what]
 
 
 def averages(group: Group) -> list:
@@ -37,18 +37,17 @@ def alike(group: Group) -> list:
 
 
 def trainings(group: Group) -> dict:
-    """By preset: a result with its checkpoints, and the result of going on from the first of these.
+    """By preset: a result, and for the whole one that of going on from its first checkpoint too.
 
     As if on machines that differ.
     """
-    data, found = mnist.load().subset(DIGITS), {}
-    for preset in (PLAIN, WHOLE):
-        config, kept = Config(preset.name, 3, 5, group.size), []
-        with patch("model.code.libraries", lambda: f"those of machine {group.rank}"):
-            result = train(config, data, on_checkpoint=kept.append, group=group)
-            given = kept[0] if group.rank == 0 else None
-            found[preset.name] = result, train(config, data, checkpoint=given, group=group)
-    return found
+    data, kept = mnist.load().subset(DIGITS), []
+    with patch("model.code.libraries", lambda: f"those of machine {group.rank}"):
+        plain = train(Config("plain", 2, 5, group.size), data, group=group)
+        whole = train(Config("whole", 2, 5, group.size), data, on_checkpoint=kept.append, group=group)
+        given = kept[0] if group.rank == 0 else None
+        resumed = train(Config("whole", 2, 5, group.size), data, checkpoint=given, group=group)
+    return {"plain": plain, "whole": (whole, resumed)}
 
 
 def stopped(group: Group) -> tuple:
@@ -78,15 +77,16 @@ def for_ever(group: Group, on_progress=lambda progress: None) -> None:
     train(Config("plain", 1000, 0, group.size), mnist.load().subset(DIGITS), on_progress, group=group)
 
 
-def main(what: str) -> None:
+def main(*what: str) -> None:
     torch.set_num_threads(1)
     PRESETS.update(plain=PLAIN, whole=WHOLE)
     try:
         with together(2, ()) as group:
-            globals()[what](group)
+            for one in what:
+                globals()[one](group)
     except GroupLost:
         sys.exit(LOST)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -18,19 +18,16 @@ def calibrated(trained, small_mnist):
     return calibrate(trained, small_mnist.validation)
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
-def test_temperature_undoes_any_other(trained, small_mnist, factor):
+@pytest.mark.parametrize("factor", [0.5, 2.5])
+def test_temperature_undoes_any_other(trained, calibrated, small_mnist, factor):
     warped = copy.deepcopy(trained)
     with torch.no_grad():
         warped.layers[-1].weight.mul_(factor)
         warped.layers[-1].bias.mul_(factor)
     before = {name: value.clone() for name, value in warped.state_dict().items()}
     network, _ = calibrate(warped, small_mnist.validation)
-    reference, _ = calibrate(trained, small_mnist.validation)
-    images = small_mnist.validation.images
-    assert np.allclose(
-        evaluate.probabilities(network, images), evaluate.probabilities(reference, images), atol=0.02
-    )
+    likely, expected = (evaluate.probabilities(one, small_mnist.validation.images) for one in (network, calibrated[0]))
+    assert np.allclose(likely, expected, atol=0.02)
     assert all(torch.equal(before[name], value) for name, value in warped.state_dict().items())  # left alone
 
 

@@ -6,9 +6,9 @@ from model import chance
 
 
 def test_seeds_of_purposes_and_numbers_differ():
-    asked = [(purpose, seed, epoch) for purpose, seed, epoch in product(("digits", "others"), range(40), range(500))]
+    asked = [(purpose, seed, epoch) for purpose, seed, epoch in product(("digits", "others"), range(40), range(100))]
     seeds = {chance.seed(*one) for one in asked}
-    assert len(seeds) > len(asked) - 5  # 40,000 draws from 2**32 meet about 0.2 times
+    assert len(seeds) > len(asked) - 2  # 8,000 draws from 2**32 hardly ever meet
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 

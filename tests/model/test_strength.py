@@ -17,10 +17,16 @@ from model.verdict import UNCALIBRATED, Calibration
 def few():
     """Fewer digits: each figure is the same kind of figure."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strength, "CURVE_DIGITS", 10)
-        patch.setattr(strength, "OTHERS", 120)
+        patch.setattr(strength, "CURVE_DIGITS", 6)
+        patch.setattr(strength, "OTHERS", 60)
         patch.setattr(strength, "PAIRS", 6)
         yield
+
+
+@pytest.fixture
+def no_changes(monkeypatch):
+    """Makes no curves, which take most of the time, where they are not what is tested."""
+    monkeypatch.setattr(strength, "CHANGES", ())
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,9 @@ def knowing(outliers=None):
 
 
 def test_the_same_seed_gives_the_same_figures(read, digits, measured):
-    assert strength.strength(read, UNCALIBRATED, *digits) == measured
+    told = []
+    assert strength.strength(read, UNCALIBRATED, *digits, on_progress=told.append) == measured
+    assert told == sorted(told) and told[-1] == 1 and len(told) > 2
     other = strength.strength(read, UNCALIBRATED, *digits, seed=1)
     assert other.curves != measured.curves and other.seed == 1
     assert other.reliability == measured.reliability  # of the whole test set, which no seed chooses
@@ -91,14 +99,14 @@ def test_figures_of_the_whole_test_set_agree_with_the_evaluation(measured, read,
     likely, _ = read(images)
     assert measured.accuracy == evaluate.report(likely, labels).accuracy
     assert measured.reliability == evaluate.reliability(likely, labels)
-    assert measured.digits == 300 and measured.curve_digits == 10
+    assert measured.digits == 300 and measured.curve_digits == 6
 
 
 def test_a_network_of_ten_outputs_refuses_nothing_and_says_so(measured):
     assert measured.refusals == strength.Refusals(0.0, dict.fromkeys(REASONS, 0.0), None, None)
 
 
-def test_refusals_are_counted_at_the_versions_own_threshold(digits):
+def test_refusals_are_counted_at_the_versions_own_threshold(digits, no_changes):
     def outliers(count):
         scores = np.zeros((count, 4), np.float32)
         scores[: count // 4, 3] = 0.9 if count == 300 else 0.2  # a quarter of the digits, and no other picture at 0.5
@@ -112,7 +120,7 @@ def test_refusals_are_counted_at_the_versions_own_threshold(digits):
     assert found.refusals.area == pytest.approx((0.75 * 0.25) + 0.5 * 0.75 * 0.75)  # 0.2 beats 0; ties count half
 
 
-def test_sets_keep_the_true_digit_as_often_as_said():
+def test_sets_keep_the_true_digit_as_often_as_said(no_changes):
     labels = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 0])
     images = np.zeros((10, 28, 28), np.uint8)
     sure = Calibration(0.9, 1.0, hesitant_mass=0.0, confident_mass=0.0)
@@ -124,7 +132,7 @@ def test_sets_keep_the_true_digit_as_often_as_said():
     assert found.kept == found.unsure_kept == 1.0  # the last one's set is 9 and 0
 
 
-def test_sets_are_judged_over_the_digits_that_are_not_refused():
+def test_sets_are_judged_over_the_digits_that_are_not_refused(no_changes):
     def outliers(count):
         return np.where(np.arange(count) % 2, 0.2, 0.0)[:, None] * np.ones(4)  # every other one is refused
 
@@ -134,7 +142,7 @@ def test_sets_are_judged_over_the_digits_that_are_not_refused():
     assert found.unsure == 1 and found.kept == found.unsure_kept == 0.8
 
 
-def test_nothing_is_refused_at_a_threshold_of_one(digits):
+def test_nothing_is_refused_at_a_threshold_of_one(digits, no_changes):
     def outliers(count):
         return np.full((count, 4), np.nextafter(np.float32(0.25), np.float32(1)))  # together a little above 1
 
@@ -144,26 +152,19 @@ def test_nothing_is_refused_at_a_threshold_of_one(digits):
     assert found.sets.kept is not None
 
 
-def test_the_drawn_others_are_those_of_no_training(read, digits, monkeypatch):
+def test_the_drawn_others_are_those_of_no_training(read, digits, monkeypatch, no_changes):
     seeds = []
-    monkeypatch.setattr(strength, "CHANGES", ())
     monkeypatch.setattr(drawn, "others", lambda count, seed, draw=drawn.others: seeds.append(seed) or draw(count, seed))
     for seed in (0, 1):
         strength.strength(read, UNCALIBRATED, *digits, seed=seed)
     assert seeds == [chance.seed("strength, others", seed) for seed in (0, 1)]
 
 
-def test_a_version_that_refuses_every_digit_still_has_figures(digits):
+def test_a_version_that_refuses_every_digit_still_has_figures(digits, no_changes):
     everything = knowing(outliers=lambda count: np.ones((count, 4), np.float32) / 4)
     found = strength.strength(everything, Calibration(0.98, refuse_above=0.5), *digits)
     assert found.refusals.digits == 1 and found.refusals.area == 0.5
     assert found.sets == strength.Sets(0.98, None, None, None, None)
-
-
-def test_progress_rises_to_the_whole(read, digits):
-    told = []
-    strength.strength(read, UNCALIBRATED, *digits, DRAWINGS, on_progress=told.append)
-    assert told == sorted(told) and told[-1] == 1 and len(told) > 3
 
 
 # Changes
@@ -255,7 +256,7 @@ def test_strokes_have_figures_of_their_own(with_strokes):
     assert found.digits_refused == found.others_refused == 0
 
 
-def test_strokes_without_others_or_without_digits(read, digits):
+def test_strokes_without_others_or_without_digits(read, digits, no_changes):
     found = strength.strength(read, UNCALIBRATED, *digits, DRAWINGS[:4]).strokes
     assert (found.digits, found.others, found.area, found.others_refused) == (4, 0, None, None)
     with pytest.raises(ValueError, match="no digit"):
