@@ -63,9 +63,7 @@ def no_mnist(monkeypatch, tmp_path):
 def digits(tmp_path, mnist):
     """An .npz of the first 200 test digits."""
     path = tmp_path / "digits.npz"
-    np.savez(
-        path, images=mnist.test.images[:200].numpy(), labels=mnist.test.labels[:200].numpy().astype(np.uint8)
-    )
+    np.savez(path, images=mnist.test.images[:200].numpy(), labels=mnist.test.labels[:200].numpy().astype(np.uint8))
     return path
 
 
@@ -465,9 +463,7 @@ def test_predict_bad_file_does_not_stop_the_others(run, trained_file, pictures, 
     options = ["--json"] if json_wanted else []
     code, printed, complaint = run("predict", *bad[:2], good, *bad[2:], "--weights", trained_file, *options)
     assert code == 2
-    assert [
-        line.startswith(f"inkling: {path}") for path, line in zip(bad, complaint.splitlines(), strict=True)
-    ]
+    assert [line.startswith(f"inkling: {path}") for path, line in zip(bad, complaint.splitlines(), strict=True)]
     if json_wanted:
         assert [("error" in answer) for answer in json.loads(printed)] == [True, True, False, True, True]
     else:

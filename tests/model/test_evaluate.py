@@ -30,9 +30,7 @@ def test_probabilities_are_the_networks_softmax(trained, mnist):
 
 def test_probabilities_of_arrays_and_tensors_are_alike(trained, mnist):
     images = mnist.test.images[:64]
-    assert np.array_equal(
-        evaluate.probabilities(trained, images), evaluate.probabilities(trained, images.numpy())
-    )
+    assert np.array_equal(evaluate.probabilities(trained, images), evaluate.probabilities(trained, images.numpy()))
 
 
 def test_probabilities_tell_their_progress(trained, mnist):
@@ -109,9 +107,7 @@ def test_report_of_the_trained_network_is_good(trained, mnist):
 # Contact sheet
 
 
-@pytest.mark.parametrize(
-    ("count", "columns", "rows"), [(1, 1, 1), (4, 4, 1), (10, 10, 1), (11, 10, 2), (40, 10, 4)]
-)
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (4, 4, 1), (10, 10, 1), (11, 10, 2), (40, 10, 4)])
 def test_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
     def sheet(count):
         labels = mnist.test.labels[:count].numpy()

@@ -72,9 +72,7 @@ def corrections(labels, held_out=None):
 
 @pytest.mark.parametrize("count, copies", [(1, 20), (2, 10), (40, 1)])
 def test_material_corrections_are_repeated_until_they_count(digits, count, copies):
-    material = Material(
-        digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7] * count)
-    )
+    material = Material(digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7] * count))
     batches = list(material.epoch(1, 64))
     marked = torch.cat([batch.labels[batch.is_correction] for batch in batches])
     assert marked.tolist() == [7] * (count * copies)
@@ -90,9 +88,7 @@ def test_material_one_correction_is_not_repeated_without_end(mnist):
 
 @pytest.mark.parametrize("refused, labels", [(True, {3, 13}), (False, {3})])
 def test_material_no_digits_are_for_networks_that_refuse(digits, refused, labels):
-    material = Material(
-        digits, 1, deformed=True, drawings=True, refused=refused, corrections=corrections([3, 10])
-    )
+    material = Material(digits, 1, deformed=True, drawings=True, refused=refused, corrections=corrections([3, 10]))
     for epoch in (1, 2, REDRAWN + 1):
         batches = list(material.epoch(epoch, 64))
         assert set(torch.cat([batch.labels[batch.is_correction] for batch in batches]).tolist()) == labels
@@ -108,9 +104,7 @@ def test_material_epoch_does_not_depend_on_earlier_ones(digits):
 
 
 def test_material_batch_is_never_a_single_picture(digits):
-    material = Material(
-        digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7])
-    )
+    material = Material(digits, 1, deformed=False, drawings=False, refused=True, corrections=corrections([7]))
     for size in range(2, 75):
         lengths = [len(batch.labels) for batch in material.epoch(1, size)]
         assert sum(lengths) == len(material) and 1 < min(lengths) <= max(lengths) <= size

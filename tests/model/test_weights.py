@@ -41,9 +41,7 @@ def sealed(tensors, card_text, **metadata):
     seal = hashlib.sha256(card_text.encode())
     for name in sorted(tensors):
         seal.update(tensors[name].numpy().tobytes())
-    return save_tensors(
-        tensors, {"format": weights.FORMAT, "card": card_text, "sha256": seal.hexdigest()} | metadata
-    )
+    return save_tensors(tensors, {"format": weights.FORMAT, "card": card_text, "sha256": seal.hexdigest()} | metadata)
 
 
 def halves(network):

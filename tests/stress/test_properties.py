@@ -198,7 +198,6 @@ def test_page_with_any_parameters_never_fails(client, count):
 # Files of corrections
 
 
-
 def digit_image_of(seed: int, grey: int) -> bytes:
     """Any pixels in the 20-pixel box."""
     image = np.zeros((28, 28), np.uint8)
