@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from annotated_types import Predicate
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
 from werkzeug.datastructures import FileStorage
@@ -147,16 +148,6 @@ class Relabel(Decide):
     ]
 
 
-def _on_one_line(text: Any) -> Any:
-    return " ".join(text.split()) if isinstance(text, str) else text
-
-
-def _check_printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError
-    return text
-
-
 class Refuse(Decide):
     """Refuse corrections for a reason, of which their authors are told."""
 
@@ -166,8 +157,8 @@ class Refuse(Decide):
     reason: Annotated[
         str,
         Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": "^[ -~]*[!-~][ -~]*$"}),
-        AfterValidator(_check_printable),
-        BeforeValidator(_on_one_line),
+        Predicate(str.isprintable),
+        BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text),
         Otherwise(
             "bad_reason",
             f"A refusal needs a reason, which the author is shown: text of at most {LONGEST_REASON} characters.",
@@ -194,16 +185,10 @@ class Undo(Fields):
     ] = None
 
 
-def _check_named(file: FileStorage) -> FileStorage:
-    if not file.filename:
-        raise ValueError
-    return file
-
-
 class DigitsFile(Upload):
     file: Annotated[
         FileStorage,
-        AfterValidator(_check_named),
+        Predicate(lambda file: bool(file.filename)),
         WithJsonSchema({"type": "string", "format": "binary"}),
         Otherwise("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
     ]
@@ -367,8 +352,15 @@ def decide() -> ResponseReturnValue:
     All of them or none; those that somebody else decided meanwhile are left alone.
     """
     by = requester()
-    sent, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
-    wish = _wish(DECISION.validate_python(sent, context=context))
+    found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
+    sent = DECISION.validate_python(found, context=context)
+    wish = Wish(
+        ids=tuple(dict.fromkeys(sent.ids)),
+        state=ACTIONS[sent.action],
+        label=numbered(sent.label) if isinstance(sent, Relabel) else None,
+        reason=sent.reason if isinstance(sent, Refuse) else None,
+        shown=sent.state,
+    )
     with services().database.writing() as session:
         done = decisions.decide(session, wish, by)
         counts = _counts(session)
@@ -524,16 +516,6 @@ def _from_form() -> dict[str, Any]:
     if sent.get("ids") == []:
         raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
     return sent
-
-
-def _wish(sent: Approve | Relabel | Refuse) -> Wish:
-    return Wish(
-        ids=tuple(dict.fromkeys(sent.ids)),
-        state=ACTIONS[sent.action],
-        label=numbered(sent.label) if isinstance(sent, Relabel) else None,
-        reason=sent.reason if isinstance(sent, Refuse) else None,
-        shown=sent.state,
-    )
 
 
 # What is shown
