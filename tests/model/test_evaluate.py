@@ -21,16 +21,12 @@ def certain(digits):
 def test_probabilities_are_the_networks_softmax(trained, mnist):
     images = mnist.test.images[:2_345]
     found = evaluate.probabilities(trained, images)
+    assert np.array_equal(found, evaluate.probabilities(trained, images.numpy()))
     assert found.shape == (2_345, 10) and found.dtype == np.float32
     assert np.allclose(found.sum(1), 1, atol=1e-5)
     with torch.no_grad():
         slow = torch.stack([trained(image.reshape(1, 784) / 255).softmax(1)[0] for image in images[-50:]])
     assert np.allclose(found[-50:], slow.numpy(), atol=1e-5)
-
-
-def test_probabilities_of_arrays_and_tensors_are_alike(trained, mnist):
-    images = mnist.test.images[:64]
-    assert np.array_equal(evaluate.probabilities(trained, images), evaluate.probabilities(trained, images.numpy()))
 
 
 def test_probabilities_tell_their_progress(trained, mnist):
@@ -44,19 +40,6 @@ def test_probabilities_of_no_pictures_are_none(trained):
 
 
 # Report
-
-
-def test_report_counts_what_was_read():
-    labels = np.array([0, 0, 1, 2, 9], np.uint8)
-    report = evaluate.report(certain([0, 9, 1, 1, 6]), labels)
-    # 9 for 0 has 0 in second place, 1 for 2 has 2 in second place, 6 for 9 has 7 and 8 before it
-    assert report.count == 5
-    assert report.accuracy == pytest.approx(2 / 5)
-    assert report.top3_accuracy == pytest.approx(4 / 5)
-    assert report.per_digit == [0.5, 1.0, 0.0, *[None] * 6, 0.0]
-    expected = np.zeros((10, 10), int)
-    expected[0, 0] = expected[0, 9] = expected[1, 1] = expected[2, 1] = expected[9, 6] = 1
-    assert np.array_equal(report.confusion, expected)
 
 
 def test_report_agrees_with_counting_one_by_one():
@@ -98,12 +81,6 @@ def test_report_is_plain_json():
     assert report.as_dict()["confusion"][5][4] == 1
 
 
-def test_report_of_the_trained_network_is_good(trained, mnist):
-    images, labels = mnist.test.images[:2_000], mnist.test.labels[:2_000].numpy()
-    report = evaluate.report(evaluate.probabilities(trained, images), labels)
-    assert report.accuracy > 0.7 and report.top3_accuracy > 0.9
-
-
 # Contact sheet
 
 
@@ -139,9 +116,6 @@ def test_refusals_of_many_are_those_of_one():
     found = evaluate.not_a_digit(outliers)
     assert found.dtype == np.float64 and found == pytest.approx([verdict.not_a_digit(row) for row in outliers.tolist()])
     assert not evaluate.not_a_digit(np.zeros((3, 0), np.float32)).any()
-
-
-def test_not_a_digit_is_never_above_one():
     outliers = np.full((1, 4), np.nextafter(np.float32(0.25), np.float32(1)))
     assert outliers.sum() > 1 and evaluate.not_a_digit(outliers) == 1
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from model.task import DIGITS, REASONS
-from model.verdict import UNCALIBRATED, Calibration, decide, digit_set, ranked
+from model.verdict import Calibration, decide, digit_set, ranked
 
 SHARES = st.floats(0, 1)
 CALIBRATIONS = st.builds(Calibration, SHARES, SHARES, SHARES, SHARES)
@@ -58,11 +58,6 @@ def test_more_mass_never_makes_a_set_smaller(given_probabilities, calibration, m
     assert set(digit_set(given_probabilities, calibration)) <= set(digit_set(given_probabilities, larger))
 
 
-@given(PROBABILITIES)
-def test_without_any_mass_the_likeliest_digit_stands_alone(given_probabilities):
-    assert digit_set(given_probabilities, UNCALIBRATED) == (ranked(given_probabilities)[0],)
-
-
 @pytest.mark.parametrize(
     ("shares", "found"),
     [
@@ -103,17 +98,6 @@ def test_a_verdict_fits_its_digits_and_its_reason(given_probabilities, outliers,
     else:
         assert reason is None and digits == digit_set(given_probabilities, calibration)
         assert verdict == ("digit" if len(digits) == 1 else "unsure")
-
-
-@given(PROBABILITIES, CALIBRATIONS)
-def test_a_network_of_ten_outputs_refuses_nothing(given_probabilities, calibration):
-    assert decide(given_probabilities, (), calibration)[0] in ("digit", "unsure")
-
-
-@pytest.mark.parametrize("reason", REASONS)
-def test_the_likeliest_reason_is_given(reason):
-    outliers = [0.3 if name == reason else 0.1 for name in REASONS]
-    assert decide(probabilities(d7=0.99), outliers, Calibration(refuse_above=0.5)) == ("not_a_digit", (), reason)
 
 
 def test_the_threshold_itself_is_not_above_it():

@@ -63,7 +63,7 @@ def assert_digit_image(image) -> None:
     assert BOX - 2 <= max(size) <= BOX
 
 
-@forms("count", 60, 20_000)
+@forms("count", 30, 20_000)
 def test_picture_of_any_strokes_and_colours_gives_a_digit_image(count):
     def check(strokes, pen, paper, ink):
         image = digit_image(drawn(strokes, pen, paper, ink))
@@ -78,7 +78,7 @@ def test_picture_of_any_strokes_and_colours_gives_a_digit_image(count):
     holds(check, count, strokes=STROKES, pen=PEN, paper=COLOUR, ink=COLOUR)
 
 
-@forms("count", 25, 10_000)
+@forms("count", 12, 10_000)
 def test_picture_moved_or_inverted_gives_the_same_digit_image(count):
     def check(strokes, pen, at):
         plain = drawn(strokes, pen, "white", "black", 2 * SIDE)
@@ -91,7 +91,7 @@ def test_picture_moved_or_inverted_gives_the_same_digit_image(count):
     holds(check, count, strokes=STROKES, pen=PEN, at=st.tuples(inside, inside))
 
 
-@forms("count", 80, 20_000)
+@forms("count", 40, 20_000)
 def test_picture_of_any_pixels_gives_a_digit_image_or_none(count):
     def check(mode, size, data):
         pixels = data.draw(st.binary(min_size=1, max_size=400))
@@ -114,7 +114,7 @@ def test_picture_of_any_pixels_gives_a_digit_image_or_none(count):
 # Settings
 
 
-@forms("count", 100, 20_000)
+@forms("count", 50, 20_000)
 def test_settings_of_any_environment_are_read_or_refused(tmp_path, count):
     odd = st.text(max_size=20) | st.integers().map(str) | st.sampled_from(
         ["sqlite:///x.db", "postgresql://h/d", "sqlite://", "mysql://x", "redis://h/0", "://", "1", "0", "127.0.0.1"]
@@ -165,7 +165,7 @@ def assert_never_fails(answer, json_too=True) -> None:
         assert set(answer.get_json()["error"]) >= {"code", "message"}
 
 
-@forms("count", 150, 30_000)
+@forms("count", 75, 30_000)
 def test_request_with_any_body_never_fails(client, count):
     def check(address, body, content_type):
         assert_never_fails(client.post(address, data=body.encode(errors="surrogatepass"),
@@ -186,7 +186,7 @@ VIEWS = ["/gallery", "/gallery/7", "/gallery/progress", "/gallery/sprite/1-01234
          "/admin/corrections/export.npz", "/admin/corrections/1/picture.png"]  # fmt: skip
 
 
-@forms("count", 120, 20_000)
+@forms("count", 60, 20_000)
 def test_page_with_any_parameters_never_fails(client, count):
     def check(address, parameters, headers):
         answer = client.get(address, query_string=parameters, headers=SCRIPT | headers)
@@ -219,7 +219,7 @@ def corrections(rows) -> list[Correction]:
     ]  # fmt: skip
 
 
-@forms("count", 25, 3_000)
+@forms("count", 8, 3_000)
 @pytest.mark.parametrize("kind", ["npz", "zip"])
 def test_export_imported_comes_back_the_same(app, settings, kind, count):
     found = services(app)
@@ -254,7 +254,7 @@ def sound_archives() -> tuple[bytes, ...]:
     return packed(rows, "npz"), packed(rows, "zip")
 
 
-@forms("count", 150, 100_000)
+@forms("count", 75, 100_000)
 def test_archive_damaged_is_read_or_refused(count):
     def check(archive, chance):
         data = bytearray(sound_archives()[archive])
