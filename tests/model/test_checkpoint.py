@@ -12,22 +12,22 @@ from model.checkpoint import pack, unpack
 STATE = {"epoch": 3, "network": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{"loss": None}]}
 
 
-def test_what_is_packed_comes_back():
+def test_checkpoint_packed_comes_back():
     found = unpack(pack("this one", STATE), "this one")
     assert found["epoch"] == 3 and found["history"] == [{"loss": None}]
     assert torch.equal(found["network"]["weight"], STATE["network"]["weight"])
 
 
-def test_another_training_begins_anew():
+def test_checkpoint_of_another_training_is_none():
     assert unpack(pack("this one", STATE), "that one") is None
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:200], lambda d: b"", lambda d: d + b"!"])
-def test_bytes_cut_short_are_left_aside(damage):
+def test_checkpoint_cut_short_is_none(damage):
     assert unpack(damage(pack("this one", STATE)), "this one") is None
 
 
-def test_one_flipped_bit_anywhere_is_noticed():
+def test_checkpoint_with_a_flipped_bit_is_none():
     data = pack("this one", STATE)
     for place in range(0, len(data), 97):
         flipped = data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
@@ -45,7 +45,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("make", [lambda trap: pickle.dumps(trap, 2), lambda trap: saved({"state": trap})])
-def test_code_in_a_checkpoint_is_not_run(tmp_path, make):
+def test_checkpoint_with_code_is_not_run(tmp_path, make):
     data = make(Trap(tmp_path / "canary"))
     assert unpack(hashlib.sha256(data).digest() + data, "this one") is None
     assert not (tmp_path / "canary").exists()

@@ -12,7 +12,7 @@ def some(labels=(3, 7, NO_DIGIT), held_out=(False, True, False)):
     return Corrections(images, np.array(labels), np.array(held_out), np.arange(len(labels)) + 50)
 
 
-def test_the_parts_are_whole_and_apart():
+def test_corrections_parts_are_whole_and_apart():
     assert sorted(some().to_learn.ids.tolist()) == [50, 52]
     assert some().to_compare.ids.tolist() == [51]
     assert some().to_compare.labels.tolist() == [7]
@@ -26,7 +26,7 @@ def test_corrections_in_any_order_are_the_same_set():
 
 
 @pytest.mark.parametrize("other", [some(labels=(3, 7, 9)), some(held_out=(True, True, False)), some().to_learn])
-def test_whatever_is_learnt_from_it_is_in_the_digest(other):
+def test_corrections_learnt_otherwise_have_another_digest(other):
     assert other.digest() != some().digest()
 
 
@@ -36,6 +36,6 @@ def test_corrections_with_another_pixel_have_another_digest():
     assert changed.digest() != some().digest()
 
 
-def test_the_class_of_a_label():
+def test_class_of_label_is_the_networks_output():
     assert [class_of(label) for label in range(10)] == list(range(10))
     assert REASONS[class_of(NO_DIGIT) - 10] == "unlike_any_digit"

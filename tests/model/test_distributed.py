@@ -64,7 +64,7 @@ def losses(result):
     return [epoch.train_loss for epoch in result.history[1:]]
 
 
-def test_averages_are_weighted(found):
+def test_processes_average_by_weight(found):
     averages, *_ = found
     assert averages == [[0.25] * 6, [2.0]]
 
@@ -74,7 +74,7 @@ def test_processes_know_whether_they_are_alike(found):
     assert alike == [True, False, bytes(9)]
 
 
-def test_two_processes_take_the_steps_of_one(trained, few):
+def test_processes_training_take_the_steps_of_one(trained, few):
     """Without chance in what is learnt from, and without batch normalisation, up to the last bits."""
     together = trained["plain"]
     alone = train(Config("plain", 2, 5), few)
@@ -83,25 +83,25 @@ def test_two_processes_take_the_steps_of_one(trained, few):
     assert together.validation_accuracy == pytest.approx(alone.validation_accuracy, abs=0.02)
 
 
-def test_a_training_with_all_there_is_learns_like_that_of_one(trained, few):
+def test_processes_training_with_drawings_learn_like_one(trained, few):
     together, _ = trained["whole"]
     alone = train(Config("whole", 2, 5), few)
     assert losses(together) == pytest.approx(losses(alone), rel=0.1)
     assert not torch.equal(state(together.network), state(alone.network))
 
 
-def test_they_go_on_from_the_checkpoint_of_the_first_to_the_same_bits(trained):
+def test_processes_resumed_from_a_checkpoint_give_the_same_bits(trained):
     whole, resumed = trained["whole"]
     assert torch.equal(state(whole.network), state(resumed.network))
     assert losses(whole) == losses(resumed)
 
 
-def test_all_stop_at_the_same_step_whoever_wishes_it(found):
+def test_processes_stopped_by_any_stop_at_the_same_step(found):
     *_, stopped, _, _ = found
     assert stopped == [(True, 2, 16)] * 2  # after eleven steps an epoch; the others hear of it one step later
 
 
-def test_they_share_the_cores_out(found):
+def test_processes_share_the_cores(found):
     *_, threads, _ = found
     assert threads == max(1, cores() // 2)
 
@@ -110,7 +110,7 @@ def test_processes_with_different_trainings_do_not_begin(found):
     assert "not given the same" in found[-1]
 
 
-def test_a_training_for_several_is_not_done_by_one(few):
+def test_training_for_several_is_refused_by_one(few):
     with pytest.raises(ValueError, match="2 processes are to train, and 1 are there"):
         train(Config("plain", 1, processes=2), few)
 
@@ -133,7 +133,7 @@ def started(monkeypatch):
     "sign, words",
     [(signal.SIGKILL, "process 2 of 2 was killed by signal 9"), (signal.SIGSTOP, "not answered for 60 seconds")],
 )
-def test_whoever_loses_another_process_says_so(presets, started, sign, words):
+def test_process_lost_is_named(presets, started, sign, words):
     with pytest.raises(GroupLost, match=words), together(2, along.command("for_ever")) as group:
 
         def strike(progress):
@@ -155,7 +155,7 @@ with distributed.together(2, [sys.executable, "-c", "raise SystemExit(3)"]):
 
 
 @pytest.mark.stress
-def test_a_process_that_does_not_come_is_not_waited_for_for_ever():
+def test_process_that_does_not_come_is_given_up():
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "GroupLost: process 2 of 2 ended with code 3" in done.stderr
 
@@ -177,7 +177,7 @@ def network(path):
 
 
 @pytest.mark.stress
-def test_what_two_processes_made_is_made_again_by_two(tmp_path, capsys):
+def test_replay_by_two_processes_gives_the_same_bytes(tmp_path, capsys):
     out = tmp_path / "two.safetensors"
     assert main(["train", *seed(1), "--processes", "2", "--out", str(out)]) == 0
     card = network(out)[1]
@@ -188,7 +188,7 @@ def test_what_two_processes_made_is_made_again_by_two(tmp_path, capsys):
     assert f"the same bytes, SHA-256 {weights.digest(out.read_bytes())}" in printed
 
 
-def test_more_processes_than_were_started_are_refused(monkeypatch, capsys, tmp_path):
+def test_train_with_other_processes_than_started_is_refused(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert main(["train", *seed(1), "--processes", "2", "--out", str(tmp_path / "w")]) == 2
     assert "--processes 2 does not go with the 3 that were started" in capsys.readouterr().err
@@ -246,7 +246,7 @@ def torchrun(tmp_path):
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("processes", [1, 2])
-def test_two_machines_train_what_one_does(torchrun, tmp_path, processes):
+def test_machines_training_learn_like_one(torchrun, tmp_path, processes):
     for agent in torchrun.machines(processes):
         agent.communicate(timeout=200)
         assert agent.returncode == 0
@@ -259,7 +259,7 @@ def test_two_machines_train_what_one_does(torchrun, tmp_path, processes):
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_a_machine_that_loses_a_process_fails_clearly_and_so_does_the_other(torchrun):
+def test_machine_losing_a_process_fails_with_the_other(torchrun):
     agents = torchrun.machines(1)
     torchrun.wait_for_checkpoint()
     begun = time.monotonic()
@@ -272,7 +272,7 @@ def test_a_machine_that_loses_a_process_fails_clearly_and_so_does_the_other(torc
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_torchrun_starts_them_again_and_they_go_on_from_the_checkpoint(torchrun, tmp_path):
+def test_torchrun_restart_goes_on_from_the_checkpoint(torchrun, tmp_path):
     unbroken = tmp_path / "unbroken.safetensors"
     assert main(["train", *seed(6), "--processes", "2", "--out", str(unbroken)]) == 0
     agent = torchrun.start("--standalone", "--nproc-per-node", "2", "--max-restarts", "1", epochs=6)

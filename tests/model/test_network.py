@@ -26,13 +26,13 @@ def test_presets_make_networks(name):
     assert hasattr(network, "norms") == preset.batch_norm
 
 
-def test_the_seed_preset_is_the_script_inkling_grew_from():
+def test_preset_seed_is_the_original_script():
     seed = PRESETS["seed"]
     assert seed.hidden == (64, 64, 64)
     assert not (seed.deformed or seed.drawn or seed.averaged or seed.batch_norm or seed.label_smoothing)
 
 
-def test_the_state_is_named_by_layer():
+def test_network_state_is_named_by_layer():
     shapes = {name: tuple(value.shape) for name, value in MLP((30, 20)).state_dict().items()}
     assert shapes == {
         "layers.0.weight": (30, 784),
@@ -44,7 +44,7 @@ def test_the_state_is_named_by_layer():
     }
 
 
-def test_forward_against_the_sums_written_out():
+def test_network_forward_is_the_sums_written_out():
     network, x = MLP((6, 5)), torch.rand(3, 784)
     first, second, last = ((layer.weight, layer.bias) for layer in network.layers)
     y = (x @ first[0].T + first[1]).clamp(min=0)
@@ -53,7 +53,7 @@ def test_forward_against_the_sums_written_out():
 
 
 @pytest.mark.parametrize("hidden", [(), (0,), (64, 0), (-5,), (64, -1, 3)])
-def test_impossible_sizes_are_refused(hidden):
+def test_network_of_impossible_sizes_is_refused(hidden):
     with pytest.raises(ValueError, match="hidden layers"):
         MLP(hidden)
     with pytest.raises(ValueError, match="hidden layers"):
@@ -92,6 +92,6 @@ def test_fold_leaves_the_trained_network_as_it_was():
 
 
 @pytest.mark.parametrize("outputs", [0, 9, 11, 15])
-def test_outputs_are_ten_or_fourteen(outputs):
+def test_network_with_other_outputs_is_refused(outputs):
     with pytest.raises(ValueError, match="10 or 14 outputs"):
         MLP((8,), outputs)

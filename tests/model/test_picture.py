@@ -119,7 +119,7 @@ def pencil(drawing):
 # One drawing, many pictures
 
 
-def test_size_place_and_pen_do_not_change_the_reading(read, random):
+def test_reading_does_not_depend_on_size_place_and_pen(read, random):
     wrong, changed, pairs = 0, 0, 0
     for digit, strokes in everybody(random):
         readings = []
@@ -135,11 +135,11 @@ def test_size_place_and_pen_do_not_change_the_reading(read, random):
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_a_drawing_that_touches_the_edge_is_read(read, random, corner):
+def test_drawing_at_the_edge_is_read(read, random, corner):
     assert len(misread(read, random, lambda strokes: draw(strokes, 0.5, 12, corner), hands=1)) <= 1
 
 
-def test_a_shift_by_whole_pixels_changes_nothing(random):
+def test_digit_image_shifted_by_whole_pixels_is_the_same(random):
     for _, strokes in everybody(random):
         picture = on_nothing(draw(strokes, 0.4, 10, (0.3, 0.3)))
         moved = ImageChops.offset(picture, *(int(step) for step in random.integers(-40, 80, 2)))
@@ -147,14 +147,14 @@ def test_a_shift_by_whole_pixels_changes_nothing(random):
 
 
 @pytest.mark.parametrize("side, size, pen", [(2000, 0.02, 2), (2000, 0.06, 2), (2000, 0.75, 3), (2000, 0.75, 90)])
-def test_large_pictures_are_read(read, random, side, size, pen):
+def test_picture_large_is_read(read, random, side, size, pen):
     hands = [(digit, written(digit, 0, random)) for digit in range(10)]
     assert [read(draw(strokes, size, pen, (0.7, 0.2), side)) for _, strokes in hands] == list(range(10))
 
 
 @pytest.mark.parametrize("side", [60, 280, 639, 641, 2000])
 @pytest.mark.parametrize("grey", [0, 170])
-def test_a_thin_1_is_ink_however_little_it_is(read, side, grey):
+def test_picture_of_a_thin_1_is_read(read, side, grey):
     sheet = Image.new("L", (side, side), 255)
     sheet.paste(grey, (side // 3, 10, side // 3 + 1, 50))
     assert read(sheet) == 1
@@ -162,7 +162,7 @@ def test_a_thin_1_is_ink_however_little_it_is(read, side, grey):
     assert read(on_nothing(sheet)) == 1
 
 
-def test_a_thin_1_in_a_picture_of_the_largest_side():
+def test_picture_of_the_largest_side_keeps_a_thin_1():
     sheet = Image.new("L", (16_000, 250), 255)
     sheet.paste(0, (9_000, 100, 9_001, 140))
     assert road.digit_image(sheet) is not None
@@ -171,7 +171,7 @@ def test_a_thin_1_in_a_picture_of_the_largest_side():
 # Colours
 
 
-def test_any_two_colours_with_contrast(read, random):
+def test_picture_in_two_colours_with_contrast_is_read(read, random):
     def change(strokes):
         while True:
             ink, paper = random.integers(0, 256, (2, 3))
@@ -181,7 +181,7 @@ def test_any_two_colours_with_contrast(read, random):
     assert len(misread(read, random, change)) <= 1
 
 
-def test_swapping_ink_and_paper_gives_the_same_digit_image(random):
+def test_digit_image_of_swapped_colours_is_the_same(random):
     for _, strokes in everybody(random):
         drawing = somewhere(strokes, random)
         image = road.digit_image(drawing).astype(int)
@@ -189,7 +189,7 @@ def test_swapping_ink_and_paper_gives_the_same_digit_image(random):
             assert abs(road.digit_image(other) - image).max() <= 3
 
 
-def test_ink_of_any_colour_on_nothing(read, random):
+def test_digit_image_of_any_ink_on_nothing_is_the_same(read, random):
     drawn = draw(written(3, 0, random))
     image = road.digit_image(on_nothing(drawn))
     for colour in [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 30, 90)]:
@@ -253,11 +253,11 @@ def animated(drawing, format):
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_every_mode_of_picture_is_read(read, random, name):
+def test_picture_of_every_mode_is_read(read, random, name):
     assert misread(read, random, lambda strokes: MODES[name](draw(strokes, 0.6, 14)), hands=1) == []
 
 
-def test_a_dark_16_bit_picture_is_not_stretched_to_its_own_noise(random):
+def test_picture_dark_of_16_bits_is_blank(random):
     assert road.digit_image(Image.fromarray(random.integers(0, 900, (99, 99)).astype(np.uint16))) is None
 
 
@@ -265,7 +265,7 @@ def test_a_dark_16_bit_picture_is_not_stretched_to_its_own_noise(random):
 
 
 @pytest.mark.parametrize("darkest, vignette, grain", [(0.8, 0, 0), (0.3, 0, 0), (0.8, 0.3, 0), (0.6, 0.1, 0.02)])
-def test_uneven_light(read, random, darkest, vignette, grain):
+def test_photo_in_uneven_light_is_read(read, random, darkest, vignette, grain):
     def change(strokes):
         return with_light(pencil(somewhere(strokes, random)), random, darkest, vignette, grain)
 
@@ -273,14 +273,14 @@ def test_uneven_light(read, random, darkest, vignette, grain):
 
 
 @pytest.mark.parametrize("grain", [0.02, 0.05, 0.08])
-def test_grain(read, random, grain):
+def test_photo_with_grain_is_read(read, random, grain):
     def change(strokes):
         return with_light(somewhere(strokes, random), random, 1, 0, grain)
 
     assert len(misread(read, random, change)) <= 1
 
 
-def test_a_photo(read, random):
+def test_photo_is_read(read, random):
     def photo(strokes):
         drawing = pencil(draw(strokes, random.uniform(0.2, 0.6), 14, random.uniform(0.2, 0.8, 2), 800))
         return through_file(with_light(drawing, random, 0.6, 0.05, 0.03), "JPEG", quality=40)
@@ -314,11 +314,11 @@ def blanks(random):
     yield from (flat(7, 7, 7, side=side) for side in [(1, 1), (1, 9), (9, 1), (2, 2), (3, 3), (1, 2000), (2000, 1)])
 
 
-def test_blank_pictures_give_no_digit_image(random):
+def test_picture_blank_gives_no_digit_image(random):
     assert [(blank.mode, blank.size) for blank in blanks(random) if road.digit_image(blank) is not None] == []
 
 
-def test_the_smallest_pictures_do_not_fail(random):
+def test_picture_of_few_pixels_does_not_fail(random):
     for width, height in itertools.product((1, 2, 3, 5), repeat=2):
         for mode in ("1", "L", "RGB", "RGBA", "LA"):
             channels = len(Image.new(mode, (1, 1)).getbands())
@@ -335,7 +335,7 @@ NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 
 @pytest.mark.parametrize("enlarged, most", [(None, 0.01), (NEAREST, 0.03), (BICUBIC, 0.04)])
-def test_mnist_digits_come_out_as_they_were(mnist, read, enlarged, most):
+def test_digit_image_of_mnist_is_as_it_was(mnist, read, enlarged, most):
     network, _ = weights.load(SHIPPED)
     images = mnist.test.images[:200].numpy()
     through = []
@@ -377,7 +377,7 @@ def overlap(start, end, length):
     return (np.minimum(end, cells + 1) - np.maximum(start, cells)).clip(0) / (end - start)
 
 
-def test_clean_drawings_against_the_slow_road(random):
+def test_digit_image_agrees_with_the_slow_road(random):
     apart = []
     for _, strokes in everybody(random):
         drawing = draw(strokes, random.uniform(0.4, 0.8), random.uniform(22, 30), random.uniform(0, 1, 2))
@@ -389,7 +389,7 @@ def test_clean_drawings_against_the_slow_road(random):
     assert max(apart) < 0.05  # a side rounded to one pixel more or less
 
 
-def test_a_digit_image_fills_its_box_keeps_its_aspect_and_is_centred_by_mass(random):
+def test_digit_image_fills_its_box_and_is_centred(random):
     for _, strokes in everybody(random):
         drawing = draw(strokes, random.uniform(0.3, 0.8), random.uniform(16, 26), random.uniform(0, 1, 2))
         image = road.digit_image(drawing)
@@ -405,7 +405,7 @@ def test_a_digit_image_fills_its_box_keeps_its_aspect_and_is_centred_by_mass(ran
             assert abs(centre - 14) <= 0.5 or at_the_edge
 
 
-def test_to_tensor_scales_and_flattens():
+def test_to_tensor_of_images_scales_and_flattens():
     images = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
     for given in (images, torch.from_numpy(images)):
         tensor = road.to_tensor(given)
@@ -580,12 +580,12 @@ def memory():
 
 
 @pytest.mark.parametrize("name", TOO_LARGE)
-def test_what_is_too_large_is_refused_before_it_is_unpacked(refused, name):
+def test_picture_too_large_is_refused_before_it_is_unpacked(refused, name):
     refused(TOO_LARGE[name](), road.PictureTooLarge)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_are_refused(refused, name):
+def test_picture_bad_is_refused(refused, name):
     data = BAD[name]()
     assert len(data) <= road.MAX_BYTES
     refused(data, road.PictureError)
@@ -593,7 +593,7 @@ def test_bad_files_are_refused(refused, name):
 
 @pytest.mark.parametrize("format", road.FORMATS)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_cut_short(refused, format, mode):
+def test_picture_cut_short_is_refused(refused, format, mode):
     data = encode(sample(mode), format)
     assert road.open_picture(data).size == (120, 120)
     for twentieth in range(20):
@@ -601,16 +601,16 @@ def test_cut_short(refused, format, mode):
 
 
 @pytest.mark.parametrize("named, given", list(itertools.permutations(road.FORMATS, 2)))
-def test_only_the_parsers_named_run(refused, named, given):
+def test_picture_of_another_format_is_refused(refused, named, given):
     refused(encode(sample("RGB"), given), road.PictureError, formats=(named,))
 
 
-def test_the_largest_pictures_allowed_are_opened():
+def test_picture_of_the_largest_size_is_opened():
     for size in [(2000, 2000), (16_384, 244), (1, 16_384)]:
         assert road.open_picture(encode(Image.new("L", size, 255))).size == size
 
 
-def test_odd_metadata_is_no_reason_to_refuse_or_to_warn():
+def test_picture_with_odd_metadata_is_opened():
     """Pillow warns of them; as an error, the warning would have refused what a browser shows."""
     entries = b"\x12\x01\x04\0\xff\xff\xff\x0f\0\0\0\0" * 50
     exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 50) + entries
@@ -622,7 +622,7 @@ def test_odd_metadata_is_no_reason_to_refuse_or_to_warn():
     assert road.open_picture(several).size == (120, 120)
 
 
-def test_threads_may_open_pictures_at_the_same_time():
+def test_picture_opened_by_many_threads_is_the_same():
     filters = list(warnings.filters)
     files = [encode(sample("L")), png(0, 0)] * 20
 

@@ -38,7 +38,7 @@ def run(code):
     assert done.returncode == 0, done.stderr
 
 
-def test_reading_needs_no_torch():
+def test_recognizer_imports_no_torch():
     run(
         "import sys\n"
         "import model.picture, model.mnist, model.evaluate, model.weights\n"
@@ -54,7 +54,7 @@ def test_reading_needs_no_torch():
     )
 
 
-def test_a_reading_is_consistent(shipped):
+def test_reading_is_consistent(shipped):
     reading = shipped.recognize(seven())
     assert reading.verdict == "digit"
     assert len(reading.probabilities) == 10 and sum(reading.probabilities) == pytest.approx(1, abs=1e-5)
@@ -66,25 +66,25 @@ def test_a_reading_is_consistent(shipped):
     assert reading.digit_image.shape == (28, 28) and reading.digit_image.dtype == np.uint8
 
 
-def test_a_reading_repeats_itself_and_leaves_the_picture_alone(shipped):
+def test_reading_twice_is_the_same(shipped):
     picture = seven()
     first, again = shipped.recognize(picture), shipped.recognize(picture)
     assert first.probabilities == again.probabilities
     assert picture.tobytes() == seven().tobytes()
 
 
-def test_a_blank_picture_is_blank(shipped):
+def test_reading_of_a_blank_picture_is_blank(shipped):
     reading = shipped.recognize(blank())
     assert (reading.verdict, reading.top, reading.probabilities, reading.digit_image) == ("blank", (), (), None)
 
 
-def test_mnist_digits_are_read(shipped, mnist):
+def test_reading_of_mnist_digits_is_right(shipped, mnist):
     images, labels = mnist.test.images[:200].numpy(), mnist.test.labels[:200].tolist()
     read = [shipped.recognize(Image.fromarray(255 - image)).top[0][0] for image in images]
     assert sum(a == b for a, b in zip(read, labels, strict=True)) >= 196
 
 
-def test_a_digit_image_is_read_as_the_picture_that_it_was_made_from(shipped):
+def test_reading_of_a_digit_image_is_that_of_its_picture(shipped):
     reading = shipped.recognize(seven())
     again = shipped.read(reading.digit_image)
     assert np.array_equal(again.digit_image, reading.digit_image)
@@ -106,7 +106,7 @@ class Counted:
         return answer
 
 
-def test_weights_are_loaded_at_the_first_reading_and_once():
+def test_recognizer_loads_weights_once_when_needed():
     load = Counted(SHIPPED.read_bytes())
     recognizer = Recognizer(load, "v1")
     recognizer.recognize(blank())
@@ -117,7 +117,7 @@ def test_weights_are_loaded_at_the_first_reading_and_once():
     assert load.asked == 1 and len(readings) == 3
 
 
-def test_sixteen_threads_first_readings_load_once():
+def test_recognizer_asked_by_many_threads_loads_once():
     load, together = Counted(SHIPPED.read_bytes()), threading.Barrier(16)
     recognizer = Recognizer(load, "v1")
 
@@ -147,7 +147,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_weights_are_said_so_and_good_ones_work_later(name):
+def test_recognizer_with_damaged_weights_works_with_good_ones_later(name):
     good = SHIPPED.read_bytes()
     load = Counted(DAMAGED[name](good), good)
     recognizer = Recognizer(load, "v1")
@@ -157,7 +157,7 @@ def test_damaged_weights_are_said_so_and_good_ones_work_later(name):
     assert load.asked == 2
 
 
-def test_what_load_raises_comes_out_and_is_not_kept():
+def test_recognizer_that_cannot_load_tries_again():
     load = Counted(OSError("the disk is away"), SHIPPED.read_bytes())
     recognizer = Recognizer(load, "v1")
     with pytest.raises(OSError, match="the disk is away"):

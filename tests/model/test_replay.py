@@ -112,7 +112,7 @@ def test_version_of_an_unknown_preset_is_refused(version, few, monkeypatch):
         replay(version, few)
 
 
-def test_the_digest_of_the_code_is_that_of_its_texts(tmp_path, monkeypatch):
+def test_code_digest_is_that_of_its_texts(tmp_path, monkeypatch):
     code.digest.cache_clear()
     here = code.digest()
     for path in map(Path, (mnist.__file__, code.__file__)):

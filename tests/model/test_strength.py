@@ -67,7 +67,7 @@ def knowing(outliers=None):
     return read
 
 
-def test_the_same_seed_gives_the_same_figures(read, digits, measured):
+def test_strength_of_the_same_seed_is_the_same(read, digits, measured):
     told = []
     assert strength.strength(read, UNCALIBRATED, *digits, on_progress=told.append) == measured
     assert told == sorted(told) and told[-1] == 1 and len(told) > 2
@@ -76,11 +76,11 @@ def test_the_same_seed_gives_the_same_figures(read, digits, measured):
     assert other.reliability == measured.reliability  # of the whole test set, which no seed chooses
 
 
-def test_a_report_is_plain_json(measured):
+def test_strength_is_plain_json(measured):
     assert json.loads(json.dumps(measured.as_dict(), allow_nan=False)) == measured.as_dict()
 
 
-def test_every_change_is_a_curve_with_a_level_that_changes_nothing(measured):
+def test_curve_of_every_change_falls_from_its_plain_level(measured):
     names = ["shift", "size", "angle", "line width", "noise", "blur"]
     assert [curve.name for curve in measured.curves] == names
     for curve in measured.curves:
@@ -94,7 +94,7 @@ def test_every_change_is_a_curve_with_a_level_that_changes_nothing(measured):
     assert by_name["blur"].accuracy[-1] < by_name["blur"].accuracy[0]
 
 
-def test_figures_of_the_whole_test_set_agree_with_the_evaluation(measured, read, digits):
+def test_strength_accuracy_agrees_with_the_evaluation(measured, read, digits):
     images, labels = digits
     likely, _ = read(images)
     assert measured.accuracy == evaluate.report(likely, labels).accuracy
@@ -102,7 +102,7 @@ def test_figures_of_the_whole_test_set_agree_with_the_evaluation(measured, read,
     assert measured.digits == 300 and measured.curve_digits == 6
 
 
-def test_a_network_of_ten_outputs_refuses_nothing_and_says_so(measured):
+def test_refusals_of_ten_outputs_are_none(measured):
     assert measured.refusals == strength.Refusals(0.0, dict.fromkeys(REASONS, 0.0), None, None)
 
 
@@ -142,7 +142,7 @@ def test_sets_are_judged_over_the_digits_that_are_not_refused(no_changes):
     assert found.unsure == 1 and found.kept == found.unsure_kept == 0.8
 
 
-def test_nothing_is_refused_at_a_threshold_of_one(digits, no_changes):
+def test_refusals_at_a_threshold_of_one_are_none(digits, no_changes):
     def outliers(count):
         return np.full((count, 4), np.nextafter(np.float32(0.25), np.float32(1)))  # together a little above 1
 
@@ -152,7 +152,7 @@ def test_nothing_is_refused_at_a_threshold_of_one(digits, no_changes):
     assert found.sets.kept is not None
 
 
-def test_the_drawn_others_are_those_of_no_training(read, digits, monkeypatch, no_changes):
+def test_others_drawn_are_of_no_training(read, digits, monkeypatch, no_changes):
     seeds = []
     monkeypatch.setattr(drawn, "others", lambda count, seed, draw=drawn.others: seeds.append(seed) or draw(count, seed))
     for seed in (0, 1):
@@ -160,7 +160,7 @@ def test_the_drawn_others_are_those_of_no_training(read, digits, monkeypatch, no
     assert seeds == [chance.seed("strength, others", seed) for seed in (0, 1)]
 
 
-def test_a_version_that_refuses_every_digit_still_has_figures(digits, no_changes):
+def test_strength_of_a_version_refusing_everything_has_figures(digits, no_changes):
     everything = knowing(outliers=lambda count: np.ones((count, 4), np.float32) / 4)
     found = strength.strength(everything, Calibration(0.98, refuse_above=0.5), *digits)
     assert found.refusals.digits == 1 and found.refusals.area == 0.5
@@ -171,7 +171,7 @@ def test_a_version_that_refuses_every_digit_still_has_figures(digits, no_changes
 
 
 @pytest.mark.parametrize("change", strength.CHANGES, ids=lambda change: change.name)
-def test_a_change_leaves_a_digit_on_the_canvas(mnist, change):
+def test_change_leaves_a_digit_on_the_canvas(mnist, change):
     chance = np.random.default_rng(0)
     for level in change.levels:
         ink = change.apply(mnist.test.images[0].numpy(), level, chance)
@@ -199,7 +199,7 @@ NOISELESS = [change for change in strength.CHANGES if change.name != "noise"]
 
 
 @pytest.mark.parametrize("change", NOISELESS, ids=lambda change: change.name)
-def test_no_change_cuts_a_real_digit_off(mnist, change):
+def test_change_cuts_no_real_digit_off(mnist, change):
     chance = np.random.default_rng(0)
     for image in mnist.test.images[:300].numpy():
         for level in (change.levels[0], change.levels[-1]):
@@ -208,7 +208,7 @@ def test_no_change_cuts_a_real_digit_off(mnist, change):
             assert not edge.any(), (change.name, level)
 
 
-def test_real_digits_have_the_size_asked_for(mnist):
+def test_change_of_size_has_the_size_asked_for(mnist):
     (size,) = [change for change in strength.CHANGES if change.name == "size"]
     for image in mnist.test.images[:300].numpy():
         left, top, right, bottom = size.apply(image, 90, None).getbbox()
@@ -274,7 +274,7 @@ def test_pairs_differ_in_what_they_say_and_in_nothing_else():
             assert 0.15 <= made["size"] <= 0.9 and 4 <= made["pen"] <= 40 and abs(made["angle"]) <= 15
 
 
-def test_all_at_once_keeps_the_pen_within_a_quarter_of_the_digit_and_any_pen_does_not():
+def test_pairs_all_at_once_keep_the_pen_within_a_quarter():
     for name, capped in (("all at once", True), ("all at once, any pen", False)):
         chance = np.random.default_rng(0)
         looks = [strength.PAIRED[name](chance) for _ in range(300)]

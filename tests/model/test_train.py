@@ -61,7 +61,7 @@ def as_measured(monkeypatch):
     return set_accuracies
 
 
-def test_a_real_training_reads_most_digits_after_seconds(small_mnist):
+def test_training_of_seconds_reads_most_digits(small_mnist):
     result = train(Config("standard", 3), small_mnist)
     assert type(result.network) is MLP and not result.network.training
     assert result.validation_accuracy > 0.6
@@ -69,7 +69,7 @@ def test_a_real_training_reads_most_digits_after_seconds(small_mnist):
     assert not result.stopped
 
 
-def test_history_has_the_start_and_every_epoch(tiny, few):
+def test_training_history_has_the_start_and_every_epoch(tiny, few):
     result = train(tiny, few)
     assert [epoch.epoch for epoch in result.history] == [0, 1, 2, 3]
     start, *epochs = result.history
@@ -82,7 +82,7 @@ def test_history_has_the_start_and_every_epoch(tiny, few):
 
 
 @pytest.mark.parametrize("preset", ["tiny seed", "tiny drawn"])
-def test_the_seed_repeats_a_training_to_the_bit(few, preset):
+def test_training_of_the_same_seed_gives_the_same_bits(few, preset):
     first, again, other = (train(Config(preset, 1, seed), few).network for seed in (3, 3, 4))
     assert same_weights(first, again)
     assert not same_weights(first, other)
@@ -113,7 +113,7 @@ def test_average_within_its_memory_is_the_mean_of_every_fourth_step(few):
         assert torch.allclose(value, torch.stack([each[name] for each in seen[3::4]]).mean(0), atol=1e-6), name
 
 
-def test_half_the_bits_train_as_well(few):
+def test_training_in_half_precision_learns_as_well(few):
     """By hand where the processor would not choose them."""
     half, full = (loop_over(few.train, mixed_precision=mixed) for mixed in (True, False))
     half.autocast = torch.autocast("cpu", torch.bfloat16)
@@ -153,7 +153,7 @@ def test_progress_rises_from_0_to_1(tiny, few, monkeypatch):
     assert [len(progress.history) for progress in heard][::11] == [1, 2, 3, 4]
 
 
-def test_on_epoch_gets_each_epochs_network(tiny, few):
+def test_training_hands_out_each_epochs_network(tiny, few):
     heard = []
     result = train(tiny, few, on_epoch=lambda epoch, network: heard.append((epoch, network)))
     assert tuple(epoch for epoch, _ in heard) == result.history
@@ -166,7 +166,7 @@ def test_on_epoch_gets_each_epochs_network(tiny, few):
 
 
 @pytest.mark.parametrize("steps", [0, 9, 10, 25])
-def test_a_stop_is_obeyed_before_the_next_step(tiny, few, monkeypatch, steps):
+def test_stop_is_obeyed_before_the_next_step(tiny, few, monkeypatch, steps):
     taken = []
     step = training.Loop.step
     monkeypatch.setattr(training.Loop, "step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
@@ -178,13 +178,13 @@ def test_a_stop_is_obeyed_before_the_next_step(tiny, few, monkeypatch, steps):
     assert accuracy(result.network, few.validation) == pytest.approx(result.validation_accuracy, abs=1e-6)
 
 
-def test_a_stop_after_the_last_step_comes_too_late(tiny, few):
+def test_stop_after_the_last_step_comes_too_late(tiny, few):
     asked = []
     result = train(tiny, few, should_stop=lambda: asked.append(1) or len(asked) > 30)
     assert len(asked) == 30 and not result.stopped
 
 
-def test_what_a_listener_raises_comes_out(tiny, few):
+def test_training_raises_what_a_listener_raises(tiny, few):
     def listener(progress):
         raise KeyError("the listener's own")
 
@@ -195,7 +195,7 @@ def test_what_a_listener_raises_comes_out(tiny, few):
 # Drawings, and going on from what is there
 
 
-def test_drawings_teach_to_refuse(few):
+def test_training_with_drawings_learns_to_refuse(few):
     network = train(Config("tiny drawn", 5), few).network
     with torch.inference_mode():
         digits = network(few.validation.images.flatten(1) / 255).softmax(1)[:, 10:].sum(1)
@@ -224,7 +224,7 @@ def test_fine_tuning_goes_on_from_a_network(few, card, hidden, outputs, monkeypa
 
 
 @pytest.mark.parametrize("preset, start", [("fine-tune", None), ("seed", MLP((8,)))])
-def test_only_fine_tuning_goes_on_from_a_network(few, preset, start):
+def test_training_anew_from_a_network_is_refused(few, preset, start):
     with pytest.raises(ValueError, match="goes on from a network"):
         train(Config(preset, 1), few, start=start)
 
@@ -236,7 +236,7 @@ def test_only_fine_tuning_goes_on_from_a_network(few, preset, start):
     "accuracies, best",
     [((0.1, 0.5, 0.6, 0.7), 3), ((0.1, 0.6, 0.7, 0.6), 2), ((0.8, 0.7, 0.7, 0.6), 0)],
 )
-def test_the_best_epoch_is_kept(tiny, few, as_measured, accuracies, best):
+def test_training_keeps_the_best_epoch(tiny, few, as_measured, accuracies, best):
     as_measured(*accuracies)
     networks = []
     result = train(tiny, few, on_epoch=lambda epoch, network: networks.append(network))
@@ -249,7 +249,7 @@ def test_the_best_epoch_is_kept(tiny, few, as_measured, accuracies, best):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "tiny seed"])
-def test_a_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
+def test_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
     monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], learning_rate=1e30, batch_norm=False))
     heard = []
     with pytest.raises(TrainingError, match="loss .* epoch 1") as caught:
@@ -305,7 +305,7 @@ def figures(result):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "tiny seed"])
-def test_a_training_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few, preset):
+def test_training_resumed_from_any_checkpoint_gives_the_same_bits(few, preset):
     whole, kept = going_on(Config(preset, 3, 2), few)
     assert len(kept) == 2
     for checkpoint in kept:
@@ -315,7 +315,7 @@ def test_a_training_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few, pr
         assert same_weights(resumed.network, whole.network)
 
 
-def test_a_fine_tuning_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few):
+def test_fine_tuning_resumed_from_a_checkpoint_gives_the_same_bits(few):
     """From a network that refuses, with drawings and corrections, which the others are without."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -327,14 +327,14 @@ def test_a_fine_tuning_goes_on_from_any_of_its_checkpoints_to_the_same_bits(few)
     assert not same_weights(whole.network, start)
 
 
-def test_a_resumed_training_does_only_what_is_left(few):
+def test_training_resumed_does_only_what_is_left(few):
     _, kept = going_on(Config("tiny", 3, 2), few)
     ended = []
     train(Config("tiny", 3, 2), few, on_epoch=lambda epoch, network: ended.append(epoch.epoch), checkpoint=kept[1])
     assert ended == [3]
 
 
-def test_the_best_epoch_of_before_is_remembered(few, as_measured):
+def test_training_resumed_remembers_the_best_epoch(few, as_measured):
     as_measured(0.1, 0.9, 0.5, 0.5, 0.5, 0.5)
     _, kept = going_on(Config("tiny", 3, 2), few)
     as_measured(0.5)
@@ -343,7 +343,7 @@ def test_the_best_epoch_of_before_is_remembered(few, as_measured):
 
 
 @pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 3}, {"preset": "tiny seed"}])
-def test_a_checkpoint_of_another_training_is_left_aside(few, change):
+def test_checkpoint_of_another_training_is_left_aside(few, change):
     _, kept = going_on(Config("tiny", 2, 2), few)
     ended = []
     other = replace(Config("tiny", 2, 2), **change)
@@ -361,7 +361,7 @@ def test_checkpoint_of_other_library_or_code_begins_anew(few, monkeypatch, name,
     assert ended == [0, 1, 2]
 
 
-def test_a_checkpoint_from_before_a_correction_was_deleted_is_left_aside(few):
+def test_checkpoint_from_before_a_deleted_correction_is_left_aside(few):
     _, kept = going_on(Config("tiny", 2, 2), few, corrections=mirrored(20))
     ended = []
     train(
@@ -384,13 +384,13 @@ def mirrored(count, held_out=()):
     return Corrections(np.stack(images), np.full(count, 4), kept, np.arange(count))
 
 
-def test_with_corrections_the_last_epoch_is_kept(few, as_measured):
+def test_training_with_corrections_keeps_the_last_epoch(few, as_measured):
     as_measured(0.9, 0.8, 0.7, 0.6)
     result = train(Config("tiny", 3, 2), few, corrections=mirrored(3))
     assert (result.best_epoch, result.validation_accuracy) == (3, 0.6)
 
 
-def test_what_is_held_out_is_not_learnt_from(few):
+def test_corrections_held_out_are_not_learnt_from(few):
     learnt = train(Config("tiny", 1, 2), few, corrections=mirrored(20, held_out=range(10, 20)))
     fewer = train(Config("tiny", 1, 2), few, corrections=mirrored(10))
     assert same_weights(learnt.network, fewer.network)
@@ -398,7 +398,7 @@ def test_what_is_held_out_is_not_learnt_from(few):
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_fifty_corrections_teach_a_style_and_forget_no_digit(mnist):
+def test_corrections_of_a_style_teach_it_and_forget_no_digit(mnist):
     """The shipped network refuses mirrored fours, or takes them for others; MNIST has none."""
     start, card = weights.load(SHIPPED)
     style, some = mirrored(150, held_out=range(50, 150)), mnist.subset(8_000)

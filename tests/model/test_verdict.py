@@ -35,14 +35,14 @@ def probabilities(**shares):
 
 
 @given(PROBABILITIES, CALIBRATIONS)
-def test_a_set_is_the_likeliest_digits_and_never_empty(given_probabilities, calibration):
+def test_digit_set_is_the_likeliest_and_never_empty(given_probabilities, calibration):
     found = digit_set(given_probabilities, calibration)
     assert 1 <= len(found) <= DIGITS
     assert list(found) == ranked(given_probabilities)[: len(found)]
 
 
 @given(PROBABILITIES, CALIBRATIONS)
-def test_each_digit_has_at_most_the_calibrated_mass_before_it(given_probabilities, calibration):
+def test_digit_set_holds_the_calibrated_mass(given_probabilities, calibration):
     confident = max(given_probabilities) >= calibration.coverage
     most = calibration.confident_mass if confident else calibration.hesitant_mass
     found = digit_set(given_probabilities, calibration)
@@ -52,7 +52,7 @@ def test_each_digit_has_at_most_the_calibrated_mass_before_it(given_probabilitie
 
 
 @given(PROBABILITIES, CALIBRATIONS, SHARES)
-def test_more_mass_never_makes_a_set_smaller(given_probabilities, calibration, mass):
+def test_digit_set_of_more_mass_is_never_smaller(given_probabilities, calibration, mass):
     assume(mass >= max(calibration.hesitant_mass, calibration.confident_mass))
     larger = replace(calibration, hesitant_mass=mass, confident_mass=mass)
     assert set(digit_set(given_probabilities, calibration)) <= set(digit_set(given_probabilities, larger))
@@ -69,17 +69,17 @@ def test_more_mass_never_makes_a_set_smaller(given_probabilities, calibration, m
         ({}, (0, 1, 2, 3, 4, 5, 6, 7, 8)),
     ],
 )
-def test_hesitation_names_more_digits(shares, found):
+def test_digit_set_of_the_hesitant_is_larger(shares, found):
     assert digit_set(probabilities(**shares), Calibration(hesitant_mass=0.85, confident_mass=0.5)) == found
 
 
-def test_certainty_may_be_told_to_keep_company():
+def test_digit_set_of_the_confident_may_be_larger():
     calibration = Calibration(hesitant_mass=0.0, confident_mass=0.995)
     assert digit_set(probabilities(d7=0.99, d1=0.009), calibration) == (7, 1)
 
 
 @given(PROBABILITIES)
-def test_ranks_fall_and_equal_ones_go_by_number(given_probabilities):
+def test_ranked_equal_ones_go_by_number(given_probabilities):
     order = ranked(given_probabilities)
     assert sorted(order) == list(range(DIGITS))
     for before, after in pairwise(order):
@@ -90,7 +90,7 @@ def test_ranks_fall_and_equal_ones_go_by_number(given_probabilities):
 
 
 @given(PROBABILITIES, OUTLIERS | st.just(()), CALIBRATIONS)
-def test_a_verdict_fits_its_digits_and_its_reason(given_probabilities, outliers, calibration):
+def test_verdict_fits_its_digits_and_reason(given_probabilities, outliers, calibration):
     verdict, digits, reason = decide(given_probabilities, outliers, calibration)
     if verdict == "not_a_digit":
         assert digits == () and sum(outliers) > calibration.refuse_above
@@ -100,7 +100,7 @@ def test_a_verdict_fits_its_digits_and_its_reason(given_probabilities, outliers,
         assert verdict == ("digit" if len(digits) == 1 else "unsure")
 
 
-def test_the_threshold_itself_is_not_above_it():
+def test_verdict_at_the_threshold_is_no_refusal():
     at, above = (0.5, 0.0, 0.0, 0.0), (0.5, 0.0, 0.0, 0.01)
     assert decide(probabilities(d7=0.99), at, Calibration(refuse_above=0.5))[0] == "digit"
     assert decide(probabilities(d7=0.99), above, Calibration(refuse_above=0.5))[0] == "not_a_digit"

@@ -40,7 +40,7 @@ def digits(count: int) -> io.BytesIO:
     return file
 
 
-def test_a_generated_client_calls_every_route(busy_app, generated):
+def test_client_generated_calls_every_route(busy_app, generated):
     models, types = generated("models"), generated("types")
     answered = {}
 
