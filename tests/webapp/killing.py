@@ -83,7 +83,8 @@ def attempt(what: Callable[[Database], None], path: Path, step: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def main(name: str, folder: Path) -> None:
+def states(name: str, folder: Path) -> list:
+    """The states after a write that is killed at its first step, at its second one, and so on until it is not."""
     found, step, killed = [], 0, True
     while killed:
         step += 1
@@ -92,8 +93,13 @@ def main(name: str, folder: Path) -> None:
         killed = attempt(globals()[name], path, step)
         found.append(state(Database(f"sqlite:///{path}")))
         path.unlink()
-    print(json.dumps({"before": state(Database(f"sqlite:///{folder / 'inkling.db'}")), "after": found}))
+    return found
+
+
+def main(folder: Path) -> None:
+    writes = {write.__name__: states(write.__name__, folder) for write in (finish, roll_back, keep, lose)}
+    print(json.dumps({"before": state(Database(f"sqlite:///{folder / 'inkling.db'}")), "writes": writes}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

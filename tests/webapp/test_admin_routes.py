@@ -174,14 +174,6 @@ def test_attempt_from_any_address_does_not_store_it(settings, address):
     services(app).close()
 
 
-def test_attempts_from_an_ipv6_network_count_together(client):
-    """Whoever has one address of a /64 has all of them."""
-    for number in range(ATTEMPTS_PER_ADDRESS):
-        assert ask(client, "guess", REMOTE_ADDR=f"2001:db8::{number}:1").status_code == 401
-    assert ask(client, "guess", REMOTE_ADDR="2001:db8::ffff").status_code == 429
-    assert ask(client, "guess", REMOTE_ADDR="2001:db8:0:1::1").status_code == 401
-
-
 def test_run_started_by_a_script_is_queued(app, client):
     response = client.post("/admin/retrain", json={"preset": "seed", "epochs": 3, "seed": 7}, headers=SCRIPT)
     assert response.status_code == 202
@@ -213,44 +205,24 @@ def test_run_started_during_another_is_refused(app, client):
     assert client.post("/admin/retrain", json={}, headers=SCRIPT).get_json()["id"] == 2
 
 
-BAD_SETTINGS = [
-    ("preset", "huge"),
-    ("preset", ""),
-    ("preset", "Standard"),
-    ("preset", "../seed"),
-    ("epochs", "-1"),
-    ("epochs", "1001"),
-    ("epochs", "two"),
-    ("epochs", "2.5"),
-    ("epochs", "1e3"),
-    ("epochs", "\u0662"),
-    ("epochs", "9" * 400),
-    ("seed", "-1"),
-    ("seed", str(2**32)),
-    ("seed", "0x10"),
-    ("seed", "nan"),
-]
-BAD_IN_JSON = [
-    *((name, value) for name in ("preset", "epochs", "seed") for value in (None, True, [], {}, 2.5, [1], {"a": 1})),
-    ("preset", 1),
-    ("epochs", -1),
-    ("epochs", 10**400),
-    ("seed", 2**32),
-    ("seed", -(10**400)),
-]
+BAD_SETTINGS = {
+    "preset": ["huge", "", "Standard", "../seed"],
+    "epochs": ["-1", "1001", "two", "2.5", "1e3", "\u0662", "9" * 400],
+    "seed": ["-1", str(2**32), "0x10", "nan"],
+}
+BAD_TYPES = {
+    "preset": [None, True, [], {}, 2.5, [1], {"a": 1}, 1],
+    "epochs": [None, True, [], {}, 2.5, [1], {"a": 1}, -1, 10**400],
+    "seed": [None, True, [], {}, 2.5, [1], {"a": 1}, 2**32, -(10**400)],
+}
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
-@pytest.mark.parametrize("kind", ["json", "data"])
-def test_run_with_bad_settings_is_refused(shared_app, reader, kind, name, value):
-    response = reader.post("/admin/retrain", headers=SCRIPT, **{kind: {name: value}})
-    assert name in assert_error(response, 400, "bad_settings").lower()
-    assert runs(shared_app) == 0
-
-
-@pytest.mark.parametrize(("name", "value"), BAD_IN_JSON, ids=lambda value: repr(value)[:20])
-def test_run_with_settings_of_bad_types_is_refused(shared_app, reader, name, value):
-    assert_error(reader.post("/admin/retrain", json={name: value}, headers=SCRIPT), 400, "bad_settings")
+@pytest.mark.parametrize("name", BAD_SETTINGS)
+def test_run_with_bad_settings_is_refused(shared_app, reader, name):
+    bodies = [{kind: {name: value}} for kind in ("json", "data") for value in BAD_SETTINGS[name]]
+    for body in bodies + [{"json": {name: value}} for value in BAD_TYPES[name]]:
+        response = reader.post("/admin/retrain", headers=SCRIPT, **body)
+        assert name in assert_error(response, 400, "bad_settings").lower(), body
     assert runs(shared_app) == 0
 
 
@@ -330,7 +302,8 @@ def test_csrf_token_in_a_header_admits_json(admin):
 def test_not_signed_in_a_page_leads_to_the_sign_in_and_a_script_is_refused(reader):
     version = "/admin/versions/1"
     parts = [version, f"{version}?part=1", f"{version}/weights", f"{version}/card"]
-    parts += ["/admin/versions", "/admin/promotions"]
+    parts += ["/admin/versions", "/admin/promotions", "/admin/corrections", "/admin/corrections/1/picture.png"]
+    parts += ["/admin/corrections/export.npz", "/admin/corrections/export.zip", "/admin/corrections/imports/1"]
     for path in ("/admin", "/admin/runs/1", *parts):
         response = reader.get(path, headers=BROWSER)
         assert (response.status_code, response.headers["Location"]) == (303, "/admin/sign-in")

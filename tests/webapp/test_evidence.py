@@ -50,7 +50,7 @@ def compared_by(database, version_id, numbers) -> None:
     compared(database, version_id, evidence(corrections=numbers))
 
 
-def test_a_version_that_waits_says_why_first(admin, database, challenger):
+def test_evidence_of_a_waiting_version_says_why_first(admin, database, challenger):
     compared(database, challenger, evidence(passed=False))
     page = page_of(admin, challenger)
     assert 'id="verdict" data-passed="false"' in page and "<li>reads 9s 3.2 points worse</li>" in page
@@ -64,7 +64,7 @@ def test_a_version_that_waits_says_why_first(admin, database, challenger):
     assert "42,000" in page
 
 
-def test_a_version_that_passed_says_against_which(admin, database, challenger):
+def test_evidence_of_a_passed_version_names_the_champion(admin, database, challenger):
     compared(database, challenger, evidence())
     page = page_of(admin, challenger)
     assert 'data-passed="true"' in page and "99.70 % of validation digits." in page
@@ -75,7 +75,7 @@ def test_a_version_that_passed_says_against_which(admin, database, challenger):
     assert "<textarea" not in page_of(admin, 1) and 'formaction="/admin/versions/1/roll-back"' in page_of(admin, 1)
 
 
-def test_the_pictures_gained_and_lost_are_seen(admin, database, challenger):
+def test_evidence_shows_pictures_gained_and_lost(admin, database, challenger):
     compared(database, challenger, evidence(passed=False))
     page = page_of(admin, challenger)
     lost = page[page.index('id="digits-lost"') :]
@@ -84,7 +84,7 @@ def test_the_pictures_gained_and_lost_are_seen(admin, database, challenger):
     assert re.search(r'was</span> 9, <span class="quiet">now</span> 4', lost)
 
 
-def test_of_many_pictures_it_is_said_how_many(admin, database, challenger):
+def test_evidence_of_many_pictures_says_how_many(admin, database, challenger):
     compared(database, challenger, evidence())
     assert re.search(
         r"Gained: validation digits <span[^>]*>61, the clearest 1 of them here", page_of(admin, challenger)
@@ -92,7 +92,7 @@ def test_of_many_pictures_it_is_said_how_many(admin, database, challenger):
 
 
 @pytest.mark.both_databases
-def test_a_held_out_drawing_that_was_deleted_is_gone_from_the_page(admin, database, challenger):
+def test_evidence_omits_a_deleted_drawing(admin, database, challenger):
     kept, gone = correct(database), correct(database, receipt_sha256="other")
     compared_by(database, challenger, [kept, gone])
     section = page_of(admin, challenger).split('id="drawings-gained"')[1].split("</section>")[0]
@@ -104,7 +104,7 @@ def test_a_held_out_drawing_that_was_deleted_is_gone_from_the_page(admin, databa
     assert "was</span> 7" in section
 
 
-def test_a_drawing_of_no_digit_is_called_that(admin, database, challenger):
+def test_evidence_calls_a_drawing_no_digit(admin, database, challenger):
     number = correct(database, meant=NO_DIGIT, label=NO_DIGIT)
     found = evidence(corrections=[number]).as_dict()
     found["drawings"]["gained_pictures"][0] |= {"truth": NO_DIGIT, "challenger": {"read": NO_DIGIT, "probability": 0.5}}
@@ -114,14 +114,14 @@ def test_a_drawing_of_no_digit_is_called_that(admin, database, challenger):
     assert "Meant as no digit: v1 read 7 with 75 %, v2 read no digit with 50 %" in page
 
 
-def test_what_is_no_comparison_says_so(admin, database, challenger):
+def test_evidence_without_a_comparison_says_so(admin, database, challenger):
     assert "v1 was never compared with another version: it came with Inkling" in page_of(admin, 1)
     with database.writing() as session:
         session.get(Version, challenger).run_id = 1
     assert "v2 was never compared with another version" in page_of(admin, challenger)
 
 
-def test_a_script_reads_the_comparison(client, database, challenger):
+def test_evidence_for_a_script_has_the_comparison(client, database, challenger):
     compared(database, challenger, evidence(passed=False))
     found = client.get(f"/admin/versions/{challenger}", headers=SCRIPT).get_json()
     assert found["comparison"]["champion"] == "v1" and not found["comparison"]["passed"]
@@ -131,7 +131,7 @@ def test_a_script_reads_the_comparison(client, database, challenger):
     assert client.get("/admin/versions/1", headers=SCRIPT).get_json()["comparison"] is None
 
 
-def test_the_list_of_versions_gives_each_verdict(admin, database, challenger):
+def test_dashboard_gives_each_verdict(admin, database, challenger):
     other = add_version(database, turned(2))
     compared(database, challenger, evidence(passed=False))
     compared(database, other, evidence())
@@ -141,7 +141,7 @@ def test_the_list_of_versions_gives_each_verdict(admin, database, challenger):
     assert ">waits</span> reads 9s 3.2 points worse" in rows[challenger]
 
 
-def test_the_dashboard_leads_to_the_corrections_that_wait(admin, database):
+def test_dashboard_leads_to_the_corrections_that_wait(admin, database):
     first = correct(database, state="received")
     correct(database, state="received", receipt_sha256="twin", twin_of=first)  # reviewed with the first
     correct(database, receipt_sha256="approved")
@@ -149,7 +149,7 @@ def test_the_dashboard_leads_to_the_corrections_that_wait(admin, database):
     assert re.search(r'href="/admin/corrections">Corrections</a> <span[^>]*>1 waiting<', page)
 
 
-def test_one_that_was_promoted_all_the_same_waits_no_more(admin, database, challenger):
+def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, challenger):
     compared(database, challenger, evidence(passed=False))
     assert "<strong>Waits</strong>" in page_of(admin, challenger)
     promote(database, challenger)

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -218,15 +217,6 @@ def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatc
     assert 3500 < int(response.headers["Retry-After"]) <= 3600
     assert send(client, lines(2), environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 201
     assert count(app) == 3
-
-
-@pytest.mark.both_databases
-def test_feedback_in_parallel_exceeds_no_limit(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 4)
-    services(app).live.recognizer().warm()
-    with ThreadPoolExecutor(12) as pool:
-        statuses = list(pool.map(lambda number: send(app.test_client(), lines(number)).status_code, range(12)))
-    assert sorted(statuses) == [201] * 4 + [429] * 8 and count(app) == 4
 
 
 def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client, monkeypatch):

@@ -20,14 +20,18 @@ from webapp.runs import Hold
 from webapp.trainer import train_run
 
 
+@pytest.fixture(scope="module")
+def data():
+    return mnist.load()
+
+
 @pytest.fixture(autouse=True)
-def few(monkeypatch, settings):
+def few(monkeypatch, data):
     """Fewer of everything that is measured; and no digit twice from the disk."""
     monkeypatch.setattr(evidence, "STRENGTH_DIGITS", 20)
     for module, count in {evidence: 120, strength: 20}.items():
         monkeypatch.setattr(module, "OTHERS", count)
     monkeypatch.setattr(strength, "CURVE_DIGITS", 5)
-    data = mnist.load(settings.mnist_dir)
     monkeypatch.setattr(mnist, "load", lambda folder: data)
 
 
@@ -64,7 +68,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_challenger_is_kept_and_waits_and_the_champion_goes_on_answering(database, make, bad):
+def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     make_weights, code = BAD[bad]
     data = make_weights()
     live = Live(database)
@@ -82,7 +86,7 @@ def test_a_bad_challenger_is_kept_and_waits_and_the_champion_goes_on_answering(d
 
 
 @pytest.mark.both_databases
-def test_a_good_challenger_takes_the_champions_place_and_the_list_says_why(database, make):
+def test_challenger_that_is_good_is_promoted(database, make):
     worse = add_version(database, nines_read_less(3.0))
     promote(database, worse)
     run = make(shipped())
@@ -92,7 +96,7 @@ def test_a_good_challenger_takes_the_champions_place_and_the_list_says_why(datab
     assert json.loads(change.why) == get(database, Comparison, run.version_id).evidence["summary"]
 
 
-def test_a_champion_that_changes_meanwhile_is_compared_with_too(database, make, monkeypatch):
+def test_champion_that_changes_meanwhile_is_compared_with_too(database, make, monkeypatch):
     """What was found beside the champion of before says nothing about the one of now."""
     worse, better = add_version(database, nines_read_less(3.0)), 1
     promote(database, worse)
@@ -113,7 +117,7 @@ def test_a_champion_that_changes_meanwhile_is_compared_with_too(database, make, 
     assert promotions(database) == [1, worse, better]
 
 
-def test_a_run_that_is_cancelled_while_it_is_compared_leaves_no_version(database, make, monkeypatch):
+def test_run_cancelled_while_compared_leaves_no_version(database, make, monkeypatch):
     compare = evidence.compare
 
     def cancelled_meanwhile(*arguments):
@@ -131,7 +135,7 @@ def test_a_run_that_is_cancelled_while_it_is_compared_leaves_no_version(database
     assert promotions(database) == [1]
 
 
-def test_where_no_version_answers_the_first_one_has_floors_to_pass(database, make):
+def test_challenger_without_a_champion_has_floors_to_pass(database, make):
     with database.writing() as session:
         session.execute(delete(Promotion))
     run = make(nines_read_less(1000.0))  # reads no nine at all

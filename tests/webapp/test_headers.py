@@ -42,21 +42,13 @@ def assert_secured(response):
     [
         ("GET", "/", 200),
         ("HEAD", "/", 200),
-        ("OPTIONS", "/predict", 200),
-        ("GET", "/healthz", 200),
-        ("GET", "/readyz", 200),
-        ("GET", "/admin/sign-in", 200),
         ("GET", "/admin", 303),
         ("POST", "/admin/sign-in", 400),
         ("POST", "/admin/retrain", 401),
-        ("GET", "/nothing", 404),
-        ("GET", "/static/nothing.js", 404),
         ("GET", "/static/../webapp/door.py", 404),
         ("GET", "/static/%2e%2e/webapp/door.py", 404),
-        ("GET", "/predict", 405),
-        ("POST", "/predict", 415),
         ("POST", "/", 405),
-        ("GET", "/gallery?page=0", 400),
+        ("POST", "/predict", 415),
     ],
 )
 @pytest.mark.parametrize("headers", [{}, BROWSER], ids=["script", "browser"])

@@ -161,12 +161,3 @@ def test_import_of_large_pictures_completes(installation, count, side):
     found, statuses = imported(installation, pictures(count, side))
     assert (found["state"], found["added"] + found["known"], found["error"]) == ("finished", count, None)
     assert statuses and statuses <= {200, 201}
-
-
-def test_import_of_too_many_entries_is_refused(installation):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for number in range(exchange.MOST_ENTRIES):
-            archive.writestr(f"7/{number}.png", b"")
-    answer = send(installation.server, out.getvalue())
-    assert answer.status == 400 and b"30,000 digits" in answer.body

@@ -122,8 +122,8 @@ def test_import_long_file_is_taken_in_by_the_worker(send, told, work, database, 
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("before", [0, 3])
-def test_import_every_fifth_source_is_held_out(send, work, app, database, before):
+def test_import_every_fifth_source_is_held_out(send, work, app, database):
+    before = 3
     for image, label in digits(before, start=100):
         add_correction(services(app).settings, database, image, label)
     send(FILE)
@@ -148,7 +148,7 @@ class Killed(Exception):
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("stored", [0, 1, 3, 7])
+@pytest.mark.parametrize("stored", [0, 3])
 def test_import_of_a_killed_worker_is_completed(
     send, told, work, app, database, monkeypatch, stored
 ):
@@ -315,9 +315,3 @@ def test_import_page_shows_progress_and_result(admin, send, work, database):
     assert admin.get(f"{QUEUE}/imports/1", headers=BROWSER).location == QUEUE
     tamper(database, updated_at=time.time() - imports.SHOWN_SECONDS - 1)
     assert "digits.npz" not in page(admin)
-
-
-def test_import_is_shown_to_nobody_else(client, send):
-    send(FILE)
-    assert_error(client.get(f"{QUEUE}/imports/1"), 401, "not_signed_in")
-    assert client.get(f"{QUEUE}/imports/1?part=1", headers=BROWSER).location == "/admin/sign-in"

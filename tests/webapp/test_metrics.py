@@ -4,19 +4,17 @@ import os
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TOKEN
+from tests.servers import wait_until
 from tests.webapp.asking import ONE, assert_error
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, damaged, promote, turned
 from webapp import metrics
 from webapp.services import services
-
-SECONDS = 15
 
 
 def sample(text, name, **labels):
@@ -39,10 +37,13 @@ def server(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("counted") / "data"
     shutil.copytree(prepared, folder)
     with serve(folder, ADMIN_TOKEN=TOKEN) as server:
+        held = {os.path.realpath(link) for link in Path(f"/proc/{min(server.workers())}/fd").iterdir()}
+        counters = next(Path(path).parent for path in held if metrics.PREFIX in path and path.endswith(".db"))
         yield server
+    assert not counters.exists(), "a server's counters end with it"
 
 
-def test_all_workers_are_added_up_whichever_answers(server):
+def test_metrics_add_up_all_workers(server):
     before = scrape(server)
     for _ in range(10):
         assert server.json("POST", "/predict", ONE).status == 200
@@ -62,7 +63,7 @@ def test_all_workers_are_added_up_whichever_answers(server):
         assert sample(text, "inkling_database_up") == sample(text, "inkling_promoted_version") == 1
 
 
-def test_no_name_of_a_callers_making_is_counted(server):
+def test_metrics_have_no_name_from_a_caller(server):
     for method, path in (("GET", "/made-up/by-me"), ("BREW", "/"), ("GET", "/receipts/made-up"), ("GET", "/?made-up")):
         server.request(method, path)
     text = scrape(server)
@@ -71,7 +72,7 @@ def test_no_name_of_a_callers_making_is_counted(server):
     assert sample(text, "inkling_requests_total", route="none", method="other", status="405") > 0
 
 
-def test_a_worker_that_has_died_is_still_counted_but_tells_no_version_any_more(server):
+def test_metrics_of_a_dead_worker_are_counted_without_its_version(server):
     wait_until(lambda: versions_told(server) == server.workers())
     before = sample(scrape(server), "inkling_readings_total", verdict="digit")
     for _ in range(10):
@@ -82,7 +83,7 @@ def test_a_worker_that_has_died_is_still_counted_but_tells_no_version_any_more(s
     assert sample(scrape(server), "inkling_readings_total", verdict="digit") == before + 10
 
 
-def test_a_promotion_shows_by_worker_and_so_does_one_that_fails(server):
+def test_metrics_show_promotions_by_worker(server):
     database = server.database()
     number = add_version(database, turned(1))
     promote(database, number)
@@ -100,14 +101,7 @@ def versions_told(server, number=None):
     return {int(pid) for pid, told in found if number is None or float(told) == number}
 
 
-def wait_until(what):
-    end = time.monotonic() + SECONDS
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def test_it_is_not_for_everybody(server):
+def test_metrics_behind_a_proxy_need_the_token(server):
     for passed_on in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
         headers = {passed_on: "127.0.0.1"}
         assert server.request("GET", "/metrics", headers=headers).status == 401
@@ -116,7 +110,7 @@ def test_it_is_not_for_everybody(server):
         assert told.status == 200 and told.headers["Cache-Control"] == "no-store"
 
 
-def test_not_for_another_machine(app):
+def test_metrics_for_another_machine_are_refused(app):
     client = app.test_client()
     assert client.get("/metrics").status_code == 200
     for address in ("192.0.2.1", "::2", "10.0.0.1"):
@@ -124,7 +118,7 @@ def test_not_for_another_machine(app):
         assert_error(answer, 401, "not_signed_in")
 
 
-def test_without_a_database_it_tells_what_the_workers_know(app, settings):
+def test_metrics_without_a_database_are_those_of_the_workers(app, settings):
     client = app.test_client()
     client.post("/predict", json=ONE)
     services(app).database.close()
@@ -134,7 +128,7 @@ def test_without_a_database_it_tells_what_the_workers_know(app, settings):
     assert sample(text, "inkling_readings_total", verdict="digit") == 1
 
 
-def test_a_scraper_gets_the_form_that_it_asks_for(reader):
+def test_metrics_have_the_form_asked_for(reader):
     plain = reader.get("/metrics")
     assert plain.mimetype == "text/plain" and not plain.text.endswith("# EOF\n")
     open_metrics = reader.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
@@ -152,7 +146,7 @@ def share(parent, monkeypatch):
     return Path(os.environ[metrics.FOLDER])
 
 
-def test_files_of_a_server_that_was_killed_are_removed_by_the_next_one(tmp_path, monkeypatch):
+def test_metrics_of_a_killed_server_are_removed_by_the_next(tmp_path, monkeypatch):
     left = share(tmp_path, monkeypatch)
     (left / "counter_1.db").touch()
     folder = share(tmp_path, monkeypatch)
@@ -160,7 +154,7 @@ def test_files_of_a_server_that_was_killed_are_removed_by_the_next_one(tmp_path,
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, Path.touch, lambda path: path.symlink_to(path.parent.parent / "target")])
-def test_what_others_have_left_under_such_a_name_is_let_be_and_stops_no_start(tmp_path, monkeypatch, plant):
+def test_metrics_folder_planted_by_others_is_let_be(tmp_path, monkeypatch, plant):
     parent, target = tmp_path / "shared", tmp_path / "target"
     parent.mkdir()
     target.mkdir()
@@ -169,12 +163,3 @@ def test_what_others_have_left_under_such_a_name_is_let_be_and_stops_no_start(tm
     folder = share(parent, monkeypatch)
     assert folder.parent == parent and folder.is_dir() and folder.stat().st_mode & 0o077 == 0
     assert len(list(parent.iterdir())) == 2 and (target / "file").exists()
-
-
-def test_a_servers_files_end_with_it(prepared, tmp_path):
-    shutil.copytree(prepared, tmp_path / "data")
-    with serve(tmp_path / "data", workers=1) as server:
-        held = {os.path.realpath(link) for link in Path(f"/proc/{min(server.workers())}/fd").iterdir()}
-        folder = next(Path(path).parent for path in held if metrics.PREFIX in path and path.endswith(".db"))
-        assert list(folder.glob("*.db"))
-    assert not folder.exists()

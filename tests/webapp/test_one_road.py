@@ -1,21 +1,19 @@
 """One road from picture to answer: canvas, gallery and command line read the same digit alike."""
 
 import json
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
+from model.__main__ import main
 from tests.webapp.asking import data_url, encoded
 from webapp.computations import claim, compute
 from webapp.predictions import Library
 from webapp.services import services
-from webapp.settings import ROOT
 
-POSTED = 1_000
+POSTED = 300
 CANVAS = 280
 
 
@@ -39,7 +37,7 @@ def post(client, data, image_type="png"):
     return response.get_json()
 
 
-def test_a_test_digit_drawn_on_the_canvas_is_read_as_in_the_gallery(reader, library):
+def test_test_digit_drawn_on_the_canvas_is_read_as_in_the_gallery(reader, library):
     """All that the canvas does to a digit (enlarging, cropping, fitting, centring) changes hardly an answer."""
     answers = [
         post(reader, encoded(enlarged(image), compress_level=1)) for image in library.images()[:POSTED]
@@ -57,15 +55,6 @@ def pictures(images) -> dict[str, tuple[Image.Image, str, str]]:
     noisy = (np.asarray(plain[3]) + chance.normal(0, 12, (CANVAS, CANVAS))).clip(0, 255).astype(np.uint8)
     cut_out = Image.new("RGBA", (CANVAS, CANVAS), (200, 30, 30, 255))
     cut_out.putalpha(ImageOps.invert(plain[4]))
-    several = Image.new("L", (3 * CANVAS, CANVAS), 255)
-    for place, picture in enumerate(plain[:3]):
-        several.paste(picture, (place * CANVAS, 0))
-    scribble = Image.new("L", (CANVAS, CANVAS), 255)
-    ImageDraw.Draw(scribble).line(chance.integers(20, 260, 120).tolist(), 0, 8)
-    dot = Image.new("L", (CANVAS, CANVAS), 255)
-    ImageDraw.Draw(dot).ellipse((130, 130, 150, 150), 0)
-    box = Image.new("L", (CANVAS, CANVAS), 255)
-    ImageDraw.Draw(box).rectangle((60, 60, 220, 220), 0)
     made = {
         **{f"plain{number}": picture for number, picture in enumerate(plain)},
         "bright": ImageOps.invert(plain[0]),
@@ -80,27 +69,23 @@ def pictures(images) -> dict[str, tuple[Image.Image, str, str]]:
         "blurred": plain[9].filter(ImageFilter.GaussianBlur(9)),
         "one pixel": Image.new("L", (1, 1), 255),
         "blank": Image.new("L", (CANVAS, CANVAS), 255),
-        "several": several,
-        "scribble": scribble,
-        "dot": dot,
-        "box": box,
     }
     found = {f"{name}.png": (picture, "PNG", "png") for name, picture in made.items()}
-    for name in ("plain0", "plain4", "coloured", "noisy", "large", "blank", "scribble"):
+    for name in ("plain0", "coloured", "noisy", "blank"):
         found[f"{name}.jpg"] = made[name].convert("RGB"), "JPEG", "jpeg"
         found[f"{name}.webp"] = made[name].convert("RGB"), "WEBP", "webp"
     return found
 
 
-def test_command_line_and_route_agree_on_every_picture(reader, library, tmp_path):
+def test_command_line_and_route_agree_on_every_picture(reader, library, tmp_path, capsys):
     posted = {}
-    for name, (picture, image_format, image_type) in pictures(library.images()[100:140]).items():
+    for name, (picture, image_format, image_type) in pictures(library.images()[100:115]).items():
         data = encoded(picture, image_format)
         (tmp_path / name).write_bytes(data)
         posted[str(tmp_path / name)] = post(reader, data, image_type)
-    command = [sys.executable, "-m", "model", "predict", "--json", *posted]
-    printed = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-    assert len(printed) == len(posted) > 60
+    assert main(["predict", "--json", *posted]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed) == len(posted) > 30
     for answer in printed:
         route = posted[answer.pop("picture")]
         assert answer == {name: route[name] for name in answer}

@@ -38,7 +38,7 @@ def operations(document):
     ]  # fmt: skip
 
 
-def test_every_json_route_is_described_and_nothing_else(shared_app, document):
+def test_openapi_describes_every_json_route(shared_app, document):
     routes = {
         (method, re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in shared_app.url_map.iter_rules()
@@ -48,7 +48,7 @@ def test_every_json_route_is_described_and_nothing_else(shared_app, document):
     assert routes >= PAGES
 
 
-def test_it_is_open_api_and_every_schema_in_it_is_one(document):
+def test_openapi_and_its_schemas_are_valid(document):
     assert document["openapi"] == "3.1.0"
     for schema in found_under("schema", document) + list(document["components"]["schemas"].values()):
         jsonschema_rs.meta.validate(schema)
@@ -65,7 +65,7 @@ def found_under(name, part):
     return [found for key, one in part.items() for found in ([one] if key == name else found_under(name, one))]
 
 
-def test_every_named_error_is_described_somewhere(document):
+def test_openapi_describes_every_error(document):
     codes = {}
     for _, _, operation in operations(document):
         for status, answer in operation["responses"].items():
@@ -77,20 +77,20 @@ def test_every_named_error_is_described_somewhere(document):
         assert code in codes[status], f"{status} {code} is nowhere described"
 
 
-def test_what_changes_something_as_administrator_asks_for_the_door(document):
+def test_openapi_asks_administrators_for_the_token(document):
     for _, path, operation in operations(document):
         assert ("security" in operation) == path.startswith(("/admin", "/metrics")), path
     doors = document["components"]["securitySchemes"]
     assert (doors["token"]["type"], doors["token"]["scheme"]) == ("http", "bearer")
 
 
-def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document):
+def test_openapi_operations_have_names_and_summaries(document):
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(set(names)) == len(names)
     assert all(operation["summary"] for _, _, operation in operations(document))
 
 
-def test_a_reading_and_a_refusal_are_as_described(document, reader):
+def test_predict_answers_as_described(document, reader):
     example = document["components"]["schemas"]["OnePicture"]["examples"][0]
     reading = reader.post("/predict", json=example).get_json()
     assert reading["digits"] == [7]
@@ -102,7 +102,7 @@ def test_a_reading_and_a_refusal_are_as_described(document, reader):
         jsonschema_rs.validate(schemas | {"$ref": "#/components/schemas/Reading"}, reading | {"more": 1})
 
 
-def test_it_is_open_to_all_and_tells_no_secret(app, client):
+def test_openapi_is_public_and_tells_no_secret(app, client):
     answer = client.get("/openapi.json")
     assert answer.status_code == 200 and answer.mimetype == "application/json"
     assert answer.data == client.get("/openapi.json", headers=SCRIPT).data

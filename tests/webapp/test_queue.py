@@ -235,6 +235,7 @@ def test_queue_that_cannot_be_made_anew_stops_nobody(settings, caplog):
         await_end(services, services.jobs.start(CONFIG, "test"))
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(300)
 def test_worker_goes_on_when_its_queue_is_damaged(settings):
     with opened(settings) as services, working(settings) as log:

@@ -34,33 +34,33 @@ def background(running):
     return process
 
 
-def press_ctrl_c(terminal):
-    os.write(terminal, b"\x03")
-
-
 def read_until(terminal, words):
     shown = b""
     while words not in shown:
         shown += os.read(terminal, 4096)
 
 
-@pytest.mark.parametrize(
-    ("command", "end"),
-    [
-        (f"{MAKE_RUN} 2>&1 | tee", press_ctrl_c),
-        pytest.param(f"{MAKE_RUN} 2>&1 | tee", os.close, marks=pytest.mark.stress),
-        pytest.param(MAKE_RUN, os.close, marks=pytest.mark.stress),
-    ],
-    ids=["Ctrl-C, with tee", "closed, with tee", "closed"],
-)
-def test_run_ended_in_a_terminal_leaves_no_process(running, command, end):
-    terminal = running.start_in_terminal(f"{command} {running.log}" if "tee" in command else command)
+def test_run_starts_again_what_is_killed_and_ends_with_ctrl_c(running):
+    terminal = running.start_in_terminal(f"{MAKE_RUN} 2>&1 | tee {running.log}")
     read_until(terminal, b"Ctrl-C ends it")
     running.wait_until_ready()
-    end(terminal)
+    for name in ("gunicorn", "webapp worker"):
+        (pid, *_) = running.pids(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid, name=name: pid not in running.pids(name) and running.is_ready())
+    os.write(terminal, b"\x03")
     running.wait_until_gone()
-    if end != os.close:
-        os.close(terminal)
+    os.close(terminal)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("tee", [" 2>&1 | tee", ""])
+def test_run_ended_in_a_terminal_leaves_no_process(running, tee):
+    terminal = running.start_in_terminal(f"{MAKE_RUN}{tee and f'{tee} {running.log}'}")
+    read_until(terminal, b"Ctrl-C ends it")
+    running.wait_until_ready()
+    os.close(terminal)
+    running.wait_until_gone()
 
 
 @pytest.mark.stress
@@ -127,17 +127,6 @@ def test_run_with_unread_output_loses_nothing_and_ends(running):
     assert process.wait(STOP_SECONDS / 2) == 0
     running.wait_until_gone()
     os.close(source)
-
-
-def test_run_starts_again_what_is_killed(running, background):
-    for name in ("gunicorn", "webapp worker"):
-        (pid, *_) = running.pids(name)
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid, name=name: pid not in running.pids(name) and running.is_ready())
-    assert background.poll() is None
-    background.send_signal(signal.SIGTERM)
-    assert background.wait(SECONDS) == 0
-    assert running.processes() == []
 
 
 @pytest.mark.stress

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +29,6 @@ from webapp.draw import MOST_BATCH_BYTES
 JSON = {"Content-Type": "application/json"}
 BODY = json.dumps(ONE).encode()
 PREDICT = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-CHANGE_SECONDS = 20  # one or two on an idle machine
 PNG = encoded(drawn())
 
 
@@ -74,27 +72,24 @@ def assert_json_error(answer, status, code):
     assert json.loads(answer.body)["error"]["code"] == code
 
 
-CHUNKED = PREDICT + b"Transfer-Encoding: chunked\r\n\r\n"
+FORM = b"POST /admin/sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 
 
 @pytest.mark.parametrize(
-    "body",
-    [BODY, BODY.ljust(MOST_BATCH_BYTES + 1), BODY.ljust(2 * MOST_BATCH_BYTES), BODY.ljust(12_000_000), b""],
-    ids=["under the limit", "just over", "twice the limit", "12 MB", "empty"],
+    ("head", "pieces"),
+    [
+        (PREDICT, chunks(BODY)),
+        (PREDICT, chunks(BODY.ljust(MOST_BATCH_BYTES + 1))),
+        (PREDICT, chunks(BODY.ljust(12_000_000))),
+        (PREDICT, chunks(b"")),
+        (PREDICT, [b"zz\r\nabc\r\n0\r\n\r\n"]),
+        (FORM, chunks(b"password=" + b"x" * 3_000_000)),
+    ],
+    ids=["under the limit", "just over", "12 MB", "empty", "broken", "a form"],
 )
-def test_a_chunked_body_is_refused_whatever_its_size(server, body):
+def test_body_in_chunks_is_refused(server, head, pieces):
     """One over the limit would be cut there without a word, and what is left could be taken for the whole."""
-    assert_json_error(server.raw(CHUNKED, *chunks(body)), 411, "length_required")
-
-
-def test_a_chunked_form_is_refused(server):
-    head = b"POST /admin/sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    answer = server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n", *chunks(b"password=" + b"x" * 3_000_000))
-    assert_json_error(answer, 411, "length_required")
-
-
-def test_broken_chunks_are_refused(server):
-    assert_json_error(server.raw(CHUNKED, b"zz\r\nabc\r\n0\r\n\r\n"), 411, "length_required")
+    assert_json_error(server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n", *pieces), 411, "length_required")
 
 
 @pytest.mark.parametrize(
@@ -109,13 +104,13 @@ def test_broken_chunks_are_refused(server):
     ],
 )
 @pytest.mark.parametrize("size", [MOST_BATCH_BYTES + 1, 20_000_000], ids=["just over", "20 MB"])
-def test_a_sender_of_too_much_gets_to_the_answer(server, path, content_type, status, code, size):
+def test_body_too_large_is_read_before_the_answer(server, path, content_type, status, code, size):
     """An answer given without reading the body closes the connection under its sender, who then sees no answer."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
     assert_json_error(server.raw(head.encode(), b" " * size), status, code)
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
+def test_body_over_the_limit_is_refused_before_it_is_sent(server):
     # `raw` gives up long before the server would give up waiting for the body.
     assert_json_error(server.raw(PREDICT + b"Content-Length: 100000000\r\n\r\n"), 413, "body_too_large")
 
@@ -143,20 +138,20 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
         "no host", "two hosts in one", "a host in the address alone", "TLS",
     ],
 )  # fmt: skip
-def test_what_two_readers_might_read_differently_is_refused(server, head, statuses):
+def test_request_that_is_ambiguous_is_refused(server, head, statuses):
     answer = server.raw(head)
     assert answer.status in statuses
     assert b"Traceback" not in answer.body
 
 
 @pytest.mark.parametrize("sent", [b"", b"{", BODY[:1000]])
-def test_a_sender_who_goes_away_harms_nobody(server, sent):
+def test_sender_who_goes_away_harms_nobody(server, sent):
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(PREDICT + b"Content-Length: 5000\r\n\r\n" + sent)
 
 
-def test_a_worker_reads_without_torch_and_multiplies_in_one_thread(server, post):
+def test_worker_reads_without_torch_in_one_thread(server, post):
     """Torch would weigh more than all the rest, and its threads, like numpy's, would fight the other workers."""
     post()
     for pid in server.workers():
@@ -188,27 +183,20 @@ def browser(server, database):
         session.execute(delete(SignInAttempt))
 
 
-def test_wrong_passwords_are_counted_across_workers(browser):
+def test_wrong_passwords_at_once_are_counted_across_workers(browser):
     wrong = [browser.sign_in("wrong").status for _ in range(ATTEMPTS_PER_ADDRESS - 1)]
     assert set(wrong) == {403}
     assert browser.sign_in(PASSWORD).status == 303  # one is left, and success takes them all back
-    statuses = [browser.sign_in(f"wrong {number}").status for number in range(ATTEMPTS_PER_ADDRESS)]
-    assert set(statuses) == {403}
-    for number in range(6):
-        spoofed = {"X-Forwarded-For": f"10.0.0.{number}", "X-Real-IP": f"10.0.1.{number}", "Forwarded": "for=10.0.2.1"}
-        answer = browser.sign_in("wrong", **spoofed)
-        assert answer.status == 429
-        assert 0 < int(answer.headers["Retry-After"]) <= ATTEMPT_WINDOW_SECONDS
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(lambda number: browser.sign_in(f"wrong {number}").status, range(12)))
+    assert statuses == {403: ATTEMPTS_PER_ADDRESS, 429: 12 - ATTEMPTS_PER_ADDRESS}
+    spoofed = {"X-Forwarded-For": "10.0.0.1", "X-Real-IP": "10.0.1.1", "Forwarded": "for=10.0.2.1"}
+    answer = browser.sign_in("wrong", **spoofed)
+    assert answer.status == 429 and 0 < int(answer.headers["Retry-After"]) <= ATTEMPT_WINDOW_SECONDS
     assert browser.sign_in(PASSWORD).status == 429
 
 
-def test_wrong_passwords_at_the_same_time_are_counted_too(browser):
-    with ThreadPoolExecutor(8) as pool:
-        statuses = Counter(pool.map(lambda number: browser.sign_in(f"wrong {number}").status, range(16)))
-    assert statuses == {403: ATTEMPTS_PER_ADDRESS, 429: 16 - ATTEMPTS_PER_ADDRESS}
-
-
-def test_fifty_starts_at_once_make_one_run(server, database):
+def test_starts_at_once_make_one_run(server, database):
     def start(number):
         headers = JSON | {"Authorization": f"Bearer {TOKEN}"}
         return server.request("POST", "/admin/retrain", json.dumps({"seed": number}).encode(), headers)
@@ -227,7 +215,7 @@ class Asking:
 
     def __init__(self, post):
         self._post, self._stop = post, threading.Event()
-        self.answers: list[tuple[float, int, dict]] = []
+        self.answers: list[tuple[int, dict]] = []
 
     def __enter__(self):
         self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
@@ -242,31 +230,21 @@ class Asking:
 
     def _ask(self):
         while not self._stop.wait(0.01):
-            began = time.monotonic()
             answer = self._post()
-            self.answers.append((began, answer.status, json.loads(answer.body)))
-
-    def wait_for(self, what, seconds):
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end, self.answers[-3:]
-            time.sleep(0.02)
+            self.answers.append((answer.status, json.loads(answer.body)))
 
     def only(self, version, count=40):
         """Whether the last `count` answers, from both workers, are all this version's."""
         return len(self.answers) >= count and {answer["version"] for *_, answer in self.answers[-count:]} == {version}
 
 
-def test_a_promotion_reaches_both_workers_and_no_request_fails(post, database):
+def test_promotion_reaches_both_workers_without_a_failure(post, database):
     with Asking(post) as asking:
         for by in (1, 2):
             name = f"v{add_version(database, turned(by))}"
-            promoted_at = time.monotonic()
             promote(database, int(name[1:]))
-            asking.wait_for(lambda name=name: asking.only(name), CHANGE_SECONDS + 5)
-            late = [began for began, _, answer in asking.answers if answer["version"] != name]
-            assert max(late, default=0) < promoted_at + CHANGE_SECONDS
-    assert {status for _, status, _ in asking.answers} == {200}
+            wait_until(lambda name=name: asking.only(name))
+    assert {status for status, _ in asking.answers} == {200}
     expected = {"v1": read_by(SHIPPED.read_bytes(), PNG), "v2": read_by(turned(1), PNG), "v3": read_by(turned(2), PNG)}
     assert {answer["version"] for *_, answer in asking.answers} == set(expected)
     for *_, answer in asking.answers:
@@ -275,18 +253,18 @@ def test_a_promotion_reaches_both_workers_and_no_request_fails(post, database):
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_twenty_promotions_under_load_and_no_answer_fails_or_is_anothers(post, database):
+def test_promotions_under_load_fail_no_request(post, database):
     made = {1: 0} | {add_version(database, turned(by)): by for by in (3, 4)}
     expected = {f"v{number}": read_by(turned(by), PNG) for number, by in made.items()}
     promote(database, 1)
     with Asking(post) as asking:
-        asking.wait_for(lambda: asking.only("v1", 10), CHANGE_SECONDS + 5)
+        wait_until(lambda: asking.only("v1", 10))
         first = len(asking.answers)
         for turn in range(20):
             number = list(made)[(turn + 1) % 3]
             promote(database, number)
-            asking.wait_for(lambda name=f"v{number}": asking.only(name, 10), CHANGE_SECONDS + 5)
-    assert {status for _, status, _ in asking.answers} == {200}
+            wait_until(lambda name=f"v{number}": asking.only(name, 10))
+    assert {status for status, _ in asking.answers} == {200}
     assert {answer["version"] for *_, answer in asking.answers[first:]} == set(expected)
     for *_, answer in asking.answers[first:]:
         np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
@@ -294,12 +272,12 @@ def test_twenty_promotions_under_load_and_no_answer_fails_or_is_anothers(post, d
 
 
 @pytest.mark.parametrize("lose", [damaged, lambda data: b""])
-def test_a_champion_that_is_damaged_or_gone_stays_in_the_workers_that_have_it(server, post, database, lose):
+def test_champion_damaged_or_gone_stays_in_workers_that_have_it(server, post, database, lose):
     with database.reading() as session:
         number = champion_id(session)
         whole = session.get(Version, number).weights
     with Asking(post) as asking:
-        asking.wait_for(lambda: asking.only(f"v{number}"), CHANGE_SECONDS + 5)
+        wait_until(lambda: asking.only(f"v{number}"))
     write_weights(database, number, lose(whole))
     before = server.workers()
     os.kill(min(before), signal.SIGKILL)
@@ -310,9 +288,7 @@ def test_a_champion_that_is_damaged_or_gone_stays_in_the_workers_that_have_it(se
         assert server.process.poll() is None and server.request("GET", "/healthz").status == 200
     finally:
         write_weights(database, number, whole)
-    end = time.monotonic() + CHANGE_SECONDS
-    while {post().status for _ in range(20)} != {200}:
-        assert time.monotonic() < end
+    wait_until(lambda: {post().status for _ in range(20)} == {200})
 
 
 def write_weights(database, number, data):
@@ -321,41 +297,35 @@ def write_weights(database, number, data):
 
 
 def statuses(ask, until):
-    """What was answered until all of these have been, or for a while at most."""
-    found, end = set(), time.monotonic() + CHANGE_SECONDS + 10
-    while found != until and time.monotonic() < end:
-        found.add(ask())
+    """What was answered until all of these have been."""
+    found = set()
+    wait_until(lambda: found.add(ask()) or found == until)
     return found
 
 
-def test_a_damaged_version_is_refused_and_the_old_one_goes_on(server, post, database):
+def test_version_damaged_is_refused_and_the_old_one_goes_on(server, post, database):
     before = json.loads(post().body)
     with Asking(post) as asking:
         number = add_version(database, damaged(turned(3)))
         promote(database, number)
         refusals = f"v{number} cannot be loaded and {before['version']} goes on"
-        asking.wait_for(lambda: server.log.read_text().count(refusals) == 2, CHANGE_SECONDS + 5)
+        wait_until(lambda: server.log.read_text().count(refusals) == 2)
         seen = len(asking.answers)
-        asking.wait_for(lambda: len(asking.answers) > seen + 20, CHANGE_SECONDS)
-    assert {status for _, status, _ in asking.answers} == {200}
+        wait_until(lambda: len(asking.answers) > seen + 20)
+    assert {status for status, _ in asking.answers} == {200}
     assert {answer["version"] for *_, answer in asking.answers} == {before["version"]}
     promote(database, 1)
-    end = time.monotonic() + CHANGE_SECONDS
-    while {json.loads(post().body)["version"] for _ in range(10)} != {"v1"}:
-        assert time.monotonic() < end
+    wait_until(lambda: {json.loads(post().body)["version"] for _ in range(10)} == {"v1"})
 
 
-def test_a_worker_that_is_killed_is_replaced(server, post):
+def test_worker_killed_is_replaced(server, post):
     before = server.workers()
     os.kill(min(before), signal.SIGKILL)
-    end = time.monotonic() + CHANGE_SECONDS
-    while len(server.workers() | before) < 3:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: len(server.workers() | before) == 3)
     assert {post().status for _ in range(10)} == {200}
 
 
-def test_a_second_master_is_not_started(server):
+def test_master_is_not_started_twice(server):
     """It would outlive its supervisor: nothing ends it, and the next start finds the port taken."""
     before = server.workers()
     os.kill(server.process.pid, signal.SIGUSR2)
@@ -363,35 +333,14 @@ def test_a_second_master_is_not_started(server):
     assert server.workers() == before
 
 
-def test_reloading_and_ending_workers_under_load_fails_no_request(server, post):
+def test_reload_under_load_fails_no_request(server, post):
     with Asking(post) as asking:
         for what in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
             before = server.workers()
             os.kill(server.process.pid if what == signal.SIGHUP else min(before), what)
             ended = before if what == signal.SIGHUP else {min(before)}
-            asking.wait_for(lambda ended=ended: len(server.workers()) == 2 and not server.workers() & ended, 30)
+            wait_until(lambda ended=ended: len(server.workers()) == 2 and not server.workers() & ended)
             seen = len(asking.answers)
-            asking.wait_for(lambda seen=seen: len(asking.answers) > seen + 20, 30)
+            wait_until(lambda seen=seen: len(asking.answers) > seen + 20)
         assert all(thread.is_alive() for thread in asking._threads), "no connection broke"
-    assert {status for _, status, _ in asking.answers} == {200}
-
-
-def test_a_worker_has_no_threads_but_the_one_that_follows_promotions(server, post):
-    """Threads of a matrix product would fight the other workers for the cores."""
-    for _ in range(20):
-        post()
-    for worker in server.workers():
-        assert len(list(Path(f"/proc/{worker}/task").iterdir())) <= 2
-
-
-def test_silent_connections_hold_nobody_up(server):
-    """Browsers open connections ahead of need; each used to hold a worker until it was killed for it."""
-    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
-    try:
-        for _ in range(4):
-            started = time.monotonic()
-            assert server.request("GET", "/healthz").status == 200
-            assert time.monotonic() - started < 2
-    finally:
-        for connection in silent:
-            connection.close()
+    assert {status for status, _ in asking.answers} == {200}

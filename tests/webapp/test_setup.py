@@ -139,7 +139,6 @@ def test_set_up_newer_shipped_version_replaces_a_shipped_one(
 
 
 WHOLE = SHIPPED.read_bytes()
-HEADER = 8 + int.from_bytes(WHOLE[:8], "little")
 
 
 def not_finite():
@@ -153,12 +152,7 @@ def not_finite():
 DAMAGES = {
     "missing": None,
     "empty": b"",
-    "text": b"no weights",
-    "half a header": WHOLE[:100],
-    "header alone": WHOLE[:HEADER],
     "half": WHOLE[: len(WHOLE) // 2],
-    "one byte short": WHOLE[:-1],
-    "one byte more": WHOLE + b"x",
     "one bit flipped": damaged(WHOLE),
     "not finite": not_finite(),
     "another program's": save_arrays({"weight": np.zeros((10, 784), np.float16)}),

@@ -4,12 +4,13 @@ import json
 import sqlite3
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
-from model import mnist, strength, weights
+from model import evidence, mnist, strength, weights
 from model.recognizer import SHIPPED
 from tests.webapp.versions import add_version, damaged
 from webapp import trainer
@@ -21,8 +22,13 @@ from webapp.trainer import Watch, train_run
 
 @pytest.fixture
 def few(monkeypatch):
-    for name, count in {"CURVE_DIGITS": 10, "OTHERS": 60}.items():
-        monkeypatch.setattr(strength, name, count)
+    for module, name, count in (
+        (strength, "CURVE_DIGITS", 10),
+        (strength, "OTHERS", 60),
+        (evidence, "STRENGTH_DIGITS", 20),
+        (evidence, "OTHERS", 60),
+    ):
+        monkeypatch.setattr(module, name, count)
 
 
 @pytest.fixture
@@ -45,24 +51,24 @@ def measure(settings, database, version_id=1, gone=False):
     return look_up(database, version_id, "strength")
 
 
-def test_a_versions_strength_is_measured_and_kept(settings, database, few):
+def test_strength_is_measured_and_kept(settings, database, few):
     found = measure(settings, database)
     assert (found.fraction, found.error) == (1, None)
     figures = json.loads(found.result)
     assert figures["accuracy"] > 0.99 and figures["curve_digits"] == 10
 
 
-def test_damaged_weights_are_named(settings, database):
+def test_strength_of_damaged_weights_says_so(settings, database):
     found = measure(settings, database, add_version(database, damaged(SHIPPED.read_bytes())))
     assert found.fraction < 1 and "damaged" in found.error and found.result is None
 
 
-def test_a_failure_begins_at_nothing_and_says_no_more_than_it_must(settings, database, broken):
+def test_strength_that_fails_says_no_more_than_it_must(settings, database, broken):
     found = measure(settings, database)
     assert (found.fraction, found.error) == (0, coded("broken"))
 
 
-def test_without_its_worker_it_writes_nothing(settings, database, few):
+def test_strength_without_its_worker_writes_nothing(settings, database, few):
     found = measure(settings, database, gone=True)
     assert found.fraction == 0.6 and found.error is None
 
@@ -92,7 +98,7 @@ def test_fine_tuning_goes_on_from_the_version_in_service(settings, database, few
     assert card["parent"] == weights.digest(SHIPPED.read_bytes())
 
 
-def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, database):
+def test_fine_tuning_without_a_version_fails(settings, database):
     number = fine_tuning(database)
     with database.writing() as session:
         session.execute(delete(Promotion))
@@ -102,11 +108,17 @@ def test_without_a_version_in_service_there_is_nothing_to_fine_tune(settings, da
     assert ended(database, number).error == coded("no_parent")
 
 
+def test_run_without_mnist_fails_and_says_what_to_do(settings, database, tmp_path):
+    number = fine_tuning(database)
+    train_run(replace(settings, mnist_dir=tmp_path / "nothing"), Hold(database, number, 1), threading.Event())
+    assert ended(database, number).state == "failed" and "make data" in ended(database, number).error
+
+
 def said(words):
     return OperationalError("INSERT", {}, sqlite3.OperationalError(words))
 
 
-def test_a_checkpoint_that_finds_the_database_busy_is_left_out(database, monkeypatch):
+def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
     def fail(*_):
         raise said("database is locked")
 
@@ -115,7 +127,7 @@ def test_a_checkpoint_that_finds_the_database_busy_is_left_out(database, monkeyp
 
 
 @pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
-def test_a_checkpoint_without_room_or_right_ends_the_training(database, monkeypatch, error):
+def test_checkpoint_without_room_or_right_ends_the_training(database, monkeypatch, error):
     def fail(*_):
         raise error
 
@@ -124,7 +136,7 @@ def test_a_checkpoint_without_room_or_right_ends_the_training(database, monkeypa
         trainer._keep(Hold(database, 1, 1), b"so far")
 
 
-def test_a_training_that_does_not_end_when_it_is_over_is_ended(database, monkeypatch):
+def test_training_that_does_not_end_is_ended(database, monkeypatch):
     monkeypatch.setattr(trainer, "RENEW_SECONDS", 0.01)
     monkeypatch.setattr(trainer, "STUCK_SECONDS", 0.01)
     ended = threading.Event()

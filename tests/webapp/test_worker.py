@@ -17,6 +17,8 @@ from sqlalchemy import select, text
 
 from model import mnist, weights
 from model.presets import Config
+from tests.conftest import install, settings_in
+from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
 from webapp import worker
@@ -30,26 +32,14 @@ from webapp.trainer import RENEW_SECONDS
 LONG = Config("seed", 1000)
 
 
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"did not come true within {seconds} s")
-
-
 class Installation:
     """A worker process with the database that it works on, in which nothing is left to do."""
 
-    def __init__(self, settings, mnist_dir=None):
+    def __init__(self, settings):
         self.services = Services.open(settings)
         self.jobs, self.database = self.services.jobs, self.services.database
         computed(self.database)
-        self.environ = os.environ | {
-            "DATA_DIR": str(settings.data_dir),
-            "MNIST_DIR": str(mnist_dir or settings.mnist_dir),
-        }
+        self.environ = os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)}
         self.worker = None
         self.start_worker()
 
@@ -64,7 +54,7 @@ class Installation:
         """A run whose trainer has begun to train; its row and the trainer's process id."""
         started = self.jobs.start(config, "test")
         wait_until(lambda: self.run(started.id).progress.get("fraction"))
-        return self.run(started.id), self.child()
+        return self.run(started.id), self.child(started.id)
 
     def child(self, run_id=None):
         """The process id of the worker's only child, or of the one that has this run: None where there is none."""
@@ -120,26 +110,18 @@ def installation(settings):
     installation.close()
 
 
+@pytest.fixture(scope="module")
+def shared(prepared, tmp_path_factory):
+    """One whose worker does what several tests ask of it, in their order."""
+    folder = tmp_path_factory.mktemp("worked") / "data"
+    install(prepared, folder)
+    installation = Installation(settings_in(folder))
+    yield installation
+    installation.close()
+
+
 def gone(pid):
     return not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text()
-
-
-def test_run_makes_a_version_with_card_and_predictions(installation):
-    started = installation.jobs.start(Config("seed", 1, seed=5), "test")
-    run = installation.ended(started.id, 60)
-    assert (run.state, run.error) == ("finished", None)
-    assert [epoch["epoch"] for epoch in run.history] == [0, 1]
-    assert run.progress["fraction"] == 1
-    with installation.database.reading() as session:
-        version = session.get(Version, run.version_id)
-        network, card = weights.from_bytes(version.weights)
-    likely = np.frombuffer(installation.result(version.id, "predictions"), np.float16).reshape(10_000, 10)
-    assert (card.preset, card.epochs, card.seed) == ("seed", 1, 5)
-    assert version.sha256 == weights.digest(version.weights)
-    assert card.as_dict() == version.card
-    _, labels = mnist.read_test()
-    assert (likely.argmax(1) == labels).mean() == pytest.approx(version.test_accuracy, abs=0.001)
-    assert version.test_accuracy > 0.9
 
 
 @pytest.mark.stress
@@ -161,34 +143,43 @@ def test_worker_stopped_while_measuring_leaves_the_rest(installation):
     assert 0 < row.fraction < 1 and row.error is None
 
 
-@pytest.mark.stress
-def test_predictions_of_the_shipped_version_are_stored(installation):
-    installation.lack("predictions")
-    data = wait_until(lambda: installation.result(1, "predictions"))
-    _, labels = mnist.read_test()
-    assert (np.frombuffer(data, np.float16).reshape(10_000, 10).argmax(1) == labels).mean() >= 0.992
-
-
-def test_correction_that_comes_in_is_judged_though_nobody_looks(installation, settings):
-    number = add_correction(settings, installation.database, *digits(1)[0])
+def test_correction_that_comes_in_is_judged_though_nobody_looks(shared):
+    number = add_correction(shared.services.settings, shared.database, *digits(1)[0])
 
     def suspicion():
-        with installation.database.reading() as session:
+        with shared.database.reading() as session:
             return session.get(Correction, number).suspicion
 
     assert wait_until(lambda: suspicion() is not None) and suspicion() < 0.1
 
 
-def test_run_cancelled_ends_and_the_next_one_starts(installation):
-    run, child = installation.running()
-    installation.jobs.cancel(run.id, "test")
-    ended = installation.ended(run.id)
+def test_run_cancelled_ends(shared):
+    run, child = shared.running()
+    shared.jobs.cancel(run.id, "test")
+    ended = shared.ended(run.id)
     assert (ended.state, ended.error, ended.version_id) == ("cancelled", None, None)
     wait_until(lambda: gone(child))
-    run, _ = installation.running()
-    installation.jobs.cancel(run.id, "test")
 
 
+def test_run_after_a_cancelled_one_makes_a_version(shared):
+    started = shared.jobs.start(Config("seed", 1, seed=5), "test")
+    run = shared.ended(started.id, 60)
+    assert (run.state, run.error) == ("finished", None)
+    assert [epoch["epoch"] for epoch in run.history] == [0, 1]
+    assert run.progress["fraction"] == 1
+    with shared.database.reading() as session:
+        version = session.get(Version, run.version_id)
+        network, card = weights.from_bytes(version.weights)
+    likely = np.frombuffer(shared.result(version.id, "predictions"), np.float16).reshape(10_000, 10)
+    assert (card.preset, card.epochs, card.seed) == ("seed", 1, 5)
+    assert version.sha256 == weights.digest(version.weights)
+    assert card.as_dict() == version.card
+    _, labels = mnist.read_test()
+    assert (likely.argmax(1) == labels).mean() == pytest.approx(version.test_accuracy, abs=0.001)
+    assert version.test_accuracy > 0.9
+
+
+@pytest.mark.stress
 def test_run_cancelled_before_training_ends(installation):
     started = installation.jobs.start(Config("standard", 50), "test")
     wait_until(lambda: installation.run(started.id).state == "running")
@@ -315,15 +306,6 @@ def fill(path, leaving):
     path.write_bytes(bytes(free - leaving))
 
 
-def test_run_without_mnist_fails_and_says_what_to_do(settings, tmp_path):
-    installation = Installation(settings, mnist_dir=tmp_path / "nothing")
-    try:
-        ended = installation.ended(installation.jobs.start(Config("seed", 1), "test").id)
-        assert ended.state == "failed" and "make data" in ended.error
-    finally:
-        installation.close()
-
-
 def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
     jobs = Services.open(settings).jobs
     fails = iter([ZeroDivisionError("a surprise"), sqlite3.OperationalError("the disk is away")])
@@ -337,16 +319,3 @@ def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
     monkeypatch.setattr(worker, "TAKE_UP_SECONDS", 0)
     worker.keep_house(jobs)
     assert "a surprise" in caplog.text and "the disk is away" in caplog.text
-
-
-@pytest.mark.stress
-def test_message_lost_with_a_worker_is_delivered_again(installation):
-    installation.worker.kill()
-    installation.worker.wait()
-    run = installation.jobs.start(LONG, "test")
-    installation.jobs.huey.flush()
-    with installation.database.writing() as session:
-        session.get(Run, run.id).created_at -= 60
-    installation.start_worker()
-    wait_until(lambda: installation.run(run.id).state == "running", 20)
-    installation.jobs.cancel(run.id, "test")
