@@ -91,10 +91,6 @@ class Joined(Group):
         return bytes(mine)
 
 
-def _on_one_machine() -> bool:
-    return os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
-
-
 def _by_all(collective: Callable[..., object], *arguments, **options) -> None:
     """Does what all processes have to do together; raises GroupLost where one does not."""
     try:
@@ -137,7 +133,7 @@ def _meet() -> None:
     where = os.environ.get(RENDEZVOUS, "env://")
     store, rank, count = next(rendezvous(where, int(os.environ["RANK"]), size(), timeout=SILENCE))
     store.set_timeout(SILENCE)
-    if _on_one_machine():
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:  # all on one machine
         # Where torchrun starts all of them again, it has still the addresses of those before.
         store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=SILENCE)

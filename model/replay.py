@@ -62,7 +62,10 @@ def replay(
     those that the card names, and GroupLost where one of the processes is lost.
     """
     card = weights.from_bytes(data)[1]
-    config = _config(card)
+    try:
+        config = Config(card.preset, card.epochs, card.seed, card.processes)
+    except ValueError as error:
+        raise ReplayError(str(error)) from error
     _check(card, parent, corrections)
     with together(config.processes, command) as group, _threads(card.threads):
         start = weights.from_bytes(parent)[0] if parent else None
@@ -81,13 +84,6 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _config(card: ModelCard) -> Config:
-    try:
-        return Config(card.preset, card.epochs, card.seed, card.processes)
-    except ValueError as error:
-        raise ReplayError(str(error)) from error
 
 
 def _check(card: ModelCard, parent: bytes | None, corrections: Corrections | None) -> None:

@@ -13,6 +13,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 DIGITS: dict[int, tuple[str, ...]] = {
     0: (
@@ -317,12 +318,7 @@ class Skeleton:
     def joined(cls, parts: list[Skeleton]) -> Skeleton:
         """Several lines as one."""
         controls = np.concatenate([part.controls for part in parts])
-        curve = np.zeros((sum(len(part.curve) for part in parts), len(controls)), np.float32)
-        row = column = 0
-        for part in parts:
-            rows, columns = part.curve.shape
-            curve[row : row + rows, column : column + columns] = part.curve
-            row, column = row + rows, column + columns
+        curve = torch.block_diag(*(torch.from_numpy(part.curve) for part in parts)).numpy()
         return cls(controls, curve)
 
 

@@ -22,15 +22,10 @@ def import_datasets() -> ModuleType:
     except RuntimeError as error:
         if _SYMPTOM not in str(error):
             raise
-        _declare_operators()
+        from torch.library import Library
+
+        _declared.append(Library("torchvision", "DEF"))
+        for schema in _SCHEMAS:
+            _declared[0].define(schema)
         import torchvision.datasets
     return torchvision.datasets
-
-
-def _declare_operators() -> None:
-    from torch.library import Library
-
-    library = Library("torchvision", "DEF")
-    for schema in _SCHEMAS:
-        library.define(schema)
-    _declared.append(library)
