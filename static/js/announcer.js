@@ -14,18 +14,14 @@ export class Announcer {
   }
 
   sayWhenSettled(text) {
-    this.#wait(() => {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
       if (this.#line.textContent !== text) this.#line.textContent = text;
-    });
+    }, SETTLED_AFTER);
   }
 
   sayNow(text) {
     clearTimeout(this.#timer);
     this.#line.textContent = text;
-  }
-
-  #wait(then) {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(then, SETTLED_AFTER);
   }
 }

@@ -19,18 +19,15 @@ export class Answer {
   #version;
   #refusal = null;
 
-  /**
-   * place: the element around all the others; verdict, remark: two lines of words; top: the ol with three places;
-   * bars: the list with ten rows; seen: the img; version: the line that names it.
-   */
-  constructor({ place, verdict, remark, top, bars, seen, version }) {
+  /** place: the element around the two lines of words, the three places, the ten rows, the image and the version. */
+  constructor(place) {
     this.#place = place;
-    this.#verdict = verdict;
-    this.#remark = remark;
-    this.#top = [...top.children];
-    this.#bars = [...bars.children];
-    this.#seen = seen;
-    this.#version = version;
+    this.#verdict = place.querySelector(".verdict");
+    this.#remark = place.querySelector(".remark");
+    this.#top = [...place.querySelector(".top").children];
+    this.#bars = [...place.querySelector(".bars").children];
+    this.#seen = place.querySelector(".seen img");
+    this.#version = place.querySelector(".version");
   }
 
   /** Shows a reading at once; only the words of a refusal wait until the drawing has rested for a moment. */

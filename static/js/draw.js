@@ -19,15 +19,7 @@ const buttons = { undo: byId("undo"), redo: byId("redo"), clear: byId("clear") }
 const brush = byId("brush");
 
 const pad = new Pad(byId("canvas"));
-const answer = new Answer({
-  place: byId("answer"),
-  verdict: byId("verdict"),
-  remark: byId("remark"),
-  top: byId("top"),
-  bars: byId("bars"),
-  seen: byId("seen"),
-  version: byId("version"),
-});
+const answer = new Answer(byId("answer"));
 const announcer = new Announcer(byId("spoken"));
 const reader = new Reader({
   url: page.dataset.predictUrl,

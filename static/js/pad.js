@@ -101,7 +101,7 @@ export class Pad extends EventTarget {
     canvas.addEventListener("pointerdown", (event) => this.#pointerDown(event));
     canvas.addEventListener("pointermove", (event) => this.#pointerMove(event));
     canvas.addEventListener("pointerup", (event) => this.#pointerUp(event));
-    canvas.addEventListener("pointercancel", (event) => this.#pointerCancel(event));
+    canvas.addEventListener("pointercancel", (event) => this.#pointerUp(event, false));
     canvas.addEventListener("lostpointercapture", (event) => this.#pointerUp(event));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     // Safari on iOS shows its loupe and selects text in spite of touch-action; only this stops it.
@@ -139,18 +139,13 @@ export class Pad extends EventTarget {
     if (grew) this.#changed(true);
   }
 
-  #pointerUp(event) {
+  /** The stroke ends, or, where the system took the pointer away, has never been. */
+  #pointerUp(event, kept = true) {
     if (event.pointerId !== this.#pointer?.id) return;
     this.#pointer = null;
-    this.#drawing.end();
-    this.#changed(true, true);
-  }
-
-  #pointerCancel(event) {
-    if (event.pointerId !== this.#pointer?.id) return;
-    this.#pointer = null;
-    this.#drawing.abandon();
-    this.#changed(false);
+    if (kept) this.#drawing.end();
+    else this.#drawing.abandon();
+    this.#changed(kept, kept);
   }
 
   #pointOf(event, box) {

@@ -20,10 +20,6 @@ const DEFAULTS = Object.freeze({
 const UNREACHABLE = "The server cannot be reached. Trying again…";
 const UNREADABLE = "The server gave no readable answer. Trying again…";
 
-function offline() {
-  return { trouble: { kind: "offline", message: UNREACHABLE }, again: true };
-}
-
 function refusal(status, body, retryAfter) {
   const message = body?.error?.message;
   return {
@@ -102,10 +98,6 @@ export class Reader {
 
   #askSoon() {
     this.#notBefore = this.#clock.now();
-    this.#cancelTimer();
-  }
-
-  #cancelTimer() {
     if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
     this.#timer = null;
   }
@@ -145,7 +137,7 @@ export class Reader {
       return this.#understand(response, text);
     } catch {
       // fetch rejects for one reason only here: no answer (refused, cut off, or timed out).
-      return offline();
+      return { trouble: { kind: "offline", message: UNREACHABLE }, again: true };
     } finally {
       this.#clock.clearTimeout(limit);
     }
