@@ -45,11 +45,6 @@ def test_batch_picture_is_answered_as_alone(reader):
     assert answer["readings"][-1]["verdict"] == "blank"
 
 
-def test_batch_of_one_is_a_batch(reader):
-    answer = batch(reader, [ONE["image"]]).get_json()
-    assert [reading["digits"] for reading in answer["readings"]] == [[1]]
-
-
 BAD = {
     "null": (None, "no_image"),
     "a number": (7, "no_image"),

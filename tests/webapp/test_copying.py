@@ -45,9 +45,7 @@ def lived_in(settings, database):
     promote(database, other)
     measured(database, other)
     compared(database, other, evidence())
-    one, two, three, last = (
-        add_correction(settings, database, *digit) for digit in digits(4)
-    )
+    one, two, three, last = (add_correction(settings, database, *digit) for digit in digits(4))
     add_correction(settings, database, *digits(1)[0])  # a twin of the first
     with database.writing() as session:
         decide(session, Wish((one, two), "approved", None, None, None), "a test")

@@ -130,8 +130,7 @@ EDITS = {
 @pytest.mark.parametrize("name", EDITS)
 def test_duplicate_nearly_the_same_is_mostly_found(name):
     found = [
-        similarity(redrawn(image, lambda picture: picture), redrawn(image, EDITS[name])[None])[0]
-        for image, _ in DIGITS
+        similarity(redrawn(image, lambda picture: picture), redrawn(image, EDITS[name])[None])[0] for image, _ in DIGITS
     ]
     assert np.mean(np.array(found) >= limits.NEARLY_SAME) > 0.7
 
@@ -387,9 +386,7 @@ def test_correction_number_is_never_used_again(add, corrections):
 @pytest.mark.parametrize(
     ("state", "of_an_earlier_release"), [("received", False), ("approved", True), ("refused", False)]
 )
-def test_twins_of_a_deleted_first_wait_under_the_oldest(
-    add, corrections, database, state, of_an_earlier_release
-):
+def test_twins_of_a_deleted_first_wait_under_the_oldest(add, corrections, database, state, of_an_earlier_release):
     """The others stayed approved, though of twins nobody is shown any but the first."""
     for address in (HERE, THERE, "192.0.2.3"):
         add(address=address)
@@ -420,9 +417,7 @@ def test_twins_stay_approved_when_one_is_deleted(add, corrections, database):
 
 
 @pytest.mark.parametrize(("learnt", "twins", "after"), [(True, True, False), (True, False, False), (False, True, True)])
-def test_twin_made_first_is_not_held_out_if_learnt(
-    add, corrections, database, learnt, twins, after
-):
+def test_twin_made_first_is_not_held_out_if_learnt(add, corrections, database, learnt, twins, after):
     """`learnt`: the first could be learnt from; `twins`: the source of its twin is one that is held out."""
     add(address=HERE)
     add(address=THERE)

@@ -51,9 +51,7 @@ def a_few_digits_are_many(monkeypatch):
 @pytest.fixture
 def send(client):
     def send(data, name="digits.npz", status=202, client=client, headers=SCRIPT, **fields):
-        answer = client.post(
-            f"{QUEUE}/import", data={"file": (io.BytesIO(data), name), **fields}, headers=headers
-        )
+        answer = client.post(f"{QUEUE}/import", data={"file": (io.BytesIO(data), name), **fields}, headers=headers)
         assert answer.status_code == status, answer.text[:300]
         return answer
 
@@ -149,9 +147,7 @@ class Killed(Exception):
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("stored", [0, 3])
-def test_import_of_a_killed_worker_is_completed(
-    send, told, work, app, database, monkeypatch, stored
-):
+def test_import_of_a_killed_worker_is_completed(send, told, work, app, database, monkeypatch, stored):
     """Whatever it had stored, the result is that of an import that nobody interrupted."""
     send(FILE)
     new_rows, batches = intake._new_rows, []

@@ -39,9 +39,7 @@ def post(client, data, image_type="png"):
 
 def test_test_digit_drawn_on_the_canvas_is_read_as_in_the_gallery(reader, library):
     """All that the canvas does to a digit (enlarging, cropping, fitting, centring) changes hardly an answer."""
-    answers = [
-        post(reader, encoded(enlarged(image), compress_level=1)) for image in library.images()[:POSTED]
-    ]
+    answers = [post(reader, encoded(enlarged(image), compress_level=1)) for image in library.images()[:POSTED]]
     posted = np.array([answer["top"][0]["digit"] for answer in answers])
     gallery = library.readings(1).predicted[:POSTED]
     assert (posted == gallery).mean() >= 0.99

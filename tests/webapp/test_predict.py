@@ -297,12 +297,6 @@ def test_predict_content_type_other_than_json_is_refused(reader, content_type):
     assert_error(post(reader, json.dumps(ONE), content_type), 415, "not_json")
 
 
-def test_predict_form_is_refused(reader):
-    assert_error(reader.post("/predict", data=ONE), 415, "not_json")
-    upload = {"image": (io.BytesIO(PNG), "7.png")}
-    assert_error(reader.post("/predict", data=upload, content_type="multipart/form-data"), 415, "not_json")
-
-
 def test_predict_body_larger_than_the_limit_is_refused(reader):
     body = json.dumps(ONE).encode()
     assert post(reader, body.ljust(MAX_BODY_BYTES)).status_code == 200
@@ -312,13 +306,6 @@ def test_predict_body_larger_than_the_limit_is_refused(reader):
 def test_predict_picture_of_one_megabyte_is_read(reader):
     data = PNG + bytes((1 << 20) - len(PNG))
     assert post(reader, image_body(data_url(data))).status_code == 200
-
-
-@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
-def test_predict_method_other_than_post_is_refused(reader, method):
-    response = getattr(reader, method)("/predict")
-    assert_error(response, 405, "method_not_allowed")
-    assert response.headers["Allow"] == "OPTIONS, POST"
 
 
 def test_predict_needs_and_sets_no_cookie(shared_app):

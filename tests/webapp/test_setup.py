@@ -119,9 +119,7 @@ def test_set_up_again_changes_no_version(database, settings):
 
 
 @pytest.mark.parametrize(("own", "promoted"), [(False, True), (True, False)])
-def test_set_up_newer_shipped_version_replaces_a_shipped_one(
-    database, settings, monkeypatch, tmp_path, own, promoted
-):
+def test_set_up_newer_shipped_version_replaces_a_shipped_one(database, settings, monkeypatch, tmp_path, own, promoted):
     """`own`: whether the installation has made its champion itself; that one is replaced by evidence alone."""
     if own:
         promote(database, add_version(database, turned(1)))
@@ -176,9 +174,7 @@ def ship(file, data):
 
 
 @damage
-def test_set_up_damaged_shipped_version_alone_is_refused(
-    settings, shipped, data
-):
+def test_set_up_damaged_shipped_version_alone_is_refused(settings, shipped, data):
     ship(shipped, data)
     with pytest.raises(WeightsError, match=re.escape(str(shipped))):
         said(settings)
