@@ -41,7 +41,7 @@ test: lint
 	@python -m model data
 	@scripts/browser.sh
 	@scripts/cluster.sh
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 cluster-test: export OMP_WAIT_POLICY = passive
 cluster-test: .venv/ready-dev

@@ -24,6 +24,7 @@ from webapp.setup import set_up
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
+LONGEST = ["worker", "learning", "run", "admin", "overload", "transactions", "contract", "feedback", "review", "draw"]
 TOKEN = "a-token-for-scripts"
 
 
@@ -76,6 +77,12 @@ def prepare(settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(door, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         set_up(settings, say=lambda line: None)
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the files that take longest: one of them last would leave the other processes without work."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_generate_tests(metafunc):
