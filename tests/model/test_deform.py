@@ -154,14 +154,3 @@ def test_sampling_agrees_with_torchs_own(images):
     slow = F.grid_sample(images[:16, None] / 255, grid, align_corners=False)[:, 0]
     apart = (fast - slow).abs()
     assert apart.mean() < 1e-3 and (apart < 0.02).float().mean() > 0.999  # beyond the border's pixels all is paper
-
-
-def test_deform_groups_are_about_equally_large(images, mnist):
-    many = mnist.train.images[:2048]
-    deformer = Deformer(many, 10)
-    index = torch.arange(2048)
-    maps = deformer._linear_maps(8)
-    order, extent = deformer._alike(index, maps)
-    own = torch.maximum(*(deformer._extent(order.view(8, -1), maps[:, i]) for i in (0, 1))).view(len(extent), -1)
-    apart = (own / extent[:, None]).log().abs()
-    assert apart.mean() < 0.03 and (apart < 0.1).float().mean() > 0.97

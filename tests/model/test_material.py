@@ -58,11 +58,6 @@ def test_material_same_arguments_give_the_same_batches(digits):
     assert not torch.equal(first[0], other[0])
 
 
-def test_material_any_epoch_may_come_first(digits):
-    inputs, labels = everything(Material(digits, 1, deformed=True, drawings=True, refused=True), 2)
-    assert len(inputs) == len(labels) >= 200
-
-
 def corrections(labels, held_out=None):
     count = len(labels)
     images = np.full((count, 28, 28), 3, np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None]
