@@ -97,6 +97,11 @@ def stub(driver, verdict, digits, reason=None):
     driver.execute_script("window.stubbed = arguments[0]", answer)
 
 
+def clear(driver):
+    driver.find_element(By.ID, "clear").click()
+    wait_for(driver, lambda d: state(d) == "blank")
+
+
 def set_width(driver, width):
     screen = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -115,27 +120,33 @@ def stubbed_page(browser, server):
     return browser
 
 
-@pytest.mark.parametrize("digit", DIGITS)
-def test_drawing_each_digit_comes_first(page, digit):
-    draw(page, DIGITS[digit])
-    said = wait_for(page, lambda d: (a := answer(d))["best"] == str(digit) and a["shares"][0] > 0.5 and a["seen"] and a)
-    assert said["digits"][0] == str(digit) and len(set(said["digits"])) == 3
-    assert said["shares"] == sorted(said["shares"], reverse=True)
-    assert (said["bars"], said["seen"]) == (10, 28)
-    assert "v1" in said["version"]
+@pytest.mark.parametrize("digits", [range(5), range(5, 10)])
+def test_drawing_each_digit_comes_first(page, digits):
+    for digit in digits:
+        draw(page, DIGITS[digit])
+        said = wait_for(
+            page,
+            lambda d, best=str(digit): (a := answer(d))["best"] == best and a["shares"][0] > 0.5 and a["seen"] and a,
+        )
+        assert said["digits"][0] == str(digit) and len(set(said["digits"])) == 3
+        assert said["shares"] == sorted(said["shares"], reverse=True)
+        assert (said["bars"], said["seen"]) == (10, 28)
+        assert "v1" in said["version"]
+        clear(page)
 
 
-@pytest.mark.parametrize("name", OTHER_HANDS)
-def test_drawing_in_other_hands_comes_first(page, name):
-    digit, strokes = OTHER_HANDS[name]
-    draw(page, strokes)
-    wait_for(page, lambda d: (a := answer(d))["best"] == str(digit) and a["shares"][0] > 0.5)
+def test_drawing_in_other_hands_comes_first(page):
+    for digit, strokes in OTHER_HANDS.values():
+        draw(page, strokes)
+        wait_for(page, lambda d, best=str(digit): (a := answer(d))["best"] == best and a["shares"][0] > 0.5)
+        clear(page)
 
 
-@pytest.mark.parametrize("name", NO_DIGITS)
-def test_drawing_no_digit_is_refused(page, name):
-    draw(page, NO_DIGITS[name])
-    wait_for(page, lambda d: verdict(d)["words"][0] == "That does not look like a digit")
+def test_drawing_no_digit_is_refused(page):
+    for strokes in NO_DIGITS.values():
+        draw(page, strokes)
+        wait_for(page, lambda d: verdict(d)["words"][0] == "That does not look like a digit")
+        clear(page)
 
 
 SET_REMARK = f"{Calibration.coverage * 100:.0f} of 100 doubtful answers hold the right digit."
@@ -172,7 +183,7 @@ def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
         ]
 
 
-@pytest.mark.parametrize("width", [320, 375, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
     set_width(stubbed_page, width)
     boxes = (
@@ -205,18 +216,12 @@ def test_refusal_waits_until_the_pen_rests(stubbed_page):
     assert moments["That does not look like a digit"] - moments["pen"] > 400
 
 
-def test_tap_leaves_a_dot(page):
-    draw(page, NO_DIGITS["dot"])
-    wait_for(page, lambda d: ink(d) > 100 and answer(d)["seen"])
-
-
 def test_blank_sheet_asks_nothing(page):
     assert state(page) == "blank"
     asked = "return performance.getEntriesByType('resource').filter(e => e.name.includes('predict')).length"
     draw(page, DIGITS[7])
     wait_for(page, lambda d: best(d) == "7")
-    page.find_element(By.ID, "clear").click()
-    wait_for(page, lambda d: state(d) == "blank")
+    clear(page)
     before = page.execute_script(asked)
     page.find_element(By.ID, "clear").click()
     page.find_element(By.ID, "canvas").send_keys(Keys.DELETE)
@@ -273,9 +278,7 @@ def test_finger_on_a_phone_draws_without_scrolling(page):
     for stroke in DIGITS[7]:
         points = [{"x": box[0] + x * box[2], "y": box[1] + y * box[3]} for x, y in stroke]
         for kind, point in [("touchStart", points[0]), *(("touchMove", p) for p in points[1:]), ("touchEnd", None)]:
-            page.execute_cdp_cmd(
-                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point] if point else []}
-            )
+            page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point] if point else []})
     wait_for(page, lambda d: best(d) == "7")
     assert page.execute_script("return window.scrollY") == 0
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
@@ -297,14 +300,6 @@ def test_server_away_is_said_and_recovers(page):
     assert page.find_element(By.ID, "status").text
     page.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
     wait_for(page, lambda d: state(d) == "reading" and best(d) == "7")
-
-
-@pytest.mark.parametrize("width", [320, 375, 1280])
-def test_page_fits_the_screen(page, width):
-    page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 667, "deviceScaleFactor": 2, "mobile": False}
-    )
-    assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_first_visit_is_small_and_from_here_alone(page, server):

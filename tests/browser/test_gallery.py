@@ -138,7 +138,7 @@ def test_gallery_bars_are_as_long_as_probabilities(browser, gallery):
     assert sum(width for _, width in bars) == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("width", [320, 375, 768])
+@pytest.mark.parametrize("width", [320, 768])
 def test_gallery_scrolls_nowhere_sideways(browser, gallery, width):
     set_width(browser, width)
     for address in ("?outcome=wrong&order=sure", "?page=50", "/8?outcome=right", "?true=0&predicted=1"):
