@@ -9,7 +9,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from strokes import DIGITS, draw
 
 from tests.webapp.versions import add_version, figures, measured, promotions, turned
-from webapp.database import Computation, Database
+from webapp.database import Database
 
 TRAINING_SECONDS = 150
 # Five on an idle machine; here the other tests run beside.
@@ -180,14 +180,13 @@ def test_promotion_without_reason_is_refused(admin, server):
 
 def test_strength_report_shows_progress_then_figures(admin, server):
     database = Database(f"sqlite:///{server.data_dir}/inkling.db")
-    with database.writing() as session:
-        session.merge(Computation(version_id=1, kind="strength", updated_at=0.0, fraction=0.0, result=None))
+    measured(database, 1, figures=None, fraction=0.4)  # as if a worker were at it
     admin.get(f"{server.url}/admin")
     find(admin, "#version-1 .card-title a").click()
     wait_for(admin, lambda d: find(d, "#strength").get_attribute("data-state") == "measuring")
     admin.execute_script("window.sameDocument = true")
-    wait_for(admin, lambda d: float(find(d, "#measuring progress").get_attribute("value")) > 0, TRAINING_SECONDS)
-    measured(database, 1)  # as if it had ended
+    assert float(find(admin, "#measuring progress").get_attribute("value")) == pytest.approx(0.4)
+    measured(database, 1)
     database.close()
     wait_for(admin, lambda d: find(d, "#strength").get_attribute("data-state") == "measured")
     assert admin.execute_script("return window.sameDocument")
@@ -197,8 +196,8 @@ def test_strength_report_shows_progress_then_figures(admin, server):
 
 
 def test_run_cancelled_says_so(admin, server):
-    start_run(admin, "standard")
-    wait_for(admin, lambda d: "epoch 1 of 30" in find(d, ".run-state").text, TRAINING_SECONDS)
+    start_run(admin, "standard", "1000")
+    wait_for(admin, lambda d: "of 1000" in find(d, ".run-state").text, TRAINING_SECONDS)
     admin.get(f"{server.url}/admin")
     assert not find(admin, "#start").is_displayed()
     assert run_state(admin) == "running"
@@ -209,7 +208,7 @@ def test_run_cancelled_says_so(admin, server):
 
 
 def test_dashboard_takes_in_the_end_of_a_run(admin, server):
-    start_run(admin, "seed", "1000")
+    start_run(admin, "standard", "1000")
     admin.get(f"{server.url}/admin")
     run = find(admin, "#run").get_attribute("data-run")
     listed = find(admin, f'#runs [data-run="{run}"] a')
