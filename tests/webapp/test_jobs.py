@@ -164,7 +164,7 @@ def test_starts_at_once_make_one_run(settings):
         results = list(pool.map(start, range(16)))
     started = [result for result in results if isinstance(result, int)]
     assert len(started) == 1
-    assert all(error.run_id == started[0] for error in results if not isinstance(error, int))
+    assert all(error.details["run"] == started[0] for error in results if not isinstance(error, int))
 
 
 @pytest.fixture
