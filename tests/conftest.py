@@ -24,7 +24,7 @@ from webapp.setup import set_up
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
-LONGEST = ["worker", "learning", "run", "admin", "overload", "transactions", "contract", "feedback", "review", "draw"]
+LONGEST = ["worker", "run", "admin", "overload", "transactions", "contract", "feedback", "review", "draw"]
 TOKEN = "a-token-for-scripts"
 
 

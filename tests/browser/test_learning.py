@@ -60,6 +60,7 @@ def installation(prepared, tmp_path_factory):
     stop(server)
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_correction_learnt_from_is_promoted_and_rolled_back(browser, installation):
     url = installation.url
