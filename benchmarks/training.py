@@ -168,7 +168,7 @@ def figures(rounds: int = 3) -> list[Figure]:
         seconds = way.medians()
         whole = seconds["epoch"] + seconds["drawing"] / REDRAWN
         what = f"an epoch of the standard preset, {way.dtype}".replace("torch.", "")
-        found.append(Figure(what, "s", whole, seconds["matrix products"], "its matrix products alone", 1.3))
+        found.append(Figure(what, "s", whole, seconds["matrix products"], "its matrix products alone", 1.5))
     return found
 
 
