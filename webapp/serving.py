@@ -60,6 +60,8 @@ WAIT_SECONDS = 0.025
 PATIENCE_SECONDS = 0.3
 FEWEST_WAITING = 4
 MOST_WAITING = 1024
+# Requests on kept connections may be answered before one that waits for another worker to be sooner.
+MOST_PASSED_OVER = 4
 REFUSED_AT_ONCE = 16
 RETRY_AFTER_SECONDS = 1
 # A client that makes less than half as many requests as the one that makes most is hardly the cause of a crowd: a line
@@ -195,6 +197,7 @@ class Worker(SyncWorker):
         self._whole: collections.deque[Connection] = collections.deque()  # requests that can be answered
         self._crowd, self._shares = Crowd(self.cfg.workers), Shares()
         self._collected, self._refused, self._swept_at = 0, 0, 0.0
+        self._passed_over = 0  # turns in which somebody was left to wait before the door
         self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
         self._rendered = functools.cache(functools.partial(rendered, self.wsgi, self._https))
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
@@ -214,8 +217,11 @@ class Worker(SyncWorker):
                     self._go_on(key.data)
             elif not key.data:
                 os.read(key.fd, 4096)  # a signal has come
-            else:  # one for each that is answered, so that those on kept connections leave room for new ones
+            elif not self._whole or self._passed_over >= MOST_PASSED_OVER or self._in_a_crowd():
+                self._passed_over = 0
                 key.data(key.fileobj)
+            else:  # another worker may be sooner
+                self._passed_over += 1
         self._serve()
         now = time.monotonic()
         if now - self._swept_at > 1:
