@@ -202,6 +202,7 @@ def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
         assert stubbed_page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.stress  # a clock decides
 def test_refusal_waits_until_the_pen_rests(stubbed_page):
     stubbed_page.execute_script(
         "window.moments = {};"
