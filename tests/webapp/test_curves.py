@@ -21,7 +21,7 @@ def epoch(number, train_loss, validation_loss, validation_accuracy):
 HISTORY = [epoch(0, None, 2.3, 0.1), epoch(1, 0.4, 0.2, 0.9), epoch(2, 0.1, 0.11, 0.99)]
 
 
-def test_nothing_is_drawn_before_the_first_figures():
+def test_chart_without_figures_is_empty():
     assert loss_chart([], 2) is None
     assert accuracy_chart([], 2, 0.99) is None
     assert sparkline([], 2) == sparkline(HISTORY[:1], 2) == ""
@@ -37,14 +37,14 @@ def test_losses_lie_between_round_values_on_a_logarithmic_scale():
     assert validation.points[0][1] == pytest.approx(100 * math.log10(5 / 2.3) / math.log10(50), abs=0.01)
 
 
-def test_each_further_nine_is_as_high_as_the_last():
+def test_accuracy_scale_gives_each_nine_the_same_height():
     chart = accuracy_chart(HISTORY, 2)
     (curve,) = chart.curves
     assert curve.points[1:] == ((50, 50), (100, 0))
     assert chart.reference is None
 
 
-def test_the_reference_fits_into_the_chart():
+def test_reference_fits_into_the_chart():
     chart = accuracy_chart(HISTORY, 2, reference=0.9942)
     assert chart.reference.label == "99.42"
     assert 0 <= chart.reference.at <= chart.curves[0].points[-1][1]
@@ -76,7 +76,7 @@ def test_epoch_ticks_are_round_and_end_with_the_last_epoch(epochs, labels):
         [epoch(0, None, 2.3, 0.1), epoch(1, 1e-9, 300.0, 0.9999)],
     ],
 )
-def test_every_point_and_tick_lies_in_the_field_however_odd_the_figures(history):
+def test_chart_of_any_figures_keeps_points_and_ticks_inside(history):
     for chart in (loss_chart(history, 1), accuracy_chart(history, 1, reference=1.0)):
         places = [place for curve in chart.curves for point in curve.points for place in point]
         places += [tick.at for tick in (*chart.across, *chart.values)]
@@ -89,7 +89,7 @@ def test_ticks_keep_their_distance():
         assert all(later - earlier >= 9 for earlier, later in zip(places, places[1:], strict=False))
 
 
-def test_a_sparkline_is_the_accuracy_curve():
+def test_sparkline_is_the_accuracy_curve():
     assert sparkline(HISTORY, 2) == accuracy_chart(HISTORY, 2).curves[0].polyline
     assert sparkline(HISTORY, 2).startswith("0.00,")
 
@@ -97,7 +97,7 @@ def test_a_sparkline_is_the_accuracy_curve():
 # Strength
 
 
-def test_a_strength_report_has_a_chart_for_each_change():
+def test_strength_report_has_a_chart_for_each_change():
     angle, blur = strength_charts(figures(accuracy=0.99))
     assert (angle.name, angle.unit) == ("angle", "degrees")
     (curve,) = angle.chart.curves
@@ -109,7 +109,7 @@ def test_a_strength_report_has_a_chart_for_each_change():
     assert (angle.level, angle.share, angle.champion_share) == (-30, 0.5, None)
 
 
-def test_the_champion_lies_behind_and_is_named_in_words():
+def test_champion_lies_behind_and_is_named_in_words():
     champion = figures(accuracy=0.9)
     champion["curves"][0]["levels"], champion["curves"][0]["accuracy"] = [-30, 0], [0.7, 0.9]
     del champion["curves"][1]
@@ -120,7 +120,7 @@ def test_the_champion_lies_behind_and_is_named_in_words():
     assert [curve.name for curve in blur.chart.curves] == ["version"] and blur.champion_share is None
 
 
-def test_a_reliability_chart_has_a_diagonal_and_larger_dots_for_more_readings():
+def test_reliability_chart_has_a_diagonal_and_larger_dots_for_more_readings():
     ideal, champion, version = reliability_chart(figures(), figures(accuracy=0.5)).curves
     assert (ideal.name, ideal.dots) == ("ideal", ())
     assert version.points == ((50, 75), (99, 10)) and champion.points[1] == (99, 50)

@@ -48,7 +48,7 @@ def log():
     logging.getLogger().removeHandler(log.handler)
 
 
-def test_a_reading_leaves_one_line(client, log):
+def test_log_of_a_reading_is_one_line(client, log):
     answer = client.post("/predict", json=ONE)
     (line,) = log.lines
     assert line["level"] == "info" and line["request"] == answer.headers["X-Request-ID"]
@@ -72,7 +72,7 @@ def test_a_reading_leaves_one_line(client, log):
         ("GET", "/static/is-secret.js", 404, "/static/<path:name>", "not_found"),
     ],
 )
-def test_every_request_is_told_by_its_rule_and_not_its_path(reader, log, method, path, status, route, code):
+def test_log_names_the_rule_and_not_the_path(reader, log, method, path, status, route, code):
     answer = reader.open(path, method=method)
     (line,) = log.requests
     assert (line["method"], line["route"], line["status"], line.get("code")) == (method, route, status, code)
@@ -80,7 +80,7 @@ def test_every_request_is_told_by_its_rule_and_not_its_path(reader, log, method,
     assert "is-secret" not in log.text
 
 
-def test_a_static_file_is_told_as_one(shared_app, reader, log):
+def test_log_of_static_files_names_one_route(shared_app, reader, log):
     reader.get(shared_app.jinja_env.globals["asset"]("css/base.css")).close()
     (line,) = log.requests
     assert (line["route"], line["status"]) == ("/static/<path:name>", 200)
@@ -88,19 +88,19 @@ def test_a_static_file_is_told_as_one(shared_app, reader, log):
 
 
 @pytest.mark.parametrize("number", ["a", "7b3f", "A-1" * 20, "x" * 64])
-def test_a_callers_number_of_a_request_is_taken_over(reader, log, number):
+def test_request_id_of_the_caller_is_taken_over(reader, log, number):
     assert reader.get("/healthz", headers={"X-Request-ID": number}).headers["X-Request-ID"] == number
     assert log.requests[0]["request"] == number
 
 
 @pytest.mark.parametrize("number", ["", "x" * 65, "a b", 'a"b', "a_b", "é", "a,b", "a\tb", "٣"])
-def test_any_other_number_is_replaced(reader, number):
+def test_request_id_malformed_is_replaced(reader, number):
     given = {"X-Request-ID": number.encode().decode("latin-1")}
     answers = [reader.get(path, headers=given).headers["X-Request-ID"] for path in ("/healthz", "/nothing")]
     assert all(map(HEX.fullmatch, answers)) and answers[0] != answers[1]
 
 
-def test_what_is_logged_during_a_request_has_its_number_and_an_exception_is_on_the_line(client, log, monkeypatch):
+def test_log_lines_of_a_request_have_its_id_and_an_exception_is_on_the_line(client, log, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("two\nlines")
 
@@ -129,7 +129,7 @@ def test_sign_ins_and_promotions_are_logged_by_a_digest_of_the_address(client, l
     assert "127.0.0.1" not in log.text
 
 
-def test_no_secret_is_ever_logged(client, log):
+def test_log_never_has_a_secret(client, log):
     sent = client.post("/feedback", json=ONE | {"meant": 1})
     receipt = sent.json["receipt"].rpartition("/")[2]
     client.get(f"/receipts/{receipt}")
@@ -164,7 +164,7 @@ def requests_logger():
     logger.setLevel(logging.NOTSET)
 
 
-def test_a_person_at_a_terminal_is_told_of_failures_alone(client, log, requests_logger, monkeypatch):
+def test_terminal_is_told_of_failures_alone(client, log, requests_logger, monkeypatch):
     monkeypatch.setenv(logs.TERMINAL, "1")
     logs.set_up_logging()
     client.get("/")
@@ -174,7 +174,7 @@ def test_a_person_at_a_terminal_is_told_of_failures_alone(client, log, requests_
     assert [line["status"] for line in log.requests] == [500]
 
 
-def test_a_person_at_a_terminal_gets_text(monkeypatch):
+def test_terminal_gets_text(monkeypatch):
     monkeypatch.delenv(logs.TERMINAL, raising=False)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert isinstance(logs.formatter(), JsonLines)

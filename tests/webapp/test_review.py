@@ -101,7 +101,7 @@ def test_queue_for_a_script_has_everything(script, add, database):
     assert row["digit_image"].startswith("data:image/png;base64,")
 
 
-def test_the_page_says_what_was_meant_and_what_speaks_against_it(admin, add, database):
+def test_review_page_says_what_was_meant_and_what_speaks_against_it(admin, add, database):
     (number,) = add(meant=4)
     with database.writing() as session:
         row = session.get(Correction, number)

@@ -36,7 +36,7 @@ def stored(database, correction_id):
         return session.get(Correction, correction_id)
 
 
-def test_a_wrong_label_is_more_suspicious_than_a_right_one(settings, database):
+def test_label_wrong_is_more_suspicious_than_right(settings, database):
     (image, digit), *_ = digits(1)
     right = add_correction(settings, database, image, digit, address="192.0.2.1")
     wrong = add_correction(settings, database, image, (digit + 1) % 10, address="192.0.2.2")
@@ -50,7 +50,7 @@ def test_a_wrong_label_is_more_suspicious_than_a_right_one(settings, database):
 
 
 @pytest.mark.both_databases
-def test_only_what_waits_unjudged_is_judged(settings, database):
+def test_judging_takes_waiting_unjudged_corrections_alone(settings, database):
     numbers = [add_correction(settings, database, image, label) for image, label in digits(4)]
     with database.writing() as session:
         session.get(Correction, numbers[0]).state = "approved"
@@ -80,7 +80,7 @@ def test_many_are_judged_in_batches(settings, database, monkeypatch):
         assert None not in session.scalars(select(Correction.suspicion)).all()
 
 
-def test_without_mnist_the_approved_ones_alone_are_asked(settings, database, tmp_path, monkeypatch):
+def test_judging_without_mnist_asks_the_approved_ones_alone(settings, database, tmp_path, monkeypatch):
     def missing(folder):
         raise mnist.MnistMissing(f"not in {folder}")
 
@@ -103,7 +103,7 @@ def test_without_mnist_the_approved_ones_alone_are_asked(settings, database, tmp
     assert beside.suspicion > 0.9 and beside.doubt["neighbours"] == {str(digit): 10}
 
 
-def test_it_is_the_version_in_service_that_judges(settings, database):
+def test_judging_is_by_the_version_in_service(settings, database):
     (image, digit), *_ = digits(1)
     promote(database, add_version(database, turned(1)))
     number = add_correction(settings, database, image, digit)
@@ -113,14 +113,14 @@ def test_it_is_the_version_in_service_that_judges(settings, database):
     assert row.suspicion < 0.1  # the neighbours believe it
 
 
-def test_a_gone_worker_ends_it_and_the_rest_waits(settings, database):
+def test_judging_ends_with_its_worker_and_the_rest_waits(settings, database):
     number = add_correction(settings, database, *digits(1)[0])
     score(settings, database, worker_gone=True)
     assert stored(database, number).suspicion is None
 
 
 @pytest.mark.parametrize("service", ["none", "damaged"])
-def test_without_a_usable_version_nothing_is_judged(settings, database, service, caplog):
+def test_judging_without_a_usable_version_does_nothing(settings, database, service, caplog):
     number = add_correction(settings, database, *digits(1)[0])
     if service == "none":
         with database.writing() as session:
@@ -132,7 +132,7 @@ def test_without_a_usable_version_nothing_is_judged(settings, database, service,
     assert "corrections cannot be judged" in caplog.text
 
 
-def test_what_changes_while_it_is_judged_is_left_alone(settings, database, monkeypatch):
+def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeypatch):
     """Its author says another digit, or it is decided or deleted, between the reading and the writing."""
     numbers = [add_correction(settings, database, image, label) for image, label in digits(4)]
     from model import evaluate

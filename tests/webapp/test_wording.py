@@ -69,7 +69,7 @@ TESTED = {"gained": 3, "lost": 20}
     ],
     ids=lambda found: found.get("code") if isinstance(found, dict) else "",
 )
-def test_a_code_with_its_numbers_is_a_sentence(found, said):
+def test_code_with_its_numbers_is_a_sentence(found, said):
     assert worded(found) == said == worded(coded(**found))
 
 
@@ -83,11 +83,11 @@ def test_a_code_with_its_numbers_is_a_sentence(found, said):
     ],
     ids=lambda text: text[:40],
 )
-def test_what_is_no_code_that_is_known_stays_as_it_is(text):
+def test_code_unknown_stays_as_it_is(text):
     assert worded(text) == text == quoted(text)
 
 
-def test_nothing_is_said_where_nothing_is_stored():
+def test_wording_of_nothing_is_nothing():
     assert worded(None) is None
 
 
@@ -102,14 +102,14 @@ def test_nothing_is_said_where_nothing_is_stored():
         ({"times": 1.2}, "at most 20 % more"),
     ],
 )
-def test_a_margin_says_each_of_its_limits(margin, asked):
+def test_margin_says_each_of_its_limits(margin, asked):
     reason = {"code": "strength", "change": "blur", **SHARES}
     found = vars(Criterion("strength-blur", "strength", "share", 0.9, 0.9, margin, True, reason))
     (criterion,) = comparison({"summary": {"code": "passed", **SHARES}, "criteria": [found]})["criteria"]
     assert (criterion["title"], criterion["margin"]) == ("Changed in blur", asked)
 
 
-def test_a_comparison_of_an_earlier_release_is_shown_as_it_was_stored():
+def test_comparison_of_an_earlier_release_is_shown_as_stored():
     old = {
         "name": "time", "group": "time", "title": "Time for one digit, one thread", "unit": "ms", "champion": 0.226,
         "challenger": 0.231, "margin": "at most 20 % longer", "passed": True, "reason": "takes 1.02 times as long",
@@ -118,7 +118,7 @@ def test_a_comparison_of_an_earlier_release_is_shown_as_it_was_stored():
     assert comparison(evidence) == evidence
 
 
-def test_a_typed_reason_that_reads_as_a_code_is_shown_as_it_was_typed(app, client, admin):
+def test_reason_that_reads_as_a_code_is_shown_as_typed(app, client, admin):
     reason = coded("rolled_back", **{"from": 3})
     number = add_version(services(app).database, turned(1))
     client.post(f"/admin/versions/{number}/promote", json={"reason": reason}, headers=SCRIPT)
@@ -127,7 +127,7 @@ def test_a_typed_reason_that_reads_as_a_code_is_shown_as_it_was_typed(app, clien
     assert "rolled back from" not in admin.get("/admin", headers=BROWSER).text
 
 
-def test_a_failed_run_is_worded_on_its_page_and_for_scripts(app, client, admin):
+def test_run_that_failed_is_worded_on_its_page_and_for_scripts(app, client, admin):
     stored = {
         coded("database", detail="a <b>full</b> disk"): "the database did not take it (a <b>full</b> disk)",
         "It <failed> before.": "It <failed> before.",
