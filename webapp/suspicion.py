@@ -27,9 +27,9 @@ BATCH = 128
 def score_waiting(settings: Settings, database: Database, worker_gone: threading.Event) -> bool:
     """Stores suspicion and doubt of every correction that waits for review and has none, batch by batch.
 
-    A correction that was decided, deleted or changed by its author meanwhile is left alone. False, and nothing is
-    judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the worker
-    has gone.
+    A correction that was decided, deleted, judged or changed by its author meanwhile is left alone. False, and nothing
+    is judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the
+    worker has gone.
     """
     from model import evaluate, weights
     from model.suspicion import suspicion
@@ -97,5 +97,5 @@ def _store(database: Database, rows: list[Row], found: Suspicion, version: str) 
                 "neighbours": {str(label): int(counts[label]) for label in np.flatnonzero(counts)},
             }
             unchanged = Correction.id == row.id, Correction.state == "received", Correction.label == row.label
-            judged = update(Correction).where(*unchanged)
+            judged = update(Correction).where(*unchanged, Correction.suspicion.is_(None))
             session.execute(judged.values(suspicion=float(found.suspicion[place]), doubt=doubt))

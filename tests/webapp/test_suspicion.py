@@ -133,22 +133,23 @@ def test_judging_without_a_usable_version_does_nothing(settings, database, servi
 
 
 def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeypatch):
-    """Its author says another digit, or it is decided or deleted, between the reading and the writing."""
-    numbers = [add_correction(settings, database, image, label) for image, label in digits(4)]
+    """Its author says another digit, or it is decided, deleted or judged, between the reading and the writing."""
+    numbers = [add_correction(settings, database, image, label) for image, label in digits(5)]
     from model import evaluate
 
     readings = evaluate.readings
 
     def meanwhile(network, images):
         with database.writing() as session:
-            changed, decided, deleted, _ = (session.get(Correction, number) for number in numbers)
+            changed, decided, deleted, elsewhere, _ = (session.get(Correction, number) for number in numbers)
             changed.label = changed.meant = (changed.label + 1) % 10
             decided.state = "approved"
             session.delete(deleted)
+            elsewhere.suspicion = 0.125
         return readings(network, images)
 
     monkeypatch.setattr(evaluate, "readings", meanwhile)
     score(settings, database)
-    changed, decided, deleted, judged = (stored(database, number) for number in numbers)
+    changed, decided, deleted, elsewhere, judged = (stored(database, number) for number in numbers)
     assert changed.suspicion is None and decided.suspicion is None and deleted is None
-    assert judged.suspicion is not None
+    assert elsewhere.suspicion == 0.125 and judged.suspicion is not None
