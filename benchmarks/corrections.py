@@ -21,16 +21,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from model import evaluate, mnist, weights
-from model.calibrate import calibrate
-from model.corrections import Corrections
-from model.network import MLP
-from model.picture import digit_image
+from model.data import mnist
+from model.data.corrections import Corrections
+from model.data.strokes import Drawing, draw
+from model.evaluation import metrics
+from model.imaging.picture import digit_image
+from model.inference import weights
+from model.inference.decision import Calibration
+from model.network.mlp import MLP
 from model.presets import PRESETS, Config
-from model.strokes import Drawing, draw
-from model.terminal import training_bar
-from model.train import train
-from model.verdict import Calibration
+from model.progress import training_bar
+from model.training.calibrate import calibrate
+from model.training.train import train
 
 LEARNT = 50
 STYLES = 3
@@ -56,13 +58,13 @@ class Reader:
 
     def right(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which are taken for a digit, and for the right one: bool (N,)."""
-        probabilities, outliers = evaluate.readings(self.network, images)
-        taken = evaluate.not_a_digit(outliers) <= self.calibration.refuse_above
+        probabilities, outliers = metrics.readings(self.network, images)
+        taken = metrics.not_a_digit(outliers) <= self.calibration.refuse_above
         return taken & (probabilities.argmax(1) == labels)
 
     def error(self, split: mnist.Split) -> float:
-        probabilities = evaluate.probabilities(self.network, split.images)
-        return 1 - evaluate.report(probabilities, split.labels.numpy()).accuracy
+        probabilities = metrics.probabilities(self.network, split.images)
+        return 1 - metrics.report(probabilities, split.labels.numpy()).accuracy
 
 
 def main() -> None:

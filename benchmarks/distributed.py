@@ -48,10 +48,10 @@ def _training(preset: str, epochs: int, processes: int) -> dict[str, float]:
 
 def train_only(preset: str, epochs: int, processes: int) -> None:
     """Trains, and prints what an epoch took and how much of the validation digits was read after the last one."""
-    from model import mnist
-    from model.distributed import together
+    from model.data import mnist
     from model.presets import Config
-    from model.train import train
+    from model.training.distributed import together
+    from model.training.train import train
 
     with together(processes, [sys.executable, *sys.orig_argv[1:]]) as group:
         history = train(Config(preset, epochs, processes=processes), mnist.load(), group=group).history

@@ -18,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from model import mnist, weights
-from model.forward import Forward
-from model.picture import to_tensor
-from model.recognizer import SHIPPED
+from model.data import mnist
+from model.imaging.picture import to_tensor
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.inference.mlp import Forward
 from model.task import PIXELS
 
 DIGITS, ROUNDS = 500, 20

@@ -14,8 +14,10 @@ from sqlalchemy import insert, select
 
 from benchmarks.figures import Figure, table
 from benchmarks.server import Server, installation, serving
-from model import evaluate, mnist, weights
-from model.recognizer import SHIPPED
+from model.data import mnist
+from model.evaluation import metrics
+from model.inference import weights
+from model.inference.classifier import SHIPPED
 from webapp.computations import packed
 from webapp.database import Computation, Database, Version
 from webapp.promotions import record_promotion
@@ -40,7 +42,7 @@ PAGES = (
 
 def figures(versions: Sequence[int] = VERSIONS, rounds: int = ROUNDS) -> list[Figure]:
     few, many = min(versions), max(versions)
-    predictions = packed(evaluate.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
+    predictions = packed(metrics.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
     with ExitStack() as stack:
         servers = {count: stack.enter_context(_serving(count, predictions)) for count in versions}
         taken: dict[int, list[float]] = {count: [] for count in versions}

@@ -25,7 +25,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select, text
 from tqdm import tqdm
 
-from model import mnist
+from model.data import mnist
 from model.presets import Config
 from webapp import create_app, runs
 from webapp.corrections import Corrections

@@ -1,8 +1,8 @@
 """How well a running Inkling reads, by its own front door: `python benchmarks/recognition.py STROKES_FOLDER`.
 
 Every picture is posted to /predict as the page does it, a PNG of 280 x 280 pixels in a data URL: the MNIST test set
-enlarged, real handwriting from a folder of strokes (its format: model/strokes.py), the same handwriting changed, and
-drawings of what is no digit. It prints each figure beside its goal.
+enlarged, real handwriting from a folder of strokes (its format: model/data/strokes.py), the same handwriting changed,
+and drawings of what is no digit. It prints each figure beside its goal.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from model import chance, evaluate, mnist, strength, strokes
-from model.strokes import CANVAS, Drawing, Look
+from model import seeds
+from model.data import mnist, strokes
+from model.data.strokes import CANVAS, Drawing, Look
+from model.evaluation import metrics, robustness
 from model.task import DIGITS
 
 URL = "http://127.0.0.1:8000"
@@ -61,12 +63,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def ask(self, pictures: Iterable[Image.Image]) -> strength.Answers:
+    def ask(self, pictures: Iterable[Image.Image]) -> robustness.Answers:
         """Raises ServerError, also where another version answers than before: its figures would be nobody's."""
         answers = [self._of_one_version(answer) for answer in self._answers(pictures)]
         verdicts = np.array([answer["verdict"] for answer in answers])
         scores = np.array([answer["not_a_digit"] for answer in answers], float)
-        return strength.Answers(
+        return robustness.Answers(
             np.array([answer["probabilities"] or [0.0] * DIGITS for answer in answers]),
             # a network that refuses nothing says 0 to everything
             np.where(verdicts == "blank", 1.0, scores) if scores.any() else None,
@@ -142,7 +144,7 @@ def filled_box(random: np.random.Generator) -> Image.Image:
 
 
 def pen(points: ArrayLike, random: np.random.Generator, size: float = 0.7) -> Image.Image:
-    look = Look(size, random.uniform(*strength.PENS), x=random.uniform(-1, 1), y=random.uniform(-1, 1))
+    look = Look(size, random.uniform(*robustness.PENS), x=random.uniform(-1, 1), y=random.uniform(-1, 1))
     return strokes.draw(Drawing(None, (np.array(points, float),)), look)
 
 
@@ -171,7 +173,7 @@ def figures(server: Server, drawings: list[Drawing], count: int | None, seed: in
     digits = [drawing for drawing in drawings if drawing.digit is not None]
     kinds: dict[str, Draw] = {"blank": blank, "dot": dot, "dash": dash, "scribble": scribble, "filled box": filled_box}
     kinds |= {"several digits": side_by_side(digits)}
-    total = len(images) + strength.stroke_pictures(drawings) + len(kinds) * OF_EACH_KIND
+    total = len(images) + robustness.stroke_pictures(drawings) + len(kinds) * OF_EACH_KIND
     with tqdm(total=total, unit=" pictures", disable=None) as bar:
 
         def drawn(name: str, draw: Draw) -> Iterator[Image.Image]:
@@ -182,20 +184,20 @@ def figures(server: Server, drawings: list[Drawing], count: int | None, seed: in
 
         refused = {name: server.ask(drawn(name, draw)).refused.mean() for name, draw in kinds.items()}
         test = server.ask(enlarged(images, bar.update))
-        found = strength.stroke_figures(server.ask, drawings, seed, bar.update)
+        found = robustness.stroke_figures(server.ask, drawings, seed, bar.update)
     return [*_mnist_rows(test, labels), *_stroke_rows(found), *_drawn_rows(refused)]
 
 
-def _mnist_rows(test: strength.Answers, labels: np.ndarray) -> list[tuple[str, str, str, str]]:
+def _mnist_rows(test: robustness.Answers, labels: np.ndarray) -> list[tuple[str, str, str, str]]:
     where = f"MNIST test set, {len(labels):,}"
     return [
         ("error", where, percent((test.predicted != labels).mean()), "at most 0.35 %"),
-        ("calibration error", where, percent(evaluate.reliability(test.probabilities, labels).error), "0.5 %"),
+        ("calibration error", where, percent(metrics.reliability(test.probabilities, labels).error), "0.5 %"),
         ("digits refused", where, percent(test.refused.mean()), ""),
     ]
 
 
-def _stroke_rows(found: strength.Strokes) -> list[tuple[str, str, str, str]]:
+def _stroke_rows(found: robustness.Strokes) -> list[tuple[str, str, str, str]]:
     where, others = f"strokes, {found.digits:,} digits", f"strokes, {found.others:,} others"
     rows = [
         ("digits read right", where, percent(found.accuracy), "at least 98.3 %"),
@@ -251,7 +253,7 @@ def chosen(drawings: list[Drawing], count: int | None, seed: int) -> list[Drawin
 
 
 def _stream(purpose: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng(chance.seed(f"recognition, {purpose}", seed))
+    return np.random.default_rng(seeds.seed(f"recognition, {purpose}", seed))
 
 
 def main(argv: list[str] | None = None) -> int:

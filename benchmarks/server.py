@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model import mnist
+from model.data import mnist
 from webapp.settings import ROOT
 
 PAGE_BODIES = Path(__file__).with_name("page_bodies.jsonl")

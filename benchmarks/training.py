@@ -29,12 +29,13 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.figures import Figure
-from model import evaluate, mnist
-from model.material import REDRAWN, Material
-from model.network import MLP, for_training
+from model.data import mnist
+from model.data.loader import REDRAWN, Material
+from model.data.torchvision_shim import import_datasets
+from model.evaluation import metrics
+from model.network.mlp import MLP, for_training
 from model.presets import PRESETS, Config
-from model.torchvision_shim import import_datasets
-from model.train import HALF_IS_FAST, Epoch, Loop, train
+from model.training.train import HALF_IS_FAST, Epoch, Loop, train
 
 BATCH, EPOCHS, LEARNING_RATE = 15, 2, 0.001
 
@@ -88,7 +89,7 @@ def seed() -> float:
     data = mnist.load()
 
     def accuracy(network: MLP) -> float:
-        return evaluate.report(evaluate.probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
+        return metrics.report(metrics.probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
 
     def measure(epoch: Epoch, network: MLP) -> None:
         accuracy(network)

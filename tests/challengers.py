@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from safetensors.torch import save
 
-from model import weights
-from model.network import MLP
-from model.recognizer import SHIPPED
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.network.mlp import MLP
 
 
 @functools.cache

@@ -12,7 +12,8 @@ from jinja2 import BytecodeCache
 from sqlalchemy import event, make_url
 from werkzeug.routing import Rule
 
-from model import mnist, recognizer
+from model.data import mnist
+from model.inference import classifier
 from tests import servers
 from webapp import create_app, door
 from webapp.database import Database
@@ -58,7 +59,7 @@ class SharedRule(Rule):
 def made_once():
     """Spares the apps of all tests compiling the same templates and routes, and checking the same weights."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recognizer, "_checked", functools.lru_cache(4)(recognizer._checked))
+        patch.setattr(classifier, "_checked", functools.lru_cache(4)(classifier._checked))
         patch.setattr(Flask, "jinja_options", {"bytecode_cache": Templates()})
         patch.setattr(Flask, "url_rule_class", SharedRule)
         yield

@@ -10,9 +10,9 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from benchmarks import corrections, recognition
-from model import mnist
-from model.recognizer import SHIPPED, Recognizer
-from model.strokes import Drawing
+from model.data import mnist
+from model.data.strokes import Drawing
+from model.inference.classifier import SHIPPED, Recognizer
 from webapp.services import services
 
 
@@ -116,7 +116,7 @@ def test_recognition_drawings_are_shuffled_where_few_are_asked_for():
 
 @pytest.fixture
 def mnist_images():
-    from model import mnist
+    from model.data import mnist
 
     return mnist.read_test()[0][:40]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from model import mnist
+from model.data import mnist
 from tests.cluster.cluster import install
 from tests.servers import free_port, wait_until
 from webapp.settings import ROOT, Settings

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from model.__main__ import main
+from model.cli import main
 from tests.conftest import TOKEN, install
 from tests.webapp.asking import drawn, encoded
 from tests.webapp.serving import serve

@@ -10,9 +10,9 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model import task
-from model.mnist import MnistMissing
-from model.picture import PictureError, PictureTooLarge
-from model.weights import WeightsError
+from model.data.mnist import MnistMissing
+from model.imaging.picture import PictureError, PictureTooLarge
+from model.inference.weights import WeightsError
 from webapp import (
     admin,
     auth,

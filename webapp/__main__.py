@@ -15,10 +15,11 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model import mnist, weights
-from model.mnist import MnistMissing
-from model.processes import GroupLost, leads
-from model.weights import WeightsError
+from model.data import mnist
+from model.data.mnist import MnistMissing
+from model.inference import weights
+from model.inference.weights import WeightsError
+from model.rank import GroupLost, leads
 from webapp.copying import CopyRefused, copy
 from webapp.database import WORK_SECONDS, Database, Run, SchemaTooNew, Version
 from webapp.door import Door, PasswordRefused
@@ -131,8 +132,8 @@ def copy_embedded(settings: Settings) -> None:
 
 def replay_version(settings: Settings, version_id: int) -> None:
     """Makes a version again from its card, its parent and its corrections, as they are stored."""
-    from model.replay import ReplayError, differences, replay
-    from model.terminal import training_bar
+    from model.progress import training_bar
+    from model.training.reproduce import ReplayError, differences, replay
     from webapp.trainer import chosen_corrections
 
     with Database(settings.database_url).reading() as session:

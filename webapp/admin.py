@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from model import mnist
+from model.data import mnist
 from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config
-from model.processes import cores
+from model.rank import cores
 from webapp import auth, curves, evidence
 from webapp.auth import csrf, requester, turned_away
 from webapp.database import ACTIVE, Comparison, Correction, Promotion, Run, RunState, Version, champion_of

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import ColumnElement, and_, or_, select, update
 
-from model import weights
-from model.mnist import MnistMissing, read_test
+from model.data.mnist import MnistMissing, read_test
+from model.inference import weights
 from webapp.database import Computation, Database, Version, add_missing, as_json, champion_id, coded
 from webapp.heartbeat import WorkerGone, go_on
 from webapp.moments import within
 from webapp.settings import Settings
 
 if TYPE_CHECKING:
-    from model.network import MLP
-    from model.weights import ModelCard
+    from model.inference.weights import ModelCard
+    from model.network.mlp import MLP
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +43,19 @@ Tell = Callable[[float], None]
 
 def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
     """The probabilities for the test digits, packed."""
-    from model import evaluate
+    from model.evaluation import metrics
 
     images, _ = read_test(mnist_folder)
-    return packed(evaluate.probabilities(network, images, tell))
+    return packed(metrics.probabilities(network, images, tell))
 
 
 def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
-    """`model.strength.Strength.as_dict()` as JSON."""
-    from model import evaluate
-    from model.strength import strength
+    """`model.evaluation.robustness.Strength.as_dict()` as JSON."""
+    from model.evaluation import metrics
+    from model.evaluation.robustness import strength
 
     images, labels = read_test(mnist_folder)
-    read = functools.partial(evaluate.readings, network)
+    read = functools.partial(metrics.readings, network)
     return as_json(strength(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
 
 

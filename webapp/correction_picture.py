@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
-from model import picture as road
-from model.ink import png
+from model.imaging import picture as road
+from model.imaging.png import png
 
 LONGEST_SIDE = 280
 MARGIN = 16

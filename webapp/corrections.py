@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Integer, cast, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
-from model.suspicion import blurred
+from model.evaluation.label_quality import blurred
 from model.task import NO_DIGIT, SIDE
 from webapp.database import Comparison, Correction, Database, Review, Run, RunCorrection, alone
 from webapp.exceptions import AppError

@@ -76,7 +76,7 @@ class StrengthChart:
 def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
     """The losses by epoch on a logarithmic scale; None before there are any.
 
-    `history` holds dicts as `model.train.Epoch.as_dict()` makes them; `epochs` is how many the run will have.
+    `history` holds dicts as `model.training.train.Epoch.as_dict()` makes them; `epochs` is how many the run will have.
     """
     found = {
         name: [(point["epoch"], loss) for point in history if _is_number(loss := point[f"{name}_loss"])]
@@ -118,7 +118,7 @@ def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None
 
 
 def strength_charts(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> list[StrengthChart]:
-    """The curves of a strength report, as `model.strength.Strength.as_dict()` has them, beside the champion's.
+    """The curves of a strength report, `model.evaluation.robustness.Strength.as_dict()`, beside the champion's.
 
     All have one scale, that of the errors' logarithm; a curve that the champion's report lacks stands alone.
     """

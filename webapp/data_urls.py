@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import PlainValidator, WithJsonSchema
 
-from model.ink import grey_png
-from model.picture import MAX_BYTES, PictureTooLarge
+from model.imaging.picture import MAX_BYTES, PictureTooLarge
+from model.imaging.png import grey_png
 from webapp.exceptions import BadRequest
 from webapp.messages import Refuses
 

@@ -36,7 +36,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
-from model.weights import ModelCard, digest
+from model.inference.weights import ModelCard, digest
 from webapp.private import create
 
 BUSY_SECONDS = 5
@@ -106,8 +106,8 @@ class Promotion(Base):
 
 
 class Comparison(Base):
-    """A challenger measured against the champion of that time: `model.evidence.Evidence.as_dict()`, or what an earlier
-    release made, with sentences."""
+    """A challenger measured against the champion of that time: `model.evaluation.comparison.Evidence.as_dict()`, or
+    what an earlier release made, with sentences."""
 
     __tablename__ = "comparison"
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)

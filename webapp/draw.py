@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image, open_picture
+from model.imaging.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image, open_picture
 from webapp.data_urls import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.edge import note
 from webapp.exceptions import BadRequest

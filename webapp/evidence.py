@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from model.ink import ink_png
+from model.imaging.png import ink_png
 from webapp.corrections import image_of
 from webapp.data_urls import data_url
 from webapp.database import Comparison, Correction, Promotion, Run, RunCorrection, Version

@@ -18,10 +18,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
-from model import npz
-from model import picture as road
-from model.ink import png
-from model.picture import PictureError, PixelBudget
+from model.data import npz
+from model.imaging import picture as road
+from model.imaging.picture import PictureError, PixelBudget
+from model.imaging.png import png
 from model.task import NO_DIGIT, SIDE
 from webapp.correction_picture import redrawn
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import ColumnElement, Row, select
 
-from model.ink import png
+from model.imaging.png import png
 from model.task import NO_DIGIT, SIDE
 from webapp.database import Correction, Database
 from webapp.exchange import COLUMNS, INDEX, NO_DIGIT_FOLDER

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, render_template, request, url_for
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
-from model import picture as road
-from model.weights import WeightsError
+from model.imaging import picture as road
+from model.inference.weights import WeightsError
 from webapp.correction_picture import redrawn
 from webapp.corrections import NOT_A_DIGIT, image_of, numbered
 from webapp.data_urls import SEVEN, Picture, data_url, png_url

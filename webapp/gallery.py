@@ -13,8 +13,8 @@ from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from werkzeug.datastructures import MultiDict
 
-from model.ink import ink_png
-from model.mnist import MnistMissing
+from model.data.mnist import MnistMissing
+from model.imaging.png import ink_png
 from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.computations import AGAIN_SECONDS
 from webapp.data_urls import data_url

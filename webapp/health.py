@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.weights import WeightsError
+from model.inference.weights import WeightsError
 from webapp.auth import requester
 from webapp.errors import unstored
 from webapp.live import NoChampion

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.recognizer import Recognizer
-from model.weights import WeightsError
+from model.inference.classifier import Recognizer
+from model.inference.weights import WeightsError
 from webapp.database import Database, Version, champion_id
 from webapp.exceptions import AppError
 from webapp.metrics import Metrics

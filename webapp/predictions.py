@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from model.evaluate import Report, report
-from model.mnist import read_test
+from model.data.mnist import read_test
+from model.evaluation.metrics import Report, report
 from model.task import DIGITS
 from webapp.computations import look_up
 from webapp.database import Database

@@ -1,7 +1,7 @@
 """A reading as answers tell it: all of it, or the part that is kept with a correction.
 
 Plain dictionaries, which pydantic describes but does not check: a page asks for a reading many times a second, and
-what `model.recognizer.Reading` holds needs no check.
+what `model.inference.classifier.Reading` holds needs no check.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from model import recognizer
+from model.inference import classifier
+from model.inference.decision import Verdict
 from model.task import DIGITS, TOP, Reason
-from model.verdict import Verdict
 from webapp.data_urls import png_url
 from webapp.messages import Digit, PngUrl, Share, VersionName
 
@@ -62,7 +62,7 @@ class ReadingNow(KeptReading):
     version: VersionName
 
 
-def to_keep(reading: recognizer.Reading) -> KeptReading:
+def to_keep(reading: classifier.Reading) -> KeptReading:
     return {
         "verdict": reading.verdict,
         "digits": reading.digits,
@@ -73,6 +73,6 @@ def to_keep(reading: recognizer.Reading) -> KeptReading:
     }
 
 
-def to_answer(reading: recognizer.Reading) -> ReadingOfMany:
+def to_answer(reading: classifier.Reading) -> ReadingOfMany:
     digit_image = None if reading.digit_image is None else png_url(reading.digit_image)
     return {**to_keep(reading), "coverage": reading.coverage, "digit_image": digit_image}

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, undefer
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.ink import ink_png
+from model.imaging.png import ink_png
 from model.task import NO_DIGIT
 from webapp import decisions, exchange, exports, imports, intake
 from webapp.auth import csrf, requester, turned_away

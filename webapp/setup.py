@@ -8,9 +8,10 @@ import secrets
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from model import mnist, weights
-from model.recognizer import SHIPPED, try_out
-from model.weights import WeightsError
+from model.data import mnist
+from model.inference import weights
+from model.inference.classifier import SHIPPED, try_out
+from model.inference.weights import WeightsError
 from webapp import private, static
 from webapp.database import Database, Installation, Promotion, Version, add_missing, alone, champion_of, coded
 from webapp.door import Door

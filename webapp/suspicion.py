@@ -16,7 +16,7 @@ from webapp.database import Correction, Database, champion_of
 from webapp.settings import Settings
 
 if TYPE_CHECKING:
-    from model.suspicion import Reference, Suspicion
+    from model.evaluation.label_quality import Reference, Suspicion
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,9 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
     is judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the
     worker has gone.
     """
-    from model import evaluate, weights
-    from model.suspicion import suspicion
+    from model.evaluation import metrics
+    from model.evaluation.label_quality import suspicion
+    from model.inference import weights
 
     with database.reading() as session:
         champion = champion_of(session)
@@ -50,7 +51,7 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
     while rows and not worker_gone.is_set():
         heartbeat.beat()
         images, labels = _digits(rows)
-        found = suspicion(images, labels, *evaluate.readings(network, images), reference)
+        found = suspicion(images, labels, *metrics.readings(network, images), reference)
         _store(database, rows, found, champion.name)
         log.info("judged %s corrections", len(rows))
         rows = _next_batch(database, rows[-1].id)
@@ -66,8 +67,8 @@ def _next_batch(database: Database, after: int) -> list[Row]:
 
 def _reference(mnist_folder: Path, database: Database) -> Reference:
     """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
-    from model import mnist
-    from model.suspicion import Reference
+    from model.data import mnist
+    from model.evaluation.label_quality import Reference
 
     approved = select(Correction.digit_image, Correction.label).where(*Correction.firsts("approved"))
     with database.reading() as session:

@@ -27,9 +27,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from model import weights
+from model.inference import weights
 from model.presets import PRESETS, Config
-from model.processes import LOST, Failure, GroupLost, leads
+from model.rank import LOST, Failure, GroupLost, leads
 from webapp import heartbeat, imports, runs
 from webapp.computations import COMPUTATIONS, compute, packed
 from webapp.corrections import images_of
@@ -53,9 +53,9 @@ from webapp.settings import Settings
 from webapp.suspicion import score_waiting
 
 if TYPE_CHECKING:
-    from model.corrections import Corrections
-    from model.mnist import Mnist
-    from model.seal import Sealed
+    from model.data.corrections import Corrections
+    from model.data.mnist import Mnist
+    from model.training.package import Sealed
 
 log = logging.getLogger("webapp.trainer")
 
@@ -167,10 +167,10 @@ def _why(error: Exception) -> str:
 
 def _make(settings: Settings, watch: Watch) -> None:
     """Trains, compares and stores the version, unless the run is stopped."""
-    from model import mnist
-    from model.distributed import together
-    from model.seal import seal
-    from model.train import train
+    from model.data import mnist
+    from model.training.distributed import together
+    from model.training.package import seal
+    from model.training.train import train
 
     hold = watch.hold
     hold.drop_refused()
@@ -197,9 +197,9 @@ def _make(settings: Settings, watch: Watch) -> None:
 
 def help_train(settings: Settings, hold: Hold) -> None:
     """Trains along with the process that has the hold, as it says, and writes nothing."""
-    from model import mnist
-    from model.distributed import together
-    from model.train import train
+    from model.data import mnist
+    from model.training.distributed import together
+    from model.training.train import train
 
     try:
         config, parent, corrections = _order(hold)
@@ -238,7 +238,7 @@ def _order(hold: Hold) -> tuple[Config, bytes | None, Corrections | None]:
 
 def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     """A run's corrections that are still approved; None where there are none."""
-    from model.corrections import Corrections
+    from model.data.corrections import Corrections
 
     rows = session.execute(
         select(Correction.digit_image, Correction.label, Correction.held_out, Correction.id)
@@ -270,7 +270,7 @@ def _compare(watch: Watch, data: bytes, mnist: Mnist, corrections: Corrections |
 
     Raises RunFailed where the version is not even good enough to be the first.
     """
-    from model.evidence import compare
+    from model.evaluation.comparison import compare
 
     with watch.hold.database.reading() as session:
         champion = champion_of(session)

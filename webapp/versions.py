@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from model.weights import WeightsError
+from model.inference.weights import WeightsError
 from webapp import curves, evidence, wording
 from webapp.auth import csrf, requester, turned_away
 from webapp.computations import look_up

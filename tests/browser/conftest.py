@@ -17,7 +17,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from model import mnist
+from model.data import mnist
 from tests.webapp.versions import measured
 from webapp.database import Database
 from webapp.settings import ROOT

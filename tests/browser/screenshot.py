@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 
-from model import drawn
+from model.data import synthetic
 from webapp.settings import ROOT
 
 DOCS = ROOT / "docs"
@@ -85,7 +85,7 @@ def verdicts(driver, url) -> Image.Image:
 def drawings() -> Image.Image:
     """Digits that the project draws, in the upper half, and drawings of no digit."""
     count = DRAWN_COLUMNS * DRAWN_ROWS
-    images = 255 - np.concatenate((drawn.digits(count, 1)[0], drawn.others(count, 1)[0]))
+    images = 255 - np.concatenate((synthetic.digits(count, 1)[0], synthetic.others(count, 1)[0]))
     rows = images.reshape(2 * DRAWN_ROWS, DRAWN_COLUMNS, 28, 28).transpose(0, 2, 1, 3)
     return Image.fromarray(rows.reshape(2 * DRAWN_ROWS * 28, DRAWN_COLUMNS * 28))
 

@@ -7,7 +7,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 
-from model.verdict import Calibration
+from model.inference.decision import Calibration
 
 ANSWER_SECONDS = 20
 

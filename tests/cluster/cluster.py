@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-from model import mnist
+from model.data import mnist
 from tests import servers
 from tests.conftest import PASSWORD, TOKEN
 from tests.servers import Nginx, Postgresql, Redis, free_port, wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.recognizer import SHIPPED
+from model.inference.classifier import SHIPPED
 from tests.cluster.cluster import DEPLOY, SCRIPT, STOP_SECONDS, WEB_WORKERS, Browser, Load
 from tests.conftest import PASSWORD
 from tests.servers import wait_until

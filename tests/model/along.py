@@ -9,11 +9,11 @@ from unittest.mock import patch
 
 import torch
 
-from model import mnist
-from model.distributed import Group, Joined, together
+from model.data import mnist
 from model.presets import PRESETS, Config
-from model.processes import LOST, GroupLost
-from model.train import train
+from model.rank import LOST, GroupLost
+from model.training.distributed import Group, Joined, together
+from model.training.train import train
 
 # All that the real presets have, and small enough for many trainings; batches of 45 and 46 do not go into two halves.
 PLAIN = replace(PRESETS["seed"], name="plain", hidden=(16, 12), batch_size=50)
@@ -42,7 +42,7 @@ def trainings(group: Group) -> dict:
     As if on machines that differ.
     """
     data, kept = mnist.load().subset(DIGITS), []
-    with patch("model.code.libraries", lambda: f"those of machine {group.rank}"):
+    with patch("model.provenance.libraries", lambda: f"those of machine {group.rank}"):
         plain = train(Config("plain", 2, 5, group.size), data, group=group)
         whole = train(Config("whole", 2, 5, group.size), data, on_checkpoint=kept.append, group=group)
         given = kept[0] if group.rank == 0 else None

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from model import mnist as mnist_module
-from model import weights
+from model.data import mnist as mnist_module
+from model.inference import weights
 from model.task import DATA_SHA256
 
 
@@ -48,7 +48,7 @@ def card():
 def network():
     import torch
 
-    from model.network import MLP
+    from model.network.mlp import MLP
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
@@ -58,7 +58,7 @@ def network():
 @pytest.fixture(scope="session")
 def trained(small_mnist):
     """A network of the seed's shape after some epochs on 3,000 digits: it reads most of them."""
-    from model.train import Config, train
+    from model.training.train import Config, train
 
     return train(Config("seed", 8), small_mnist).network
 
@@ -74,8 +74,8 @@ def trained_file(trained, tmp_path_factory):
 @pytest.fixture(scope="session")
 def refusing_file(tmp_path_factory):
     """An untrained network of fourteen outputs that is unsure of most digits and refuses some."""
-    from model.network import MLP
-    from model.verdict import Calibration
+    from model.inference.decision import Calibration
+    from model.network.mlp import MLP
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
@@ -89,6 +89,6 @@ def refusing_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shipped_network():
-    from model.recognizer import SHIPPED
+    from model.inference.classifier import SHIPPED
 
     return weights.load(SHIPPED)[0]

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from model.checkpoint import pack, unpack
+from model.training.checkpoint import pack, unpack
 
 STATE = {"epoch": 3, "network": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{"loss": None}]}
 

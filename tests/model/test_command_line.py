@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from model import __main__ as command_line
-from model import mnist as mnist_module
-from model import train as train_module
-from model import weights
-from model.recognizer import Reading
+from model import cli as command_line
+from model.data import mnist as mnist_module
+from model.inference import weights
+from model.inference.classifier import Reading
 from model.task import DATA_SHA256
+from model.training import train as train_module
 
 
 @pytest.fixture
@@ -126,10 +126,10 @@ def test_command_mistake_is_one_line(refused, argv, told):
 
 @pytest.fixture
 def quick_strength(monkeypatch):
-    from model import strength
+    from model.evaluation import robustness
 
     for name, count in {"CURVE_DIGITS": 3, "OTHERS": 40, "PAIRS": 2}.items():
-        monkeypatch.setattr(strength, name, count)
+        monkeypatch.setattr(robustness, name, count)
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_data_not_to_be_had_is_one_line(monkeypatch, tmp_path, run):
     def fail():
         raise ImportError("no torchvision here")
 
-    monkeypatch.setattr("model.torchvision_shim.import_datasets", fail)
+    monkeypatch.setattr("model.data.torchvision_shim.import_datasets", fail)
     monkeypatch.setenv("MNIST_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     code, printed, complaint = run("data")
@@ -217,8 +217,8 @@ def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist)
 
 def test_train_seed_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
     """Accuracy on the test set before training and after each epoch, which has its own time."""
-    monkeypatch.setattr("model.train.REPORT_SECONDS", math.inf)
-    monkeypatch.setattr("model.train.time", SimpleNamespace(monotonic=itertools.count().__next__))
+    monkeypatch.setattr("model.training.train.REPORT_SECONDS", math.inf)
+    monkeypatch.setattr("model.training.train.time", SimpleNamespace(monotonic=itertools.count().__next__))
     _, printed, _ = run("train", "--preset", "seed", "--out", tmp_path / "s.safetensors")
     lines = printed.splitlines()
     begun = ["before training", *(f"epoch {epoch} of 4" for epoch in (1, 2, 3, 4))]
@@ -462,7 +462,7 @@ def test_predict_bad_file_does_not_stop_the_others(run, trained_file, pictures, 
 
 
 def test_command_as_a_program_needs_no_torch_for_help(tmp_path):
-    code = "import sys; from model.__main__ import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from model.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
     done = subprocess.run(
         [sys.executable, "-m", "model", "evaluate", "--weights", str(tmp_path / "absent")],

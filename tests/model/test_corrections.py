@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.corrections import Corrections, class_of
+from model.data.corrections import Corrections, class_of
 from model.task import NO_DIGIT, REASONS
 
 

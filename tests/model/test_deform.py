@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.deform import Deformer, Ranges, _sampled, support_function
+from model.data.augment import Deformer, Ranges, _sampled, support_function
 
 NOTHING = Ranges(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, felt=0)
 SOME = torch.arange(300)

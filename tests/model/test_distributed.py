@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import distributed, weights
-from model.__main__ import main
-from model.distributed import together
+from model.cli import main
+from model.inference import weights
 from model.presets import PRESETS, Config
-from model.processes import GroupLost, cores
-from model.train import train
+from model.rank import GroupLost, cores
+from model.training import distributed
+from model.training.distributed import together
+from model.training.train import train
 from tests.model import along
 
 

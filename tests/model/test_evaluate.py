@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from model import evaluate, verdict
+from model.evaluation import metrics
+from model.inference import decision
 
 
 def certain(digits):
@@ -20,8 +21,8 @@ def certain(digits):
 
 def test_probabilities_are_the_networks_softmax(trained, mnist):
     images = mnist.test.images[:2_345]
-    found = evaluate.probabilities(trained, images)
-    assert np.array_equal(found, evaluate.probabilities(trained, images.numpy()))
+    found = metrics.probabilities(trained, images)
+    assert np.array_equal(found, metrics.probabilities(trained, images.numpy()))
     assert found.shape == (2_345, 10) and found.dtype == np.float32
     assert np.allclose(found.sum(1), 1, atol=1e-5)
     with torch.no_grad():
@@ -31,12 +32,12 @@ def test_probabilities_are_the_networks_softmax(trained, mnist):
 
 def test_probabilities_tell_their_progress(trained, mnist):
     told = []
-    evaluate.probabilities(trained, mnist.test.images[:2_500], told.append)
+    metrics.probabilities(trained, mnist.test.images[:2_500], told.append)
     assert told == [0.4, 0.8, 1.0]
 
 
 def test_probabilities_of_no_pictures_are_none(trained):
-    assert evaluate.probabilities(trained, np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
+    assert metrics.probabilities(trained, np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
 
 
 # Report
@@ -46,7 +47,7 @@ def test_report_agrees_with_counting_one_by_one():
     chance = np.random.default_rng(5)
     likely = chance.dirichlet(np.ones(10), 400).astype(np.float32)
     labels = chance.integers(0, 8, 400)
-    report = evaluate.report(likely, labels)
+    report = metrics.report(likely, labels)
 
     right = top3 = 0
     per_digit = {digit: [] for digit in range(10)}
@@ -63,20 +64,20 @@ def test_report_agrees_with_counting_one_by_one():
 
 
 def test_report_equal_probabilities_read_as_the_smaller_digit():
-    report = evaluate.report(np.full((1, 10), 0.1, np.float32), np.array([0]))
+    report = metrics.report(np.full((1, 10), 0.1, np.float32), np.array([0]))
     assert report.accuracy == 1.0
 
 
 def test_report_blank_picture_is_no_digit():
     likely = certain([0, 1, 2, 0])
     likely[:3] = 0
-    report = evaluate.report(likely, np.array([0, 1, 2, 0]))
+    report = metrics.report(likely, np.array([0, 1, 2, 0]))
     assert report.accuracy == report.top3_accuracy == 0.25
     assert report.per_digit == [0.5, 0.0, 0.0, *[None] * 7] and report.confusion.sum() == 1
 
 
 def test_report_is_plain_json():
-    report = evaluate.report(certain([3, 4]), np.array([3, 5], np.uint8))
+    report = metrics.report(certain([3, 4]), np.array([3, 5], np.uint8))
     assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
     assert report.as_dict()["confusion"][5][4] == 1
 
@@ -88,7 +89,7 @@ def test_report_is_plain_json():
 def test_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
     def sheet(count):
         labels = mnist.test.labels[:count].numpy()
-        return evaluate.contact_sheet(mnist.test.images[:count].numpy(), labels, certain(labels))
+        return metrics.contact_sheet(mnist.test.images[:count].numpy(), labels, certain(labels))
 
     one = sheet(1)
     width, height = sheet(2).width - one.width, sheet(11).height - one.height
@@ -98,8 +99,8 @@ def test_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
 
 def test_contact_sheet_marks_mistakes(mnist):
     image = np.zeros((1, 28, 28), np.uint8)
-    right = np.asarray(evaluate.contact_sheet(image, np.array([7]), certain([7])), int)
-    wrong = np.asarray(evaluate.contact_sheet(image, np.array([7]), certain([1])), int)
+    right = np.asarray(metrics.contact_sheet(image, np.array([7]), certain([7])), int)
+    wrong = np.asarray(metrics.contact_sheet(image, np.array([7]), certain([1])), int)
 
     def reddest(sheet):
         return (sheet[..., 0] - sheet[..., 1]).max()
@@ -113,21 +114,22 @@ def test_contact_sheet_marks_mistakes(mnist):
 
 def test_refusals_of_many_are_those_of_one():
     outliers = np.random.default_rng(3).dirichlet(np.full(5, 0.02), 2_000).astype(np.float32)[:, :4]
-    found = evaluate.not_a_digit(outliers)
-    assert found.dtype == np.float64 and found == pytest.approx([verdict.not_a_digit(row) for row in outliers.tolist()])
-    assert not evaluate.not_a_digit(np.zeros((3, 0), np.float32)).any()
+    found = metrics.not_a_digit(outliers)
+    assert found.dtype == np.float64
+    assert found == pytest.approx([decision.not_a_digit(row) for row in outliers.tolist()])
+    assert not metrics.not_a_digit(np.zeros((3, 0), np.float32)).any()
     outliers = np.full((1, 4), np.nextafter(np.float32(0.25), np.float32(1)))
-    assert outliers.sum() > 1 and evaluate.not_a_digit(outliers) == 1
+    assert outliers.sum() > 1 and metrics.not_a_digit(outliers) == 1
 
 
 def test_readings_and_reasons_have_their_own_shares(mnist):
-    from model.network import MLP
+    from model.network.mlp import MLP
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = MLP((12,), 14)
     images = mnist.test.images[:1_200]
-    likely, outliers = evaluate.readings(network, images)
+    likely, outliers = metrics.readings(network, images)
     assert likely.shape == (1_200, 10) and outliers.shape == (1_200, 4)
     assert likely.dtype == outliers.dtype == np.float32
     with torch.no_grad():
@@ -138,8 +140,8 @@ def test_readings_and_reasons_have_their_own_shares(mnist):
 
 
 def test_network_of_ten_outputs_has_no_reasons(trained, mnist):
-    likely, outliers = evaluate.readings(trained, mnist.test.images[:5])
-    assert np.array_equal(likely, evaluate.probabilities(trained, mnist.test.images[:5]))
+    likely, outliers = metrics.readings(trained, mnist.test.images[:5])
+    assert np.array_equal(likely, metrics.probabilities(trained, mnist.test.images[:5]))
     assert outliers.shape == (5, 0)
 
 
@@ -147,18 +149,18 @@ def test_area_is_the_share_of_pairs_in_order():
     chance = np.random.default_rng(2)
     inside, outside = chance.integers(0, 20, 60) / 20, chance.integers(5, 25, 40) / 20  # many ties
     pairs = [(b > a) + (b == a) / 2 for a in inside for b in outside]
-    assert evaluate.roc_area(inside, outside) == pytest.approx(np.mean(pairs))
-    assert evaluate.roc_area(np.array([0.1, 0.2]), np.array([0.3])) == 1
-    assert evaluate.roc_area(np.zeros(3), np.zeros(4)) == 0.5
-    assert evaluate.roc_area(np.zeros(0), np.zeros(4)) is evaluate.roc_area(np.zeros(4), np.zeros(0)) is None
+    assert metrics.roc_area(inside, outside) == pytest.approx(np.mean(pairs))
+    assert metrics.roc_area(np.array([0.1, 0.2]), np.array([0.3])) == 1
+    assert metrics.roc_area(np.zeros(3), np.zeros(4)) == 0.5
+    assert metrics.roc_area(np.zeros(0), np.zeros(4)) is metrics.roc_area(np.zeros(4), np.zeros(0)) is None
 
 
 def test_refused_beside_two_in_a_hundred_is_right():
     inside = np.arange(100) / 100
-    assert evaluate.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2])) == 0.5  # 0.98 and 0.99 are refused
-    assert evaluate.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2]), 0) == 0
-    assert evaluate.refused_beside(np.zeros(50), np.zeros(50)) == 0
-    assert evaluate.refused_beside(np.zeros(0), np.ones(3)) is None
+    assert metrics.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2])) == 0.5  # 0.98 and 0.99 are refused
+    assert metrics.refused_beside(inside, np.array([0.97, 0.975, 0.99, 0.2]), 0) == 0
+    assert metrics.refused_beside(np.zeros(50), np.zeros(50)) == 0
+    assert metrics.refused_beside(np.zeros(0), np.ones(3)) is None
 
 
 def test_refused_beside_refuses_no_more_digits_than_allowed():
@@ -167,7 +169,7 @@ def test_refused_beside_refuses_no_more_digits_than_allowed():
         inside = chance.integers(0, 30, count) / 30
         for share in (0, 0.02, 0.3):
             outside = np.linspace(0, 1, 2_001)
-            threshold = 1 - evaluate.refused_beside(inside, outside, share)
+            threshold = 1 - metrics.refused_beside(inside, outside, share)
             assert (inside > threshold + 1e-3).mean() <= share
 
 
@@ -193,7 +195,7 @@ def test_calibration_error_agrees_with_counting_one_by_one():
     chance = np.random.default_rng(6)
     likely = chance.dirichlet(np.full(10, 0.3), 500)
     labels = chance.integers(0, 10, 500)
-    found = evaluate.reliability(likely, labels)
+    found = metrics.reliability(likely, labels)
     assert found.error == pytest.approx(slow_error(likely, labels))
     assert sum(one.count for one in found.bins) == 500
     assert [one.confidence for one in found.bins] == sorted(one.confidence for one in found.bins)
@@ -203,16 +205,16 @@ def test_calibration_error_of_the_calibrated_is_zero():
     likely = np.zeros((10, 10))
     likely[:, 3], likely[:, 5] = 0.7, 0.3
     labels = np.array([3] * 7 + [5] * 3)
-    found = evaluate.reliability(likely, labels)
+    found = metrics.reliability(likely, labels)
     assert found.error == pytest.approx(0)
-    assert found.bins == [evaluate.Bin(10, pytest.approx(0.7), pytest.approx(0.7))]
+    assert found.bins == [metrics.Bin(10, pytest.approx(0.7), pytest.approx(0.7))]
 
 
 def test_calibration_blank_picture_is_wrong_with_confidence_0():
-    found = evaluate.reliability(np.concatenate((np.zeros((1, 10)), np.eye(10)[:1])), np.array([0, 0]))
-    assert found.error == 0 and found.bins == [evaluate.Bin(1, 0, 0), evaluate.Bin(1, 1, 1)]
+    found = metrics.reliability(np.concatenate((np.zeros((1, 10)), np.eye(10)[:1])), np.array([0, 0]))
+    assert found.error == 0 and found.bins == [metrics.Bin(1, 0, 0), metrics.Bin(1, 1, 1)]
 
 
 def test_calibration_certainty_belongs_to_the_last_bin():
-    found = evaluate.reliability(np.eye(10), np.zeros(10, int))
+    found = metrics.reliability(np.eye(10), np.zeros(10, int))
     assert found.error == pytest.approx(0.9) and len(found.bins) == 1

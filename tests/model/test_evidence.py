@@ -13,13 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from model import drawn, evidence, task, weights
-from model.corrections import Corrections
-from model.mnist import Split
+from model import task
+from model.data import synthetic
+from model.data.corrections import Corrections
+from model.data.mnist import Split
+from model.evaluation import comparison
+from model.inference import weights
 from model.presets import Config
-from model.seal import seal
 from model.task import NO_DIGIT
-from model.train import train
+from model.training.package import seal
+from model.training.train import train
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 
 
@@ -27,10 +30,10 @@ from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 def few():
     """Fewer changed pictures and non-digits, and a floor that a training of seconds reaches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "CHANGES", evidence.CHANGES[:2])
-        patch.setattr(evidence, "STRENGTH_DIGITS", 10)
-        patch.setattr(evidence, "OTHERS", 60)
-        patch.setattr(evidence, "VALIDATION_FLOOR", 0.85)
+        patch.setattr(comparison, "CHANGES", comparison.CHANGES[:2])
+        patch.setattr(comparison, "STRENGTH_DIGITS", 10)
+        patch.setattr(comparison, "OTHERS", 60)
+        patch.setattr(comparison, "VALIDATION_FLOOR", 0.85)
         yield
 
 
@@ -48,7 +51,7 @@ def some(validation):
 @pytest.fixture(scope="module")
 def compare(validation):
     """Compares a challenger with a champion on the validation digits, each pair once."""
-    return functools.cache(lambda challenger, champion: evidence.compare(challenger, champion, validation))
+    return functools.cache(lambda challenger, champion: comparison.compare(challenger, champion, validation))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +156,7 @@ def test_champion_damaged_lets_nothing_pass(compare):
 def test_challenger_taught_shuffled_labels_waits(compare, shuffled, quick):
     found = compare(shuffled, quick)
     assert {"validation", "strength", "recall-0"} <= failed(found)
-    assert found.summary["reasons"][0]["least"] == evidence.VALIDATION_FLOOR
+    assert found.summary["reasons"][0]["least"] == comparison.VALIDATION_FLOOR
     assert found.summary["more"] == len(failed(found)) - 3 > 0
     assert found.digits.lost > 1_600
 
@@ -172,7 +175,7 @@ def test_challenger_taught_wrong_labels_waits_for_its_accuracy(compare, quick, w
     """Not for its calibration: the temperature is set on digits whose labels are right."""
     found = compare(wrongly_taught, shipped())
     assert "validation" in failed(found)
-    assert criterion(found, "validation").challenger > evidence.VALIDATION_FLOOR  # the comparison says it, no floor
+    assert criterion(found, "validation").challenger > comparison.VALIDATION_FLOOR  # the comparison says it, no floor
     beside_its_like = compare(wrongly_taught, quick)
     waits_for = {one.group for one in beside_its_like.criteria if not one.passed}
     assert waits_for and waits_for <= {"validation", "recall", "strength"}
@@ -190,9 +193,9 @@ def test_challenger_with_more_multiplications_waits(compare):
 @pytest.mark.parametrize(("shares", "waits_for"), [((0.93, 0.92), set()), ((0.93, 0.90), {"strength"})])
 def test_margin_may_be_used_up(some, monkeypatch, shares, waits_for):
     """0.93 - 0.90 is more than 0.03 to a computer."""
-    found = iter(shares * len(evidence.CHANGES))
-    monkeypatch.setattr(evidence, "_read_right", lambda *_: next(found))
-    assert failed(evidence.compare(shipped(), shipped(), some)) == waits_for
+    found = iter(shares * len(comparison.CHANGES))
+    monkeypatch.setattr(comparison, "_read_right", lambda *_: next(found))
+    assert failed(comparison.compare(shipped(), shipped(), some)) == waits_for
 
 
 # Drawings held out
@@ -201,7 +204,7 @@ def test_margin_may_be_used_up(some, monkeypatch, shares, waits_for):
 def test_drawings_unlearnt_make_it_wait(some, validation):
     nines = validation.labels == 9
     images, labels = validation.images[nines].numpy()[:40], [9] * 40
-    found = evidence.compare(nines_read_less(9.0), shipped(), some, held_out(images, labels))
+    found = comparison.compare(nines_read_less(9.0), shipped(), some, held_out(images, labels))
     assert "drawings" in failed(found)
     assert found.drawings.lost > 5 and found.drawings.gained == 0
     assert all(one.image is None for one in found.drawings.lost_pictures), "what was drawn is not kept"
@@ -211,18 +214,18 @@ def test_drawings_lost_may_be_a_twentieth_of_many(compare, some, validation):
     """One time in sixteen chance loses four of four: no proof, but of 52 drawings too many to lose."""
     champion, challenger = shipped(), nines_read_less(3.0)
     lost = [one.number for one in compare(challenger, champion).digits.lost_pictures]
-    both = np.flatnonzero(validation.labels.numpy() == 0)[: evidence.DRAWINGS_ENOUGH - 2].tolist()
+    both = np.flatnonzero(validation.labels.numpy() == 0)[: comparison.DRAWINGS_ENOUGH - 2].tolist()
     places = [*lost[:4], *both]
     drawings = held_out(validation.images[places].numpy(), validation.labels[places].numpy())
-    for count, passes in ((len(places), False), (evidence.DRAWINGS_ENOUGH - 1, True)):
-        found = evidence.compare(challenger, champion, some, drawings.part(np.arange(count)))
+    for count, passes in ((len(places), False), (comparison.DRAWINGS_ENOUGH - 1, True)):
+        found = comparison.compare(challenger, champion, some, drawings.part(np.arange(count)))
         found = criterion(found, "drawings")
-        assert found.champion - found.challenger > evidence.DRAWINGS_FALL and found.passed == passes
+        assert found.champion - found.challenger > comparison.DRAWINGS_FALL and found.passed == passes
 
 
 def test_drawing_of_no_digit_is_right_when_refused(some, quick):
-    images, _ = drawn.others(12, 3)
-    found = evidence.compare(quick, shipped(), some, held_out(images, [NO_DIGIT] * 12))
+    images, _ = synthetic.others(12, 3)
+    found = comparison.compare(quick, shipped(), some, held_out(images, [NO_DIGIT] * 12))
     assert criterion(found, "drawings").champion == 1 and criterion(found, "drawings").challenger == 0
     lost = found.drawings.lost_pictures
     assert {one.number for one in lost} == set(range(100, 112))
@@ -236,7 +239,7 @@ def test_drawing_of_no_digit_is_right_when_refused(some, quick):
 
 def test_pictures_gained_and_lost_are_read_right_by_one_alone(compare, validation, quick):
     found = compare(quick, shipped()).digits
-    assert found.lost > evidence.SHOWN == len(found.lost_pictures)
+    assert found.lost > comparison.SHOWN == len(found.lost_pictures)
     assert 0 < found.gained == len(found.gained_pictures)
     for one in found.lost_pictures:
         assert one.champion.read == one.truth != one.challenger.read
@@ -262,9 +265,9 @@ def test_record_is_plain_json(compare, twin, quick):
 
 def test_comparison_is_repeatable_and_tells_its_progress(some):
     told, nothing = [], held_out(some.images[:0].numpy(), [])
-    first = evidence.compare(shipped(), shipped(), some, tell=told.append)
+    first = comparison.compare(shipped(), shipped(), some, tell=told.append)
     assert told[0] == 0 and told[-1] == 1 and told == sorted(told) and len(told) > 3
-    assert evidence.compare(shipped(), shipped(), some, nothing) == first and first.drawings is None
+    assert comparison.compare(shipped(), shipped(), some, nothing) == first and first.drawings is None
 
 
 # McNemar's test
@@ -275,7 +278,7 @@ def test_comparison_is_repeatable_and_tells_its_progress(some):
     [(59, 41, 0.0443130), (2_600, 2_400, 0.00244182), (5_000, 0, 0), (0, 5_000, 1), (2_500, 2_500, 0.505642)],
 )
 def test_mcnemar_of_many_gives_known_values(lost, gained, p):
-    assert evidence.mcnemar(lost, gained) == pytest.approx(p, rel=1e-5)
+    assert comparison.mcnemar(lost, gained) == pytest.approx(p, rel=1e-5)
 
 
 def test_mcnemar_is_the_binomial_sum():
@@ -283,9 +286,9 @@ def test_mcnemar_is_the_binomial_sum():
         for gained in range(0, 30):
             count = lost + gained
             slow = sum(math.comb(count, k) for k in range(lost, count + 1)) / 2**count
-            assert evidence.mcnemar(lost, gained) == slow
+            assert comparison.mcnemar(lost, gained) == slow
             # mirrored: at least so many lost, or at least the rest gained
-            mirrored = evidence.mcnemar(gained + 1, lost - 1) if lost else 0
+            mirrored = comparison.mcnemar(gained + 1, lost - 1) if lost else 0
             assert slow + mirrored == pytest.approx(1)
-            assert evidence.mcnemar(lost + 1, gained) < slow or slow == 0
-            assert evidence.mcnemar(lost, gained + 1) > slow or lost == 0
+            assert comparison.mcnemar(lost + 1, gained) < slow or slow == 0
+            assert comparison.mcnemar(lost, gained + 1) > slow or lost == 0

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from model import forward as served_by
-from model import weights
-from model.forward import Forward
-from model.network import MLP
-from model.picture import to_tensor
-from model.recognizer import SHIPPED
+from model.imaging.picture import to_tensor
+from model.inference import mlp as served_by
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.inference.mlp import Forward
+from model.network.mlp import MLP
 
 
 def served(network):

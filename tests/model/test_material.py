@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.corrections import Corrections
-from model.material import DRAWN_SHARE, MOST_COPIES, REDRAWN, Material
+from model.data.corrections import Corrections
+from model.data.loader import DRAWN_SHARE, MOST_COPIES, REDRAWN, Material
 
 
 @pytest.fixture(scope="module")

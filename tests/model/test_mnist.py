@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from model import mnist, torchvision_shim
-from model.mnist import read_test
+from model.data import mnist, torchvision_shim
+from model.data.mnist import read_test
 from model.task import MNIST_SHA256
 
 NAMES = list(MNIST_SHA256)

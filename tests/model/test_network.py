@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.network import MLP, NormalizedMLP, fold, for_training
+from model.network.mlp import MLP, NormalizedMLP, fold, for_training
 from model.presets import PRESETS
 
 

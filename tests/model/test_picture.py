@@ -18,18 +18,19 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageOps
 
-from model import picture as road
-from model import skeletons, weights
-from model.recognizer import SHIPPED
-from model.strokes import Drawing, Look
-from model.strokes import draw as drawn_strokes
+from model.data import glyphs
+from model.data.strokes import Drawing, Look
+from model.data.strokes import draw as drawn_strokes
+from model.imaging import picture as road
+from model.inference import weights
+from model.inference.classifier import SHIPPED
 
 SIDE = 280
 
 
 def written(digit, hand, random):
     """The strokes of a digit in one way of writing it, turned by up to ten degrees."""
-    strokes = [skeletons.skeleton(stroke) for stroke in skeletons.DIGITS[digit][hand].split("/")]
+    strokes = [glyphs.skeleton(stroke) for stroke in glyphs.DIGITS[digit][hand].split("/")]
     angle = math.radians(random.uniform(-10, 10))
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     return [stroke.curve @ stroke.controls @ turn for stroke in strokes]
@@ -61,7 +62,7 @@ def random():
 def everybody(random, hands=3):
     """(digit, strokes) for each digit in about so many hands."""
     for digit in range(10):
-        for hand in range(0, len(skeletons.DIGITS[digit]), len(skeletons.DIGITS[digit]) // hands):
+        for hand in range(0, len(glyphs.DIGITS[digit]), len(glyphs.DIGITS[digit]) // hands):
             yield digit, written(digit, hand, random)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from model import weights
-from model.recognizer import SHIPPED, Recognizer
+from model.inference import weights
+from model.inference.classifier import SHIPPED, Recognizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,10 +41,10 @@ def run(code):
 def test_recognizer_imports_no_torch():
     run(
         "import sys\n"
-        "import model.picture, model.mnist, model.evaluate, model.weights\n"
-        "model.mnist.read_test()\n"
+        "import model.imaging.picture, model.data.mnist, model.evaluation.metrics, model.inference.weights\n"
+        "model.data.mnist.read_test()\n"
         "from PIL import Image\n"
-        "from model.recognizer import SHIPPED, Recognizer\n"
+        "from model.inference.classifier import SHIPPED, Recognizer\n"
         "recognizer = Recognizer(SHIPPED.read_bytes, 'v1')\n"
         "assert recognizer.recognize(Image.new('RGBA', (9, 9))).verdict == 'blank'\n"
         "sheet = Image.new('L', (99, 99), 255)\n"
@@ -170,7 +170,7 @@ def test_weights_that_overflow_are_refused(card):
     """Each weight is finite and within half precision, but the sums in float32 are not."""
     import torch
 
-    from model.network import MLP
+    from model.network.mlp import MLP
 
     network = MLP((16,) * 8)
     with torch.no_grad():

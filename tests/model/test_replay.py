@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from model import code, mnist, weights
-from model.corrections import Corrections
+from model import provenance
+from model.data.corrections import Corrections
+from model.inference import weights
+from model.inference.classifier import SHIPPED
 from model.presets import PRESETS, Config
-from model.recognizer import SHIPPED
-from model.replay import ReplayError, differences, replay
-from model.seal import seal
-from model.train import train
+from model.training.package import seal
+from model.training.reproduce import ReplayError, differences, replay
+from model.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,9 @@ def tiny():
 def version(tiny, few):
     """Made some years ago, by other code that made the same network."""
     with pytest.MonkeyPatch.context() as past:
-        past.setattr(code, "digest", lambda: "an older one")
-        past.setattr("model.seal.datetime", SimpleNamespace(now=lambda zone: datetime(2020, 1, 2, tzinfo=zone)))
+        past.setattr(provenance, "digest", lambda: "an older one")
+        then = SimpleNamespace(now=lambda zone: datetime(2020, 1, 2, tzinfo=zone))
+        past.setattr("model.training.package.datetime", then)
         return made("tiny", few)
 
 
@@ -59,7 +61,12 @@ def test_version_made_again_is_the_same_with_as_many_threads_as_then(version, fe
     assert card.created.startswith("2020-01-02") and differences(card) == ["the code is another one"]
     assert card.threads == 1
     used = []
-    monkeypatch.setattr("model.replay.train", lambda *a, **k: used.append(torch.get_num_threads()) or train(*a, **k))
+
+    def counted(*arguments, **named):
+        used.append(torch.get_num_threads())
+        return train(*arguments, **named)
+
+    monkeypatch.setattr("model.training.reproduce.train", counted)
     torch.set_num_threads(2)
     try:
         found = replay(version, few)
@@ -113,14 +120,15 @@ def test_version_of_an_unknown_preset_is_refused(version, few, monkeypatch):
 
 
 def test_code_digest_is_that_of_its_texts(tmp_path, monkeypatch):
-    code.digest.cache_clear()
-    here = code.digest()
-    for path in map(Path, (mnist.__file__, code.__file__)):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(code, "__file__", str(tmp_path / "code.py"))
-    code.digest.cache_clear()
-    copied = code.digest()
-    (tmp_path / "mnist.py").write_text("# other")
-    code.digest.cache_clear()
-    assert len({here, copied, code.digest()}) == 3
-    code.digest.cache_clear()
+    provenance.digest.cache_clear()
+    here = provenance.digest()
+    (tmp_path / "data").mkdir()
+    for name in ("provenance.py", "data/mnist.py"):
+        (tmp_path / name).write_bytes((Path(provenance.__file__).parent / name).read_bytes())
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    provenance.digest.cache_clear()
+    copied = provenance.digest()
+    (tmp_path / "data" / "mnist.py").write_text("# other")
+    provenance.digest.cache_clear()
+    assert len({here, copied, provenance.digest()}) == 3
+    provenance.digest.cache_clear()

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from model import drawn, evaluate, suspicion, weights
-from model.recognizer import SHIPPED
-from model.suspicion import FAR, NEAR, NEIGHBOURS, NO_DIGIT, Reference, features
+from model.data import synthetic
+from model.evaluation import label_quality, metrics
+from model.evaluation.label_quality import FAR, NEAR, NEIGHBOURS, NO_DIGIT, Reference, features
+from model.inference import weights
+from model.inference.classifier import SHIPPED
 
 JUDGED = 1_000
 WRONG = 100
@@ -30,7 +32,7 @@ def digits(mnist):
 
 
 def judged(network, reference, images, labels):
-    return suspicion.suspicion(images, labels, *evaluate.readings(network, images), reference)
+    return label_quality.suspicion(images, labels, *metrics.readings(network, images), reference)
 
 
 def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits):
@@ -39,7 +41,7 @@ def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits
     wrong = np.isin(np.arange(JUDGED), random.choice(JUDGED, WRONG, replace=False))
     labels = np.where(wrong, (true + random.integers(1, 10, JUDGED)) % 10, true)
     found = judged(network, reference, images, labels)
-    assert evaluate.roc_area(found.suspicion[~wrong], found.suspicion[wrong]) > 0.998
+    assert metrics.roc_area(found.suspicion[~wrong], found.suspicion[wrong]) > 0.998
     assert np.quantile(found.suspicion[wrong], 0.1) > 0.8
     assert np.quantile(found.suspicion[~wrong], 0.95) < 0.05
     most = np.argsort(-found.suspicion)[:WRONG]
@@ -49,7 +51,7 @@ def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits
 def test_suspicion_of_unusual_digits_lies_between(network, reference, mnist):
     """Validation digits that the network misreads, or as good as: rightly labelled all the same."""
     images, labels = mnist.validation.images.numpy(), mnist.validation.labels.numpy()
-    probabilities, _ = evaluate.readings(network, images)
+    probabilities, _ = metrics.readings(network, images)
     hard = np.argsort(probabilities[np.arange(len(labels)), labels])[:20]
     found = judged(network, reference, images[hard], labels[hard])
     usual = judged(network, reference, images[:200], labels[:200])
@@ -59,7 +61,7 @@ def test_suspicion_of_unusual_digits_lies_between(network, reference, mnist):
 
 def test_suspicion_of_what_is_no_digit_is_judged(network, reference, digits):
     """Scribbles and the like are rightly called no digit; digits are not."""
-    others, _ = drawn.others(200, seed=1)
+    others, _ = synthetic.others(200, seed=1)
     right = judged(network, reference, others, np.full(200, NO_DIGIT))
     wrong = judged(network, reference, digits[0][:200], np.full(200, NO_DIGIT))
     assert np.quantile(right.suspicion, 0.9) < 0.1 and np.quantile(wrong.suspicion, 0.1) > 0.7
@@ -87,16 +89,16 @@ def test_suspicion_needs_both_witnesses(digits):
     probabilities[0, 3] = 1
     sure = np.zeros((1, 4), np.float32)
     for label, expected in ((3, 0), (5, 1), (NO_DIGIT, 1)):
-        found = suspicion.suspicion(image, np.array([label]), probabilities, sure, crowd)
+        found = label_quality.suspicion(image, np.array([label]), probabilities, sure, crowd)
         assert found.suspicion == pytest.approx(expected, abs=1e-6)
         assert found.neighbours[0, 3] == NEIGHBOURS and found.read == 3
-    others_doubt = suspicion.suspicion(image, np.array([5]), np.eye(10, dtype=np.float32)[[5]], sure, crowd)
+    others_doubt = label_quality.suspicion(image, np.array([5]), np.eye(10, dtype=np.float32)[[5]], sure, crowd)
     assert others_doubt.network_doubt == 0 and others_doubt.neighbour_doubt == 1 and others_doubt.suspicion == 0
 
 
 def test_suspicion_by_a_network_without_refusal_is_unsure(digits):
     image = digits[0][:1]
-    found = suspicion.suspicion(
+    found = label_quality.suspicion(
         image, np.array([NO_DIGIT]), np.eye(10, dtype=np.float32)[[3]], np.zeros((1, 0), np.float32),
         Reference(np.repeat(image, NEIGHBOURS, 0), np.full(NEIGHBOURS, 3)),
     )  # fmt: skip

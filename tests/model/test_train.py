@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from model import code, drawn, evaluate, weights
-from model import train as training
-from model.calibrate import calibrate
-from model.corrections import Corrections
-from model.material import Material
-from model.network import MLP, for_training
-from model.picture import digit_image
+from model import provenance
+from model.data import synthetic
+from model.data.corrections import Corrections
+from model.data.loader import Material
+from model.data.strokes import Drawing, Look, draw
+from model.evaluation import metrics
+from model.imaging.picture import digit_image
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.network.mlp import MLP, for_training
 from model.presets import PRESETS, Config
-from model.recognizer import SHIPPED
-from model.strokes import Drawing, Look, draw
-from model.train import TrainingError, train
+from model.training import train as training
+from model.training.calibrate import calibrate
+from model.training.train import TrainingError, train
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +202,7 @@ def test_training_with_drawings_learns_to_refuse(few):
     network = train(Config("tiny drawn", 5), few).network
     with torch.inference_mode():
         digits = network(few.validation.images.flatten(1) / 255).softmax(1)[:, 10:].sum(1)
-        images, _ = drawn.others(100, 8)
+        images, _ = synthetic.others(100, 8)
         others = network(torch.from_numpy(images).flatten(1) / 255).softmax(1)[:, 10:].sum(1)
     assert others.mean() > digits.mean() + 0.2
 
@@ -355,7 +358,7 @@ def test_checkpoint_of_another_training_is_left_aside(few, change):
 def test_checkpoint_of_other_library_or_code_begins_anew(few, monkeypatch, name, other):
     """The card would name those of now, under which a replay gives other bits."""
     _, kept = going_on(Config("tiny seed", 2, 2), few)
-    monkeypatch.setattr(code, name, other)
+    monkeypatch.setattr(provenance, name, other)
     ended = []
     train(Config("tiny seed", 2, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[0])
     assert ended == [0, 1, 2]
@@ -411,6 +414,6 @@ def test_corrections_of_a_style_teach_it_and_forget_no_digit(mnist):
 
 def read_right(network, calibration, corrections):
     """The share that is taken for a digit, and for the right one."""
-    probabilities, outliers = evaluate.readings(network, corrections.images)
-    taken = evaluate.not_a_digit(outliers) <= calibration.refuse_above
+    probabilities, outliers = metrics.readings(network, corrections.images)
+    taken = metrics.not_a_digit(outliers) <= calibration.refuse_above
     return float((taken & (probabilities.argmax(1) == corrections.labels)).mean())

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from model.inference.decision import Calibration, decide, digit_set, ranked
 from model.task import DIGITS, REASONS
-from model.verdict import Calibration, decide, digit_set, ranked
 
 SHARES = st.floats(0, 1)
 CALIBRATIONS = st.builds(Calibration, SHARES, SHARES, SHARES, SHARES)

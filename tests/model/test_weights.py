@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save as save_tensors
 
-from model import weights
-from model.network import MLP
-from model.recognizer import SHIPPED
-from model.verdict import UNCALIBRATED, Calibration
-from model.weights import ModelCard, WeightsError
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.inference.decision import UNCALIBRATED, Calibration
+from model.inference.weights import ModelCard, WeightsError
+from model.network.mlp import MLP
 
 CALIBRATION = Calibration(coverage=0.95, refuse_above=0.4, hesitant_mass=0.9, confident_mass=0.1)
 

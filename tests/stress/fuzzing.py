@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from flask.testing import FlaskClient
 
-from model.picture import PictureError, digit_image, open_picture
+from model.imaging.picture import PictureError, digit_image, open_picture
 from tests.conftest import settings_in
 from tests.stress.mutation import picture_case, request_case
 from tests.webapp.asking import INTERNALS

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from model import mnist
+from model.data import mnist
 from tests.conftest import TOKEN
 from tests.stress.whole import ROUND
 from tests.webapp.administrator import SCRIPT

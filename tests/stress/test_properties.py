@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 from sqlalchemy import delete, select
 
-from model.picture import BOX, PictureError, digit_image, open_picture
+from model.imaging.picture import BOX, PictureError, digit_image, open_picture
 from model.task import NO_DIGIT
 from tests.conftest import TOKEN
 from tests.stress.forms import forms

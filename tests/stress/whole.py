@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from gunicorn.app.wsgiapp import WSGIApplication
 
-from model import recognizer  # noqa: F401  what a round would have to import
+from model.inference import classifier  # noqa: F401  what a round would have to import
 from webapp import worker
 from webapp.settings import ROOT, Settings
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import numpy as np
 
-from model import mnist
+from model.data import mnist
 from webapp.corrections import Corrections
 from webapp.database import Database
 from webapp.exchange import picture_of

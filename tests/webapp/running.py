@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model import mnist
+from model.data import mnist
 from tests.servers import free_port, wait_until
 from webapp.settings import ROOT
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model import mnist
+from model.data import mnist
 from webapp.database import Database
 from webapp.settings import ROOT
 

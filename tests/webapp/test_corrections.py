@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 from sqlalchemy import func, select, update
 
-from model import picture as road
+from model.imaging import picture as road
 from model.task import NO_DIGIT
 from tests.webapp.corrected import answer, digits
 from webapp import corrections as limits

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from model import picture as road
-from model.__main__ import main
+from model.cli import main
+from model.imaging import picture as road
 from model.task import NO_DIGIT
 from tests.conftest import TOKEN
 from tests.webapp.asking import assert_error, drawn, encoded

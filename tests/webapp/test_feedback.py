@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select, update
 
-from model import picture as road
-from model.weights import WeightsError
+from model.imaging import picture as road
+from model.inference.weights import WeightsError
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.test_predict import REFUSED
 from tests.webapp.versions import add_version, promote, turned

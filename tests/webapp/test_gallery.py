@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import event
 
-from model import mnist
+from model.data import mnist
 from webapp import create_app
 from webapp.computations import packed
 from webapp.database import Computation, Version

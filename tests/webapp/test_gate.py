@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model import evidence, mnist, seal, strength, train, weights
-from model.seal import Sealed
-from model.train import Result
+from model.data import mnist
+from model.evaluation import comparison, robustness
+from model.inference import weights
+from model.training import package, train
+from model.training.package import Sealed
+from model.training.train import Result
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, promote, promotions
@@ -28,10 +31,10 @@ def data():
 @pytest.fixture(autouse=True)
 def few(monkeypatch, data):
     """Fewer of everything that is measured; and no digit twice from the disk."""
-    monkeypatch.setattr(evidence, "STRENGTH_DIGITS", 20)
-    for module, count in {evidence: 120, strength: 20}.items():
+    monkeypatch.setattr(comparison, "STRENGTH_DIGITS", 20)
+    for module, count in {comparison: 120, robustness: 20}.items():
         monkeypatch.setattr(module, "OTHERS", count)
-    monkeypatch.setattr(strength, "CURVE_DIGITS", 5)
+    monkeypatch.setattr(robustness, "CURVE_DIGITS", 5)
     monkeypatch.setattr(mnist, "load", lambda folder: data)
 
 
@@ -43,7 +46,7 @@ def make(settings, database, monkeypatch):
         card = weights.read_card(shipped())
         result = Sealed(data, card, np.zeros((10_000, 10), np.float32))
         monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
-        monkeypatch.setattr(seal, "seal", lambda *_: result)
+        monkeypatch.setattr(package, "seal", lambda *_: result)
         run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
         with database.writing() as session:
             session.add(run)
@@ -100,7 +103,7 @@ def test_champion_that_changes_meanwhile_is_compared_with_too(database, make, mo
     """What was found beside the champion of before says nothing about the one of now."""
     worse, better = add_version(database, nines_read_less(3.0)), 1
     promote(database, worse)
-    compare, beside = evidence.compare, []
+    compare, beside = comparison.compare, []
 
     def compare_slowly(challenger, champion, *more):
         found = compare(challenger, champion, *more)
@@ -109,7 +112,7 @@ def test_champion_that_changes_meanwhile_is_compared_with_too(database, make, mo
             promote(database, better)
         return found
 
-    monkeypatch.setattr(evidence, "compare", compare_slowly)
+    monkeypatch.setattr(comparison, "compare", compare_slowly)
     run = make(nines_read_less(1.0))  # better than the one, worse than the other
     assert beside == [nines_read_less(3.0), shipped()]
     found = get(database, Comparison, run.version_id)
@@ -118,7 +121,7 @@ def test_champion_that_changes_meanwhile_is_compared_with_too(database, make, mo
 
 
 def test_run_cancelled_while_compared_leaves_no_version(database, make, monkeypatch):
-    compare = evidence.compare
+    compare = comparison.compare
 
     def cancelled_meanwhile(*arguments):
         found = compare(*arguments)
@@ -128,7 +131,7 @@ def test_run_cancelled_while_compared_leaves_no_version(database, make, monkeypa
         Hold(database, run_id, 1).end("cancelled")  # as the watch does within a second
         return found
 
-    monkeypatch.setattr(evidence, "compare", cancelled_meanwhile)
+    monkeypatch.setattr(comparison, "compare", cancelled_meanwhile)
     make(shipped())
     assert get(database, Run, 1).state == "cancelled" and get(database, Version, 2) is None
     assert promotions(database) == [1]

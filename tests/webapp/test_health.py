@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import delete
 
-from model.recognizer import SHIPPED
+from model.inference.classifier import SHIPPED
 from tests.webapp.asking import INTERNALS, ONE
 from tests.webapp.versions import add_version, damaged, promote
 from webapp.database import Promotion

@@ -6,8 +6,8 @@ import threading
 import pytest
 from sqlalchemy import delete
 
-from model.recognizer import SHIPPED
-from model.weights import WeightsError
+from model.inference.classifier import SHIPPED
+from model.inference.weights import WeightsError
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
 from webapp.database import Promotion, Version

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from model.__main__ import main
+from model.cli import main
 from tests.webapp.asking import data_url, encoded
 from webapp.computations import claim, compute
 from webapp.predictions import Library

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from sqlalchemy import delete
 
-from model import weights
-from model.network import MLP
-from model.verdict import Calibration
+from model.inference import weights
+from model.inference.decision import Calibration
+from model.network.mlp import MLP
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.versions import add_version, promote
 from webapp.data_urls import MAX_BODY_BYTES

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from model import mnist
+from model.data import mnist
 from model.presets import Config
 from tests.webapp.asking import ONE
 from webapp import create_app, private

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import weights
+from model.inference import weights
 from model.presets import Config
 from tests.webapp.administrator import csrf_token, sign_in
 from tests.webapp.asking import assert_error

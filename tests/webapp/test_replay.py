@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from model import evidence, mnist, strength
+from model.data import mnist
+from model.evaluation import comparison, robustness
 from model.presets import PRESETS, Config
 from tests.webapp.test_runs import keep_correction
 from webapp import __main__ as command
@@ -18,9 +19,9 @@ from webapp.trainer import train_run
 @pytest.fixture(autouse=True)
 def few(monkeypatch, settings):
     for name, count in {"CURVE_DIGITS": 5, "OTHERS": 20}.items():
-        monkeypatch.setattr(strength, name, count)
+        monkeypatch.setattr(robustness, name, count)
     for name, count in {"STRENGTH_DIGITS": 20, "OTHERS": 60}.items():
-        monkeypatch.setattr(evidence, name, count)
+        monkeypatch.setattr(comparison, name, count)
     some = mnist.load(settings.mnist_dir).subset(300)
     monkeypatch.setattr(mnist, "load", lambda folder=None: some)
     monkeypatch.setitem(PRESETS, "fine-tune", replace(PRESETS["fine-tune"], batch_size=100))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model.recognizer import SHIPPED
+from model.inference.classifier import SHIPPED
 from tests.conftest import PASSWORD, TOKEN
 from tests.servers import wait_until
 from tests.webapp.asking import ONE, drawn, encoded

@@ -12,9 +12,10 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from sqlalchemy import func, select
 
-from model import mnist, weights
-from model.recognizer import SHIPPED
-from model.weights import WeightsError
+from model.data import mnist
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.inference.weights import WeightsError
 from tests.conftest import PASSWORD
 from tests.webapp.versions import add_version, damaged, promote, promotions, turned
 from webapp import create_app, setup

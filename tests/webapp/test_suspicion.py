@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model import mnist
+from model.data import mnist
 from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, damaged, promote, turned
@@ -135,9 +135,9 @@ def test_judging_without_a_usable_version_does_nothing(settings, database, servi
 def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeypatch):
     """Its author says another digit, or it is decided, deleted or judged, between the reading and the writing."""
     numbers = [add_correction(settings, database, image, label) for image, label in digits(5)]
-    from model import evaluate
+    from model.evaluation import metrics
 
-    readings = evaluate.readings
+    readings = metrics.readings
 
     def meanwhile(network, images):
         with database.writing() as session:
@@ -148,7 +148,7 @@ def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeyp
             elsewhere.suspicion = 0.125
         return readings(network, images)
 
-    monkeypatch.setattr(evaluate, "readings", meanwhile)
+    monkeypatch.setattr(metrics, "readings", meanwhile)
     score(settings, database)
     changed, decided, deleted, elsewhere, judged = (stored(database, number) for number in numbers)
     assert changed.suspicion is None and decided.suspicion is None and deleted is None

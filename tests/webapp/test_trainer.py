@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
-from model import evidence, mnist, strength, weights
-from model.recognizer import SHIPPED
+from model.data import mnist
+from model.evaluation import comparison, robustness
+from model.inference import weights
+from model.inference.classifier import SHIPPED
 from tests.webapp.versions import add_version, damaged
 from webapp import trainer
 from webapp.computations import WorkerGone, compute, look_up
@@ -23,10 +25,10 @@ from webapp.trainer import Watch, train_run
 @pytest.fixture
 def few(monkeypatch):
     for module, name, count in (
-        (strength, "CURVE_DIGITS", 10),
-        (strength, "OTHERS", 60),
-        (evidence, "STRENGTH_DIGITS", 20),
-        (evidence, "OTHERS", 60),
+        (robustness, "CURVE_DIGITS", 10),
+        (robustness, "OTHERS", 60),
+        (comparison, "STRENGTH_DIGITS", 20),
+        (comparison, "OTHERS", 60),
     ):
         monkeypatch.setattr(module, name, count)
 
@@ -36,7 +38,7 @@ def broken(monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("a secret of the machine")
 
-    monkeypatch.setattr(strength, "strength", fail)
+    monkeypatch.setattr(robustness, "strength", fail)
 
 
 def measure(settings, database, version_id=1, gone=False):

@@ -6,8 +6,8 @@ import threading
 import pytest
 from sqlalchemy import delete
 
-from model import weights
-from model.recognizer import SHIPPED
+from model.inference import weights
+from model.inference.classifier import SHIPPED
 from model.task import DATA_SHA256
 from tests.challengers import DAMAGED
 from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.evidence import Criterion
+from model.evaluation.comparison import Criterion
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.versions import add_version, turned
 from webapp.database import Promotion, Run, coded

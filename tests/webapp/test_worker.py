@@ -15,7 +15,8 @@ import pytest
 import torch
 from sqlalchemy import select, text
 
-from model import mnist, weights
+from model.data import mnist
+from model.inference import weights
 from model.presets import Config
 from tests.conftest import install, settings_in
 from tests.servers import wait_until

@@ -13,7 +13,7 @@ from contextlib import closing
 
 from sqlalchemy import event, select
 
-from model import mnist
+from model.data import mnist
 from webapp.database import Database, Run, alone
 from webapp.jobs import Jobs
 from webapp.settings import ROOT, Settings

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import select
 
-from model import weights
-from model.evidence import Criterion, Difference, Differences, Evidence, Seen
-from model.ink import ink_png
-from model.recognizer import SHIPPED, Recognizer
+from model.evaluation.comparison import Criterion, Difference, Differences, Evidence, Seen
+from model.imaging.png import ink_png
+from model.inference import weights
+from model.inference.classifier import SHIPPED, Recognizer
 from model.task import DIGITS
 from webapp.computations import COMPUTATIONS
 from webapp.database import Comparison, Computation, Database, Promotion, Version

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 
 def few() -> None:
-    from model import evidence, mnist, strength
+    from model.data import mnist
+    from model.evaluation import comparison, robustness
     from model.presets import PRESETS
 
     load = mnist.load
@@ -16,10 +17,10 @@ def few() -> None:
 
     mnist.load = load_few
     PRESETS["fine-tune"] = replace(PRESETS["fine-tune"], batch_size=128)
-    evidence.STRENGTH_DIGITS, strength.CURVE_DIGITS = 30, 5
-    evidence.OTHERS = strength.OTHERS = 100
+    comparison.STRENGTH_DIGITS, robustness.CURVE_DIGITS = 30, 5
+    comparison.OTHERS = robustness.OTHERS = 100
     # So few digits make it read a few more wrongly: the gate overlooks that, and would not overlook a bad version.
-    evidence.LEVEL, evidence.RECALL_FALL, evidence.CURVE_FALL = 1e-4, 0.03, 0.1
+    comparison.LEVEL, comparison.RECALL_FALL, comparison.CURVE_FALL = 1e-4, 0.03, 0.1
 
 
 if "webapp.trainer" in sys.orig_argv:

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from model.processes import LOST, GroupLost, cores, size
+from model.rank import LOST, GroupLost, cores, size
 
 SILENCE = timedelta(seconds=60)
 """How long a process may keep the others waiting: longer than a validation, or a busy database, ever takes."""

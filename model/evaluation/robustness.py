@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from model import chance, strokes
-from model.evaluate import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
-from model.picture import digit_image
-from model.strokes import Drawing, Look
+from model import seeds
+from model.data import strokes
+from model.data.strokes import Drawing, Look
+from model.evaluation.metrics import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
+from model.imaging.picture import digit_image
+from model.inference.decision import UNCALIBRATED, Calibration, digit_set
 from model.task import DIGITS, REASONS, SIDE
-from model.verdict import UNCALIBRATED, Calibration, digit_set
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `evaluate.readings`."""
+"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `metrics.readings`."""
 Tell = Callable[[float], None]
 """Is told the fraction done, 0 to 1."""
 
@@ -57,7 +58,7 @@ class Curve:
 @dataclass(frozen=True)
 class Refusals:
     """What is refused, shares 0 to 1: of the test digits and of the drawn non-digits of each kind at the version's own
-    threshold; of all non-digits at the one that refuses 2 % of the digits (`evaluate.BESIDE`). `area` is that under the
+    threshold; of all non-digits at the one that refuses 2 % of the digits (`metrics.BESIDE`). `area` is that under the
     ROC curve of `not_a_digit`. The last two are None for a network that refuses nothing.
     """
 
@@ -209,7 +210,7 @@ def digit_images(pictures: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarra
 
 
 def stream(purpose: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng(chance.seed(f"strength, {purpose}", seed))
+    return np.random.default_rng(seeds.seed(f"strength, {purpose}", seed))
 
 
 # Verdicts on the test digits
@@ -229,9 +230,9 @@ def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibratio
 
 
 def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: int) -> Refusals:
-    from model import drawn  # draws with torch
+    from model.data import synthetic  # draws with torch
 
-    images, reasons = drawn.others(OTHERS, chance.seed("strength, others", seed))
+    images, reasons = synthetic.others(OTHERS, seeds.seed("strength, others", seed))
     digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
     beside, area = _told_apart(digits, others) if outliers.shape[1] else (None, None)

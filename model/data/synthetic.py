@@ -10,8 +10,8 @@ import math
 import numpy as np
 import torch
 
-from model import pen, skeletons
-from model.skeletons import Skeleton
+from model.data import glyphs, rasterize
+from model.data.glyphs import Skeleton
 from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
@@ -49,12 +49,12 @@ class _Artist:
 
     def digits(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.arange(count) % DIGITS
-        images = [self._drawn(skeletons.digits()[digit], int((labels == digit).sum())) for digit in range(DIGITS)]
+        images = [self._drawn(glyphs.digits()[digit], int((labels == digit).sum())) for digit in range(DIGITS)]
         return np.concatenate(images), np.sort(labels)
 
     def unlike_any_digit(self, count: int) -> np.ndarray:
         dashes = count // 20
-        return np.concatenate((self._drawn(skeletons.letters(), count - dashes), self._dashes(dashes)))
+        return np.concatenate((self._drawn(glyphs.letters(), count - dashes), self._dashes(dashes)))
 
     def dot(self, count: int) -> np.ndarray:
         """Filled discs, more or less round."""
@@ -72,7 +72,7 @@ class _Artist:
 
     def several(self, count: int) -> np.ndarray:
         """Two to five digits side by side, seldom one below the other."""
-        forms = [_thinned(skeletons.skeleton(shape)) for shapes in skeletons.DIGITS.values() for shape in shapes]
+        forms = [_thinned(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
         images = []
         for number, n in zip((2, 3, 4, 5), _shares(count, (10, 5, 3, 2)), strict=True):
             lines = [self._lines(forms, n) for _ in range(number)]
@@ -106,7 +106,7 @@ class _Artist:
         images = []
         for corners, n in zip((9, 14, 20), _shares(count, (1, 1, 1)), strict=True):
             # all that counts of this zigzag is how its curve hangs between its corners
-            zigzag = skeletons.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
+            zigzag = glyphs.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
             places = 100 * torch.rand((n, corners, 2), generator=self.random)
             points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve[::2]), places)
             images.append(self._penned(points, self._width(n)))
@@ -189,7 +189,7 @@ class _Artist:
 
     def _penned(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
         edge = self._between(0.8, 1.6, len(points))
-        return pen.draw(points, width, edge).numpy()
+        return rasterize.draw(points, width, edge).numpy()
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.random) * 2 - 1

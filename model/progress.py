@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from model.train import Progress
+    from model.training.train import Progress
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import picture as road
-from model import weights
-from model.forward import Forward
+from model.imaging import picture as road
+from model.inference import weights
+from model.inference.decision import Calibration, Verdict, decide, not_a_digit, ranked
+from model.inference.mlp import Forward
 from model.task import DIGITS, SIDE, TOP, Reason
-from model.verdict import Calibration, Verdict, decide, not_a_digit, ranked
 
-SHIPPED = Path(__file__).parent / "shipped" / "mlp.safetensors"
+SHIPPED = Path(__file__).parent.parent / "shipped" / "mlp.safetensors"
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
-from model import code, evaluate, mnist, weights
-from model.calibrate import calibrate
-from model.corrections import Corrections
+from model import provenance
+from model.data import mnist
+from model.data.corrections import Corrections
+from model.evaluation import metrics
+from model.inference import weights
 from model.presets import Config
 from model.task import DATA_SHA256
-from model.train import Result
+from model.training.calibrate import calibrate
+from model.training.train import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +50,13 @@ def seal(
         data_sha256=DATA_SHA256,
         command=_command(config, parent, corrections),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries=code.libraries(),
+        libraries=provenance.libraries(),
         validation_accuracy=result.validation_accuracy,
         test_accuracy=None,
         outputs=network.outputs,
         calibration=calibration,
         parent=weights.digest(parent) if parent else None,
-        code_sha256=code.digest(),
+        code_sha256=provenance.digest(),
         threads=torch.get_num_threads(),
         corrections=_in_numbers(corrections),
         processes=config.processes,
@@ -62,8 +65,8 @@ def seal(
         names = "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = weights.from_bytes(weights.to_bytes(network, card))
-    probabilities = evaluate.probabilities(kept, data.test.images)
-    report = evaluate.report(probabilities, data.test.labels.numpy())
+    probabilities = metrics.probabilities(kept, data.test.images)
+    report = metrics.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
     return Sealed(weights.to_bytes(kept, card), card, probabilities)
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
-from model import code, weights
-from model.corrections import Corrections
-from model.distributed import together
-from model.mnist import Mnist
+from model import provenance
+from model.data.corrections import Corrections
+from model.data.mnist import Mnist
+from model.inference import weights
+from model.inference.weights import ModelCard
 from model.presets import PRESETS, Config
-from model.seal import seal
-from model.train import Progress, train
-from model.weights import ModelCard
+from model.training.distributed import together
+from model.training.package import seal
+from model.training.train import Progress, train
 
 
 class ReplayError(ValueError):
@@ -37,9 +38,9 @@ class Replay:
 def differences(card: ModelCard) -> list[str]:
     """What is not as it was when the card was written, in words: each may change the last bit of the result."""
     found = []
-    if card.code_sha256 != code.digest():
+    if card.code_sha256 != provenance.digest():
         found.append("the code is another one")
-    for name, version in code.libraries().items():
+    for name, version in provenance.libraries().items():
         if card.libraries.get(name) != version:
             found.append(f"{name} is {version}, and was {card.libraries.get(name, 'not named')}")
     return found

@@ -25,11 +25,11 @@ from safetensors.numpy import save as save_arrays
 from typing_extensions import TypedDict
 
 from model.files import write_beside
+from model.inference.decision import UNCALIBRATED, Calibration
 from model.task import DIGITS, OUTPUTS, PIXELS
-from model.verdict import UNCALIBRATED, Calibration
 
 if TYPE_CHECKING:
-    from model.network import MLP
+    from model.network.mlp import MLP
 
 FORMAT = "inkling-mlp-1"
 _HEADER_LIMIT = 1_000_000
@@ -69,7 +69,7 @@ class ModelCard:
     `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation and
     the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
     `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went
-    on from. `code_sha256` is that of this package (`code.digest`), `processes` how many trained it together and
+    on from. `code_sha256` is that of this package (`provenance.digest`), `processes` how many trained it together and
     `threads` how many multiplied in each: all decide about the last bit. `corrections` says how many it learnt
     from (`learnt`), how many are `held_out`, and the set's `sha256` (`Corrections.digest`). Cards older than
     these fields are read all the same.
@@ -142,7 +142,7 @@ def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
     """Return the MLP, in eval mode and float32, with its card; raises WeightsError for any other bytes."""
     import torch
 
-    from model.network import MLP
+    from model.network.mlp import MLP
 
     arrays, card = _arrays(data)
     with torch.device("meta"):  # no random start: it would cost time and move the caller's generator

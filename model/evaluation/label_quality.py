@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.evaluate import not_a_digit
+from model.evaluation.metrics import not_a_digit
 from model.task import NO_DIGIT, SIDE
 
 NEIGHBOURS = 10
@@ -93,7 +93,7 @@ def suspicion(
     """Judge labels (N,) of 0..10 for digit images uint8 (N, 28, 28); the module's own words say how.
 
     `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0) of a network that refuses nothing, are what
-    `evaluate.readings` returns for the images.
+    `metrics.readings` returns for the images.
     """
     # all eleven labels, the digits' given that it is a digit at all
     no_digit = not_a_digit(outliers)[:, None]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.corrections import Corrections
+from model.data.corrections import Corrections
 from model.task import DIGITS, NO_DIGIT, SIDE
 
 

@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
-from model import code
-from model.checkpoint import pack, unpack
-from model.corrections import Corrections
-from model.distributed import Group
-from model.material import Batch, Material
-from model.mnist import Mnist, Split
-from model.network import MLP, fold, for_training
-from model.picture import to_tensor
+from model import provenance
+from model.data.corrections import Corrections
+from model.data.loader import Batch, Material
+from model.data.mnist import Mnist, Split
+from model.imaging.picture import to_tensor
+from model.network.mlp import MLP, fold, for_training
 from model.presets import PRESETS, Config, Preset
-from model.processes import Failure, GroupLost
+from model.rank import Failure, GroupLost
 from model.task import DIGITS
+from model.training.checkpoint import pack, unpack
+from model.training.distributed import Group
 
 REPORT_SECONDS = 0.25
 AVERAGED_EPOCHS = 5.0
@@ -171,11 +171,11 @@ class _Run:
         """What is to be done, and by which code."""
         corrections = self.corrections.digest() if self.corrections else ""
         start = hashlib.sha256(_bytes(self.start) if self.start else b"").hexdigest()
-        return repr((self.config, len(self.data.train), start, corrections, code.digest()))
+        return repr((self.config, len(self.data.train), start, corrections, provenance.digest()))
 
     def _identity(self) -> str:
         """What must be the same for a checkpoint to lead to the same result."""
-        machine = code.libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), HALF_IS_FAST
+        machine = provenance.libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), HALF_IS_FAST
         return self._task() + repr(machine)
 
     def _state(self) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model import chance, drawn
-from model.deform import Deformer
-from model.mnist import Split
-from model.network import MLP, fold
-from model.picture import to_tensor
+from model import seeds
+from model.data import synthetic
+from model.data.augment import Deformer
+from model.data.mnist import Split
+from model.imaging.picture import to_tensor
+from model.inference.decision import Calibration, ranked
+from model.network.mlp import MLP, fold
 from model.task import DIGITS
-from model.verdict import Calibration, ranked
 
 COVERAGE = Calibration.coverage
 REFUSED_DIGITS = 0.01
@@ -60,8 +61,8 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
     plain = to_tensor(validation.images)
     if not and_drawn:
         return plain, validation.labels
-    deformer = Deformer(validation.images, chance.seed("calibration, deformed"))
-    images, labels = drawn.digits(len(validation), chance.seed("calibration"))
+    deformer = Deformer(validation.images, seeds.seed("calibration, deformed"))
+    images, labels = synthetic.digits(len(validation), seeds.seed("calibration"))
     deformed, order = deformer.batch(torch.arange(len(validation)))
     inputs = torch.cat((plain, deformed.t().float(), to_tensor(images)))
     return inputs, torch.cat((validation.labels, validation.labels[order], torch.from_numpy(labels)))

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from model import chance, drawn, evaluate, weights
-from model.corrections import Corrections
-from model.ink import ink_png
-from model.recognizer import try_out
-from model.strength import CHANGES, changed_pictures, digit_images, stream
+from model import seeds
+from model.data import synthetic
+from model.data.corrections import Corrections
+from model.evaluation import metrics
+from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, stream
+from model.imaging.png import ink_png
+from model.inference import weights
+from model.inference.classifier import try_out
+from model.inference.decision import Calibration
+from model.inference.weights import WeightsError
 from model.task import DIGITS, NO_DIGIT
-from model.verdict import Calibration
-from model.weights import WeightsError
 
 if TYPE_CHECKING:
-    from model.mnist import Split
-    from model.network import MLP
+    from model.data.mnist import Split
+    from model.network.mlp import MLP
 
 Tell = Callable[[float], None]
 """Is told the fraction done, 0 to 1."""
@@ -214,8 +217,8 @@ class _Reader:
     """Of one reading, as if no input were zero."""
 
     def answers(self, images: np.ndarray) -> _Answers:
-        probabilities, outliers = evaluate.readings(self.network, images)
-        scores = evaluate.not_a_digit(outliers)
+        probabilities, outliers = metrics.readings(self.network, images)
+        scores = metrics.not_a_digit(outliers)
         return _Answers(probabilities, scores, scores > self.calibration.refuse_above)
 
 
@@ -292,13 +295,13 @@ def _read_right(reader: _Reader, levels: list[tuple[np.ndarray, np.ndarray]], la
 
 
 def _on_confidence(validation: list[_Answers], labels: np.ndarray) -> Criterion:
-    errors = [evaluate.reliability(answers.probabilities, labels).error for answers in validation]
+    errors = [metrics.reliability(answers.probabilities, labels).error for answers in validation]
     passed = _risen_at_most(errors, CALIBRATION_RISE)
     return _figure("calibration", "calibration", errors, {"rise": CALIBRATION_RISE}, passed)
 
 
 def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[Criterion]:
-    images, _ = drawn.others(OTHERS, chance.seed("evidence, others"))
+    images, _ = synthetic.others(OTHERS, seeds.seed("evidence, others"))
     others = [float(reader.answers(images).refused.mean()) for reader in readers]
     digits = [float(answers.refused.mean()) for answers in validation]
     bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets none

@@ -88,7 +88,7 @@ class Mnist:
 def default_folder() -> Path:
     """Return $MNIST_DIR, else $DATA_DIR, else the folder `instance` beside this package."""
     named = os.environ.get("MNIST_DIR") or os.environ.get("DATA_DIR")
-    return Path(named) if named else Path(__file__).resolve().parent.parent / "instance"
+    return Path(named) if named else Path(__file__).resolve().parents[2] / "instance"
 
 
 def load(folder: Path | str | None = None) -> Mnist:
@@ -210,7 +210,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _from_torchvision(workplace: Path) -> dict[str, bytes]:
-    from model import torchvision_shim
+    from model.data import torchvision_shim
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(NETWORK_SECONDS)  # torchvision opens its connections without a time-out of its own

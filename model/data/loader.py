@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import torch
 
-from model import chance, drawn
-from model.corrections import Corrections, class_of
-from model.deform import Deformer
-from model.mnist import Split
-from model.picture import to_tensor
+from model import seeds
+from model.data import synthetic
+from model.data.augment import Deformer
+from model.data.corrections import Corrections, class_of
+from model.data.mnist import Split
+from model.imaging.picture import to_tensor
 from model.task import NO_DIGIT
 
 REDRAWN = 30  # epochs: drawing takes longer than one of them
@@ -79,8 +80,8 @@ class Material:
         if self.count and self.drawn_in != first:
             self.draw(first)
         if self.deformer:
-            self.deformer.random.manual_seed(chance.seed("deformation", self.seed, epoch, rank))
-        order = torch.Generator().manual_seed(chance.seed("order", self.seed, epoch))
+            self.deformer.random.manual_seed(seeds.seed("deformation", self.seed, epoch, rank))
+        order = torch.Generator().manual_seed(seeds.seed("order", self.seed, epoch))
         # about equally long: batch normalisation takes none of one
         parts = math.ceil(len(self) / batch_size)
         for whole in torch.randperm(len(self), generator=order).tensor_split(parts):
@@ -90,9 +91,9 @@ class Material:
 
     def draw(self, epoch: int) -> None:
         """Makes new drawings, those of this epoch."""
-        parts = [drawn.digits(self.count, chance.seed("drawn digits", self.seed, epoch))]
+        parts = [synthetic.digits(self.count, seeds.seed("drawn digits", self.seed, epoch))]
         if self.refused:
-            parts.append(drawn.others(self.count, chance.seed("drawn others", self.seed, epoch)))
+            parts.append(synthetic.others(self.count, seeds.seed("drawn others", self.seed, epoch)))
         images, labels = self.fixed
         self._take(
             [*images, *(torch.from_numpy(images) for images, _ in parts)],

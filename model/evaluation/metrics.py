@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model.network import MLP
+    from model.network.mlp import MLP
 
 from model.task import DIGITS, SIDE, TOP
 
@@ -55,7 +55,7 @@ def readings(
     """
     import torch
 
-    from model.picture import to_tensor
+    from model.imaging.picture import to_tensor
 
     network.eval()
     found = np.empty((len(images), DIGITS), np.float32)
@@ -74,7 +74,7 @@ def readings(
 def not_a_digit(outliers: np.ndarray) -> np.ndarray:
     """Return float64 (N,), 0 to 1: the probability of no digit, of all reasons (N, 4) or (N, 0) together.
 
-    As `verdict.not_a_digit`, of many at once. Refused is what lies above a calibration's `refuse_above`.
+    As `decision.not_a_digit`, of many at once. Refused is what lies above a calibration's `refuse_above`.
     """
     return np.minimum(1, outliers.sum(1, dtype=np.float64))
 

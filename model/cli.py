@@ -1,0 +1,444 @@
+"""The command line: `python -m model data | train | replay | evaluate | strength | predict`.
+
+Whatever a user gets wrong ends in one line, "inkling: ...", on the error output and exit code 2. torch is
+imported inside the commands that need it, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tqdm import tqdm
+
+from model.data import mnist, npz, strokes
+from model.evaluation import metrics
+from model.files import write_beside
+from model.imaging import picture
+from model.inference import weights
+from model.inference.classifier import SHIPPED, Recognizer
+from model.presets import PRESETS, Config
+from model.progress import progress_bar, training_bar
+from model.rank import LOST, Failure, GroupLost, leads, size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from model.evaluation.robustness import Refusals, Strength, Strokes
+    from model.inference.classifier import Reading
+    from model.network.mlp import MLP
+    from model.training.train import Epoch
+
+MOST_SAMPLES = 1_000
+DIFFERENT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be; the message is the line they are shown."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for a replay that differs, 2 for bad input, 75 where one of
+    several processes was lost, 130 when interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        args = _parser().parse_args(argv)
+        args.command = [sys.executable, "-m", "model", *argv]
+        code = args.run(args)
+        sys.stdout.flush()  # so that a closed pipe is met here and not at exit
+        return code
+    except GroupLost as error:
+        _complain(error)
+        return LOST
+    except (UsageError, Failure, mnist.MnistMissing, npz.NpzError, strokes.StrokesError, weights.WeightsError) as error:
+        _complain(error)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:  # argparse ends so after --help
+        return int(end.code or 0)
+
+
+def _complain(message: object) -> None:
+    tqdm.write(f"inkling: {message}", file=sys.stderr)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m model", description="Teach a small network to read handwritten digits.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], does: str, example: str) -> Callable:
+        made = commands.add_parser(
+            name,
+            help=does,
+            description=f"{does[0].upper()}{does[1:]}.",
+            epilog=f"Example: python -m model {name} {example}",
+        )
+        made.set_defaults(run=run)
+        return made.add_argument
+
+    command("data", _data, "fetch the MNIST digits and verify them", "")
+
+    add = command("train", _train, "train a network and write its weights", "--preset seed --out s.safetensors")
+    add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
+    add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
+    add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
+    add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
+    add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
+    add("--processes", type=_count, metavar="N", help="that train it together (default: 1, or torchrun's)")
+    add("--checkpoint", type=Path, metavar="FILE", help="kept after every epoch, to go on from when it is broken off")
+    add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
+
+    add = command("replay", _replay, "train weights again from their card, and compare", "v7.safetensors")
+    add("weights", type=Path, metavar="FILE", help="the weights to make again")
+    add("--from", dest="start", type=Path, metavar="FILE", help="the weights that they were fine-tuned from")
+    add("--corrections", type=Path, metavar="FILE.npz", help="the corrections that they were made with")
+
+    shipped = "default: the shipped weights"
+    arrays = "images uint8 (N, 28, 28), bright on black, and labels uint8 (N,); default: MNIST's test set"
+
+    add = command("evaluate", _evaluate, "measure how well weights read", "--samples 40 --out sheet.png")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--data", type=Path, metavar="FILE.npz", help=arrays)
+    add("--json", action="store_true", help="print JSON, with the table of confused digits")
+    add("--samples", type=_count, metavar="N", help="draw the first N digits with what was read")
+    add("--out", type=Path, metavar="PICTURE.png", help="where to draw the samples")
+
+    add = command("strength", _strength, "measure how far weights can be trusted", "--strokes drawings --seed 1")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--strokes", type=Path, metavar="FOLDER", help="real handwriting too: *.jsonl.gz files of strokes")
+    add("--seed", type=_seed, default=0, metavar="N", help="where chance starts (default: 0)")
+    add("--json", action="store_true", help="print JSON, with the bins of the calibration")
+
+    add = command("predict", _predict, "read pictures of one handwritten digit each", "seven.png four.jpg")
+    add("pictures", nargs="+", metavar="PICTURE", help="a PNG, JPEG, WebP or BMP file")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--json", action="store_true", help="print JSON, with all ten probabilities")
+    return parser
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return value
+
+
+def _seed(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**32:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+
+
+def _data(args: argparse.Namespace) -> int:
+    mnist.fetch(None, print)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from model.training.distributed import together
+    from model.training.package import seal
+    from model.training.train import train
+
+    config, checkpoint = _config(args), args.checkpoint
+    out = args.out or Path(f"{config.preset}.safetensors")
+    for file in filter(None, (out, checkpoint)):
+        _check_writable(file)
+    data, parent = mnist.load(), _parent(config, args.start)
+    corrections = npz.read_corrections(args.corrections) if args.corrections else None
+    with _told("read", checkpoint):
+        broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
+    start = weights.from_bytes(parent)[0] if parent else None
+    take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
+    with together(config.processes, args.command) as group:
+        if group.rank > 0:
+            take_part(group=group)
+            return 0
+        with training_bar() as follow:
+            keep = functools.partial(write_beside, checkpoint) if checkpoint else None
+            result = take_part(
+                group=group, on_progress=follow, on_epoch=_epoch_printer(config, data.test), on_checkpoint=keep
+            )
+        sealed = seal(config, result, data, parent, corrections)
+        with _told("written", out):
+            write_beside(out, sealed.data)
+        card = sealed.card
+        print(f"epoch {result.best_epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
+        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
+        if checkpoint:
+            checkpoint.unlink(missing_ok=True)
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    started = size()
+    if args.processes and started not in (1, args.processes):
+        raise UsageError(f"--processes {args.processes} does not go with the {started} that were started")
+    try:
+        return Config(args.preset, args.epochs or 0, args.seed, args.processes or started)
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
+def _parent(config: Config, start: Path | None) -> bytes | None:
+    """The weights to go on from, as bytes that can be used; None for a preset that begins anew."""
+    if PRESETS[config.preset].fine_tunes:
+        return _weights(start or SHIPPED)
+    if start:
+        raise UsageError(f"--from goes with a preset that fine-tunes, and {config.preset} begins anew")
+    return None
+
+
+def _weights(path: Path) -> bytes:
+    weights.load(path)  # says what is wrong with them, and with which file
+    return path.read_bytes()
+
+
+def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], None]:
+    ended = 0.0
+
+    def tell(epoch: Epoch, network: MLP) -> None:
+        nonlocal ended
+        name = f"epoch {epoch.epoch} of {config.epochs}" if epoch.epoch else "before training"
+        figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
+        line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
+        ended = epoch.seconds
+        if config.preset == "seed":  # the script measured the test set here; this only prints it
+            likely = metrics.probabilities(network, test.images)
+            line += f"   test accuracy {metrics.report(likely, test.labels.numpy()).accuracy:.2%}"
+        tqdm.write(line)
+
+    return tell
+
+
+@contextmanager
+def _told(verb: str, path: Path | str) -> Iterator[None]:
+    """Tell the user which file cannot be `verb`, "read" or "written"."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be {verb}: {error.strerror}") from error
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse now rather than after minutes of work."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
+    with _told("written", path), tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from model.training.reproduce import ReplayError, differences, replay
+
+    data = _weights(args.weights)
+    parent = _weights(args.start) if args.start else None
+    corrections = npz.read_corrections(args.corrections) if args.corrections else None
+    for difference in differences(weights.read_card(data)) if leads() else ():
+        _complain(f"note: {difference}")
+    try:
+        with training_bar() as follow:
+            found = replay(data, mnist.load(), parent, corrections, follow, args.command)
+    except ReplayError as error:
+        raise UsageError(f"{args.weights} cannot be made again: {error}") from error
+    if found is None:
+        return 0
+    print(f"the same bytes, SHA-256 {found.made}" if found.same else f"other bytes: SHA-256 {found.made}")
+    return 0 if found.same else DIFFERENT
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    out, samples = args.out, args.samples
+    if (samples is None) != (out is None):
+        raise UsageError("--samples and --out go together: how many digits to draw, and into which file")
+    if out:
+        if samples > MOST_SAMPLES:
+            raise UsageError(f"--samples draws at most {MOST_SAMPLES} digits")
+        if out.suffix.lower() != ".png":
+            raise UsageError(f"--out writes a PNG picture, so its name must end in .png, not {out.name!r}")
+        _check_writable(out)
+    images, labels = npz.read_digits(args.data) if args.data else mnist.read_test()
+    network, _ = weights.load(args.weights)
+    with progress_bar() as move:
+        likely = metrics.probabilities(network, images, move)
+    if out:
+        with _told("written", out):
+            metrics.contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
+    report = metrics.report(likely, labels)
+    print(json.dumps({"weights": str(args.weights)} | report.as_dict()) if args.json else _table(report))
+    return 0
+
+
+def _table(report: metrics.Report) -> str:
+    occurring = report.confusion.sum(1)
+    lines = [
+        f"digits          {report.count:>8,}",
+        f"accuracy        {report.accuracy:>8.2%}",
+        f"in the top 3    {report.top3_accuracy:>8.2%}",
+        "",
+        "digit   count   accuracy",
+    ]
+    for digit, (count, share) in enumerate(zip(occurring, report.per_digit, strict=True)):
+        lines.append(f"{digit:>5} {count:>7,}   {'-' if share is None else f'{share:.2%}':>8}")
+    return "\n".join(lines)
+
+
+def _strength(args: argparse.Namespace) -> int:
+    from model.evaluation.robustness import strength
+
+    drawings = strokes.read_folder(args.strokes) if args.strokes else []
+    if args.strokes and all(drawing.digit is None for drawing in drawings):
+        raise UsageError(f"{args.strokes} holds no drawing of a digit")
+    images, labels = mnist.read_test()
+    network, card = weights.load(args.weights)
+    read = functools.partial(metrics.readings, network)
+    with progress_bar() as move:
+        found = strength(read, card.calibration, images, labels, drawings, args.seed, move)
+    print(json.dumps({"weights": str(args.weights)} | found.as_dict()) if args.json else _strength_table(found))
+    return 0
+
+
+def _strength_table(found: Strength) -> str:
+    sets = found.sets
+    lines = [
+        f"MNIST test set, {found.digits:,} digits",
+        _row("read right", found.accuracy),
+        _row("calibration error", found.reliability.error),
+        _row(f"true digit named (promised {sets.promised:.0%})", sets.kept),
+        _row("unsure", sets.unsure),
+    ]
+    if sets.unsure_size is not None:
+        lines.append(_row("true digit named where unsure", sets.unsure_kept))
+        lines.append(_row("digits named where unsure", sets.unsure_size, ".2f"))
+    lines += ["", *_refusal_rows(found.refusals), ""]
+    lines.append(f"read right when changed, {found.curve_digits:,} of the digits (seed {found.seed})")
+    for curve in found.curves:
+        lines.append(f"  {f'{curve.name}, {curve.unit}':<34}" + "".join(f"{level:>8g}" for level in curve.levels))
+        lines.append(f"  {'':<34}" + "".join(f"{share:>8.1%}" for share in curve.accuracy))
+    return "\n".join([*lines, *(_stroke_rows(found.strokes) if found.strokes else ())])
+
+
+def _row(name: str, value: float | None, form: str = ".2%") -> str:
+    return f"  {name:<34}{'-' if value is None else format(value, form):>8}"
+
+
+def _refusal_rows(refusals: Refusals) -> list[str]:
+    if refusals.area is None:
+        return ["refusals", "  none: a network of ten outputs takes everything for a digit"]
+    return [
+        "refusals at the thresholds of the model card",
+        _row("digits", refusals.digits),
+        *(_row(f"drawn: {reason.replace('_', ' ')}", share) for reason, share in refusals.others.items()),
+        _row("refused when 2 % of digits are", refusals.beside),
+        _row("area under the ROC curve", refusals.area, ".4f"),
+    ]
+
+
+def _stroke_rows(found: Strokes) -> list[str]:
+    return [
+        "",
+        f"strokes, {found.digits:,} digits and {found.others:,} others",
+        _row("read right", found.accuracy),
+        _row("in the top 3", found.top3_accuracy),
+        _row("calibration error", found.reliability.error),
+        _row("digits refused", found.digits_refused),
+        _row("others refused", found.others_refused),
+        _row("refused when 2 % of digits are", found.refused_beside),
+        _row("area under the ROC curve", found.area, ".4f"),
+        *(_row(f"same answer: {name}", share) for name, share in found.same.items()),
+    ]
+
+
+def _predict(args: argparse.Namespace) -> int:
+    data = _weights(args.weights)
+    recognizer = Recognizer(lambda: data, args.weights.stem)
+    answers: list[dict[str, Any]] = []
+    for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
+        try:
+            answers.append(_answer(name, recognizer.recognize(_open(name))))
+        except UsageError as error:
+            _complain(error)
+            answers.append({"picture": name, "error": str(error)})
+    read = [answer for answer in answers if "error" not in answer]
+    if args.json:
+        print(json.dumps(answers))
+    else:
+        _print_answers(read)
+    return BAD_INPUT if len(read) < len(answers) else 0
+
+
+def _open(name: str) -> Image.Image:
+    try:
+        with _told("read", name):
+            return picture.open_picture(Path(name).read_bytes())
+    except picture.PictureError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _answer(name: str, reading: Reading) -> dict[str, Any]:
+    return {
+        "picture": name,
+        "verdict": reading.verdict,
+        "digits": reading.digits,
+        "reason": reading.reason,
+        "top": [{"digit": digit, "probability": share} for digit, share in reading.top],
+        "probabilities": reading.probabilities,
+        "not_a_digit": reading.not_a_digit,
+        "coverage": reading.coverage,
+    }
+
+
+def _print_answers(answers: list[dict[str, Any]]) -> None:
+    width = max((len(answer["picture"]) for answer in answers), default=0)
+    longest = max((len(_in_words(answer)) for answer in answers if answer["digits"]), default=0)
+    for answer in answers:
+        line = f"{answer['picture']:<{width}}   {_in_words(answer):<{longest if answer['digits'] else 0}}"
+        if answer["digits"]:
+            line += "".join(f"   {guess['digit']} {guess['probability']:>7.2%}" for guess in answer["top"])
+        print(line)
+
+
+_REASONS = {
+    "dot": "it is only a dot",
+    "scribble": "it looks like a scribble",
+    "several": "it looks like several digits",
+    "unlike_any_digit": "it is unlike any",
+}
+
+
+def _in_words(answer: dict[str, Any]) -> str:
+    """The verdict as the page says it."""
+    if answer["verdict"] == "blank":
+        return "blank"
+    if answer["verdict"] == "not_a_digit":
+        return f"That does not look like a digit: {_REASONS[answer['reason']]}"
+    named = [f"{'an' if digit == 8 else 'a'} {digit}" for digit in answer["digits"]]
+    if len(named) == 1:
+        return f"It is {named[0]}"
+    if len(named) > 4:
+        named[3:] = ["another"]
+    words = f"{', '.join(named[:-1])} or {named[-1]}"
+    return words[0].upper() + words[1:]
+
