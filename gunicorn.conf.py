@@ -14,11 +14,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp", "model", "wsgi")]:
     del sys.modules[_name]
 
+import webapp.app  # noqa: E402, F401  so that its modules are there before the workers are
 from webapp import metrics  # noqa: E402
-from webapp.installation import wait_for_secret_key  # noqa: E402
+from webapp.server.worker import prepare  # noqa: E402
 from webapp.services import services  # noqa: E402
-from webapp.serving import prepare  # noqa: E402
 from webapp.settings import Settings, SettingsError  # noqa: E402
+from webapp.storage.secret_key import wait_for_secret_key  # noqa: E402
 
 try:
     _settings = Settings.read()
@@ -28,7 +29,7 @@ except SettingsError as error:
 wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
-worker_class = "webapp.serving.Worker"
+worker_class = "webapp.server.worker.Worker"
 # Each worker makes an application of its own, since no thread survives a fork. The modules, all of which are imported
 # above, are shared nevertheless: a worker is there at once and weighs little.
 preload_app = False
@@ -36,7 +37,7 @@ timeout = 15
 graceful_timeout = 15
 accesslog = None  # the application has a line of its own for each request
 loglevel = "warning"
-logger_class = "webapp.serving.Log"
+logger_class = "webapp.server.worker.Log"
 # No header of a request, whoever sends it, is anything but a header.
 forwarder_headers = ""
 # Its default socket is one per user, and a second installation would take it over.

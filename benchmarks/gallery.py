@@ -18,9 +18,9 @@ from model.data import mnist
 from model.evaluation import metrics
 from model.inference import weights
 from model.inference.classifier import SHIPPED
-from webapp.computations import packed
-from webapp.database import Computation, Database, Version
-from webapp.promotions import record_promotion
+from webapp.storage.database import Computation, Database, Version
+from webapp.versions.promotions import record_promotion
+from webapp.worker.artifacts import packed
 
 VERSIONS = (1, 20, 100)
 ROUNDS = 10

@@ -27,14 +27,15 @@ from tqdm import tqdm
 
 from model.data import mnist
 from model.presets import Config
-from webapp import create_app, runs
-from webapp.corrections import Corrections
-from webapp.database import Correction, Database
-from webapp.exchange import picture_of
+from webapp.app import create_app
+from webapp.corrections.digit_files import picture_of
+from webapp.corrections.store import Corrections
 from webapp.services import services
 from webapp.settings import Settings
-from webapp.setup import set_up
-from webapp.trainer import chosen_corrections
+from webapp.setup.install import set_up
+from webapp.storage.database import Correction, Database
+from webapp.training import runs
+from webapp.worker.child import chosen_corrections
 
 COUNTS = (1_000, 10_000, 100_000)
 WAITING = 2_000

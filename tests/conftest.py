@@ -15,12 +15,13 @@ from werkzeug.routing import Rule
 from model.data import mnist
 from model.inference import classifier
 from tests import servers
-from webapp import create_app, door
-from webapp.database import Database
-from webapp.installation import NotSetUp, with_secret_key
+from webapp import auth
+from webapp.app import create_app
 from webapp.services import services
 from webapp.settings import Settings
-from webapp.setup import set_up
+from webapp.setup.install import set_up
+from webapp.storage.database import Database
+from webapp.storage.secret_key import NotSetUp, with_secret_key
 
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
@@ -76,7 +77,7 @@ def prepared(tmp_path_factory):
 def prepare(settings):
     """Sets up an installation whose password is hashed, and so verified, in no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(door, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        patch.setattr(auth, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         set_up(settings, say=lambda line: None)
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from webapp.corrections import Corrections
-from webapp.database import Database
-from webapp.door import Door
-from webapp.jobs import Jobs
-from webapp.live import Live
+from webapp.auth import Door
+from webapp.corrections.store import Corrections
 from webapp.metrics import Metrics
-from webapp.predictions import Library
 from webapp.settings import Settings
+from webapp.storage.database import Database
+from webapp.training.jobs import Jobs
+from webapp.versions.active import Live
+from webapp.versions.test_predictions import Library
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from redis.connection import parse_url
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp.private import is_shared
+from webapp.private_files import is_shared
 
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
@@ -28,7 +28,7 @@ class SettingsError(ValueError):
 class Settings:
     """What a process runs with. `Settings.read()` takes it from the environment.
 
-    An empty `secret_key` is in PostgreSQL, which is not asked here: `webapp.installation` does.
+    An empty `secret_key` is in PostgreSQL, which is not asked here: `webapp.storage.secret_key` does.
     """
 
     data_dir: Path

@@ -17,8 +17,8 @@ from sqlalchemy import delete, select
 
 from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
-from webapp.database import Correction, Database
 from webapp.settings import Settings
+from webapp.storage.database import Correction, Database
 
 WAIT_SECONDS = 40  # CI is slow
 COUNT = 12

@@ -29,8 +29,8 @@ from tests import servers
 from tests.conftest import PASSWORD, TOKEN
 from tests.servers import Nginx, Postgresql, Redis, free_port, wait_until
 from tests.webapp.versions import computed
-from webapp.database import Database
 from webapp.settings import ROOT
+from webapp.storage.database import Database
 
 HOST = "inkling.example"
 DEPLOY = ROOT / "deploy"

@@ -13,11 +13,11 @@ from tests.cluster.cluster import DEPLOY, HOST, Browser, Load
 from tests.conftest import PASSWORD
 from tests.servers import wait_until
 from tests.webapp.asking import ONE
-from webapp import exchange
-from webapp.data_urls import MAX_BODY_BYTES
-from webapp.door import ATTEMPTS_PER_ADDRESS
-from webapp.draw import MOST_BATCH_BYTES
-from webapp.headers import always
+from webapp.auth import ATTEMPTS_PER_ADDRESS
+from webapp.corrections import digit_files
+from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.middleware.headers import always
+from webapp.views.draw import MOST_BATCH_BYTES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -62,7 +62,7 @@ def test_nginx_chunked_body_is_refused(cluster, size):
     [
         ("/predict", MOST_BATCH_BYTES),
         ("/feedback", MAX_BODY_BYTES),
-        ("/admin/corrections/import", exchange.MAX_FILE_BYTES + 4096),
+        ("/admin/corrections/import", digit_files.MAX_FILE_BYTES + 4096),
     ],
 )
 def test_nginx_body_within_the_limits_passes(cluster, path, limit):

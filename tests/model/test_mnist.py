@@ -174,7 +174,7 @@ def test_default_folder_is_instance_beside_the_package(monkeypatch):
     monkeypatch.delenv("MNIST_DIR", raising=False)
     monkeypatch.delenv("DATA_DIR", raising=False)
     assert mnist.default_folder().name == "instance"
-    assert (mnist.default_folder().parent / "model" / "mnist.py").exists()
+    assert (mnist.default_folder().parent / "model" / "data" / "mnist.py").exists()
 
 
 @pytest.mark.parametrize("read", [mnist.load, mnist.read_test])

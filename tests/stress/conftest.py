@@ -5,18 +5,19 @@ from sqlalchemy import update
 
 from model.presets import Config
 from tests.webapp.corrected import add_correction, digits
-from webapp import corrections, door
-from webapp.database import Correction
+from webapp import auth
+from webapp.corrections import store
 from webapp.services import services
+from webapp.storage.database import Correction
 
 
 @pytest.fixture
 def busy_app(app, settings, database, monkeypatch):
     """An application with some corrections, without limits to how often it is asked, and with a run that waits."""
     for name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
-        monkeypatch.setattr(corrections, name, 10**9)
+        monkeypatch.setattr(store, name, 10**9)
     for name in ("ATTEMPTS_PER_ADDRESS", "ATTEMPTS_IN_ALL"):  # it tries wrong tokens, and expects 401 each time
-        monkeypatch.setattr(door, name, 10**9)
+        monkeypatch.setattr(auth, name, 10**9)
     numbers = [add_correction(settings, database, image, label) for image, label in digits(10)]
     with database.writing() as session:  # those after the numbers that it decides about are there to be learnt from
         session.execute(update(Correction).where(Correction.id.in_(numbers[5:])).values(state="approved"))

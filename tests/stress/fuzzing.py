@@ -19,9 +19,9 @@ from model.imaging.picture import PictureError, digit_image, open_picture
 from tests.conftest import settings_in
 from tests.stress.mutation import picture_case, request_case
 from tests.webapp.asking import INTERNALS
-from webapp import create_app
+from webapp.app import create_app
 from webapp.services import services
-from webapp.setup import set_up
+from webapp.setup.install import set_up
 
 MOST_SECONDS = 10.0  # of processor time: what takes longer hangs
 CHUNK = 500

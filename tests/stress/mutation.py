@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tests.webapp.asking import data_url, encoded
-from webapp.corrections import NOT_A_DIGIT
+from webapp.corrections.store import NOT_A_DIGIT
 
 MOST_BLOWS = 8
 # So many of a thousand cases begin with a file near the limits of bytes or pixels, which take a hundred times longer.

@@ -13,7 +13,7 @@ from model.task import SIDE
 from tests.conftest import TOKEN
 from tests.stress.test_contract import served
 from tests.webapp.asking import ONE, data_url, drawn, encoded
-from webapp.exchange import SHORT_DIGITS
+from webapp.corrections.digit_files import SHORT_DIGITS
 
 pytestmark = pytest.mark.stress
 GENERATE = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--overwrite"]

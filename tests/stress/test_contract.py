@@ -15,8 +15,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from tests.conftest import TOKEN
 from tests.stress.forms import forms
 from tests.webapp.asking import data_url, drawn, encoded
-from webapp import exports
-from webapp.database import Correction
+from webapp.corrections import exports
+from webapp.storage.database import Correction
 
 CONFIG = {
     "headers": {"Authorization": f"Bearer {TOKEN}"},

@@ -28,9 +28,9 @@ from tests.webapp.administrator import SCRIPT
 from tests.webapp.asking import data_url
 from tests.webapp.corrected import digits
 from tests.webapp.versions import add_version, promotions, turned
-from webapp.database import Correction, Database, Promotion, Run, champion_id
-from webapp.exchange import picture_of
+from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
+from webapp.storage.database import Correction, Database, Promotion, Run, champion_id
 
 JSON = {"Content-Type": "application/json"}
 START_SECONDS = 60

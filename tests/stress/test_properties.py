@@ -20,12 +20,12 @@ from tests.stress.forms import forms
 from tests.stress.mutation import Blow
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.asking import INTERNALS
-from webapp import exchange, exports
-from webapp.corrections import NOT_A_DIGIT
-from webapp.database import Correction
-from webapp.intake import store
+from webapp.corrections import digit_files, exports
+from webapp.corrections.import_digits import store
+from webapp.corrections.store import NOT_A_DIGIT
 from webapp.services import services
 from webapp.settings import Settings, SettingsError
+from webapp.storage.database import Correction
 
 SIDE = 120
 
@@ -225,7 +225,7 @@ def test_export_imported_comes_back_the_same(app, settings, kind, count):
     found = services(app)
 
     def check(rows):
-        bundle = exchange.inspect(packed(corrections(rows), kind)).unpack()
+        bundle = digit_files.inspect(packed(corrections(rows), kind)).unpack()
         assert [image.tobytes() for image in bundle.images] == [image for image, *_ in rows]
         assert bundle.labels.tolist() == [label for _, label, *_ in rows]
         assert same_parts(bundle.groups.tolist(), [source for *_, source in rows])
@@ -261,8 +261,8 @@ def test_archive_damaged_is_read_or_refused(count):
         for _ in range(chance.randint(1, 4)):
             Blow.draw(chance).fall(data)
         try:
-            bundle = exchange.inspect(bytes(data)).unpack()
-        except exchange.ImportRefused as error:
+            bundle = digit_files.inspect(bytes(data)).unpack()
+        except digit_files.ImportRefused as error:
             assert str(error).endswith(".") and "\n" not in str(error)
         else:
             assert bundle.images.shape == (len(bundle), 28, 28) and set(bundle.labels) <= set(range(NO_DIGIT + 1))

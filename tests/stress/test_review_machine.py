@@ -9,10 +9,10 @@ from sqlalchemy import delete, event, func, select
 
 from tests.stress.forms import forms
 from tests.webapp.corrected import add_correction, digits
-from webapp import decisions
-from webapp.corrections import Corrections, image_of
-from webapp.database import REVIEW_STATES, Correction, Review
-from webapp.decisions import Wish
+from webapp.corrections import review
+from webapp.corrections.review import Wish
+from webapp.corrections.store import Corrections, image_of
+from webapp.storage.database import REVIEW_STATES, Correction, Review
 
 MOST = 3  # few, so that much is decided about each
 
@@ -135,7 +135,7 @@ class ReviewMachine(RuleBasedStateMachine):
 
     def decide(self, wish: Wish) -> None:
         with self.database.writing() as session:
-            done = decisions.decide(session, wish, "a test")
+            done = review.decide(session, wish, "a test")
         expected = self.model.decide(wish)
         assert list(done.decided) == [decision.number for decision in expected]
         assert set(done.gone) == set(wish.ids) - set(self.model.rows)
@@ -148,7 +148,7 @@ class ReviewMachine(RuleBasedStateMachine):
         batches = list(self.model.batches)
         named = batches[which % len(batches)] if which is not None and batches else None
         with self.database.writing() as session:
-            found = decisions.undo(session, named)
+            found = review.undo(session, named)
         if not batches:
             assert found is None
             return

@@ -25,9 +25,9 @@ from tests.webapp.asking import ONE, data_url
 from tests.webapp.corrected import digits
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, turned
-from webapp.database import Checkpoint, Computation, Correction, Database, Promotion, Run, Version
-from webapp.exchange import picture_of
+from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
+from webapp.storage.database import Checkpoint, Computation, Correction, Database, Promotion, Run, Version
 
 JSON = {"Content-Type": "application/json"}
 SECONDS = 600

@@ -6,7 +6,7 @@ from webapp.settings import ROOT
 
 globals().update(runpy.run_path(str(ROOT / "gunicorn.conf.py")))
 
-from webapp import corrections  # noqa: E402  that configuration has imported it anew
+from webapp.corrections import store  # noqa: E402  that configuration has imported it anew
 
 for _name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
-    setattr(corrections, _name, 10**9)
+    setattr(store, _name, 10**9)

@@ -19,8 +19,8 @@ import torch
 from gunicorn.app.wsgiapp import WSGIApplication
 
 from model.inference import classifier  # noqa: F401  what a round would have to import
-from webapp import worker
 from webapp.settings import ROOT, Settings
+from webapp.worker import consumer
 
 ROUND = "INKLING_ROUND"  # trainers have it in their environment, and are found by it
 ADOPT_ORPHANS = 36  # prctl's PR_SET_CHILD_SUBREAPER
@@ -42,7 +42,7 @@ def _lead(name: str) -> None:
     os.setsid()
     os.environ[ROUND] = name
     _forked(_serve)
-    _forked(lambda: worker.main(Settings.read()))
+    _forked(lambda: consumer.main(Settings.read()))
     signal.pause()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import install, settings_in
 from tests.webapp.administrator import sign_in
-from webapp import create_app
+from webapp.app import create_app
 from webapp.services import services
 
 

@@ -7,10 +7,10 @@ from ipaddress import IPv4Address
 import numpy as np
 
 from model.data import mnist
-from webapp.corrections import Corrections
-from webapp.database import Database
-from webapp.exchange import picture_of
+from webapp.corrections.digit_files import picture_of
+from webapp.corrections.store import Corrections
 from webapp.settings import Settings
+from webapp.storage.database import Database
 
 _next_address = itertools.count(1)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sqlalchemy import event, func, select
 
-from webapp import runs
-from webapp.database import Comparison, Computation, Database, Promotion, Run, Version, champion_id
-from webapp.promotions import record_promotion
-from webapp.runs import Hold
+from webapp.storage.database import Comparison, Computation, Database, Promotion, Run, Version, champion_id
+from webapp.training import runs
+from webapp.training.runs import Hold
+from webapp.versions.promotions import record_promotion
 
 
 def finish(database: Database) -> None:

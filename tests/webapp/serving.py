@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from model.data import mnist
-from webapp.database import Database
 from webapp.settings import ROOT
+from webapp.storage.database import Database
 
 START_SECONDS = 100
 ANSWER_SECONDS = 60

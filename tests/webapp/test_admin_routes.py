@@ -12,11 +12,11 @@ from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token, sign_in
 from tests.webapp.asking import INTERNALS, assert_error
 from tests.webapp.versions import promotions
-from webapp import create_app
-from webapp.database import Run, SignInAttempt
-from webapp.door import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
-from webapp.moments import SKEW_SECONDS
+from webapp.app import create_app
+from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
 from webapp.services import services
+from webapp.storage.database import Run, SignInAttempt
+from webapp.storage.timestamps import SKEW_SECONDS
 
 # Address, and the address of the rule; all that a browser could be made to send by a foreign page.
 CHANGES = {

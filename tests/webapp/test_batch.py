@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
-from webapp.data_urls import MAX_BODY_BYTES
-from webapp.draw import MOST_BATCH_BYTES, MOST_BATCH_PIXELS, MOST_IMAGES
-from webapp.live import Live
+from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.versions.active import Live
+from webapp.views.draw import MOST_BATCH_BYTES, MOST_BATCH_PIXELS, MOST_IMAGES
 
 BLANK = data_url(encoded(blank()))
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers import free_port, wait_until
 from tests.webapp.test_worker import fill
-from webapp import __main__ as command
+from webapp import cli as command
 from webapp.settings import ROOT
 
 COMMANDS = ("setup", "run", "password")
@@ -55,8 +55,8 @@ def test_command_on_a_damaged_database_is_refused(environ, settings, capsys, nam
 @pytest.mark.parametrize(
     ("step", "number"),
     [
-        ("setup.install_shipped", errno.ENOSPC),
-        ("setup.mnist.fetch", errno.EROFS),
+        ("setup.install.install_shipped", errno.ENOSPC),
+        ("setup.install.mnist.fetch", errno.EROFS),
         ("settings.Settings.read", errno.EACCES),
     ],
 )

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from webapp import connections
-from webapp.connections import LONGEST_HEAD, MOST_BODY_BYTES, Connection, waiting
+from webapp.server import connections
+from webapp.server.connections import LONGEST_HEAD, MOST_BODY_BYTES, Connection, waiting
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345"

@@ -12,23 +12,25 @@ from tests.webapp.administrator import sign_in
 from tests.webapp.asking import ONE
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, compared, evidence, measured, promote, promotions, turned
-from webapp import create_app, imports, runs
-from webapp.__main__ import main
-from webapp.copying import TABLES, CopyRefused, copy, digest
-from webapp.corrections import Corrections
-from webapp.database import (
+from webapp.app import create_app
+from webapp.auth import Door, WrongPassword
+from webapp.cli import main
+from webapp.corrections import import_queue
+from webapp.corrections.review import Wish, decide
+from webapp.corrections.store import Corrections
+from webapp.services import services
+from webapp.setup.install import set_up
+from webapp.setup.to_postgresql import TABLES, CopyRefused, copy, digest
+from webapp.storage.database import (
     Computation,
     Correction,
     Database,
     Installation,
     Run,
 )
-from webapp.decisions import Wish, decide
-from webapp.door import Door, WrongPassword
-from webapp.installation import with_secret_key
-from webapp.runs import Hold
-from webapp.services import services
-from webapp.setup import set_up
+from webapp.storage.secret_key import with_secret_key
+from webapp.training import runs
+from webapp.training.runs import Hold
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def lived_in(settings, database):
     hold = Hold(database, run.id, runs.claim(database, run.id))
     hold.keep(b"\0 where the training stands \xff")
     hold.release(progress={"fraction": 0.1 + 0.2}, history=[{"train_loss": 1e-300}])
-    imports.queue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
+    import_queue.queue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
     Door(database).sign_in(PASSWORD, "here")
     with pytest.raises(WrongPassword):
         Door(database).sign_in("wrong", "there")
@@ -146,12 +148,12 @@ def test_copy_during_a_run_is_refused(settings, lived_in, target):
 
 
 def test_copy_during_an_import_is_refused(settings, lived_in, target):
-    claimed = imports.claim(lived_in)
+    claimed = import_queue.claim(lived_in)
     with pytest.raises(CopyRefused, match="import 1 is under way; end Inkling first"):
         copy(lived_in, target, settings.secret_key)
-    imports.Hold(lived_in, *claimed).write(state="queued")
+    import_queue.Hold(lived_in, *claimed).write(state="queued")
     copy(lived_in, target, settings.secret_key, lambda line: None)
-    there = imports.Hold(target, *imports.claim(target)).read()
+    there = import_queue.Hold(target, *import_queue.claim(target)).read()
     assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
 
 

@@ -13,10 +13,10 @@ from sqlalchemy import func, select, update
 from model.imaging import picture as road
 from model.task import NO_DIGIT
 from tests.webapp.corrected import answer, digits
-from webapp import corrections as limits
-from webapp.corrections import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
-from webapp.database import Comparison, Correction, Review, Run, RunCorrection
-from webapp.decisions import Wish, decide, undo
+from webapp.corrections import store as limits
+from webapp.corrections.review import Wish, decide, undo
+from webapp.corrections.store import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
+from webapp.storage.database import Comparison, Correction, Review, Run, RunCorrection
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
 DIGITS = digits(60)

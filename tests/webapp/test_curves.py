@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.webapp.versions import figures
-from webapp.curves import accuracy_chart, loss_chart, reliability_chart, sparkline, strength_charts
+from webapp.presentation.charts import accuracy_chart, loss_chart, reliability_chart, sparkline, strength_charts
 
 
 def epoch(number, train_loss, validation_loss, validation_accuracy):

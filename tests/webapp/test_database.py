@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tests.conftest import own_database
 from tests.webapp import together
-from webapp import database as database_module
-from webapp.database import ACTIVE, ENDED, Base, Database, Promotion, Run, Version
 from webapp.settings import ROOT
+from webapp.storage import database as database_module
+from webapp.storage.database import ACTIVE, ENDED, Base, Database, Promotion, Run, Version
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def run(state="queued", **values):
 
 def migrate(database, how, revision):
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(ROOT / "webapp" / "migrations"))
+    config.set_main_option("script_location", str(ROOT / "webapp" / "storage" / "migrations"))
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
         how(config, revision)

@@ -7,9 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from tests.conftest import PASSWORD
-from webapp import door as door_module
-from webapp.database import Administrator, AdminSession, Database, SignInAttempt
-from webapp.door import (
+from webapp import auth as door_module
+from webapp.auth import (
     ATTEMPT_WINDOW_SECONDS,
     ATTEMPTS_IN_ALL,
     ATTEMPTS_PER_ADDRESS,
@@ -20,7 +19,8 @@ from webapp.door import (
     TooManyAttempts,
     WrongPassword,
 )
-from webapp.moments import SKEW_SECONDS
+from webapp.storage.database import Administrator, AdminSession, Database, SignInAttempt
+from webapp.storage.timestamps import SKEW_SECONDS
 
 
 @pytest.fixture

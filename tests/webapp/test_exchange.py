@@ -21,9 +21,9 @@ from tests.conftest import TOKEN
 from tests.webapp.asking import assert_error, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.serving import serve
-from webapp import exchange, exports
-from webapp.database import Correction
+from webapp.corrections import digit_files, exports
 from webapp.services import services
+from webapp.storage.database import Correction
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
 QUEUE = "/admin/corrections"
@@ -185,16 +185,16 @@ def test_export_under_way_lets_others_write(client, approved, database, monkeypa
 SLOW_THEN_BROKEN = """
 timeout = 2
 import time
-import webapp.exports
-png, done = webapp.exports.png, []
-webapp.exports.ROWS_AT_ONCE = 1
+import webapp.corrections.exports
+png, done = webapp.corrections.exports.png, []
+webapp.corrections.exports.ROWS_AT_ONCE = 1
 def slowly(image):
     done.append(image)
     if len(done) > 15:
         raise ZeroDivisionError("a surprise")
     time.sleep(0.3)
     return png(image)
-webapp.exports.png = slowly
+webapp.corrections.exports.png = slowly
 """
 
 
@@ -438,13 +438,13 @@ def test_import_damaged_file_is_refused_or_read(whole):
         for place in random.integers(max(0, len(data) - 300), len(data), 3):
             data[place] = random.integers(256)
         try:
-            assert 0 < len(exchange.inspect(bytes(data)).unpack()) <= 3
-        except exchange.ImportRefused as error:
+            assert 0 < len(digit_files.inspect(bytes(data)).unpack()) <= 3
+        except digit_files.ImportRefused as error:
             assert str(error).endswith(".")
 
 
 def test_import_bomb_is_refused_before_unpacking(send, database, monkeypatch):
-    bomb = zipped({"7/a.png": bytes(exchange.MAX_UNPACKED_BYTES), "7/b.png": b"x"})
+    bomb = zipped({"7/a.png": bytes(digit_files.MAX_UNPACKED_BYTES), "7/b.png": b"x"})
     assert len(bomb) < 100_000
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: pytest.fail("it was unpacked"))
     assert "unpacks to" in assert_error(send(bomb), 400, "bad_file")
@@ -453,21 +453,21 @@ def test_import_bomb_is_refused_before_unpacking(send, database, monkeypatch):
 def test_import_directory_of_too_many_entries_is_not_read(send, database, monkeypatch):
     """Python took seconds to read one of hundreds of thousands, which fits into a file of 16 MB."""
     entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *[0] * 7, 1, *[0] * 6) + b"a"
-    directory = entry * (exchange.MAX_FILE_BYTES // len(entry) - 1)
+    directory = entry * (digit_files.MAX_FILE_BYTES // len(entry) - 1)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, len(directory), 0, 0)
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the directory was read"))
     assert "356,961 files" in assert_error(send(directory + end), 400, "bad_file")
 
 
 def test_import_of_too_many_is_refused(send, database, monkeypatch):
-    monkeypatch.setattr(exchange, "MOST", 2)
-    monkeypatch.setattr(exchange, "MOST_ENTRIES", 4)
+    monkeypatch.setattr(digit_files, "MOST", 2)
+    monkeypatch.setattr(digit_files, "MOST_ENTRIES", 4)
     assert "3 digits; from 1 to 2" in assert_error(send(GOOD), 400, "bad_file")
     pictures = {f"7/{number}.png": ONE_PNG for number in range(3)}
     assert "3 digits" in assert_error(send(zipped(pictures)), 400, "bad_file")
     assert "5 files" in assert_error(send(zipped(pictures | {"._a": b"", "._b": b""})), 400, "bad_file")
-    monkeypatch.setattr(exchange, "MOST", 9)
-    monkeypatch.setattr(exchange, "MOST_SOURCES", 2)
+    monkeypatch.setattr(digit_files, "MOST", 9)
+    monkeypatch.setattr(digit_files, "MOST_SOURCES", 2)
     many = npz(images=IMAGES, labels=LABELS, source=np.arange(3))
     assert "3 sources" in assert_error(send(many), 400, "bad_file")
     assert rows_of(database) == []
@@ -476,9 +476,9 @@ def test_import_of_too_many_is_refused(send, database, monkeypatch):
 def test_import_of_too_many_pixels_is_refused_before_decoding(send, database, monkeypatch):
     two = zipped({"7/a.png": encoded(drawn()), "7/b.png": encoded(drawn()), "7/c.png": ONE_PNG})
     pixels = 2 * math.prod(drawn().size) + 28 * 28
-    monkeypatch.setattr(exchange, "MOST_PIXELS", pixels)
+    monkeypatch.setattr(digit_files, "MOST_PIXELS", pixels)
     assert send(two).get_json()["added"] == 2  # two of them are the same
-    monkeypatch.setattr(exchange, "MOST_PIXELS", pixels - 1)
+    monkeypatch.setattr(digit_files, "MOST_PIXELS", pixels - 1)
     monkeypatch.setattr(road, "open_picture", lambda *_, **__: pytest.fail("it was decoded"))
     message = assert_error(send(two), 400, "bad_file")
     assert f"{pixels:,} pixels together; at most {pixels - 1:,}" in message
@@ -504,7 +504,7 @@ def test_import_picture_of_too_many_bytes_is_refused(send, database):
 
 
 def test_import_file_too_large_is_refused(send, database):
-    assert "16 MB" in assert_error(send(bytes(exchange.MAX_FILE_BYTES + 5_000)), 413, "file_too_large")
+    assert "16 MB" in assert_error(send(bytes(digit_files.MAX_FILE_BYTES + 5_000)), 413, "file_too_large")
     padded = zipped({"7/a.png": ONE_PNG, ".DS_Store": bytes(12 << 20)}, zipfile.ZIP_STORED)
     assert send(padded).status_code == 200  # more than any other request may bring
 
@@ -515,7 +515,7 @@ def test_import_without_file_is_refused(client):
 
 
 def test_import_longest_immediate_file_is_taken_in(send, database):
-    count = exchange.SHORT_DIGITS
+    count = digit_files.SHORT_DIGITS
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (count, 28, 28), np.uint8), random.integers(0, 11, count)
     answer = send(npz(images=images, labels=labels, source=np.arange(count) % 99))

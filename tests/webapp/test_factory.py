@@ -6,7 +6,7 @@ import sys
 import threading
 
 from tests.webapp.asking import assert_error
-from webapp import create_app
+from webapp.app import create_app
 from webapp.settings import ROOT, Settings
 
 

@@ -15,12 +15,12 @@ from model.inference.weights import WeightsError
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.test_predict import REFUSED
 from tests.webapp.versions import add_version, promote, turned
-from webapp import corrections as limits
-from webapp import create_app
-from webapp.correction_picture import LONGEST_SIDE
-from webapp.data_urls import MAX_BODY_BYTES
-from webapp.database import Correction, Run, RunCorrection
+from webapp.app import create_app
+from webapp.corrections import store as limits
+from webapp.corrections.picture import LONGEST_SIDE
+from webapp.http.data_urls import MAX_BODY_BYTES
 from webapp.services import services
+from webapp.storage.database import Correction, Run, RunCorrection
 
 BROWSER = {"Accept": "text/html"}
 SEVEN = ONE | {"meant": 7}

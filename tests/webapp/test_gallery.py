@@ -15,13 +15,13 @@ from PIL import Image
 from sqlalchemy import event
 
 from model.data import mnist
-from webapp import create_app
-from webapp.computations import packed
-from webapp.database import Computation, Version
-from webapp.filters import confidence, share
-from webapp.gallery import LEVELS, Page, confusion_levels, sheet
-from webapp.predictions import KEPT_VERSIONS, Readings
+from webapp.app import create_app
+from webapp.presentation.filters import confidence, share
 from webapp.services import services
+from webapp.storage.database import Computation, Version
+from webapp.versions.test_predictions import KEPT_VERSIONS, Readings
+from webapp.views.gallery import LEVELS, Page, confusion_levels, sheet
+from webapp.worker.artifacts import packed
 
 PERSON = {"Accept": "text/html"}
 

@@ -16,11 +16,11 @@ from model.training.train import Result
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, promote, promotions
-from webapp import runs
-from webapp.database import Comparison, Promotion, Run, Version
-from webapp.live import Live
-from webapp.runs import Hold
-from webapp.trainer import train_run
+from webapp.storage.database import Comparison, Promotion, Run, Version
+from webapp.training import runs
+from webapp.training.runs import Hold
+from webapp.versions.active import Live
+from webapp.worker.child import train_run
 
 
 @pytest.fixture(scope="module")

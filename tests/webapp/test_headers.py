@@ -10,9 +10,10 @@ import pytest
 
 from tests.webapp.asking import CODE, INTERNALS, ONE, assert_error
 from tests.webapp.serving import serve
-from webapp import create_app, draw
-from webapp.draw import MOST_BATCH_BYTES
+from webapp.app import create_app
 from webapp.settings import ROOT
+from webapp.views import draw
+from webapp.views.draw import MOST_BATCH_BYTES
 
 BROWSER = {"Accept": "text/html"}
 
@@ -45,8 +46,8 @@ def assert_secured(response):
         ("GET", "/admin", 303),
         ("POST", "/admin/sign-in", 400),
         ("POST", "/admin/retrain", 401),
-        ("GET", "/static/../webapp/door.py", 404),
-        ("GET", "/static/%2e%2e/webapp/door.py", 404),
+        ("GET", "/static/../webapp/auth.py", 404),
+        ("GET", "/static/%2e%2e/webapp/auth.py", 404),
         ("POST", "/", 405),
         ("POST", "/predict", 415),
     ],
@@ -139,7 +140,8 @@ def test_answer_behind_tls_demands_tls(settings):
 # What is answered on the wire: by the application, by the server for it, and in place of either
 
 BREAKING = """
-from webapp import draw, edge
+from webapp.middleware import access_log as edge
+from webapp.views import draw
 draw.render_template = None
 answer = edge.Edge.__call__
 def break_off(self, environ, start_response):
@@ -220,6 +222,6 @@ def test_fault_is_in_the_log_without_address_or_path(server):
     server.request("GET", "/" + "secret" * 2000)
     server.raw(b"GET / HTTP/1.1\r\nsecret header: secret\r\n\r\n")
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    faults = [line for line in lines if line["level"] == "error" and line["logger"] == "webapp.serving"]
+    faults = [line for line in lines if line["level"] == "error" and line["logger"] == "webapp.server.worker"]
     assert "RuntimeError: hunter2" in faults[-1]["exception"] and faults[-1]["request"] == number
     assert "secret" not in server.log.read_text() and "127.0.0.1" not in server.log.read_text()

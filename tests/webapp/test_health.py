@@ -6,8 +6,8 @@ from sqlalchemy import delete
 from model.inference.classifier import SHIPPED
 from tests.webapp.asking import INTERNALS, ONE
 from tests.webapp.versions import add_version, damaged, promote
-from webapp.database import Promotion
 from webapp.services import services
+from webapp.storage.database import Promotion
 
 
 def lose(database, path, how):

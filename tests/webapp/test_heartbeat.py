@@ -13,11 +13,12 @@ from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
-from webapp import heartbeat, runs
-from webapp.computations import claim
-from webapp.database import Computation, Correction, Run, coded
 from webapp.services import Services
 from webapp.settings import ROOT
+from webapp.storage.database import Computation, Correction, Run, coded
+from webapp.training import runs
+from webapp.worker import liveness
+from webapp.worker.artifacts import claim
 
 
 def started(script):
@@ -37,10 +38,10 @@ def started(script):
     ids=["ends", "beats for longer", "is killed", "hangs at once", "hangs later", "hangs at its end"],
 )
 def test_child_is_waited_for_as_long_as_it_beats(monkeypatch, script, code):
-    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 1.5)
+    monkeypatch.setattr(liveness, "SILENT_SECONDS", 1.5)
     child = started(script)
     try:
-        assert heartbeat.awaited(child) == code
+        assert liveness.awaited(child) == code
     finally:
         child.kill()
         child.wait()
@@ -75,7 +76,7 @@ def test_child_at_work_beats_and_prints_nothing_else(services, settings, environ
     else:
         number = runs.start(services.database, Config("seed", 1), "a test", corrections=False).id
         numbers = [str(number), str(runs.claim(services.database, number))]
-    command = [sys.executable, "-m", "webapp.trainer", what, *numbers]
+    command = [sys.executable, "-m", "webapp.worker.child", what, *numbers]
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         said = child.stdout.read()
         assert child.wait() == 0
@@ -92,7 +93,7 @@ def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeyp
     jobs, database = services.jobs, services.database
     for name in ("DATA_DIR", "MNIST_DIR"):
         monkeypatch.setenv(name, environ[name])
-    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(liveness, "SILENT_SECONDS", 2.0)
     number = jobs.start(Config("seed", 1000), "a test").id
     waiting = add_correction(settings, database, *digits(1)[0])
     computed(database, but="predictions")
@@ -102,7 +103,7 @@ def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeyp
     thread.start()
     (child,) = wait_until(lambda: set(children()) - before)
     # Stopped before it has become another program, it would hold up the thread that starts it.
-    wait_until(lambda: b"webapp.trainer" in Path(f"/proc/{child}/cmdline").read_bytes())
+    wait_until(lambda: b"webapp.worker.child" in Path(f"/proc/{child}/cmdline").read_bytes())
     os.kill(child, signal.SIGSTOP)
     thread.join(60)
     assert not thread.is_alive() and child not in children()

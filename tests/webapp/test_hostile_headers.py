@@ -14,7 +14,7 @@ from werkzeug.test import create_environ
 
 from tests.conftest import TOKEN, settings_in
 from tests.webapp.asking import assert_error
-from webapp import create_app
+from webapp.app import create_app
 from webapp.services import services
 
 BIG, HUGE = "9" * 30, "9" * 5000

@@ -20,9 +20,9 @@ from tests.webapp.asking import data_url, encoded
 from tests.webapp.serving import serve
 from tests.webapp.test_exchange import npz
 from tests.webapp.test_worker import Installation, gone
-from webapp import exchange
-from webapp.database import Correction, Import
-from webapp.imports import STALE_SECONDS
+from webapp.corrections import digit_files
+from webapp.corrections.import_queue import STALE_SECONDS
+from webapp.storage.database import Correction, Import
 
 QUEUE = "/admin/corrections"
 
@@ -125,8 +125,8 @@ def imported(installation, data):
 def test_import_of_ten_thousand_leaves_others_their_answers(installation):
     """It was one transaction, which counted all sources a thousand times: others got a 503, or gunicorn ended it."""
     fill(installation.database, 30_000)
-    found, statuses = imported(installation, many_digits(exchange.MOST))
-    assert (found["state"], found["added"], found["error"]) == ("finished", exchange.MOST, None)
+    found, statuses = imported(installation, many_digits(digit_files.MOST))
+    assert (found["state"], found["added"], found["error"]) == ("finished", digit_files.MOST, None)
     assert statuses and statuses <= {200, 201}
     with installation.database.reading() as session:
         came = select(Correction.source, Correction.held_out).where(Correction.version_id.is_(None)).distinct()

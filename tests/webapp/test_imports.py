@@ -15,13 +15,13 @@ from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
 from tests.webapp.asking import assert_error, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.test_exchange import LABELS, npz, zipped
-from webapp import exchange, imports, intake
-from webapp.computations import WorkerGone
-from webapp.corrections import HELD_OUT_EVERY
-from webapp.database import Correction, Import, ImportFile
-from webapp.intake import take_in
-from webapp.jobs import Jobs
+from webapp.corrections import digit_files, import_digits, import_queue
+from webapp.corrections.import_digits import take_in
+from webapp.corrections.store import HELD_OUT_EVERY
 from webapp.services import services
+from webapp.storage.database import Correction, Import, ImportFile
+from webapp.training.jobs import Jobs
+from webapp.worker.artifacts import WorkerGone
 
 QUEUE = "/admin/corrections"
 COUNT = 30
@@ -44,8 +44,8 @@ def database(app):
 @pytest.fixture(autouse=True)
 def a_few_digits_are_many(monkeypatch):
     """They are left to the worker, and stored four at a time."""
-    monkeypatch.setattr(exchange, "SHORT_DIGITS", 3)
-    monkeypatch.setattr(intake, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(digit_files, "SHORT_DIGITS", 3)
+    monkeypatch.setattr(import_digits, "ROWS_AT_ONCE", 4)
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def work(app, database):
     """Takes in what waits, as the worker's child does; `gone` says that the worker has ended."""
 
     def work(gone=None):
-        while claimed := imports.claim(database):
-            take_in(services(app).settings, database, imports.Hold(database, *claimed), gone or threading.Event())
+        while claimed := import_queue.claim(database):
+            take_in(services(app).settings, database, import_queue.Hold(database, *claimed), gone or threading.Event())
 
     return work
 
@@ -150,7 +150,7 @@ class Killed(Exception):
 def test_import_of_a_killed_worker_is_completed(send, told, work, app, database, monkeypatch, stored):
     """Whatever it had stored, the result is that of an import that nobody interrupted."""
     send(FILE)
-    new_rows, batches = intake._new_rows, []
+    new_rows, batches = import_digits._new_rows, []
 
     def until_killed(*arguments):
         batches.append(arguments)
@@ -159,11 +159,11 @@ def test_import_of_a_killed_worker_is_completed(send, told, work, app, database,
         return new_rows(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(intake, "_new_rows", until_killed)
+        patch.setattr(import_digits, "_new_rows", until_killed)
         work()
     assert len(rows_of(database)) == told()["added"] == 4 * stored
-    assert told()["state"] == "running" and imports.claim(database) is None  # its row has moved a moment ago
-    tamper(database, updated_at=time.time() - imports.STALE_SECONDS - 1)
+    assert told()["state"] == "running" and import_queue.claim(database) is None  # its row has moved a moment ago
+    tamper(database, updated_at=time.time() - import_queue.STALE_SECONDS - 1)
     work()
     assert (told()["state"], told()["added"], told()["known"]) == ("finished", COUNT, 0)
     assert len(rows_of(database)) == COUNT
@@ -185,7 +185,7 @@ def test_import_of_a_stopped_worker_is_let_go(send, told, work, database):
 
 def test_import_attempt_taken_over_stores_nothing_more(send, told, work, app, database):
     send(FILE)
-    late = imports.Hold(database, *imports.claim(database))
+    late = import_queue.Hold(database, *import_queue.claim(database))
     tamper(database, updated_at=0)
     work()
     take_in(services(app).settings, database, late, threading.Event())
@@ -195,10 +195,10 @@ def test_import_attempt_taken_over_stores_nothing_more(send, told, work, app, da
 def test_imports_are_taken_in_one_after_the_other(send, told, database):
     send(FILE)
     send(npz(**groups_of(COUNT, 3)), "other.npz")
-    one = imports.Hold(database, *imports.claim(database))
-    assert one.import_id == 1 and imports.claim(database) is None
+    one = import_queue.Hold(database, *import_queue.claim(database))
+    assert one.import_id == 1 and import_queue.claim(database) is None
     one.write(state="finished")
-    assert imports.claim(database) == (2, 1)
+    assert import_queue.claim(database) == (2, 1)
 
 
 def test_import_sent_twice_is_one(send, told, work):
@@ -267,14 +267,14 @@ def test_import_under_way_respects_decisions(send, told, work, database, app, mo
     """A digit that is there gets another label after it was found and before the file's digits are stored."""
     image = digits(1)[0][0]
     number = add_correction(services(app).settings, database, image, int(LABELS[0]))
-    look_through = intake._There.look_through
+    look_through = import_digits._There.look_through
 
     def then_changed(self, database):
         look_through(self, database)
         with database.writing() as session:
             session.get(Correction, number).label = label
 
-    monkeypatch.setattr(intake._There, "look_through", then_changed)
+    monkeypatch.setattr(import_digits._There, "look_through", then_changed)
     send(FILE)
     work()
     assert told()["known"] == (label == LABELS[0])
@@ -309,5 +309,5 @@ def test_import_page_shows_progress_and_result(admin, send, work, database):
     tamper(database, state="failed", error="Nothing was imported. It is damaged.")
     assert "Nothing was imported. It is damaged." in page(admin)
     assert admin.get(f"{QUEUE}/imports/1", headers=BROWSER).location == QUEUE
-    tamper(database, updated_at=time.time() - imports.SHOWN_SECONDS - 1)
+    tamper(database, updated_at=time.time() - import_queue.SHOWN_SECONDS - 1)
     assert "digits.npz" not in page(admin)

@@ -17,11 +17,11 @@ from tests.webapp import together
 from tests.webapp.asking import ONE
 from tests.webapp.serving import serve, wait_until_ready
 from tests.webapp.versions import add_version, promote, turned
-from webapp import create_app
-from webapp.database import Administrator, Database, Installation, Promotion, Version
-from webapp.installation import NotSetUp, wait_for_secret_key, with_secret_key
+from webapp.app import create_app
 from webapp.services import services
-from webapp.setup import set_up
+from webapp.setup.install import set_up
+from webapp.storage.database import Administrator, Database, Installation, Promotion, Version
+from webapp.storage.secret_key import NotSetUp, wait_for_secret_key, with_secret_key
 
 
 @pytest.fixture

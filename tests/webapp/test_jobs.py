@@ -16,14 +16,14 @@ from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, computed, promote, turned
-from webapp import runs
-from webapp.computations import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS, look_up
-from webapp.database import AdminSession, Computation, Run, SignInAttempt, coded
-from webapp.jobs import FORMER_TASKS, Jobs
-from webapp.queue import open_queue
-from webapp.runs import Hold, RunActive
 from webapp.services import Services
-from webapp.trainer import train_run
+from webapp.storage.database import AdminSession, Computation, Run, SignInAttempt, coded
+from webapp.training import runs
+from webapp.training.jobs import FORMER_TASKS, Jobs
+from webapp.training.runs import Hold, RunActive
+from webapp.training.task_queue import open_queue
+from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS, look_up
+from webapp.worker.child import train_run
 
 CONFIG = Config("seed", 1)
 
@@ -142,7 +142,7 @@ def test_judging_ended_with_its_worker_is_no_failure(jobs, settings, database, m
 
 
 def test_children_that_do_not_end_are_killed(jobs, monkeypatch):
-    monkeypatch.setattr("webapp.jobs.STOP_SECONDS", 1.0)
+    monkeypatch.setattr("webapp.training.jobs.STOP_SECONDS", 1.0)
     children = [subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) for _ in range(20)]
     jobs._children.update(children)
     jobs.stop_children()

@@ -13,12 +13,12 @@ import pytest
 
 from tests.webapp.asking import ONE
 from tests.webapp.serving import serve
-from webapp.connections import MOST_BODY_BYTES
+from webapp.server.connections import MOST_BODY_BYTES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BODY = json.dumps(ONE).encode()
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-LIMITS = "from webapp import connections, serving; connections.IDLE_SECONDS = 3; serving.MOST_SLOW = 3"
+LIMITS = "from webapp.server import connections, worker as serving; connections.IDLE_SECONDS = 3; serving.MOST_SLOW = 3"
 
 
 @pytest.fixture(scope="module")

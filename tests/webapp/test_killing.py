@@ -6,9 +6,9 @@ import sys
 
 from model.presets import Config
 from tests.webapp.versions import add_version, promote, turned
-from webapp import runs
-from webapp.runs import Hold
 from webapp.settings import ROOT
+from webapp.training import runs
+from webapp.training.runs import Hold
 
 
 def test_write_killed_anywhere_is_whole_or_absent(settings, database):

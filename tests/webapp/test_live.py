@@ -10,8 +10,8 @@ from model.inference.classifier import SHIPPED
 from model.inference.weights import WeightsError
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.database import Promotion, Version
-from webapp.live import Live, NoChampion
+from webapp.storage.database import Promotion, Version
+from webapp.versions.active import Live, NoChampion
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_live_mended_version_is_taken_up(live, database, monkeypatch):
         session.get_one(Version, bad).weights = turned(1)
     live.refresh()
     assert live.recognizer().version == "v1", "it is not tried again each second"
-    monkeypatch.setattr("webapp.live.REFUSED_SECONDS", 0)
+    monkeypatch.setattr("webapp.versions.active.REFUSED_SECONDS", 0)
     live.refresh()
     assert (live.recognizer().version, digit(live)) == (f"v{bad}", 2)
 
@@ -126,7 +126,7 @@ def test_live_many_threads_load_once(live, monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("webapp.live.FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr("webapp.versions.active.FOLLOW_SECONDS", 0.01)
 
 
 def test_live_follower_warms_keeps_house_and_changes_over(database, quick):

@@ -12,8 +12,9 @@ import pytest
 from tests.conftest import PASSWORD, TOKEN
 from tests.webapp.administrator import sign_in
 from tests.webapp.asking import ONE
-from webapp import draw, logs
+from webapp import logs
 from webapp.logs import JsonLines
+from webapp.views import draw
 
 HEX = re.compile(r"[0-9a-f]{16}")
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
@@ -118,7 +119,7 @@ def test_log_lines_of_a_request_have_its_id_and_an_exception_is_on_the_line(clie
 def test_sign_ins_and_promotions_are_logged_by_a_digest_of_the_address(client, log):
     assert sign_in(client, "not the password").status_code == 403
     assert sign_in(client).status_code == 303
-    events = [line for line in log.lines if line["logger"] == "webapp.admin"]
+    events = [line for line in log.lines if line["logger"] == "webapp.views.dashboard"]
     assert [(line["level"], line["message"]) for line in events] == [
         ("warning", "a sign-in failed"),
         ("info", "the administrator signed in"),

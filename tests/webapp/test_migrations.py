@@ -21,14 +21,14 @@ from sqlalchemy import MetaData, select, text
 from tests.conftest import PASSWORD, TOKEN, own_database, settings_in
 from tests.webapp.corrected import answer
 from tests.webapp.test_database import schema
-from webapp import create_app
-from webapp.database import Base, Correction, Database, Review
-from webapp.door import HASHER
+from webapp.app import create_app
+from webapp.auth import HASHER
 from webapp.services import services
 from webapp.settings import ROOT
-from webapp.setup import set_up
+from webapp.setup.install import set_up
+from webapp.storage.database import Base, Correction, Database, Review
 
-MIGRATIONS = ROOT / "webapp" / "migrations"
+MIGRATIONS = ROOT / "webapp" / "storage" / "migrations"
 EARLIER = Path(__file__).parent / "earlier_migrations"
 
 # A migration that has been committed may have been run: put what is to change into a new one.

@@ -6,7 +6,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import Double, create_engine, literal, select
 
-from webapp.moments import SKEW_SECONDS, seconds_left, within
+from webapp.storage.timestamps import SKEW_SECONDS, seconds_left, within
 
 NOW = 1_800_000_000.0
 MOMENTS = st.floats(0, 2 * NOW) | st.floats(-1000, 1000).map(NOW.__add__)

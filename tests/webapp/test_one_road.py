@@ -9,9 +9,9 @@ from PIL import Image, ImageFilter, ImageOps
 
 from model.cli import main
 from tests.webapp.asking import data_url, encoded
-from webapp.computations import claim, compute
-from webapp.predictions import Library
 from webapp.services import services
+from webapp.versions.test_predictions import Library
+from webapp.worker.artifacts import claim, compute
 
 POSTED = 300
 CANVAS = 280

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import TOKEN
 from tests.webapp.administrator import SCRIPT
-from webapp import MODEL_ERRORS
+from webapp.app import MODEL_ERRORS
 from webapp.exceptions import AppError
 
 # What answers with a page, a picture or text, and only by an error with JSON.

@@ -22,10 +22,10 @@ import pytest
 from tests.servers import wait_until
 from tests.webapp.asking import ONE
 from tests.webapp.serving import serve
-from webapp.connections import Connection
-from webapp.serving import FEWEST_WAITING, LINE_OF_OTHERS, REFUSED_AT_ONCE, Crowd, Worker
+from webapp.server.connections import Connection
+from webapp.server.shares import Shares, first_to_go
+from webapp.server.worker import FEWEST_WAITING, LINE_OF_OTHERS, REFUSED_AT_ONCE, Crowd, Worker
 from webapp.settings import ROOT
-from webapp.shares import Shares, first_to_go
 
 # So many pictures at once that the server, and not the one who asks, is what limits.
 MANY = json.dumps({"images": [ONE["image"]] * 16}).encode()
@@ -410,7 +410,8 @@ def impatient(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("impatient") / "data"
     shutil.copytree(prepared, folder)
     patience = (
-        "from webapp import connections, serving; connections.REQUEST_SECONDS = serving.KERNEL_WAITS_SECONDS = 3;"
+        "from webapp.server import connections, worker as serving;"
+        "connections.REQUEST_SECONDS = serving.KERNEL_WAITS_SECONDS = 3;"
         "serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
     )
     with serve(folder, workers=1, then=patience) as server:
@@ -459,7 +460,7 @@ def narrow(prepared, tmp_path_factory):
     """A server with one worker that waits for three connections at most, as long as usual."""
     folder = tmp_path_factory.mktemp("narrow") / "data"
     shutil.copytree(prepared, folder)
-    limits = "from webapp import serving; serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
+    limits = "from webapp.server import worker as serving; serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
     with serve(folder, workers=1, then=limits) as server:
         yield server
 

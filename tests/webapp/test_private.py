@@ -11,11 +11,12 @@ import pytest
 from model.data import mnist
 from model.presets import Config
 from tests.webapp.asking import ONE
-from webapp import create_app, private
-from webapp.database import Database
+from webapp import private_files
+from webapp.app import create_app
 from webapp.services import services
 from webapp.settings import ROOT, Settings, SettingsError
-from webapp.setup import set_up
+from webapp.setup.install import set_up
+from webapp.storage.database import Database
 
 STRANGER = 65_534  # nobody
 
@@ -77,7 +78,7 @@ def test_installation_is_never_readable_by_others(tmp_path):
         "                print('open:', name)\n"
         "        if os.path.isdir(folder) and os.stat(folder).st_mode & 0o077: print('open: the folder')\n"
         "from webapp.settings import Settings\n"
-        "from webapp.setup import set_up\n"
+        "from webapp.setup.install import set_up\n"
         "folder = os.environ['DATA_DIR']\n"
         "sys.addaudithook(look)\n"
         "set_up(Settings.read(), print)\n"
@@ -137,7 +138,7 @@ def test_set_up_permissions_that_stay_are_said_in_one_line(left_open, monkeypatc
     def refused(path, mode):
         raise PermissionError(1, "Operation not permitted", str(path))
 
-    monkeypatch.setattr(private.Path, "chmod", refused)
+    monkeypatch.setattr(private_files.Path, "chmod", refused)
     (warning,) = said(left_open)
     assert f"{left_open.data_dir} (Operation not permitted)" in warning and "inkling.db (" in warning
 

@@ -17,9 +17,9 @@ from tests.webapp.administrator import csrf_token, sign_in
 from tests.webapp.asking import assert_error
 from tests.webapp.test_retrain import retrain, run_page
 from tests.webapp.test_worker import Installation, gone, wait_until
-from webapp import admin
-from webapp.database import Run, Version
 from webapp.settings import ROOT
+from webapp.storage.database import Run, Version
+from webapp.views import dashboard
 
 LONG = Config("seed", 1000, processes=2)
 
@@ -42,7 +42,7 @@ def test_run_processes_out_of_range_are_refused(client, database, sent):
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
 def test_run_form_offers_the_machines_processes(client, settings, monkeypatch, cores):
-    monkeypatch.setattr(admin, "cores", lambda: cores)
+    monkeypatch.setattr(dashboard, "cores", lambda: cores)
     most = min(cores, 8)
     assert sign_in(client).status_code == 303
     form = client.get("/admin").get_data(as_text=True)
@@ -50,7 +50,7 @@ def test_run_form_offers_the_machines_processes(client, settings, monkeypatch, c
     token = csrf_token(client)
     assert client.post("/admin/retrain", data={"csrf_token": token, "processes": "2"}).json["processes"] == 2
     elsewhere = replace(settings, database_url="postgresql://a-machine/with/a/worker")
-    assert admin.useful_processes(elsewhere) == 8
+    assert dashboard.useful_processes(elsewhere) == 8
 
 
 class Several(Installation):

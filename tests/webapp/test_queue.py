@@ -15,11 +15,11 @@ from tests import servers
 from tests.conftest import ON_POSTGRESQL
 from tests.servers import wait_until
 from tests.webapp import together
-from webapp.database import Run
-from webapp.queuefile import FileHuey
 from webapp.services import Services
 from webapp.settings import ROOT
-from webapp.setup import set_up
+from webapp.setup.install import set_up
+from webapp.storage.database import Run
+from webapp.training.queue_file import FileHuey
 
 CONFIG = Config("seed", 1)
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -9,11 +9,11 @@ from model.data import mnist
 from model.evaluation import comparison, robustness
 from model.presets import PRESETS, Config
 from tests.webapp.test_runs import keep_correction
-from webapp import __main__ as command
-from webapp import runs
-from webapp.database import Correction, Version
-from webapp.runs import Hold
-from webapp.trainer import train_run
+from webapp import cli as command
+from webapp.storage.database import Correction, Version
+from webapp.training import runs
+from webapp.training.runs import Hold
+from webapp.worker.child import train_run
 
 
 @pytest.fixture(autouse=True)

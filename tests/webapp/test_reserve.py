@@ -11,10 +11,11 @@ from sqlalchemy.exc import OperationalError
 from tests.conftest import ON_POSTGRESQL
 from tests.webapp.administrator import SCRIPT, csrf_token, sign_in
 from tests.webapp.asking import ONE, assert_error
-from webapp import create_app, reserve
-from webapp.database import AdminSession, Run
-from webapp.reserve import RESERVE_BYTES
+from webapp.app import create_app
 from webapp.services import services
+from webapp.storage import disk_reserve
+from webapp.storage.database import AdminSession, Run
+from webapp.storage.disk_reserve import RESERVE_BYTES
 
 
 @pytest.fixture
@@ -120,12 +121,12 @@ def test_reserve_is_not_used_for_other_faults(app):
         session.execute(text("SELECT * FROM nothing"))
 
     with pytest.raises(OperationalError):
-        reserve.urgently(services(app).database, work)
+        disk_reserve.urgently(services(app).database, work)
     assert len(calls) == 1
 
 
 @ON_POSTGRESQL
 def test_reserve_on_postgresql_is_none(database, settings):
-    reserve.hold(database)
-    assert reserve.bytes_left(database) is None
+    disk_reserve.hold(database)
+    assert disk_reserve.bytes_left(database) is None
     assert not list(settings.data_dir.parent.rglob("*-reserve"))

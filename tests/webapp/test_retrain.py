@@ -7,9 +7,9 @@ import pytest
 from tests.conftest import TOKEN
 from tests.webapp.asking import assert_error
 from tests.webapp.test_runs import keep_correction
-from webapp import runs
-from webapp.database import Comparison, Run, Version
 from webapp.services import services
+from webapp.storage.database import Comparison, Run, Version
+from webapp.training import runs
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
 

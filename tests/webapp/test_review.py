@@ -12,9 +12,9 @@ from model.task import NO_DIGIT
 from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
 from tests.webapp.asking import assert_error
 from tests.webapp.corrected import add_correction, digits
-from webapp import review
-from webapp.database import Correction, Review
 from webapp.services import services
+from webapp.storage.database import Correction, Review
+from webapp.views import corrections
 
 QUEUE = "/admin/corrections"
 DECIDE, UNDO = f"{QUEUE}/decide", f"{QUEUE}/undo"
@@ -128,7 +128,7 @@ def test_queue_folds_twins_into_their_first(script, admin, add):
 
 
 def test_queue_page_beyond_the_last_leads_to_it(script, client, admin, add, monkeypatch):
-    monkeypatch.setattr(review, "PER_PAGE", 2)
+    monkeypatch.setattr(corrections, "PER_PAGE", 2)
     numbers = add(5)
     assert [shown(script, page=page) for page in (1, 2, 3)] == [numbers[:2], numbers[2:4], numbers[4:]]
     beyond = client.get(f"{QUEUE}?page=4", headers=SCRIPT)
@@ -370,8 +370,8 @@ def test_form_decides_and_undoes(admin, add, database):
     assert "Approved: 1 correction." in send(approve=str(one))
     assert stored(database, one)[0] == "approved" and stored(database, two)[0] == "received"
     assert "Approved as no digit: 1 correction." in send(ids=[str(two)], relabel="10")
-    send(ids=[str(three)], because=review.REASONS[2])
-    assert stored(database, three) == ("refused", 7, review.REASONS[2])
+    send(ids=[str(three)], because=corrections.REASONS[2])
+    assert stored(database, three) == ("refused", 7, corrections.REASONS[2])
     send(refuse=str(four), reason="A <b>cat</b>.")
     page = admin.get(f"{QUEUE}?state=refused", headers=BROWSER).text
     assert "A &lt;b&gt;cat&lt;/b&gt;." in page
@@ -384,7 +384,7 @@ def test_form_refusal_without_a_reason_has_one(admin, add, database):
     (number,) = add()
     form = {"csrf_token": csrf_token(admin), "refuse": str(number), "reason": ""}
     admin.post(DECIDE, data=form, headers=BROWSER)
-    assert stored(database, number)[2] == review.REASONS[0]
+    assert stored(database, number)[2] == corrections.REASONS[0]
 
 
 @pytest.mark.parametrize("fields", [{"approve": ""}, {"relabel": "3"}, {"because": "x"}, {"refuse": "", "reason": "x"}])

@@ -11,9 +11,9 @@ import pytest
 from model.presets import Config
 from tests.servers import wait_until
 from tests.webapp.running import MAKE_RUN, SECONDS, Running
-from webapp.database import Run
 from webapp.services import Services
-from webapp.supervision import STOP_SECONDS
+from webapp.setup.supervisor import STOP_SECONDS
+from webapp.storage.database import Run
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
 
@@ -179,7 +179,7 @@ def test_run_killed_ends_the_training_which_waits(running, background, settings,
             return session.get(Run, run.id)
 
     wait_until(lambda: now().progress.get("fraction"))
-    assert len(running.pids("webapp.trainer run")) == 2
+    assert len(running.pids("webapp.worker.child run")) == 2
     os.kill(*running.pids(name), signal.SIGKILL)
     running.wait_until_gone()
     assert (now().state, now().losses) == ("queued", 0)

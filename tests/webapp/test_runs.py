@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from model.presets import Config
-from webapp import runs
-from webapp.database import (
+from webapp.storage.database import (
     Comparison,
     Computation,
     Correction,
@@ -19,9 +18,10 @@ from webapp.database import (
     champion_id,
     coded,
 )
-from webapp.moments import SKEW_SECONDS
-from webapp.runs import ChampionChanged, Hold, LeaseLost
-from webapp.trainer import chosen_corrections
+from webapp.storage.timestamps import SKEW_SECONDS
+from webapp.training import runs
+from webapp.training.runs import ChampionChanged, Hold, LeaseLost
+from webapp.worker.child import chosen_corrections
 
 CONFIG = Config("seed", 1)
 

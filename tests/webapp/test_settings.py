@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from webapp.database import Database
 from webapp.settings import Settings, SettingsError
+from webapp.storage.database import Database
 
 
 def read(folder, **environ):

@@ -18,13 +18,14 @@ from model.inference.classifier import SHIPPED
 from model.inference.weights import WeightsError
 from tests.conftest import PASSWORD
 from tests.webapp.versions import add_version, damaged, promote, promotions, turned
-from webapp import create_app, setup
-from webapp.__main__ import main
-from webapp.database import Database, SignInAttempt, Version
-from webapp.door import Door, PasswordRefused, WrongPassword
+from webapp.app import create_app
+from webapp.auth import Door, PasswordRefused, WrongPassword
+from webapp.cli import main
 from webapp.services import services
 from webapp.settings import Settings
-from webapp.setup import set_up
+from webapp.setup import install
+from webapp.setup.install import set_up
+from webapp.storage.database import Database, SignInAttempt, Version
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_set_up_newer_shipped_version_replaces_a_shipped_one(database, settings,
         promote(database, add_version(database, turned(1)))
     newer = tmp_path / "newer.safetensors"
     newer.write_bytes(turned(2))
-    monkeypatch.setattr(setup, "SHIPPED", newer)
+    monkeypatch.setattr(install, "SHIPPED", newer)
     before = promotions(database)
     said(settings)
     number = 3 if own else 2
@@ -164,7 +165,7 @@ def shipped(monkeypatch, tmp_path):
     """The file with the shipped weights, which a test may change."""
     file = tmp_path / "shipped.safetensors"
     file.write_bytes(WHOLE)
-    monkeypatch.setattr(setup, "SHIPPED", file)
+    monkeypatch.setattr(install, "SHIPPED", file)
     return file
 
 

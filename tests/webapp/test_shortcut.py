@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
-from webapp import draw
-from webapp.shortcut import MOST_BYTES, Shortcut
+from webapp.views import draw
+from webapp.views.shortcut import MOST_BYTES, Shortcut
 
 
 def drawing(picture) -> str:

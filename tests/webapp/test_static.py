@@ -6,10 +6,11 @@ import threading
 import pytest
 
 from tests.conftest import settings_in
-from webapp import create_app, static
+from webapp.app import create_app
+from webapp.middleware import assets
 
 PACKED = {"Accept-Encoding": "gzip, deflate, br"}
-NAMES = [path.relative_to(static.FILES).as_posix() for path in static._files()]
+NAMES = [path.relative_to(assets.FILES).as_posix() for path in assets._files()]
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
@@ -21,7 +22,7 @@ def got(app, name, **headers):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
-    content = (static.FILES / name).read_bytes()
+    content = (assets.FILES / name).read_bytes()
     packed, plain = got(shared_app, name, **PACKED), got(shared_app, name)
     assert plain.data == content and "Content-Encoding" not in plain.headers
     if packed.headers.get("Content-Encoding") == "gzip":
@@ -36,7 +37,7 @@ def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
 def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app):
     app = create_app(settings_in(tmp_path))
     response = got(app, "js/draw.js", **PACKED)
-    assert response.data == (static.FILES / "js/draw.js").read_bytes() and "Content-Encoding" not in response.headers
+    assert response.data == (assets.FILES / "js/draw.js").read_bytes() and "Content-Encoding" not in response.headers
     assert app.jinja_env.globals["asset"]("js/draw.js") == shared_app.jinja_env.globals["asset"]("js/draw.js")
 
 
@@ -45,7 +46,7 @@ def test_static_copies_made_at_once_are_one(tmp_path):
 
     def set_up():
         gate.wait(30)
-        static.compress(tmp_path)
+        assets.compress(tmp_path)
 
     threads = [threading.Thread(target=set_up) for _ in range(6)]
     for thread in threads:
@@ -54,4 +55,4 @@ def test_static_copies_made_at_once_are_one(tmp_path):
         thread.join()
     [copy] = (tmp_path / "static").iterdir()
     for name in NAMES:
-        assert (copy / name).read_bytes() == (static.FILES / name).read_bytes()
+        assert (copy / name).read_bytes() == (assets.FILES / name).read_bytes()

@@ -11,8 +11,8 @@ from model.data import mnist
 from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.database import Correction, Promotion
-from webapp.suspicion import score_waiting
+from webapp.storage.database import Correction, Promotion
+from webapp.worker.label_check import score_waiting
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +72,7 @@ def test_twins_are_judged_too_so_that_nothing_stays_unjudged(settings, database)
 
 
 def test_many_are_judged_in_batches(settings, database, monkeypatch):
-    monkeypatch.setattr("webapp.suspicion.BATCH", 3)
+    monkeypatch.setattr("webapp.worker.label_check.BATCH", 3)
     for image, label in digits(8):
         add_correction(settings, database, image, label)
     score(settings, database)

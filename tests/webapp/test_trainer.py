@@ -15,11 +15,11 @@ from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from tests.webapp.versions import add_version, damaged
-from webapp import trainer
-from webapp.computations import WorkerGone, compute, look_up
-from webapp.database import Computation, Promotion, Run, Version, coded
-from webapp.runs import Hold, LeaseLost
-from webapp.trainer import Watch, train_run
+from webapp.storage.database import Computation, Promotion, Run, Version, coded
+from webapp.training.runs import Hold, LeaseLost
+from webapp.worker import child
+from webapp.worker.artifacts import WorkerGone, compute, look_up
+from webapp.worker.child import Watch, train_run
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
         raise said("database is locked")
 
     monkeypatch.setattr(Hold, "keep", fail)
-    trainer._keep(Hold(database, 1, 1), b"so far")
+    child._keep(Hold(database, 1, 1), b"so far")
 
 
 @pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
@@ -135,13 +135,13 @@ def test_checkpoint_without_room_or_right_ends_the_training(database, monkeypatc
 
     monkeypatch.setattr(Hold, "keep", fail)
     with pytest.raises(type(error)):
-        trainer._keep(Hold(database, 1, 1), b"so far")
+        child._keep(Hold(database, 1, 1), b"so far")
 
 
 def test_training_that_does_not_end_is_ended(database, monkeypatch):
-    monkeypatch.setattr(trainer, "RENEW_SECONDS", 0.01)
-    monkeypatch.setattr(trainer, "STUCK_SECONDS", 0.01)
+    monkeypatch.setattr(child, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(child, "STUCK_SECONDS", 0.01)
     ended = threading.Event()
-    monkeypatch.setattr(trainer.os, "_exit", lambda code: ended.set())
+    monkeypatch.setattr(child.os, "_exit", lambda code: ended.set())
     with Watch(Hold(database, 1, 1), threading.Event()):  # a run that nobody has
         assert ended.wait(10)

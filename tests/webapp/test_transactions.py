@@ -13,8 +13,9 @@ from tests.webapp import together
 from tests.webapp.asking import assert_error
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, promote, turned
-from webapp import runs
-from webapp.database import (
+from webapp.auth import SEEN_STEP_SECONDS, Door
+from webapp.corrections.review import Wish, decide
+from webapp.storage.database import (
     AdminSession,
     Comparison,
     Computation,
@@ -26,10 +27,9 @@ from webapp.database import (
     add_missing,
     alone,
 )
-from webapp.decisions import Wish, decide
-from webapp.door import SEEN_STEP_SECONDS, Door
-from webapp.promotions import record_promotion
-from webapp.runs import ChampionChanged, Hold
+from webapp.training import runs
+from webapp.training.runs import ChampionChanged, Hold
+from webapp.versions.promotions import record_promotion
 
 pytestmark = pytest.mark.both_databases
 

@@ -23,8 +23,8 @@ from tests.webapp.versions import (
     promotions,
     turned,
 )
-from webapp.database import Computation, Promotion, Version
 from webapp.services import services
+from webapp.storage.database import Computation, Promotion, Version
 
 
 @pytest.fixture

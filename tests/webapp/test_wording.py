@@ -5,9 +5,9 @@ import pytest
 from model.evaluation.comparison import Criterion
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.versions import add_version, turned
-from webapp.database import Promotion, Run, coded
+from webapp.presentation.wording import comparison, quoted, worded
 from webapp.services import services
-from webapp.wording import comparison, quoted, worded
+from webapp.storage.database import Promotion, Run, coded
 
 SHARES = {"from": 0.9912, "to": 0.9592}
 KILLED = {"code": "killed", "signal": 9}

@@ -22,13 +22,13 @@ from tests.conftest import install, settings_in
 from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
-from webapp import worker
-from webapp.computations import look_up
-from webapp.database import Checkpoint, Computation, Correction, Run, Version, coded
-from webapp.runs import LEASE_SECONDS
 from webapp.services import Services
 from webapp.settings import ROOT
-from webapp.trainer import RENEW_SECONDS
+from webapp.storage.database import Checkpoint, Computation, Correction, Run, Version, coded
+from webapp.training.runs import LEASE_SECONDS
+from webapp.worker import consumer
+from webapp.worker.artifacts import look_up
+from webapp.worker.child import RENEW_SECONDS
 
 LONG = Config("seed", 1000)
 
@@ -317,6 +317,6 @@ def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
         jobs.stopping.set()
 
     monkeypatch.setattr(jobs, "reap", reap)
-    monkeypatch.setattr(worker, "TAKE_UP_SECONDS", 0)
-    worker.keep_house(jobs)
+    monkeypatch.setattr(consumer, "TAKE_UP_SECONDS", 0)
+    consumer.keep_house(jobs)
     assert "a surprise" in caplog.text and "the disk is away" in caplog.text

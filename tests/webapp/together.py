@@ -14,10 +14,10 @@ from contextlib import closing
 from sqlalchemy import event, select
 
 from model.data import mnist
-from webapp.database import Database, Run, alone
-from webapp.jobs import Jobs
 from webapp.settings import ROOT, Settings
-from webapp.setup import set_up
+from webapp.setup.install import set_up
+from webapp.storage.database import Database, Run, alone
+from webapp.training.jobs import Jobs
 
 
 def in_processes(function, count: int, data_dir, **environ: str) -> list:

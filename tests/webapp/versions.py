@@ -14,9 +14,9 @@ from model.imaging.png import ink_png
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
 from model.task import DIGITS
-from webapp.computations import COMPUTATIONS
-from webapp.database import Comparison, Computation, Database, Promotion, Version
-from webapp.promotions import record_promotion
+from webapp.storage.database import Comparison, Computation, Database, Promotion, Version
+from webapp.versions.promotions import record_promotion
+from webapp.worker.artifacts import COMPUTATIONS
 
 
 @functools.cache

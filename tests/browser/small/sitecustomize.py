@@ -23,5 +23,5 @@ def few() -> None:
     comparison.LEVEL, comparison.RECALL_FALL, comparison.CURVE_FALL = 1e-4, 0.03, 0.1
 
 
-if "webapp.trainer" in sys.orig_argv:
+if "webapp.worker.child" in sys.orig_argv:
     few()

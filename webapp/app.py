@@ -1,0 +1,80 @@
+"""The web application: every route and everything around them, put together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from model import task
+from model.data.mnist import MnistMissing
+from model.imaging.picture import PictureError, PictureTooLarge
+from model.inference.weights import WeightsError
+from webapp.auth import SESSION_SECONDS
+from webapp.http import authentication, errors, openapi
+from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.logs import set_up_logging
+from webapp.middleware import access_log, assets
+from webapp.middleware.session_cookies import SessionCookies
+from webapp.presentation import filters
+from webapp.services import Services, services
+from webapp.settings import ROOT, Settings
+from webapp.storage.secret_key import with_secret_key
+from webapp.versions.active import NoChampion
+from webapp.views import corrections, dashboard, draw, gallery, ops, receipts, versions
+from webapp.views.shortcut import Shortcut
+
+# The model knows no HTTP, so its errors get their status here.
+MODEL_ERRORS = {
+    PictureTooLarge: (413, PictureTooLarge.code),
+    PictureError: (400, PictureError.code),
+    WeightsError: (503, NoChampion.code),
+    MnistMissing: (503, "no_mnist"),
+}
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The web application with `settings` (default: the environment's). Loads no model and starts no thread."""
+    set_up_logging()
+    settings = with_secret_key(settings or Settings.read())
+    app = Flask("webapp", static_folder=None, template_folder=ROOT / "templates")
+    # "//admin" is no address: to lead to "/admin" Werkzeug would build an absolute one of the request's Host.
+    app.url_map.merge_slashes = False
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        SESSION_COOKIE_NAME=_cookie_name(settings),
+        SESSION_COOKIE_SECURE=settings.https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_SECONDS),
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.jinja_env.globals["task"] = task
+    app.session_interface = SessionCookies()
+    app.extensions["inkling"] = Services.open(settings)
+    access_log.register(app)
+    filters.register(app)
+    errors.register(app, MODEL_ERRORS)
+    for part in (draw, receipts, gallery, dashboard, versions, corrections, ops, openapi):
+        app.register_blueprint(part.blueprint)
+    authentication.csrf.init_app(app)
+    # A reading changes nothing and needs no cookie, so scripts may ask for one.
+    authentication.csrf.exempt(draw.predict)
+    # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
+    authentication.csrf.exempt(receipts.blueprint)
+    served: Callable = Shortcut(assets.serve(app, settings.data_dir), services(app).live)
+    if settings.https:
+        served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
+    served = access_log.Edge(served, app.wsgi_app, settings.https, services(app).metrics)
+    app.wsgi_app = served  # type: ignore[method-assign]  # which is how Flask takes middleware
+    return app
+
+
+def _cookie_name(settings: Settings) -> str:
+    """One name per installation: browsers keep cookies by host, not by port, and two may run side by side."""
+    name = "inkling-" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
+    return f"__Host-{name}" if settings.https else name

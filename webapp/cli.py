@@ -1,0 +1,184 @@
+"""The commands behind the Makefile: `python -m webapp setup | run | worker | password | copy | replay`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import getpass
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from model.data import mnist
+from model.data.mnist import MnistMissing
+from model.inference import weights
+from model.inference.weights import WeightsError
+from model.rank import GroupLost, leads
+from webapp.auth import Door, PasswordRefused
+from webapp.logs import TERMINAL
+from webapp.settings import ROOT, Settings, SettingsError
+from webapp.setup.install import set_up
+from webapp.setup.supervisor import SETPRIV, become
+from webapp.setup.to_postgresql import CopyRefused, copy
+from webapp.storage.database import WORK_SECONDS, Database, Run, SchemaTooNew, Version
+
+BACKLOG = 2048  # of connections that wait; gunicorn's own default
+
+
+class Refused(Exception):
+    """What was asked for cannot be done; the message is the line to print."""
+
+
+REFUSALS = (CopyRefused, MnistMissing, PasswordRefused, Refused, SchemaTooNew, SettingsError, WeightsError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 2 with one clear line where it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve Inkling.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, does, function in (
+        ("setup", "bring the installation up to date, without starting it", set_up),
+        ("run", "set up, then serve web and worker together", serve),
+        ("worker", "run the worker alone", work),
+        ("password", "set the administrator's password, asked for or from standard input", set_password),
+        ("copy", "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL", copy_embedded),
+    ):
+        commands.add_parser(name, help=does, description=does).set_defaults(function=function)
+    does = "train a version again, and compare it with what is stored"
+    again = commands.add_parser("replay", help=does, description=does)
+    again.add_argument("version_id", type=_version_number, metavar="VERSION", help="its name, such as v7")
+    again.set_defaults(function=replay_version)
+    chosen = vars(parser.parse_args(arguments))
+    function = chosen.pop("function")
+    try:
+        function(Settings.read(), **chosen)
+    except REFUSALS as error:
+        return _refuse(error)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        return _refuse(f"the database cannot be used: {str(error).splitlines()[0]}")
+    except BrokenPipeError:  # nothing reads the output any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter fails at its end
+        return 2
+    except OSError as error:  # such as a disk that is full or read-only
+        path = error.filename2 or error.filename
+        return _refuse(f"{path}: {error.strerror}" if path else error)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _refuse(reason: object) -> int:
+    print(f"inkling: {reason}", file=sys.stderr)
+    return 2
+
+
+def serve(settings: Settings) -> None:
+    """Sets up, then runs web and worker until told to end."""
+    if not shutil.which(SETPRIV):
+        raise Refused(f"{SETPRIV} is missing; it comes with util-linux")
+    _keep_standard_streams()
+    # Taken before all else and held over every restart: of two that start at once, one is refused.
+    with socket.socket() as listener:
+        _listen(listener, settings)
+        set_up(settings)
+        print(f"Inkling: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)", flush=True)
+        os.environ.update(
+            DATA_DIR=str(settings.data_dir),
+            INKLING_BIN=str(Path(sys.executable).parent),
+            INKLING_ROOT=str(ROOT),
+        )
+        if os.isatty(1):
+            os.environ[TERMINAL] = "1"
+        become(listener.fileno())
+
+
+def work(settings: Settings) -> None:
+    from webapp.worker import consumer
+
+    consumer.main(settings)
+
+
+def set_password(settings: Settings) -> None:
+    database = Database(settings.database_url)
+    database.upgrade()
+    password = getpass.getpass("New password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if sys.stdin.isatty() and getpass.getpass("Once more: ") != password:
+        raise Refused("the two are not the same; nothing was changed")
+    Door(database).set_password(password)
+    print("The administrator's password is set; everybody is signed out.")
+
+
+def copy_embedded(settings: Settings) -> None:
+    """Copies what is in SQLite, with the secret key; refuses a target in use."""
+    target = Database(settings.database_url, WORK_SECONDS)
+    folder = settings.data_dir
+    if not target.is_postgresql:
+        raise Refused("DATABASE_URL must name the PostgreSQL database to copy into")
+    if not (folder / "inkling.db").is_file():
+        raise Refused(f"there is no embedded installation in {folder}")
+    if not settings.secret_key and not (folder / "secret_key").is_file():
+        raise Refused(f"SECRET_KEY is not set, and there is none in {folder}: without it no receipt would be found")
+    embedded = Settings.read({"DATA_DIR": str(folder), "SECRET_KEY": settings.secret_key})
+    with closing(Database(embedded.database_url)) as source, closing(target):
+        copy(source, target, embedded.secret_key, functools.partial(print, flush=True))
+    print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
+
+
+def replay_version(settings: Settings, version_id: int) -> None:
+    """Makes a version again from its card, its parent and its corrections, as they are stored."""
+    from model.progress import training_bar
+    from model.training.reproduce import ReplayError, differences, replay
+    from webapp.worker.child import chosen_corrections
+
+    with Database(settings.database_url).reading() as session:
+        version = session.get(Version, version_id)
+        if version is None:
+            raise Refused(f"there is no version v{version_id}")
+        run = session.get(Run, version.run_id) if version.run_id else None
+        parent = session.get_one(Version, run.parent_id).weights if run and run.parent_id else None
+        corrections = chosen_corrections(session, run.id) if run else None
+        data = version.weights
+    for difference in differences(weights.read_card(data)) if leads() else ():
+        print(f"note: {difference}")
+    command = sys.executable, "-m", "webapp", "replay", version.name
+    try:
+        with training_bar() as follow:
+            found = replay(data, mnist.load(settings.mnist_dir), parent, corrections, follow, command)
+    except (ReplayError, GroupLost) as error:
+        raise Refused(f"{version.name} cannot be made again: {error}") from error
+    if found is None:
+        return
+    if not found.same:
+        raise Refused(f"{version.name} came out different: SHA-256 {found.made}, and {found.expected} is stored")
+    print(f"{version.name} came out the same: SHA-256 {found.made}")
+
+
+def _version_number(text: str) -> int:
+    digits = text.removeprefix("v")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version's name, such as v7")
+    return int(digits)
+
+
+def _keep_standard_streams() -> None:
+    """Opens those that are closed, so that nothing else gets their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+
+
+def _listen(listener: socket.socket, settings: Settings) -> None:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Refused(f"{settings.host}:{settings.port} cannot be used ({reason}); set PORT") from error
+

@@ -1,0 +1,64 @@
+"""How the templates write times, figures and labels."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask
+
+from model.task import NO_DIGIT
+from webapp.presentation import charts
+from webapp.presentation.wording import worded
+
+
+def register(app: Flask) -> None:
+    for write in (utc, share, confidence, label, said, read_as, answered, worded, charts.sparkline):
+        app.add_template_filter(write)
+
+
+def utc(seconds: float) -> str:
+    """Unix seconds as a <time> element has them; the page's script turns them into local words."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def share(fraction: float) -> str:
+    """A share of many with two decimals, "99.46 %"."""
+    return f"{100 * fraction:.2f}\u00a0%"
+
+
+def confidence(probability: float) -> str:
+    """A probability, "98 %"; the ends say "<1 %" and ">99 %", as on the drawing page."""
+    if probability >= 0.995:
+        return ">99\u00a0%"
+    if probability < 0.005:
+        return "<1\u00a0%"
+    return f"{math.floor(100 * probability + 0.5)}\u00a0%"
+
+
+def label(value: int) -> str:
+    """A label: "7", "no digit"."""
+    return "no digit" if value == NO_DIGIT else str(value)
+
+
+def said(value: int) -> str:
+    """A label as the object of a sentence: "a 7", "an 8", "no digit"."""
+    return label(value) if value == NO_DIGIT else f"{'an' if value == 8 else 'a'} {value}"
+
+
+def read_as(reading: dict[str, Any]) -> str:
+    """What a reading names: "a 7", "a 4 or a 9", "no digit"."""
+    digits = [said(digit) for digit in reading["digits"]]
+    if not digits:
+        return label(NO_DIGIT)
+    return digits[0] if len(digits) == 1 else f"{', '.join(digits[:-1])} or {digits[-1]}"
+
+
+def answered(reading: dict[str, Any]) -> str:
+    """The same in short, with the probability of one that stands alone: "1, 98 %", "4 or 9", "no digit"."""
+    digits = [label(digit) for digit in reading.get("digits", ())]
+    if not digits:
+        return label(NO_DIGIT)
+    top = reading.get("top") or [{"probability": 0}]
+    return f"{digits[0]}, {confidence(top[0]['probability'])}" if len(digits) == 1 else " or ".join(digits)

@@ -1,0 +1,127 @@
+"""What is put in order before the processes start: files to serve, schema, shipped version, administrator and, if
+possible, MNIST."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from model.data import mnist
+from model.inference import weights
+from model.inference.classifier import SHIPPED, try_out
+from model.inference.weights import WeightsError
+from webapp import private_files
+from webapp.auth import Door
+from webapp.middleware import assets
+from webapp.presentation.wording import worded
+from webapp.settings import Settings
+from webapp.storage.database import Database, Installation, Promotion, Version, add_missing, alone, champion_of, coded
+from webapp.training.task_queue import make_file, make_tables
+from webapp.versions.promotions import record_promotion
+
+
+def set_up(settings: Settings, say=print) -> None:
+    """Brings an installation up to date, however old or new it is; `say` gets one line for each thing worth knowing.
+
+    Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where no version can be used.
+    """
+    settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    private_files.close(settings.data_dir, database.files, say)
+    try:
+        assets.compress(settings.data_dir)
+    except OSError as error:
+        say(f"Warning: static files are sent uncompressed, as no copies of them can be made: {error.strerror}")
+    database.upgrade()
+    with database.writing() as session:
+        alone(session, Installation)
+        make_tables(session)
+        if database.is_postgresql:
+            add_missing(session, Installation, id=1, secret_key=secrets.token_hex(32))
+    make_file(settings, database, say)
+    install_shipped(database, say)
+    set_up_password(settings, Door(database), say)
+    try:
+        mnist.fetch(settings.mnist_dir, say)
+    except mnist.MnistMissing as error:
+        say(f"{error}.\nDrawing works without it; the gallery and retraining wait for `make data` to fetch it.")
+    database.close()
+
+
+def install_shipped(database: Database, say=print) -> None:
+    """Makes the shipped weights a version, once, and sees to it that a usable version is in service.
+
+    They go into service where nothing usable is, or in place of those that an earlier release shipped. A version that
+    was made here stays: nothing has been measured that would say which is better for its users. Where the shipped file
+    is damaged the installation goes on with the versions that it has. Raises WeightsError where none can be used.
+    """
+    data, fault = _shipped()
+    with database.writing() as session:
+        alone(session, Promotion)  # of several that set up at once the first one installs it
+        version, is_new = _as_version(session, data) if data else (None, False)
+        champion = champion_of(session)
+        if champion is None:
+            why = coded("shipped")
+        elif reason := _fault(champion.weights):
+            why = coded("champion_unusable", version=champion.id, detail=reason)
+            version = version or _last_usable(session)
+        elif is_new and champion.source == "shipped":
+            why = coded("shipped")
+        else:
+            version, why = champion, ""
+        if version is None:
+            raise WeightsError(f"no version can be put into service: {fault}")
+        promoted = record_promotion(session, version.id, by="set-up", why=why)
+    if fault:
+        say(f"Warning: {fault}; {version.name} answers")
+    elif promoted and champion:
+        say(f"{version.name} is in service now: {worded(why)}")
+
+
+def _shipped() -> tuple[bytes | None, str | None]:
+    """The weights that come with this release, or why they cannot be used."""
+    try:
+        data = SHIPPED.read_bytes()
+    except OSError as error:
+        return None, f"{SHIPPED} cannot be read: {error.strerror}"
+    fault = _fault(data)
+    return (None, f"{SHIPPED}: {fault}") if fault else (data, None)
+
+
+def _fault(data: bytes) -> str | None:
+    try:
+        try_out(data)
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
+def _as_version(session: Session, data: bytes) -> tuple[Version, bool]:
+    """The version with these weights, and whether it is new. One with a damaged row is another."""
+    same = Version.sha256 == weights.digest(data), Version.weights == data
+    version = session.scalar(select(Version).where(*same))
+    if version is not None:
+        return version, False
+    version = Version.of(data, weights.read_card(data), "shipped")
+    session.add(version)
+    session.flush()
+    return version, True
+
+
+def _last_usable(session: Session) -> Version | None:
+    """The version promoted last of those that can be used."""
+    latest = select(Promotion.version_id).group_by(Promotion.version_id).order_by(func.max(Promotion.id).desc())
+    versions = (session.get_one(Version, number) for number in session.scalars(latest).all())
+    return next((version for version in versions if _fault(version.weights) is None), None)
+
+
+def set_up_password(settings: Settings, door: Door, say) -> None:
+    if settings.admin_password:
+        door.keep_password(settings.admin_password)
+        say("Administrator: sign in with the password in ADMIN_PASSWORD")
+    elif not door.has_password() and door.set_first_password(password := secrets.token_urlsafe(12)):
+        say(f"Administrator: sign in with the password {password}\n(shown this once; `make password` sets another)")
+    else:
+        say("Administrator: sign in with your password; `make password` sets another")

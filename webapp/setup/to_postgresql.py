@@ -1,0 +1,140 @@
+"""Copies an embedded installation, which is in SQLite, into PostgreSQL: all of it, compared row by row, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Result, Table, delete, exists, func, insert, not_, select, text, true
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from webapp.corrections.import_queue import STALE_SECONDS
+from webapp.storage.database import (
+    Administrator,
+    Base,
+    Checkpoint,
+    Computation,
+    Database,
+    Import,
+    ImportFile,
+    Installation,
+    Promotion,
+    Run,
+    SignInAttempt,
+    Version,
+    finite,
+)
+from webapp.storage.timestamps import within
+from webapp.training.runs import is_held
+from webapp.training.task_queue import make_tables
+
+# In an order in which no row comes before one that it points to. The secret key is elsewhere in an embedded one.
+TABLES = [table for table in Base.metadata.sorted_tables if table is not Installation.__table__]
+# What set-up makes of itself, or can be made again. Whatever else there is somebody has put there.
+OF_SET_UP = {
+    Version.__table__: Version.source == "shipped",
+    Promotion.__table__: Promotion.by == "set-up",
+    Administrator.__table__: true(),
+    SignInAttempt.__table__: true(),
+    Computation.__table__: true(),
+}
+MANY_ROWS = 1_000
+FEW_ROWS = 4  # of megabytes each
+LARGE = (Version.__table__, Checkpoint.__table__, ImportFile.__table__)
+TELL_SECONDS = 2.0
+
+
+class CopyRefused(ValueError):
+    """Nothing was copied; the message says why."""
+
+
+def copy(source: Database, target: Database, secret_key: str, say: Callable[[str], object] = print) -> None:
+    """Puts all that is in `source`, and its secret key, in place of what set-up has made in `target`.
+
+    One transaction: until it ends nobody writes to either. `say` gets a line for each table, with the digest that both
+    sides have. Raises CopyRefused, and leaves the target as it was, where that is in use or anything goes wrong.
+    """
+    source.upgrade()
+    target.upgrade()
+    try:
+        with source.writing() as old, target.writing() as new:
+            _take_over(new)
+            _refuse_under_way(old)
+            for table in TABLES:
+                _copy_rows(old, new, table, say)
+            for table in TABLES:
+                _compare(old, new, table, say)
+            _go_on_counting(old, new)
+            new.add(Installation(id=1, secret_key=secret_key))
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise CopyRefused(f"nothing was copied: {reason}") from error
+
+
+def _take_over(new: Session) -> None:
+    """Empties the target for us alone; raises CopyRefused where somebody uses it."""
+    new.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"))
+    names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+    new.execute(text(f"LOCK TABLE {names}"))
+    make_tables(new)
+    for table in TABLES:
+        if new.scalar(select(exists(select(table).where(not_(OF_SET_UP.get(table, ~true())))))):
+            raise CopyRefused(f"nothing was copied: the database in DATABASE_URL is in use ({table.name} is not empty)")
+    for table in reversed(Base.metadata.sorted_tables):
+        new.execute(delete(table))
+
+
+def _refuse_under_way(old: Session) -> None:
+    running = Run.state == "running", is_held()
+    if run_id := old.scalar(select(Run.id).where(*running)):
+        raise CopyRefused(f"nothing was copied: run {run_id} is under way; end Inkling first")
+    importing = Import.state == "running", within(Import.updated_at, STALE_SECONDS, time.time())
+    if import_id := old.scalar(select(Import.id).where(*importing)):
+        raise CopyRefused(f"nothing was copied: import {import_id} is under way; end Inkling first")
+
+
+def _rows(session: Session, table: Table) -> Result:
+    at_once = FEW_ROWS if table in LARGE else MANY_ROWS
+    return session.execute(select(table).order_by(*table.primary_key).execution_options(yield_per=at_once))
+
+
+def _copy_rows(old: Session, new: Session, table: Table, say: Callable[[str], object]) -> None:
+    total = old.scalar(select(func.count()).select_from(table))
+    count, told_at = 0, time.monotonic()
+    for rows in _rows(old, table).partitions():
+        new.execute(insert(table), [dict(row._mapping) for row in rows])
+        count += len(rows)
+        if time.monotonic() - told_at > TELL_SECONDS:
+            told_at = time.monotonic()
+            say(f"{table.name}: {count:,} of {total:,} rows")
+
+
+def _compare(old: Session, new: Session, table: Table, say: Callable[[str], object]) -> None:
+    (count, before), (_, after) = digest(old, table), digest(new, table)
+    if before != after:
+        raise CopyRefused(f"nothing was copied: {table.name} would be another: SHA-256 {after}, and not {before}")
+    say(f"{table.name:<16} {count:>9,} rows   SHA-256 {after}")
+
+
+def digest(session: Session, table: Table) -> tuple[int, str]:
+    """How many rows a table has, and the SHA-256 of their values, which is the same on each database."""
+    sha256, count = hashlib.sha256(), 0
+    for row in _rows(session, table):
+        count += 1
+        for value in row:
+            data = value if isinstance(value, bytes) else json.dumps(finite(value), sort_keys=True).encode()
+            sha256.update(b"%s %d " % (type(value).__name__.encode(), len(data)) + data)
+    return count, sha256.hexdigest()
+
+
+def _go_on_counting(old: Session, new: Session) -> None:
+    """The next row of each table gets the next number; of corrections also those are over that were deleted."""
+    given: dict[str, int] = dict(map(tuple, old.execute(text("SELECT name, seq FROM sqlite_sequence"))))
+    for table in TABLES:
+        sequence = new.scalar(select(func.pg_get_serial_sequence(table.name, "id"))) if "id" in table.c else None
+        last = new.scalar(select(func.max(table.c.id))) if sequence else None
+        if last := max(last or 0, given.get(table.name, 0)):
+            new.execute(select(func.setval(sequence, last)))

@@ -1,0 +1,54 @@
+"""The secret key, which all processes of an installation share on whichever machine they run.
+
+On SQLite they share a disk, and it is a file there (`webapp.settings`). On PostgreSQL they share nothing else, and it
+is a row, which set-up makes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+from sqlalchemy import inspect, select
+from sqlalchemy.exc import OperationalError
+
+from webapp.settings import Settings
+from webapp.storage.database import Database, Installation
+
+WAIT_SECONDS = 2.0
+
+
+class NotSetUp(Exception):
+    """The database does not hold an installation yet."""
+
+    def __init__(self):
+        super().__init__("the database is not set up yet; `python -m webapp setup` does it")
+
+
+def with_secret_key(settings: Settings) -> Settings:
+    """The settings with the secret key, from the database where they have none. Raises NotSetUp or a database error."""
+    if settings.secret_key:
+        return settings
+    with closing(Database(settings.database_url)) as database, database.reading() as session:
+        if not inspect(session.connection()).has_table(Installation.__tablename__):
+            raise NotSetUp
+        key = session.scalar(select(Installation.secret_key))
+    if key is None:
+        raise NotSetUp
+    return replace(settings, secret_key=key)
+
+
+def wait_for_secret_key(settings: Settings, say: Callable[[str], object]) -> Settings:
+    """The same, once the database answers and is set up; `say` gets a line for each new reason to wait."""
+    said = None
+    while True:
+        try:
+            return with_secret_key(settings)
+        except (NotSetUp, OperationalError) as error:
+            reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        if reason != said:
+            say(f"waiting for the database: {reason}")
+            said = reason
+        time.sleep(WAIT_SECONDS)

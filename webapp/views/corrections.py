@@ -1,0 +1,564 @@
+"""The review of corrections: the queue, the most suspicious first, decisions in bulk and their undoing, in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Predicate
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session, undefer
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from model.imaging.png import ink_png
+from model.task import NO_DIGIT
+from webapp.corrections import digit_files, exports, import_digits, import_queue, review
+from webapp.corrections.digit_files import ImportRefused
+from webapp.corrections.review import Decided, Wish
+from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
+from webapp.exceptions import BadRequest
+from webapp.http.authentication import csrf, requester, turned_away
+from webapp.http.data_urls import data_url, png_url
+from webapp.http.errors import row_or_404, unstored, wants_page
+from webapp.http.fields import fields, form_fields
+from webapp.http.messages import (
+    FROM_TEXT,
+    TEXT,
+    Address,
+    Answer,
+    Count,
+    Fields,
+    File,
+    Meaning,
+    Moment,
+    Otherwise,
+    PngUrl,
+    Query,
+    RowId,
+    Share,
+    Upload,
+    VersionName,
+    Worded,
+)
+from webapp.http.openapi import Operation
+from webapp.presentation.filters import label
+from webapp.services import services
+from webapp.storage.database import REVIEW_STATES, Active, Correction, Import, ReviewState
+
+PER_PAGE = 48
+MOST_AT_ONCE = 1_000
+LONGEST_REASON = 300
+Action = Literal["approve", "relabel", "refuse"]
+ACTIONS: dict[Action, ReviewState] = {"approve": "approved", "relabel": "approved", "refuse": "refused"}
+# What is refused most often, and why; the author reads it on the receipt.
+REASONS = (
+    "It cannot be told which digit this is.",
+    "It looks like another digit than the one given.",
+    "It does not look like a digit.",
+    "It is not a single whole digit.",
+    "It does not seem to be meant seriously.",
+)
+SUSPICIOUS, UNUSUAL = 0.6, 0.2
+EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
+
+blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
+blueprint.before_request(turned_away)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A correction as the queue shows it, with those that were folded into it."""
+
+    row: Correction
+    times: int
+    sources: int
+
+    @property
+    def mark(self) -> str:
+        """How suspicious it is, in a word."""
+        if self.row.suspicion is None:
+            return "unjudged"
+        if self.row.suspicion >= SUSPICIOUS:
+            return "suspicious"
+        return "unusual" if self.row.suspicion >= UNUSUAL else "plausible"
+
+    @property
+    def image_url(self) -> str:
+        return data_url(ink_png(image_of(self.row)))
+
+    @property
+    def neighbours(self) -> list[tuple[int, int]]:
+        """Label and count of the nearest digits, the commonest first."""
+        counts = (self.row.doubt or {}).get("neighbours", {})
+        return sorted(((int(label), count) for label, count in counts.items()), key=lambda pair: -pair[1])
+
+
+# What is taken and answered
+
+State = Annotated[ReviewState, Otherwise("bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")]
+
+
+class QueuePage(Query):
+    state: Annotated[State, Field(description="Their state.")] = "received"
+    page: Annotated[
+        int, Field(ge=1, le=9_999_999), FROM_TEXT, Otherwise("bad_page", "The page must be a whole number from 1 on.")
+    ] = 1
+
+
+class ExportState(Query):
+    state: Annotated[State, Field(description="Their state.")] = "approved"
+
+
+class Decide(Fields):
+    action: Action
+    ids: Annotated[
+        list[Annotated[RowId, Otherwise("bad_decision", "The ids must be numbers of corrections.")]],
+        Field(min_length=1, max_length=MOST_AT_ONCE),
+        Otherwise("bad_decision", f"The ids must be a list of 1 to {MOST_AT_ONCE:,} numbers."),
+    ]
+    label: Any = None
+    reason: Any = None
+    state: Annotated[State | None, Field(description="The state in which they were shown.")] = None
+
+
+class Approve(Decide):
+    """Take corrections for what they are meant as."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "approve", "ids": [1, 2]}]})
+
+    action: Literal["approve"]
+
+
+class Relabel(Decide):
+    """Take corrections for another label."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "relabel", "ids": [3], "label": 7}]})
+
+    action: Literal["relabel"]
+    label: Annotated[
+        Annotated[int, Field(ge=0, le=NO_DIGIT), FROM_TEXT] | Literal["not_a_digit"],
+        Otherwise("bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".'),
+    ]
+
+
+class Refuse(Decide):
+    """Refuse corrections for a reason, of which their authors are told."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "refuse", "ids": [4], "reason": REASONS[0]}]})
+
+    action: Literal["refuse"]
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": "^[ -~]*[!-~][ -~]*$"}),
+        Predicate(str.isprintable),
+        BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text),
+        Otherwise(
+            "bad_reason",
+            f"A refusal needs a reason, which the author is shown: text of at most {LONGEST_REASON} characters.",
+        ),
+    ]
+
+
+Decision = Annotated[
+    Approve | Relabel | Refuse,
+    Field(discriminator="action"),
+    Otherwise("bad_decision", f"The action must be one of {', '.join(ACTIONS)}."),
+]
+DECISION: TypeAdapter[Approve | Relabel | Refuse] = TypeAdapter(Decision)
+
+
+class Undo(Fields):
+    """Which decision is taken back: the last one, or the one that answered with this batch."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"batch": "c0ffee"}]})
+
+    batch: Annotated[
+        Annotated[str, Field(pattern="^[0-9a-zA-Z]*$")] | None,
+        Otherwise("bad_decision", "The batch must be the text that a decision answered with."),
+    ] = None
+
+
+class DigitsFile(Upload):
+    file: Annotated[
+        FileStorage,
+        Predicate(lambda file: bool(file.filename)),
+        WithJsonSchema({"type": "string", "format": "binary"}),
+        Otherwise("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
+    ]
+
+
+class Counts(Answer):
+    received: Count
+    approved: Count
+    refused: Count
+
+
+class QueuedCorrection(Answer):
+    id: RowId
+    created_at: Moment
+    state: ReviewState
+    reason: str | None
+    meant: Meaning
+    label: Meaning
+    answered: dict[str, Any]
+    version: VersionName | None
+    held_out: bool
+    times: Count
+    sources: Count
+    suspicion: Share | None
+    doubt: dict[str, Any] | None
+    digit_image: PngUrl
+    picture: Address
+
+
+class Queue(Answer):
+    """A page of corrections: the most suspicious first; of decided ones, the latest first."""
+
+    state: ReviewState
+    page: Count
+    pages: Count
+    counts: Counts
+    unjudged: Count
+    corrections: Annotated[list[QueuedCorrection], Field(max_length=PER_PAGE)]
+
+
+class DecisionAnswer(Answer):
+    """What became of a decision; `batch`, where anything changed, takes it back."""
+
+    batch: str | None
+    decided: list[RowId]
+    elsewhere: list[RowId]
+    gone: list[RowId]
+    counts: Counts
+    said: str
+
+
+class Undone(Answer):
+    """What was taken back."""
+
+    undone: list[RowId]
+    state: ReviewState
+    counts: Counts
+    said: str
+
+
+class TakenIn(Answer):
+    """How many are new, and how many were here already."""
+
+    added: Count
+    known: Count
+
+
+class LeftToWorker(Answer):
+    """A worker takes the file in; the address tells how far it is."""
+
+    number: Annotated[RowId, Field(alias="import")]
+    url: Address
+
+
+class ImportAnswer(Answer):
+    """A file that a worker takes in, and how far it is."""
+
+    id: RowId
+    state: Active | Literal["finished", "failed"]
+    name: Annotated[str, Field(description="The file's.")]
+    digits: Annotated[int, Field(ge=0, description="How many the file holds.")]
+    fraction: Share
+    added: Annotated[int, Field(ge=0, description="New ones, so far.")]
+    known: Annotated[int, Field(ge=0, description="Those that were here already, so far.")]
+    error: Worded | None
+    requested_by: str
+    created_at: Moment
+    updated_at: Moment
+    url: Address
+
+
+# The routes
+
+
+@blueprint.get("")
+@Operation("corrections", {200: Queue, 302: None}, query=QueuePage)
+def index() -> ResponseReturnValue:
+    """List the corrections in a state, a page of them.
+
+    Where there are fewer pages than that, the answer is the way to the last.
+    """
+    asked = QueuePage.read()
+    state, number = asked.state, asked.page
+    with services().database.reading() as session:
+        counts = _counts(session)
+        pages = max(1, math.ceil(counts[state] / PER_PAGE))
+        if number > pages:  # the last of a page were decided
+            return redirect(url_for(".index", state=state, page=pages), 302)
+        entries = _entries(session, state, number)
+        unjudged = _count(session, "received", Correction.suspicion.is_(None))
+        shown, next_id = import_queue.shown(session), import_queue.next_id(session)
+    if not wants_page():
+        corrections = [
+            QueuedCorrection.of(
+                entry.row,
+                version=entry.row.version_id,
+                times=entry.times,
+                sources=entry.sources,
+                digit_image=png_url(image_of(entry.row)),
+                picture=url_for(".picture", number=entry.row.id),
+            )
+            for entry in entries
+        ]
+        return _private(Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections))
+    page = render_template(
+        "corrections.html",
+        page="admin",
+        state=state,
+        states=REVIEW_STATES,
+        number=number,
+        pages=pages,
+        counts=counts,
+        entries=entries,
+        unjudged=unjudged,
+        reasons=REASONS,
+        most_megabytes=digit_files.MAX_FILE_BYTES >> 20,
+        most_digits=digit_files.MOST,
+        most_megapixels=digit_files.MOST_PIXELS // 1_000_000,
+        imports=shown,
+        next_id=next_id,
+        now=time.time(),
+    )
+    return _private(Response(page))
+
+
+@blueprint.get("/<int:number>/picture.png")
+@Operation("correction_picture", {200: File(("image/png",))})
+def picture(number: RowId) -> ResponseReturnValue:
+    """Download the picture of a correction, dark on white, as it was drawn again when it came in."""
+    with services().database.reading() as session:
+        row = row_or_404(session, Correction, number, options=[undefer(Correction.picture)])
+        return _private(Response(row.picture, mimetype="image/png"))
+
+
+@blueprint.post("/decide")
+@Operation("decide", {200: DecisionAnswer}, takes=Decision, refuses={400: ["nothing_chosen"]})
+@csrf.exempt
+def decide() -> ResponseReturnValue:
+    """Approve, relabel or refuse corrections.
+
+    All of them or none; those that somebody else decided meanwhile are left alone.
+    """
+    by = requester()
+    found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
+    sent = DECISION.validate_python(found, context=context)
+    wish = Wish(
+        ids=tuple(dict.fromkeys(sent.ids)),
+        state=ACTIONS[sent.action],
+        label=numbered(sent.label) if isinstance(sent, Relabel) else None,
+        reason=sent.reason if isinstance(sent, Refuse) else None,
+        shown=sent.state,
+    )
+    with services().database.writing() as session:
+        done = review.decide(session, wish, by)
+        counts = _counts(session)
+    said = _in_words(done, wish)
+    if wants_page():
+        flash(said, "decided" if done.batch else "nothing")
+        return _back()
+    return _private(DecisionAnswer.of(done, counts=counts, said=said))
+
+
+@blueprint.post("/undo")
+@Operation("undo", {200: Undone}, takes=Undo, refuses={409: ["nothing_to_undo"]})
+@csrf.exempt
+def undo() -> ResponseReturnValue:
+    """Take a decision back, the last one or the one that is named; as far back as there are any."""
+    requester()
+    batch = Undo.read().batch
+    with services().database.writing() as session:
+        found = review.undo(session, batch)
+        counts = _counts(session)
+    if not found:
+        raise BadRequest(409, "nothing_to_undo", "There is no decision to take back.")
+    numbers, state = found
+    said = "Nothing was taken back: something else was decided about them since."
+    if numbers:
+        said = f"Taken back: {_things(len(numbers))}, now {_WORDS[state]} again."
+    if wants_page():
+        flash(said, "undone")
+        return redirect(url_for(".index", state=state), 303)
+    return _private(Undone.model_validate({"undone": numbers, "state": state, "counts": counts, "said": said}))
+
+
+@blueprint.get("/export.<string(length=3):kind>")
+@Operation("export_corrections", {200: File(tuple(EXPORTS.values()))}, query=ExportState)
+def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
+    """Download the corrections in a state, as .npz or as PNG files in a zip.
+
+    Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
+    are read and packed. What fails meanwhile ends the connection before the end of the answer.
+    """
+    if kind not in EXPORTS:
+        abort(404)
+    state = ExportState.read().state
+    rows = exports.rows_where(services().database, *Correction.firsts(state))
+    packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
+    response = Response(packed, mimetype=EXPORTS[kind])
+    response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
+    return _private(response)
+
+
+@blueprint.post("/import")
+@Operation(
+    "import_corrections",
+    {200: TakenIn, 202: LeftToWorker},
+    takes=DigitsFile,
+    refuses={400: ["bad_file"]},
+    limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MOST:,} digits, {digit_files.MOST_SOURCES:,} "
+    f"sources, and {digit_files.MOST_PIXELS:,} pixels in all PNG files together. More than "
+    f"{digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
+)
+@csrf.exempt
+def take_in() -> ResponseReturnValue:
+    """Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review.
+
+    Nothing comes in unless all of the file can be read.
+    """
+    request.max_content_length = digit_files.MAX_FILE_BYTES + 4096
+    try:
+        by = requester()
+        file = DigitsFile.read().file
+    except RequestEntityTooLarge as error:
+        message = f"The file is too large: at most {digit_files.MAX_FILE_BYTES >> 20} MB are read."
+        raise BadRequest(413, "file_too_large", message) from error
+    data = file.stream.read()
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        contents = digit_files.inspect(data)
+        bundle = contents.unpack() if contents.is_short else None
+    except ImportRefused as error:
+        raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
+    if bundle is None:
+        row = services().jobs.take_in(file.filename or "", data, digest, len(contents), by)
+        if wants_page():
+            return redirect(url_for(".index"), 303)
+        url = url_for(".one_import", number=row.id)
+        return _private(LeftToWorker(number=row.id, url=url).response(202, location=url))
+    added = import_digits.store(services().database, services().corrections, bundle, digest, digit_files.SHORT_DIGITS)
+    if wants_page():
+        flash(_imported_in_words(added, len(bundle) - added), "imported")
+        return redirect(url_for(".index"), 303)
+    return _private(TakenIn(added=added, known=len(bundle) - added))
+
+
+@blueprint.get("/imports/<int:number>")
+@Operation("import", {200: ImportAnswer})
+def one_import(number: RowId) -> ResponseReturnValue:
+    """Tell how far an import is that a worker takes in, or has taken in."""
+    with services().database.reading() as session:
+        row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
+    if request.args.get("part"):
+        return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
+    if wants_page():
+        return redirect(url_for(".index"), 302)
+    url = url_for(".one_import", number=row.id)
+    return _private(ImportAnswer.of(row, known=row.done - row.added, url=url))
+
+
+# What is said
+
+
+_WORDS = {"received": "waiting", "approved": "approved", "refused": "refused"}
+
+
+def _in_words(done: Decided, wish: Wish) -> str:
+    parts = []
+    if done.decided:
+        as_what = "" if wish.label is None else f" as {label(wish.label)}"
+        parts.append(f"{_WORDS[wish.state].capitalize()}{as_what}: {_things(len(done.decided))}.")
+    if done.elsewhere:
+        parts.append(f"Decided by somebody else meanwhile and left alone: {_things(len(done.elsewhere))}.")
+    if done.gone:
+        parts.append(f"Deleted or changed by the author meanwhile: {_things(len(done.gone))}.")
+    return " ".join(parts) or "Nothing changed: it was so already."
+
+
+def _things(count: int) -> str:
+    return f"{count:,} correction{'' if count == 1 else 's'}"
+
+
+@blueprint.app_template_global("imported_in_words")
+def _imported_in_words(added: int, known: int) -> str:
+    said = f"Imported: {_things(added)}, to be reviewed."
+    return said + (f" {known:,} more were here already." if known else "")
+
+
+# What is asked
+
+
+def _from_form() -> dict[str, Any]:
+    """A form's fields as JSON would have them. A card's own button carries the number, the bar's the action."""
+    form = form_fields("state", "page", "ids", "reason", "because", *ACTIONS)
+    sent: dict[str, Any] = {"state": form.get("state"), "reason": form.get("reason", "").strip() or None}
+    for action in ACTIONS:
+        if action in form:
+            one = form[action] if action != "relabel" else ""
+            sent |= {"action": action, "ids": [one] if one else form.getlist("ids")}
+    if "because" in form:  # a ready-made reason's own button
+        sent |= {"action": "refuse", "ids": form.getlist("ids"), "reason": form["because"]}
+    if sent.get("action") == "refuse" and not sent["reason"]:
+        sent["reason"] = REASONS[0]
+    if "relabel" in form:
+        sent["label"] = form["relabel"]
+    if sent.get("ids") == []:
+        raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
+    return sent
+
+
+# What is shown
+
+
+def _counts(session: Session) -> dict[str, int]:
+    # One by one each is counted in the index; grouped, the database would look at every row.
+    return {state: _count(session, state) for state in REVIEW_STATES}
+
+
+def _count(session: Session, state: str, *more: ColumnElement[bool]) -> int:
+    return session.scalars(select(func.count()).where(*Correction.firsts(state), *more)).one()
+
+
+def _entries(session: Session, state: str, number: int) -> list[Entry]:
+    """A page of the queue: the most suspicious first, those not judged yet last; of decided ones the latest first."""
+    order: tuple[Any, ...]
+    if state == "received":
+        order = (Correction.suspicion.is_(None), Correction.suspicion.desc(), Correction.id)
+    else:
+        order = (Correction.decided_at.desc(), Correction.id.desc())
+    rows = session.scalars(
+        select(Correction)
+        .where(*Correction.firsts(state))
+        .order_by(*order)
+        .limit(PER_PAGE)
+        .offset((number - 1) * PER_PAGE)
+    ).all()
+    twins: dict[int | None, list[str]] = {row.id: [] for row in rows}
+    found = session.execute(select(Correction.twin_of, Correction.source).where(Correction.twin_of.in_(twins)))
+    for first, source in found:
+        twins[first].append(source)
+    return [Entry(row, 1 + len(twins[row.id]), len({row.source, *twins[row.id]})) for row in rows]
+
+
+def _back() -> ResponseReturnValue:
+    """To the page of the queue that the form stood on."""
+    state, page = request.form.get("state"), request.form.get("page", "")
+    query: dict[str, Any] = {"state": state if state in REVIEW_STATES else "received"}
+    if page.isascii() and page.isdigit() and len(page) < 8 and int(page) > 1:
+        query["page"] = page
+    return redirect(url_for(".index", **query), 303)
+
+
+def _private(answer: Answer | Response) -> Response:
+    return unstored(answer.response() if isinstance(answer, Answer) else answer)

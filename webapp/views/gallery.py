@@ -1,0 +1,318 @@
+"""The gallery: the 10,000 test digits with what a version reads in them, to look at, filter and sort."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+import numpy as np
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from werkzeug.datastructures import MultiDict
+
+from model.data.mnist import MnistMissing
+from model.imaging.png import ink_png
+from model.task import DIGITS, SIDE, TEST_DIGITS
+from webapp.exceptions import BadRequest
+from webapp.http.data_urls import data_url
+from webapp.http.errors import answer, row_or_404, unstored, wants_page
+from webapp.http.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
+from webapp.http.openapi import Operation
+from webapp.services import services
+from webapp.storage.database import BIGGEST_ROW_ID, Version, champion_id
+from webapp.versions.active import NoChampion
+from webapp.versions.test_predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, Readings
+from webapp.worker.artifacts import AGAIN_SECONDS
+
+PER_ROW = 10
+PER_PAGE = PER_ROW * PER_ROW
+FOR_EVER = 365 * 24 * 3600
+LEVELS = 5
+POLL_SECONDS = 1
+
+blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
+
+
+DIGIT_CHOICES = {str(digit): digit for digit in range(DIGITS)}
+NUMBER = Otherwise("bad_view", "{field!r} must be a whole number from 1 on, not {value!r}.")
+NUMBER_OR_EMPTY = WithJsonSchema(
+    {"anyOf": [{"type": "integer", "minimum": 1, "maximum": BIGGEST_ROW_ID}, {"const": "", "type": "string"}]}
+)
+
+
+def _one_of(choices: Iterable[str]) -> Otherwise:
+    return Otherwise("bad_view", f"{{field!r}} must be one of {', '.join(choices)}, not {{value!r}}.")
+
+
+def _or_empty(choices: Iterable[str]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": ["", *choices]})
+
+
+DigitChoice = Annotated[
+    int | None,
+    BeforeValidator(lambda text: DIGIT_CHOICES.get(text, text)),
+    _one_of(DIGIT_CHOICES),
+    _or_empty(DIGIT_CHOICES),
+]
+
+
+class View(Query):
+    """Which pictures are looked at, as an address tells it; what is None, or page 1, does not occur in the address."""
+
+    true: Annotated[DigitChoice, Field(description="The digits that are this one.")] = None
+    predicted: Annotated[DigitChoice, Field(description="The digits that are read as this one.")] = None
+    outcome: Annotated[
+        Outcome | None, _one_of(OUTCOMES), _or_empty(OUTCOMES), Field(description="The digits that are read so.")
+    ] = None
+    order: Annotated[
+        Order | None, _one_of(ORDERS), _or_empty(ORDERS), Field(description="The least or the most confident first.")
+    ] = None
+    version: Annotated[
+        RowId | None, NUMBER, NUMBER_OR_EMPTY,
+        Field(description="The version that reads; without it, the one in service."),
+    ] = None  # fmt: skip
+    page: Annotated[RowId, NUMBER, NUMBER_OR_EMPTY, Field(description="The page of the gallery.")] = 1
+
+    @classmethod
+    def of(cls, args: MultiDict[str, str]) -> Self:
+        for name in cls.model_fields:
+            if len(args.getlist(name)) > 1:
+                raise BadRequest(400, "bad_view", f"{name!r} is given more than once.")
+        return super().of(MultiDict((name, value) for name, value in args.items() if value))  # empty ones do not count
+
+    def but(self, **changes: Any) -> Self:
+        return self.model_copy(update=changes)
+
+    def query(self, **changes: Any) -> dict[str, Any]:
+        """The parameters of this view with `changes`; any change but of the page itself leads to its first page."""
+        view = self.but(**({"page": 1} | changes if changes else {}))
+        return {name: value for name, value in view if value is not None and (name, value) != ("page", 1)}
+
+    def select(self, readings: Readings) -> np.ndarray:
+        return readings.select(self.true, self.predicted, self.outcome, self.order)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One test digit as the pages show it; `place` is its number in the sprite."""
+
+    index: int
+    true: int
+    predicted: int
+    confidence: float
+    place: int
+
+    @property
+    def is_right(self) -> bool:
+        return self.true == self.predicted
+
+    @property
+    def view_box(self) -> str:
+        row, column = divmod(self.place, PER_ROW)
+        return f"{column * SIDE} {row * SIDE} {SIDE} {SIDE}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the pictures that a view selects."""
+
+    number: int
+    count: int
+    total: int
+    indexes: np.ndarray
+
+    @classmethod
+    def of(cls, selected: np.ndarray, number: int) -> Page:
+        """Page `number` of the pictures with these indexes; 404 beyond the last. None at all make one empty page."""
+        count = max(1, math.ceil(len(selected) / PER_PAGE))
+        if number > count:
+            abort(404)
+        return cls(number, count, len(selected), selected[(number - 1) * PER_PAGE : number * PER_PAGE])
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * PER_PAGE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.indexes) - 1
+
+    @property
+    def neighbours(self) -> list[int | None]:
+        """The page numbers worth a link: the ends and those around this one, None where some are left out."""
+        near = range(self.number - 1, self.number + 2)
+        shown = sorted({1, self.count, *(number for number in near if 1 <= number <= self.count)})
+        linked: list[int | None] = []
+        for before, number in zip([0, *shown], shown, strict=False):
+            if number > before + 1:
+                # A gap of one page is no gap worth showing.
+                linked.append(number - 1 if number == before + 2 else None)
+            linked.append(number)
+        return linked
+
+
+@blueprint.get("")
+def index() -> ResponseReturnValue:
+    """A page of pictures with the figures of the version that read them."""
+    view = View.read()
+    if request.args.to_dict() != {name: str(value) for name, value in view.query().items()}:
+        return redirect(url_for(".index", **view.query()), 302)
+    version, champion = _version(view)
+    readings = services().library.readings(version.id)
+    page = Page.of(view.select(readings), view.page)
+    return render_template(
+        "gallery.html",
+        page="gallery",
+        view=view,
+        version=version,
+        champion=champion,
+        report=readings.report,
+        shown=page,
+        pictures=[_picture(readings, int(number), place) for place, number in enumerate(page.indexes)],
+        sprite_url=url_for(".sprite", version_id=version.id, digest=readings.digest, **view.but(version=None).query()),
+        levels=confusion_levels(readings.report.confusion),
+    )
+
+
+@blueprint.get("/<int:number>")
+def picture(number: int) -> ResponseReturnValue:
+    """One picture with its ten probabilities, and the way to its neighbours in the view."""
+    view = View.read().but(page=1)
+    if number >= TEST_DIGITS:
+        abort(404)
+    version, champion = _version(view)
+    readings = services().library.readings(version.id)
+    selected = view.select(readings)
+    place = np.flatnonzero(selected == number)
+    if len(place) == 0:
+        # The picture is not among those of the view, for instance since another version took over: shown among all.
+        return redirect(url_for(".picture", number=number, version=view.version), 302)
+    at = int(place[0])
+    return render_template(
+        "gallery_picture.html",
+        page="gallery",
+        view=view,
+        version=version,
+        champion=champion,
+        picture=_picture(readings, number),
+        image_url=data_url(ink_png(services().library.images()[number])),
+        probabilities=readings.probabilities[number].tolist(),
+        place=at + 1,
+        total=len(selected),
+        previous=int(selected[at - 1]) if at > 0 else None,
+        following=int(selected[at + 1]) if at + 1 < len(selected) else None,
+        list_page=at // PER_PAGE + 1,
+    )
+
+
+@blueprint.get(f"/sprite/<int(max={BIGGEST_ROW_ID}):version_id>-<string(length=12):digest>.png")
+def sprite(version_id: int, digest: str) -> Response:
+    """A page's pictures in one file: ten a row, 28 pixels each, ink of which the transparency tells the amount.
+
+    The address names the predictions themselves, so that its answer never changes.
+    """
+    view = View.read()
+    try:
+        readings = services().library.readings(_version(view.but(version=version_id))[0].id)
+    except NotComputed:
+        abort(404)
+    if digest != readings.digest:
+        abort(404)
+    page = Page.of(view.select(readings), view.page)
+    response = Response(ink_png(sheet(services().library.images()[page.indexes])), mimetype="image/png")
+    response.cache_control.public = True
+    response.cache_control.immutable = True
+    response.cache_control.max_age = FOR_EVER
+    return response
+
+
+class Progress(Answer):
+    """How far they are, and why they could not be computed."""
+
+    version: VersionName
+    fraction: Share
+    ready: bool
+    error: Worded | None
+
+
+@blueprint.get("/progress")
+@Operation("gallery_progress", {200: Progress}, query=View, refuses={
+    404: ["not_found"], 503: ["no_mnist", "no_version", "database"],
+})  # fmt: skip
+def progress() -> Response:
+    """Tell how far a version's predictions of the test digits are.
+
+    Takes the parameters of the gallery's pages, of which only the version matters here.
+    """
+    version, _ = _version(View.read())
+    fraction, error = 1.0, None
+    try:
+        services().library.readings(version.id)
+    except NotComputed as missing:
+        fraction, error = missing.fraction, missing.error
+    return unstored(Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response())
+
+
+@blueprint.errorhandler(NotComputed)
+def _computing(missing: NotComputed) -> Response:
+    """What stands in place of a page as long as the predictions are missing."""
+    view = View.read()
+    version, _ = _version(view)
+    page = render_template(
+        "gallery_computing.html",
+        page="gallery",
+        view=view,
+        version=version,
+        missing=missing,
+        total=TEST_DIGITS,
+        poll_seconds=POLL_SECONDS,
+        again_seconds=round(AGAIN_SECONDS),
+    )
+    return unstored(Response(page))
+
+
+@blueprint.errorhandler(MnistMissing)
+def _no_mnist(missing: MnistMissing) -> Response:
+    if not wants_page():
+        return answer(503, "no_mnist", str(missing))
+    return unstored(Response(render_template("gallery_empty.html", page="gallery", reason=str(missing)), 503))
+
+
+def confusion_levels(confusion: np.ndarray) -> list[list[int]]:
+    """How strongly each cell of a confusion matrix (10, 10) is shaded, 0 (nothing there) to LEVELS (most).
+
+    Logarithmic and relative to the worst confusion: a single picture shows, and hundreds do not drown tens. The
+    diagonal, which is no confusion, has 0.
+    """
+    errors = np.where(np.eye(len(confusion), dtype=bool), 0, confusion)
+    strength = np.log(np.maximum(errors, 1)) / max(np.log(errors.max(initial=1)), 1.0e-9)
+    return np.where(errors > 0, 1 + np.rint((LEVELS - 1) * strength), 0).astype(int).tolist()
+
+
+def sheet(images: np.ndarray) -> np.ndarray:
+    """Up to 100 images, uint8 (n, 28, 28), side by side: uint8 (280, 280), ten a row, the rest 0."""
+    full = np.zeros((PER_PAGE, SIDE, SIDE), np.uint8)
+    full[: len(images)] = images
+    return full.reshape(PER_ROW, PER_ROW, SIDE, SIDE).swapaxes(1, 2).reshape(PER_ROW * SIDE, PER_ROW * SIDE)
+
+
+def _picture(readings: Readings, number: int, place: int = 0) -> Picture:
+    return Picture(
+        index=number,
+        true=int(readings.labels[number]),
+        predicted=int(readings.predicted[number]),
+        confidence=float(readings.confidence[number]),
+        place=place,
+    )
+
+
+def _version(view: View) -> tuple[Version, int]:
+    """The version that a view asks for, else the champion, and the champion's id; raises NoChampion or 404."""
+    with services().database.reading() as session:
+        champion = champion_id(session)
+        if champion is None:
+            raise NoChampion
+        return row_or_404(session, Version, view.version or champion), champion

@@ -1,0 +1,361 @@
+"""Versions as the administrator sees them: what speaks for one, putting one into service, and the list of all that did.
+
+Whoever puts a version into service by hand says why; who goes back to one that has served already need not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import unicodedata
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from model.inference.weights import WeightsError
+from webapp.exceptions import BadRequest
+from webapp.http.authentication import csrf, requester, turned_away
+from webapp.http.errors import row_or_404, wants_page
+from webapp.http.messages import (
+    Address,
+    Answer,
+    DescribedAs,
+    Fields,
+    File,
+    Moment,
+    NoFields,
+    Otherwise,
+    Query,
+    RowId,
+    Share,
+    VersionName,
+    Worded,
+)
+from webapp.http.openapi import Operation
+from webapp.presentation import charts, comparison, wording
+from webapp.services import services
+from webapp.storage.database import Comparison, Computation, Promotion, Version, alone, champion_id, champion_of, coded
+from webapp.storage.timestamps import within
+from webapp.versions.promotions import record_promotion
+from webapp.worker.artifacts import look_up
+
+PER_PAGE = 50
+LONGEST_REASON = 500
+# A computation that has told nothing for so long has perhaps no worker.
+QUIET_SECONDS = 10.0
+
+Listed = TypeVar("Listed", Version, Promotion)
+
+log = logging.getLogger(__name__)
+
+blueprint = Blueprint("versions", __name__, url_prefix="/admin")
+blueprint.before_request(turned_away)
+
+
+def _shown(character: str) -> str:
+    """The character, or what stands for it where it cannot be seen: a space for what only controls."""
+    if character.isprintable():
+        return character
+    return " " if character.isspace() or unicodedata.category(character) in ("Cc", "Cs") else "\ufffd"
+
+
+def _on_one_line(text: Any) -> Any:
+    """Text as a list shows it: what only controls stands for a space, what cannot be seen has a sign in its place."""
+    return " ".join("".join(map(_shown, text)).split()) if isinstance(text, str) else text
+
+
+class Promote(Fields):
+    """Why a version is put into service."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "tried on the tablets of class 4b"}]})
+
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": r"[^\s\x00-\x1f\x7f-\x9f]"}),
+        BeforeValidator(_on_one_line),
+        Otherwise("no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."),
+    ]
+
+
+class Before(Query):
+    before: Annotated[
+        RowId | SkipJsonSchema[None],
+        Field(description="Only those with a smaller number: the next page."),
+        Otherwise("bad_page", "The page must begin before a whole number from 1 on."),
+    ] = None
+
+
+class InService(Answer):
+    """The version that answers now."""
+
+    version: VersionName
+
+
+class VersionInShort(Answer):
+    version: VersionName
+    preset: str
+    run: RowId | None
+    created_at: Moment
+    validation_accuracy: Share
+    test_accuracy: Share | None
+    answers: bool
+    has_served: bool
+    passed: bool | None
+    summary: str | None
+    url: Address
+
+
+class Versions(Answer):
+    """A page of versions, the latest first."""
+
+    versions: list[VersionInShort]
+    next: Address | None
+
+
+class Evidence(BaseModel):
+    """What a version was compared by with the one that answered then."""
+
+    champion: VersionName
+    at: Moment
+    passed: bool
+    summary: str
+    criteria: list[dict[str, Any]]
+
+
+class StrengthAnswer(Answer):
+    fraction: Share
+    figures: dict[str, Any] | None
+    error: Worded | None
+
+
+class VersionAnswer(Answer):
+    """A version with its evidence, strength and card."""
+
+    version: VersionName
+    source: Literal["shipped", "run"]
+    run: RowId | None
+    created_at: Moment
+    sha256: str
+    card: dict[str, Any]
+    answers: Annotated[bool, Field(description="Whether it is in service.")]
+    has_served: bool
+    comparison: Annotated[dict[str, Any], DescribedAs(Evidence)] | None
+    strength: StrengthAnswer
+
+
+class Card(BaseModel):
+    """The model card, and what it is of."""
+
+    version: VersionName
+    sha256: str
+
+
+class PromotionAnswer(Answer):
+    at: Moment
+    by: str
+    before: Annotated[VersionName | None, Field(alias="from")]
+    to: VersionName
+    why: Worded
+
+
+class Promotions(Answer):
+    """A page of changes of the version that answers, the latest first."""
+
+    promotions: list[PromotionAnswer]
+    next: Address | None
+
+
+@blueprint.get("/versions")
+@Operation("versions", {200: Versions}, query=Before)
+def index() -> ResponseReturnValue:
+    """List the versions with what their comparisons said, the latest first, fifty at a time."""
+    before = Before.read().before
+    with services().database.reading() as db:
+        found, older = _latest(db, Version, before)
+        champion = champion_of(db)
+        said = comparison.verdicts(db, found)
+    if wants_page():
+        shown = {"versions": found, "champion": champion, "older": older, "before": before}
+        return render_template("versions.html", page="admin", **shown, **said)
+    following = url_for(".index", before=older) if older else None
+    return Versions(versions=[_in_short(one, champion, said) for one in found], next=following).response()
+
+
+@blueprint.get("/versions/<int:version_id>")
+@Operation("version", {200: VersionAnswer})
+def page(version_id: RowId) -> ResponseReturnValue:
+    """Show a version with its evidence, strength and card."""
+    found, champion = _version(version_id)
+    measured = look_up(services().database, version_id, "strength")
+    answers = champion is not None and champion.id == version_id
+    if not request.args.get("part") and not wants_page():
+        return _answer(found, measured, answers).response()
+    part = _strength_part(found, measured, None if answers else champion)
+    if request.args.get("part"):
+        return render_template("_strength.html", **part)
+    with services().database.reading() as db:
+        report, served = comparison.report(db, version_id), has_served(db, version_id)
+    return render_template(
+        "version.html", page="admin", answers=answers, served=served, report=report, longest=LONGEST_REASON, **part
+    )
+
+
+@blueprint.get("/versions/<int:version_id>/weights")
+@Operation("weights", {200: File(("application/octet-stream",)), 304: None})
+def weights(version_id: RowId) -> ResponseReturnValue:
+    """Download a version's weights: a safetensors file, named after the version."""
+    found, _ = _version(version_id)
+    with services().database.reading() as db:
+        data = db.get_one(Version, version_id).weights
+    response = Response(data, mimetype="application/octet-stream")
+    response.headers["Content-Disposition"] = f"attachment; filename={found.name}.safetensors"
+    response.set_etag(found.sha256)
+    return response.make_conditional(request)
+
+
+@blueprint.get("/versions/<int:version_id>/card")
+@Operation("card", {200: Card})
+def card(version_id: RowId) -> ResponseReturnValue:
+    """Download a version's model card, with its name and the SHA-256 of its weights' file."""
+    found, _ = _version(version_id)
+    return jsonify({"version": found.name, "sha256": found.sha256, **found.card})
+
+
+@blueprint.post("/versions/<int:version_id>/promote")
+@Operation("promote_version", {200: InService}, takes=Promote, refuses={409: ["unusable_version"]})
+@csrf.exempt
+def promote(version_id: RowId) -> ResponseReturnValue:
+    """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
+    by = requester()
+    found, _ = _version(version_id)
+    reason = Promote.read().reason
+    return _put_into_service(found, by, "%s promoted by %s", lambda _: wording.quoted(reason))
+
+
+@blueprint.post("/versions/<int:version_id>/roll-back")
+@Operation(
+    "roll_back_version", {200: InService}, takes=NoFields, refuses={409: ["unusable_version", "never_in_service"]}
+)
+@csrf.exempt
+def roll_back(version_id: RowId) -> ResponseReturnValue:
+    """Put a version back into service that has been there before."""
+    by = requester()
+    NoFields.read()
+    found, _ = _version(version_id)
+    with services().database.reading() as db:
+        if not has_served(db, version_id):
+            reason = f"Version {found.name} has not been in service, so there is nothing to roll back to: promote it."
+            raise BadRequest(409, "never_in_service", reason)
+    return _put_into_service(
+        found, by, "rolled back to %s by %s", lambda db: coded("rolled_back", **{"from": champion_id(db)})
+    )
+
+
+@blueprint.get("/promotions")
+@Operation("promotions", {200: Promotions}, query=Before)
+def promotions() -> ResponseReturnValue:
+    """List every change of the version that answers, the latest first, fifty at a time."""
+    before = Before.read().before
+    with services().database.reading() as db:
+        found, older = _latest(db, Promotion, before)
+    if wants_page():
+        return render_template("promotions.html", page="admin", promotions=found, older=older, before=before)
+    following = url_for(".promotions", before=older) if older else None
+    listed = [PromotionAnswer.of(one, before=one.from_id, to=one.version_id) for one in found]
+    return Promotions(promotions=listed, next=following).response()
+
+
+def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
+    """A page of rows, the latest first, and the number before which the next page begins."""
+    chosen = select(table).order_by(table.id.desc()).limit(PER_PAGE + 1)
+    if before is not None:
+        chosen = chosen.where(table.id < before)
+    found = list(db.scalars(chosen))
+    return found[:PER_PAGE], found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
+
+
+def has_served(db: Session, version_id: int) -> bool:
+    """Whether a version has ever been in service."""
+    return bool(db.scalar(select(exists().where(Promotion.version_id == version_id))))
+
+
+def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) -> VersionInShort:
+    passed, summary = said["verdicts"].get(version.id, (None, None))
+    return VersionInShort.of(
+        version,
+        version=version.name,
+        run=version.run_id,
+        answers=champion is not None and champion.id == version.id,
+        has_served=version.id in said["served"],
+        passed=passed,
+        summary=summary,
+        url=url_for(".page", version_id=version.id),
+    )
+
+
+def _answer(version: Version, measured: Computation, answers: bool) -> VersionAnswer:
+    with services().database.reading() as db:
+        compared, served = db.get(Comparison, version.id), has_served(db, version.id)
+    return VersionAnswer.of(
+        version,
+        version=version.name,
+        run=version.run_id,
+        answers=answers,
+        has_served=served,
+        comparison=compared
+        and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
+        strength=StrengthAnswer.of(measured, figures=_figures(measured)),
+    )
+
+
+def _version(version_id: int) -> tuple[Version, Version | None]:
+    """A version, or 404, and the champion."""
+    with services().database.reading() as db:
+        return row_or_404(db, Version, version_id), champion_of(db)
+
+
+def _put_into_service(version: Version, by: str, done: str, why: Callable[[Session], str]) -> ResponseReturnValue:
+    """Raises BadRequest where the version cannot be used: damaged weights stay out, whoever wants them in."""
+    try:
+        services().live.try_out(version.id)
+    except WeightsError as error:
+        reason = f"Version {version.name} cannot be put into service: {error}."
+        raise BadRequest(409, "unusable_version", reason) from error
+    with services().database.writing() as db:
+        alone(db, Promotion)
+        record_promotion(db, version.id, by, why(db))
+    log.info(done, version.name, by)
+    services().live.refresh()
+    if wants_page():
+        return redirect(url_for("admin.dashboard"), 303)
+    return InService(version=version.name).response()
+
+
+def _figures(measured: Computation | None) -> dict[str, Any] | None:
+    return json.loads(measured.result) if measured and measured.result else None
+
+
+def _strength_part(version: Version, measured: Computation, other: Version | None) -> dict[str, Any]:
+    """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
+    other_measured = look_up(services().database, other.id, "strength") if other else None
+    figures, theirs = _figures(measured), _figures(other_measured)
+    waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
+    return {
+        "version": version,
+        "measured": measured,
+        "other": other,
+        "other_measured": other_measured,
+        "theirs": theirs,
+        "figures": figures,
+        "waited_for": waited_for,
+        "quiet": waited_for is not None and not within(waited_for.updated_at, QUIET_SECONDS, time.time()),
+        "curves": charts.strength_charts(figures, theirs) if figures else [],
+        "reliability": charts.reliability_chart(figures, theirs) if figures else None,
+    }

@@ -1,0 +1,75 @@
+"""The worker: takes messages off the queue and does what their rows say, in child processes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+import threading
+import time
+
+import psycopg
+import redis
+from huey.consumer import Consumer
+from sqlalchemy.exc import SQLAlchemyError
+
+from webapp.logs import set_up_logging
+from webapp.settings import Settings
+from webapp.storage.database import WORK_SECONDS, Database
+from webapp.storage.secret_key import wait_for_secret_key
+from webapp.training.jobs import TAKE_UP_SECONDS, Jobs
+
+log = logging.getLogger(__name__)
+
+# One thread may wait for a training while the other one has a file taken in.
+THREADS = 2
+REMIND_SECONDS = 10.0
+
+
+class Outage(logging.Filter):
+    """Says in a line now and then that the queue is away, where Huey logs a traceback for each thread each second."""
+
+    def __init__(self):
+        super().__init__()
+        self._said_at = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info and record.exc_info[1]
+        if not isinstance(error, redis.RedisError | psycopg.Error | sqlite3.Error):
+            return True
+        record.msg, record.args = "the queue does not answer: %s", (str(error).partition("\n")[0],)
+        record.exc_info = None
+        if time.monotonic() - self._said_at < REMIND_SECONDS:
+            return False
+        self._said_at = time.monotonic()
+        return True
+
+
+def main(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT, then ends the child processes in order."""
+    set_up_logging()
+    settings = wait_for_secret_key(settings, log.warning)
+    jobs = Jobs(Database(settings.database_url, WORK_SECONDS), settings)
+    outage = Outage()
+    for part in ("Worker", "Scheduler"):
+        logging.getLogger(f"huey.consumer.{part}").addFilter(outage)
+    threading.Thread(target=keep_house, args=(jobs,), name="housekeeping", daemon=True).start()
+    # A message waits for a second at most; a signal ends the consumer at once, whatever its threads wait for.
+    consumer = Consumer(jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
+    log.info("the worker is ready")
+    consumer.run()
+    jobs.stop_children()
+    log.info("the worker has ended")
+
+
+def keep_house(jobs: Jobs) -> None:
+    """Takes up what was lost and removes what is no longer needed, every few seconds until the worker stops."""
+    while not jobs.stopping.wait(TAKE_UP_SECONDS):
+        try:
+            jobs.reap()
+            jobs.take_up()
+            jobs.sweep()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            log.warning("the database does not answer: %s", str(error).splitlines()[0])
+        except Exception:  # whatever it is, without this thread lost runs would wait for ever
+            log.exception("housekeeping failed")

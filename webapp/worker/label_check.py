@@ -1,0 +1,102 @@
+"""Judging the corrections that wait for review: how suspicious each one is, and what that rests on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import Row, select, update
+
+from webapp.corrections.store import images_of
+from webapp.settings import Settings
+from webapp.storage.database import Correction, Database, champion_of
+from webapp.worker import liveness
+
+if TYPE_CHECKING:
+    from model.evaluation.label_quality import Reference, Suspicion
+
+log = logging.getLogger(__name__)
+
+# Stored together: what is judged is seen soon, and a worker that ends loses little.
+BATCH = 128
+
+
+def score_waiting(settings: Settings, database: Database, worker_gone: threading.Event) -> bool:
+    """Stores suspicion and doubt of every correction that waits for review and has none, batch by batch.
+
+    A correction that was decided, deleted, judged or changed by its author meanwhile is left alone. False, and nothing
+    is judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the
+    worker has gone.
+    """
+    from model.evaluation import metrics
+    from model.evaluation.label_quality import suspicion
+    from model.inference import weights
+
+    with database.reading() as session:
+        champion = champion_of(session)
+        data = champion.weights if champion else b""
+    if champion is None:
+        log.error("corrections cannot be judged: no version is in service")
+        return False
+    try:
+        network, _ = weights.from_bytes(data)
+    except weights.WeightsError as error:
+        log.error("corrections cannot be judged: %s: %s", champion.name, error)
+        return False
+    reference = _reference(settings.mnist_dir, database)
+    rows = _next_batch(database, 0)
+    while rows and not worker_gone.is_set():
+        liveness.beat()
+        images, labels = _digits(rows)
+        found = suspicion(images, labels, *metrics.readings(network, images), reference)
+        _store(database, rows, found, champion.name)
+        log.info("judged %s corrections", len(rows))
+        rows = _next_batch(database, rows[-1].id)
+    return True
+
+
+def _next_batch(database: Database, after: int) -> list[Row]:
+    unjudged = Correction.state == "received", Correction.suspicion.is_(None), Correction.id > after
+    columns = Correction.id, Correction.digit_image, Correction.label
+    with database.reading() as session:
+        return list(session.execute(select(*columns).where(*unjudged).order_by(Correction.id).limit(BATCH)))
+
+
+def _reference(mnist_folder: Path, database: Database) -> Reference:
+    """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
+    from model.data import mnist
+    from model.evaluation.label_quality import Reference
+
+    approved = select(Correction.digit_image, Correction.label).where(*Correction.firsts("approved"))
+    with database.reading() as session:
+        rows = list(session.execute(approved))
+    images, labels = _digits(rows)
+    try:
+        digits = mnist.load(mnist_folder).train
+    except mnist.MnistMissing as error:
+        log.warning("corrections are judged without MNIST: %s", error)
+        return Reference(images, labels)
+    return Reference(np.concatenate((digits.images.numpy(), images)), np.concatenate((digits.labels.numpy(), labels)))
+
+
+def _digits(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Digit images uint8 (N, 28, 28) and labels int64 (N,)."""
+    return images_of(rows), np.array([row.label for row in rows], np.int64)
+
+
+def _store(database: Database, rows: list[Row], found: Suspicion, version: str) -> None:
+    with database.writing() as session:
+        for place, row in enumerate(rows):
+            counts = found.neighbours[place]
+            doubt = {
+                "version": version,
+                "read": int(found.read[place]),
+                "probability": float(found.probability[place]),
+                "neighbours": {str(label): int(counts[label]) for label in np.flatnonzero(counts)},
+            }
+            unchanged = Correction.id == row.id, Correction.state == "received", Correction.label == row.label
+            judged = update(Correction).where(*unchanged, Correction.suspicion.is_(None))
+            session.execute(judged.values(suspicion=float(found.suspicion[place]), doubt=doubt))
