@@ -18,9 +18,10 @@ from model.data import mnist
 from model.evaluation import metrics
 from model.inference import weights
 from model.inference.classifier import SHIPPED
-from webapp.storage.database import Computation, Database, Version
+from webapp.storage.engine import Database
+from webapp.storage.schema import Computation, Version
 from webapp.versions.promotions import record_promotion
-from webapp.worker.artifacts import packed
+from webapp.versions.test_predictions import packed
 
 VERSIONS = (1, 20, 100)
 ROUNDS = 10

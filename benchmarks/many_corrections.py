@@ -33,7 +33,8 @@ from webapp.corrections.store import Corrections
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup.install import set_up
-from webapp.storage.database import Correction, Database
+from webapp.storage.engine import Database
+from webapp.storage.schema import Correction
 from webapp.training import runs
 from webapp.worker.child import chosen_corrections
 

@@ -20,7 +20,7 @@ from webapp.app import create_app
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup.install import set_up
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 from webapp.storage.secret_key import NotSetUp, with_secret_key
 
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)

@@ -12,8 +12,9 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from webapp.exceptions import AppError
-from webapp.storage.database import Administrator, AdminSession, Database, SignInAttempt, add_missing, alone
 from webapp.storage.disk_reserve import urgently
+from webapp.storage.engine import Database, insert_if_absent, lock_table
+from webapp.storage.schema import Administrator, AdminSession, SignInAttempt
 from webapp.storage.timestamps import seconds_above, within
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
@@ -71,7 +72,7 @@ class Door:
             raise PasswordRefused("The password must be text in UTF-8.") from error
 
         def set_it(session: Session) -> None:
-            alone(session, Administrator)
+            lock_table(session, Administrator)
             session.merge(Administrator(id=1, password_hash=hashed))
             session.execute(delete(AdminSession))
             session.execute(delete(SignInAttempt))
@@ -86,7 +87,7 @@ class Door:
     def set_first_password(self, password: str) -> bool:
         """Sets the password where there is none yet; False where another process was first."""
         with self._database.writing() as session:
-            return add_missing(session, Administrator, id=1, password_hash=HASHER.hash(password))
+            return insert_if_absent(session, Administrator, id=1, password_hash=HASHER.hash(password))
 
     def sign_in(self, password: str, source: str) -> str:
         """The secret of a new session. Raises WrongPassword or TooManyAttempts.
@@ -101,7 +102,7 @@ class Door:
         token, now = secrets.token_urlsafe(32), time.time()
 
         def begin(session: Session) -> None:
-            alone(session, Administrator)
+            lock_table(session, Administrator)
             if session.scalar(select(Administrator.password_hash)) != hashed:  # another one was set meanwhile
                 raise WrongPassword
             session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
@@ -140,7 +141,7 @@ class Door:
             _check_limits(session, secret, mine, now)
 
         def count(session: Session) -> None:
-            alone(session, SignInAttempt)
+            lock_table(session, SignInAttempt)
             _check_limits(session, secret, mine, now)
             session.add(SignInAttempt(address=mine, at=now))
 

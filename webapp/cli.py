@@ -26,7 +26,8 @@ from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup.install import set_up
 from webapp.setup.supervisor import SETPRIV, become
 from webapp.setup.to_postgresql import CopyRefused, copy
-from webapp.storage.database import WORK_SECONDS, Database, Run, SchemaTooNew, Version
+from webapp.storage.engine import WORK_SECONDS, Database, SchemaTooNew
+from webapp.storage.schema import Run, Version
 
 BACKLOG = 2048  # of connections that wait; gunicorn's own default
 

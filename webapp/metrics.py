@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp.storage.database import ACTIVE, ENDED, REVIEW_STATES, Correction, Database, Run, champion_id
+from webapp.storage.engine import Database
+from webapp.storage.schema import ACTIVE, ENDED, REVIEW_STATES, Correction, Run, champion_id
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Whatever a client calls its method, there is no name of its making in what we count.

@@ -10,7 +10,7 @@ from webapp.auth import Door
 from webapp.corrections.store import Corrections
 from webapp.metrics import Metrics
 from webapp.settings import Settings
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 from webapp.training.jobs import Jobs
 from webapp.versions.active import Live
 from webapp.versions.test_predictions import Library

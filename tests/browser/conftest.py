@@ -20,7 +20,7 @@ from selenium.webdriver.chrome.service import Service
 from model.data import mnist
 from tests.webapp.versions import measured
 from webapp.settings import ROOT
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 START_SECONDS = STOP_SECONDS = 180  # ends what hangs, on a busy machine too
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,7 +9,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from strokes import DIGITS, draw
 
 from tests.webapp.versions import add_version, figures, measured, promotions, turned
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 TRAINING_SECONDS = 150
 # Five on an idle machine; here the other tests run beside.

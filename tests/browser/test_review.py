@@ -18,7 +18,8 @@ from sqlalchemy import delete, select
 from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from webapp.settings import Settings
-from webapp.storage.database import Correction, Database
+from webapp.storage.engine import Database
+from webapp.storage.schema import Correction
 
 WAIT_SECONDS = 40  # CI is slow
 COUNT = 12

@@ -30,7 +30,7 @@ from tests.conftest import PASSWORD, TOKEN
 from tests.servers import Nginx, Postgresql, Redis, free_port, wait_until
 from tests.webapp.versions import computed
 from webapp.settings import ROOT
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 HOST = "inkling.example"
 DEPLOY = ROOT / "deploy"

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from tests.cluster.cluster import SCRIPT, Load
 from tests.servers import wait_until
 from tests.webapp.asking import ONE, blank, data_url, encoded
-from webapp.storage.database import Correction
+from webapp.storage.schema import Correction
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from tests.cluster.cluster import SCRIPT, descendants
 from tests.servers import wait_until
-from webapp.storage.database import ACTIVE, Checkpoint, Computation, Run, Version
+from webapp.storage.schema import ACTIVE, Checkpoint, Computation, Run, Version
 from webapp.training.runs import LEASE_SECONDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

@@ -8,7 +8,7 @@ from tests.webapp.corrected import add_correction, digits
 from webapp import auth
 from webapp.corrections import store
 from webapp.services import services
-from webapp.storage.database import Correction
+from webapp.storage.schema import Correction
 
 
 @pytest.fixture

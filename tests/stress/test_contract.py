@@ -16,7 +16,7 @@ from tests.conftest import TOKEN
 from tests.stress.forms import forms
 from tests.webapp.asking import data_url, drawn, encoded
 from webapp.corrections import exports
-from webapp.storage.database import Correction
+from webapp.storage.schema import Correction
 
 CONFIG = {
     "headers": {"Authorization": f"Bearer {TOKEN}"},

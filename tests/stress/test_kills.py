@@ -30,7 +30,8 @@ from tests.webapp.corrected import digits
 from tests.webapp.versions import add_version, promotions, turned
 from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
-from webapp.storage.database import Correction, Database, Promotion, Run, champion_id
+from webapp.storage.engine import Database
+from webapp.storage.schema import Correction, Promotion, Run, champion_id
 
 JSON = {"Content-Type": "application/json"}
 START_SECONDS = 60

@@ -25,7 +25,7 @@ from webapp.corrections.import_digits import store
 from webapp.corrections.store import NOT_A_DIGIT
 from webapp.services import services
 from webapp.settings import Settings, SettingsError
-from webapp.storage.database import Correction
+from webapp.storage.schema import Correction
 
 SIDE = 120
 

@@ -12,7 +12,7 @@ from tests.webapp.corrected import add_correction, digits
 from webapp.corrections import review
 from webapp.corrections.review import Wish
 from webapp.corrections.store import Corrections, image_of
-from webapp.storage.database import REVIEW_STATES, Correction, Review
+from webapp.storage.schema import REVIEW_STATES, Correction, Review
 
 MOST = 3  # few, so that much is decided about each
 

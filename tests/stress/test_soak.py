@@ -27,7 +27,8 @@ from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, turned
 from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
-from webapp.storage.database import Checkpoint, Computation, Correction, Database, Promotion, Run, Version
+from webapp.storage.engine import Database
+from webapp.storage.schema import Checkpoint, Computation, Correction, Promotion, Run, Version
 
 JSON = {"Content-Type": "application/json"}
 SECONDS = 600

@@ -10,7 +10,7 @@ from model.data import mnist
 from webapp.corrections.digit_files import picture_of
 from webapp.corrections.store import Corrections
 from webapp.settings import Settings
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 _next_address = itertools.count(1)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from sqlalchemy import event, func, select
 
-from webapp.storage.database import Comparison, Computation, Database, Promotion, Run, Version, champion_id
+from webapp.storage.engine import Database
+from webapp.storage.schema import Comparison, Computation, Promotion, Run, Version, champion_id
 from webapp.training import runs
 from webapp.training.runs import Hold
 from webapp.versions.promotions import record_promotion

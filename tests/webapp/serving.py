@@ -15,7 +15,7 @@ from typing import Any
 
 from model.data import mnist
 from webapp.settings import ROOT
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 START_SECONDS = 100
 ANSWER_SECONDS = 60

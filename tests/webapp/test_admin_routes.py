@@ -15,7 +15,7 @@ from tests.webapp.versions import promotions
 from webapp.app import create_app
 from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
 from webapp.services import services
-from webapp.storage.database import Run, SignInAttempt
+from webapp.storage.schema import Run, SignInAttempt
 from webapp.storage.timestamps import SKEW_SECONDS
 
 # Address, and the address of the rule; all that a browser could be made to send by a foreign page.

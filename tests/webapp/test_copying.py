@@ -21,13 +21,8 @@ from webapp.corrections.store import Corrections
 from webapp.services import services
 from webapp.setup.install import set_up
 from webapp.setup.to_postgresql import TABLES, CopyRefused, copy, digest
-from webapp.storage.database import (
-    Computation,
-    Correction,
-    Database,
-    Installation,
-    Run,
-)
+from webapp.storage.engine import Database
+from webapp.storage.schema import Computation, Correction, Installation, Run
 from webapp.storage.secret_key import with_secret_key
 from webapp.training import runs
 from webapp.training.runs import Hold

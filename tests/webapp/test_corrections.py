@@ -16,7 +16,7 @@ from tests.webapp.corrected import answer, digits
 from webapp.corrections import store as limits
 from webapp.corrections.review import Wish, decide, undo
 from webapp.corrections.store import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
-from webapp.storage.database import Comparison, Correction, Review, Run, RunCorrection
+from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
 DIGITS = digits(60)

@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from tests.conftest import own_database
 from tests.webapp import together
 from webapp.settings import ROOT
-from webapp.storage import database as database_module
-from webapp.storage.database import ACTIVE, ENDED, Base, Database, Promotion, Run, Version
+from webapp.storage import engine
+from webapp.storage.engine import Database
+from webapp.storage.schema import ACTIVE, ENDED, Base, Promotion, Run, Version
 
 
 @pytest.fixture
@@ -159,12 +160,12 @@ def test_installations_started_together_set_up_once(tmp_path):
     ],
 )
 def test_write_ahead_log_of_this_release_is_safe(version, safe):
-    assert database_module._wal_is_safe(version) is safe
+    assert engine._wal_is_safe(version) is safe
 
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, safe):
-    monkeypatch.setattr(database_module, "_wal_is_safe", lambda: safe)
+    monkeypatch.setattr(engine, "_wal_is_safe", lambda: safe)
     database = Database(f"sqlite:///{tmp_path}/inkling.db")
     database.upgrade()
     with database.reading() as session:
@@ -175,7 +176,7 @@ def test_write_ahead_log_is_used_where_it_is_safe(tmp_path, monkeypatch, safe):
 
 
 def test_sqlite_at_hand_is_judged():
-    assert database_module._wal_is_safe() is database_module._wal_is_safe(sqlite3.sqlite_version_info)
+    assert engine._wal_is_safe() is engine._wal_is_safe(sqlite3.sqlite_version_info)
 
 
 def test_connection_waits_for_locks_and_syncs(settings):

@@ -19,7 +19,8 @@ from webapp.auth import (
     TooManyAttempts,
     WrongPassword,
 )
-from webapp.storage.database import Administrator, AdminSession, Database, SignInAttempt
+from webapp.storage.engine import Database
+from webapp.storage.schema import Administrator, AdminSession, SignInAttempt
 from webapp.storage.timestamps import SKEW_SECONDS
 
 

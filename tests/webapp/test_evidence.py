@@ -9,7 +9,7 @@ from model.task import NO_DIGIT
 from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.versions import add_version, compared, evidence, promote, turned
 from webapp.services import services
-from webapp.storage.database import Comparison, Correction, Run, RunCorrection, Version
+from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version
 
 
 @pytest.fixture

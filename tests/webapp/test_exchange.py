@@ -23,7 +23,7 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.serving import serve
 from webapp.corrections import digit_files, exports
 from webapp.services import services
-from webapp.storage.database import Correction
+from webapp.storage.schema import Correction
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
 QUEUE = "/admin/corrections"

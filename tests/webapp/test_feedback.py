@@ -20,7 +20,7 @@ from webapp.corrections import store as limits
 from webapp.corrections.picture import LONGEST_SIDE
 from webapp.http.data_urls import MAX_BODY_BYTES
 from webapp.services import services
-from webapp.storage.database import Correction, Run, RunCorrection
+from webapp.storage.schema import Correction, Run, RunCorrection
 
 BROWSER = {"Accept": "text/html"}
 SEVEN = ONE | {"meant": 7}

@@ -18,10 +18,9 @@ from model.data import mnist
 from webapp.app import create_app
 from webapp.presentation.filters import confidence, share
 from webapp.services import services
-from webapp.storage.database import Computation, Version
-from webapp.versions.test_predictions import KEPT_VERSIONS, Readings
+from webapp.storage.schema import Computation, Version
+from webapp.versions.test_predictions import KEPT_VERSIONS, Readings, packed
 from webapp.views.gallery import LEVELS, Page, confusion_levels, sheet
-from webapp.worker.artifacts import packed
 
 PERSON = {"Accept": "text/html"}
 

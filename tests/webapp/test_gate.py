@@ -16,7 +16,7 @@ from model.training.train import Result
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, promote, promotions
-from webapp.storage.database import Comparison, Promotion, Run, Version
+from webapp.storage.schema import Comparison, Promotion, Run, Version
 from webapp.training import runs
 from webapp.training.runs import Hold
 from webapp.versions.active import Live

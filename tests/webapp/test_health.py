@@ -7,7 +7,7 @@ from model.inference.classifier import SHIPPED
 from tests.webapp.asking import INTERNALS, ONE
 from tests.webapp.versions import add_version, damaged, promote
 from webapp.services import services
-from webapp.storage.database import Promotion
+from webapp.storage.schema import Promotion
 
 
 def lose(database, path, how):

@@ -15,7 +15,7 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
 from webapp.services import Services
 from webapp.settings import ROOT
-from webapp.storage.database import Computation, Correction, Run, coded
+from webapp.storage.schema import Computation, Correction, Run, coded
 from webapp.training import runs
 from webapp.worker import liveness
 from webapp.worker.artifacts import claim

@@ -22,7 +22,7 @@ from tests.webapp.test_exchange import npz
 from tests.webapp.test_worker import Installation, gone
 from webapp.corrections import digit_files
 from webapp.corrections.import_queue import STALE_SECONDS
-from webapp.storage.database import Correction, Import
+from webapp.storage.schema import Correction, Import
 
 QUEUE = "/admin/corrections"
 

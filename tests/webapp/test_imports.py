@@ -19,7 +19,7 @@ from webapp.corrections import digit_files, import_digits, import_queue
 from webapp.corrections.import_digits import take_in
 from webapp.corrections.store import HELD_OUT_EVERY
 from webapp.services import services
-from webapp.storage.database import Correction, Import, ImportFile
+from webapp.storage.schema import Correction, Import, ImportFile
 from webapp.training.jobs import Jobs
 from webapp.worker.artifacts import WorkerGone
 

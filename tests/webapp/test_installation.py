@@ -20,7 +20,8 @@ from tests.webapp.versions import add_version, promote, turned
 from webapp.app import create_app
 from webapp.services import services
 from webapp.setup.install import set_up
-from webapp.storage.database import Administrator, Database, Installation, Promotion, Version
+from webapp.storage.engine import Database
+from webapp.storage.schema import Administrator, Installation, Promotion, Version
 from webapp.storage.secret_key import NotSetUp, wait_for_secret_key, with_secret_key
 
 

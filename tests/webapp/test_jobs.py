@@ -17,12 +17,13 @@ from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, computed, promote, turned
 from webapp.services import Services
-from webapp.storage.database import AdminSession, Computation, Run, SignInAttempt, coded
+from webapp.storage.schema import AdminSession, Computation, Run, SignInAttempt, coded
 from webapp.training import runs
 from webapp.training.jobs import FORMER_TASKS, Jobs
 from webapp.training.runs import Hold, RunActive
 from webapp.training.task_queue import open_queue
-from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS, look_up
+from webapp.versions.artifacts import look_up
+from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS
 from webapp.worker.child import train_run
 
 CONFIG = Config("seed", 1)

@@ -10,7 +10,7 @@ from model.inference.classifier import SHIPPED
 from model.inference.weights import WeightsError
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.storage.database import Promotion, Version
+from webapp.storage.schema import Promotion, Version
 from webapp.versions.active import Live, NoChampion
 
 

@@ -7,7 +7,7 @@ from tests.conftest import PASSWORD
 from tests.webapp.administrator import BROWSER, SCRIPT, sign_in
 from tests.webapp.asking import ONE
 from webapp.services import services
-from webapp.storage.database import Base, Run
+from webapp.storage.schema import Base, Run
 
 # What the parts of an address stand for in an installation with a run, a correction and a version.
 PARTS = {"run_id": 1, "version_id": 1, "number": 1, "kind": "npz", "digest": "0" * 12, "name": "css/base.css"}

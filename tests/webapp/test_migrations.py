@@ -26,7 +26,8 @@ from webapp.auth import HASHER
 from webapp.services import services
 from webapp.settings import ROOT
 from webapp.setup.install import set_up
-from webapp.storage.database import Base, Correction, Database, Review
+from webapp.storage.engine import Database
+from webapp.storage.schema import Base, Correction, Review
 
 MIGRATIONS = ROOT / "webapp" / "storage" / "migrations"
 EARLIER = Path(__file__).parent / "earlier_migrations"

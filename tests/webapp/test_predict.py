@@ -20,7 +20,7 @@ from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encod
 from tests.webapp.versions import add_version, promote
 from webapp.http.data_urls import MAX_BODY_BYTES
 from webapp.services import services
-from webapp.storage.database import Promotion
+from webapp.storage.schema import Promotion
 from webapp.versions.active import Live
 
 PNG = encoded(drawn())

@@ -16,7 +16,7 @@ from webapp.app import create_app
 from webapp.services import services
 from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup.install import set_up
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 STRANGER = 65_534  # nobody
 

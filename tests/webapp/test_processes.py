@@ -18,7 +18,7 @@ from tests.webapp.asking import assert_error
 from tests.webapp.test_retrain import retrain, run_page
 from tests.webapp.test_worker import Installation, gone, wait_until
 from webapp.settings import ROOT
-from webapp.storage.database import Run, Version
+from webapp.storage.schema import Run, Version
 from webapp.views import dashboard
 
 LONG = Config("seed", 1000, processes=2)

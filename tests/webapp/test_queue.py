@@ -18,7 +18,7 @@ from tests.webapp import together
 from webapp.services import Services
 from webapp.settings import ROOT
 from webapp.setup.install import set_up
-from webapp.storage.database import Run
+from webapp.storage.schema import Run
 from webapp.training.queue_file import FileHuey
 
 CONFIG = Config("seed", 1)

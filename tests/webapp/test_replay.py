@@ -10,7 +10,7 @@ from model.evaluation import comparison, robustness
 from model.presets import PRESETS, Config
 from tests.webapp.test_runs import keep_correction
 from webapp import cli as command
-from webapp.storage.database import Correction, Version
+from webapp.storage.schema import Correction, Version
 from webapp.training import runs
 from webapp.training.runs import Hold
 from webapp.worker.child import train_run

@@ -14,8 +14,8 @@ from tests.webapp.asking import ONE, assert_error
 from webapp.app import create_app
 from webapp.services import services
 from webapp.storage import disk_reserve
-from webapp.storage.database import AdminSession, Run
 from webapp.storage.disk_reserve import RESERVE_BYTES
+from webapp.storage.schema import AdminSession, Run
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tests.conftest import TOKEN
 from tests.webapp.asking import assert_error
 from tests.webapp.test_runs import keep_correction
 from webapp.services import services
-from webapp.storage.database import Comparison, Run, Version
+from webapp.storage.schema import Comparison, Run, Version
 from webapp.training import runs
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}

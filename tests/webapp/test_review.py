@@ -13,7 +13,7 @@ from tests.webapp.administrator import BROWSER, SCRIPT, csrf_token
 from tests.webapp.asking import assert_error
 from tests.webapp.corrected import add_correction, digits
 from webapp.services import services
-from webapp.storage.database import Correction, Review
+from webapp.storage.schema import Correction, Review
 from webapp.views import corrections
 
 QUEUE = "/admin/corrections"

@@ -13,7 +13,7 @@ from tests.servers import wait_until
 from tests.webapp.running import MAKE_RUN, SECONDS, Running
 from webapp.services import Services
 from webapp.setup.supervisor import STOP_SECONDS
-from webapp.storage.database import Run
+from webapp.storage.schema import Run
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from model.presets import Config
-from webapp.storage.database import (
+from webapp.storage.schema import (
     Comparison,
     Computation,
     Correction,

@@ -23,7 +23,7 @@ from tests.webapp.asking import ONE, drawn, encoded
 from tests.webapp.serving import serve
 from tests.webapp.versions import add_version, damaged, promote, read_by, turned
 from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
-from webapp.storage.database import Run, SignInAttempt, Version, champion_id
+from webapp.storage.schema import Run, SignInAttempt, Version, champion_id
 from webapp.views.draw import MOST_BATCH_BYTES
 
 JSON = {"Content-Type": "application/json"}

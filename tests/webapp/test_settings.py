@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from webapp.settings import Settings, SettingsError
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 
 def read(folder, **environ):

@@ -25,7 +25,8 @@ from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup import install
 from webapp.setup.install import set_up
-from webapp.storage.database import Database, SignInAttempt, Version
+from webapp.storage.engine import Database
+from webapp.storage.schema import SignInAttempt, Version
 
 
 @pytest.fixture

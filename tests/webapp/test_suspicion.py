@@ -11,7 +11,7 @@ from model.data import mnist
 from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, damaged, promote, turned
-from webapp.storage.database import Correction, Promotion
+from webapp.storage.schema import Correction, Promotion
 from webapp.worker.label_check import score_waiting
 
 

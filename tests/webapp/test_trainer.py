@@ -15,10 +15,11 @@ from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from tests.webapp.versions import add_version, damaged
-from webapp.storage.database import Computation, Promotion, Run, Version, coded
+from webapp.storage.schema import Computation, Promotion, Run, Version, coded
 from webapp.training.runs import Hold, LeaseLost
+from webapp.versions.artifacts import look_up
 from webapp.worker import child
-from webapp.worker.artifacts import WorkerGone, compute, look_up
+from webapp.worker.artifacts import WorkerGone, compute
 from webapp.worker.child import Watch, train_run
 
 

@@ -15,7 +15,8 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, promote, turned
 from webapp.auth import SEEN_STEP_SECONDS, Door
 from webapp.corrections.review import Wish, decide
-from webapp.storage.database import (
+from webapp.storage.engine import insert_if_absent, lock_table
+from webapp.storage.schema import (
     AdminSession,
     Comparison,
     Computation,
@@ -24,8 +25,6 @@ from webapp.storage.database import (
     Run,
     RunCorrection,
     Version,
-    add_missing,
-    alone,
 )
 from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Hold
@@ -126,7 +125,7 @@ def test_run_begun_during_a_deletion_goes_without_the_drawing(settings, database
         decide(session, Wish((gone, stays), "approved", None, None, None), "a test")
     run = runs.start(database, CONFIG, "test", True)
     with uncommitted(database) as (session, beside):
-        alone(session, Correction)
+        lock_table(session, Correction)
         session.delete(session.get(Correction, gone))
         session.flush()
         other = beside(lambda: runs.claim(database, run.id))
@@ -153,10 +152,10 @@ def test_row_added_twice_at_once_is_there_once(database):
 
     def other_adds():
         with database.writing() as session:
-            return add_missing(session, Computation, **add)
+            return insert_if_absent(session, Computation, **add)
 
     with uncommitted(database) as (session, beside):
-        assert add_missing(session, Computation, **add)
+        assert insert_if_absent(session, Computation, **add)
         other = beside(other_adds)
     assert other.outcome() is False
 

@@ -24,7 +24,7 @@ from tests.webapp.versions import (
     turned,
 )
 from webapp.services import services
-from webapp.storage.database import Computation, Promotion, Version
+from webapp.storage.schema import Computation, Promotion, Version
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from tests.webapp.administrator import BROWSER, SCRIPT
 from tests.webapp.versions import add_version, turned
 from webapp.presentation.wording import comparison, quoted, worded
 from webapp.services import services
-from webapp.storage.database import Promotion, Run, coded
+from webapp.storage.schema import Promotion, Run, coded
 
 SHARES = {"from": 0.9912, "to": 0.9592}
 KILLED = {"code": "killed", "signal": 9}

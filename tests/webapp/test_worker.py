@@ -24,10 +24,10 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
 from webapp.services import Services
 from webapp.settings import ROOT
-from webapp.storage.database import Checkpoint, Computation, Correction, Run, Version, coded
+from webapp.storage.schema import Checkpoint, Computation, Correction, Run, Version, coded
 from webapp.training.runs import LEASE_SECONDS
+from webapp.versions.artifacts import look_up
 from webapp.worker import consumer
-from webapp.worker.artifacts import look_up
 from webapp.worker.child import RENEW_SECONDS
 
 LONG = Config("seed", 1000)

@@ -16,7 +16,8 @@ from sqlalchemy import event, select
 from model.data import mnist
 from webapp.settings import ROOT, Settings
 from webapp.setup.install import set_up
-from webapp.storage.database import Database, Run, alone
+from webapp.storage.engine import Database, lock_table
+from webapp.storage.schema import Run
 from webapp.training.jobs import Jobs
 
 
@@ -55,7 +56,7 @@ def count_up(times=50) -> int:
         event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
     for _ in range(times):
         with database.writing() as session:
-            alone(session, Run)
+            lock_table(session, Run)
             run = session.scalars(select(Run)).one()
             run.seed += 1
     database.close()

@@ -14,7 +14,8 @@ from model.imaging.png import ink_png
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
 from model.task import DIGITS
-from webapp.storage.database import Comparison, Computation, Database, Promotion, Version
+from webapp.storage.engine import Database
+from webapp.storage.schema import Comparison, Computation, Promotion, Version
 from webapp.versions.promotions import record_promotion
 from webapp.worker.artifacts import COMPUTATIONS
 

@@ -22,7 +22,8 @@ from sqlalchemy import ColumnElement, Row, select
 from model.imaging.png import png
 from model.task import NO_DIGIT, SIDE
 from webapp.corrections.digit_files import COLUMNS, INDEX, NO_DIGIT_FOLDER
-from webapp.storage.database import Correction, Database
+from webapp.storage.engine import Database
+from webapp.storage.schema import Correction
 
 ROWS_AT_ONCE = 500
 PIECE_BYTES = 1 << 20

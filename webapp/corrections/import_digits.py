@@ -25,7 +25,8 @@ from webapp.corrections.digit_files import Bundle, ImportRefused
 from webapp.corrections.import_queue import Hold, HoldLost
 from webapp.corrections.store import Corrections, Parts
 from webapp.settings import Settings
-from webapp.storage.database import Correction, Database, alone, coded
+from webapp.storage.engine import Database, lock_table
+from webapp.storage.schema import Correction, coded
 from webapp.worker.liveness import WorkerGone, go_on
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def store(
         began = time.monotonic()
         places = order[start : start + at_once]
         with database.writing() as session:
-            alone(session, Correction)
+            lock_table(session, Correction)
             there.look_on(session)
             rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, there, parts))
             if rows:

@@ -15,7 +15,8 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp.corrections.digit_files import shown_name
-from webapp.storage.database import ACTIVE, Database, Import, ImportFile, alone, coded
+from webapp.storage.engine import Database, lock_table
+from webapp.storage.schema import ACTIVE, Import, ImportFile, coded
 from webapp.storage.timestamps import within
 
 STALE_SECONDS = 30.0
@@ -32,7 +33,7 @@ def queue(database: Database, name: str, data: bytes, digest: str, digits: int, 
     """A new import of a file of so many digits, or the one under way where it is of the same file."""
     row = Import(state="queued", name=shown_name(name), sha256=digest, digits=digits, requested_by=by)
     with database.writing() as session:
-        alone(session, Import)
+        lock_table(session, Import)
         same = session.scalar(select(Import).where(Import.state.in_(ACTIVE), Import.sha256 == digest).limit(1))
         if same is not None:
             return same
@@ -52,7 +53,7 @@ def claim(database: Database) -> tuple[int, int] | None:
         if not _waits(session.scalar(oldest)):
             return None
     with database.writing() as session:
-        alone(session, Import)
+        lock_table(session, Import)
         while _waits(row := session.scalar(oldest)):
             if row.state == "running":
                 _lose(row, {"code": "silent"})
@@ -65,7 +66,7 @@ def claim(database: Database) -> tuple[int, int] | None:
 def lose(database: Database, import_id: int, attempt: int, reason: dict[str, Any]) -> None:
     """Lets an import whose process is known to be gone wait for the next attempt, or fail after MOST_LOSSES."""
     with database.writing() as session:
-        alone(session, Import)
+        lock_table(session, Import)
         row = session.get(Import, import_id)
         if row is not None and (row.state, row.attempt) == ("running", attempt):
             _lose(row, reason)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from webapp.storage.database import Correction, Review, alone
+from webapp.storage.engine import lock_table
+from webapp.storage.schema import Correction, Review
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def decide(session: Session, wish: Wish, by: str) -> Decided:
 
     Of twins the first alone is shown, and a Review says of it alone that somebody looked at it.
     """
-    alone(session, Correction)
+    lock_table(session, Correction)
     asked = {row.id: row.twin_of or row.id for row in _rows(session, wish.ids)}
     rows = _rows(session, asked.values())
     elsewhere = {row.id for row in rows if wish.shown not in (None, row.state)}
@@ -63,7 +64,7 @@ def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
 
     A correction about which something else was decided since stays as it is. None where there is no such batch.
     """
-    alone(session, Correction)
+    lock_table(session, Correction)
     batch = batch or session.scalar(select(Review.batch).order_by(Review.id.desc()).limit(1))
     reviews = session.scalars(select(Review).where(Review.batch == batch).order_by(Review.id)).all()
     if not reviews:

@@ -18,8 +18,9 @@ from model.evaluation.label_quality import blurred
 from model.task import NO_DIGIT, SIDE
 from webapp.exceptions import AppError
 from webapp.settings import Settings
-from webapp.storage.database import Comparison, Correction, Database, Review, Run, RunCorrection, alone
 from webapp.storage.disk_reserve import urgently
+from webapp.storage.engine import Database, lock_table
+from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
 from webapp.storage.timestamps import seconds_above
 
 NOT_A_DIGIT = "not_a_digit"
@@ -93,7 +94,7 @@ class Corrections:
             state="received",
         )
         with self._database.writing() as session:
-            alone(session, Correction)
+            lock_table(session, Correction)
             same = Correction.source == source, Correction.digit_image == row.digit_image
             earlier = session.scalar(select(Correction).where(*same).order_by(Correction.id.desc()).limit(1))
             if earlier is not None and earlier.meant == meant:
@@ -124,7 +125,7 @@ class Corrections:
         is no error."""
 
         def do(session: Session) -> None:
-            alone(session, Correction)
+            lock_table(session, Correction)
             row = session.get(Correction, correction_id)
             if row is not None:
                 _leave_comparisons(session, row)

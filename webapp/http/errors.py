@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from webapp.exceptions import AppError, BadRequest
 from webapp.middleware.access_log import names_host, note
-from webapp.storage.database import BIGGEST_ROW_ID, Base
+from webapp.storage.schema import BIGGEST_ROW_ID, Base
 
 Row = TypeVar("Row", bound=Base)
 

@@ -34,7 +34,7 @@ from webapp.exceptions import BadRequest
 from webapp.http.fields import fields
 from webapp.http.json_body import json_object
 from webapp.presentation.wording import worded
-from webapp.storage.database import BIGGEST_ROW_ID
+from webapp.storage.schema import BIGGEST_ROW_ID
 
 Codes = dict[int, list[str]]
 # The context of values that came as text, in a form or an address.

@@ -14,7 +14,7 @@ from model.imaging.png import ink_png
 from webapp.corrections.store import image_of
 from webapp.http.data_urls import data_url
 from webapp.presentation.wording import comparison, worded
-from webapp.storage.database import Comparison, Correction, Promotion, Run, RunCorrection, Version
+from webapp.storage.schema import Comparison, Correction, Promotion, Run, RunCorrection, Version
 
 
 @dataclass(frozen=True)

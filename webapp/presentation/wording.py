@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from webapp.storage.database import coded
+from webapp.storage.schema import coded
 
 Found = dict[str, Any]
 

@@ -17,7 +17,8 @@ from webapp.auth import Door
 from webapp.middleware import assets
 from webapp.presentation.wording import worded
 from webapp.settings import Settings
-from webapp.storage.database import Database, Installation, Promotion, Version, add_missing, alone, champion_of, coded
+from webapp.storage.engine import Database, insert_if_absent, lock_table
+from webapp.storage.schema import Installation, Promotion, Version, champion_of, coded
 from webapp.training.task_queue import make_file, make_tables
 from webapp.versions.promotions import record_promotion
 
@@ -36,10 +37,10 @@ def set_up(settings: Settings, say=print) -> None:
         say(f"Warning: static files are sent uncompressed, as no copies of them can be made: {error.strerror}")
     database.upgrade()
     with database.writing() as session:
-        alone(session, Installation)
+        lock_table(session, Installation)
         make_tables(session)
         if database.is_postgresql:
-            add_missing(session, Installation, id=1, secret_key=secrets.token_hex(32))
+            insert_if_absent(session, Installation, id=1, secret_key=secrets.token_hex(32))
     make_file(settings, database, say)
     install_shipped(database, say)
     set_up_password(settings, Door(database), say)
@@ -59,7 +60,7 @@ def install_shipped(database: Database, say=print) -> None:
     """
     data, fault = _shipped()
     with database.writing() as session:
-        alone(session, Promotion)  # of several that set up at once the first one installs it
+        lock_table(session, Promotion)  # of several that set up at once the first one installs it
         version, is_new = _as_version(session, data) if data else (None, False)
         champion = champion_of(session)
         if champion is None:

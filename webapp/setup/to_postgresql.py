@@ -12,12 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from webapp.corrections.import_queue import STALE_SECONDS
-from webapp.storage.database import (
+from webapp.storage.engine import Database, finite
+from webapp.storage.schema import (
     Administrator,
     Base,
     Checkpoint,
     Computation,
-    Database,
     Import,
     ImportFile,
     Installation,
@@ -25,7 +25,6 @@ from webapp.storage.database import (
     Run,
     SignInAttempt,
     Version,
-    finite,
 )
 from webapp.storage.timestamps import within
 from webapp.training.runs import is_held

@@ -18,7 +18,7 @@ from typing import TypeVar
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from sqlalchemy import inspect, select
 from sqlalchemy.exc import OperationalError
 
 from webapp.settings import Settings
-from webapp.storage.database import Database, Installation
+from webapp.storage.engine import Database
+from webapp.storage.schema import Installation
 
 WAIT_SECONDS = 2.0
 

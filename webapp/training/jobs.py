@@ -24,7 +24,8 @@ from webapp import auth
 from webapp.corrections import import_queue
 from webapp.settings import ROOT, Settings
 from webapp.storage import disk_reserve
-from webapp.storage.database import Correction, Database, Import, Run, champion_id, coded
+from webapp.storage.engine import Database
+from webapp.storage.schema import Correction, Import, Run, champion_id, coded
 from webapp.storage.timestamps import within
 from webapp.training import runs
 from webapp.training.task_queue import open_queue

@@ -19,23 +19,22 @@ from sqlalchemy.orm import Session
 from model.presets import PRESETS, Config
 from webapp.corrections.store import showing
 from webapp.exceptions import AppError
-from webapp.storage.database import (
+from webapp.storage.disk_reserve import urgently
+from webapp.storage.engine import Database, lock_table
+from webapp.storage.schema import (
     ACTIVE,
     ENDED,
     Checkpoint,
     Comparison,
     Computation,
     Correction,
-    Database,
     Promotion,
     Run,
     RunCorrection,
     Version,
-    alone,
     champion_id,
     coded,
 )
-from webapp.storage.disk_reserve import urgently
 from webapp.storage.timestamps import within
 from webapp.versions.promotions import record_promotion
 
@@ -158,7 +157,7 @@ def _counted(session: Session, found: Select) -> tuple[int, int]:
 
 
 def _choose(session: Session, run: Run) -> None:
-    alone(session, Correction)  # or one is deleted in between
+    lock_table(session, Correction)  # or one is deleted in between
     preset = PRESETS.get(run.preset)  # none where a release has it no more: the trainer says so
     if preset and preset.fine_tunes:
         run.parent_id = champion_id(session)
@@ -230,7 +229,7 @@ class Hold:
         without its version, nor a promotion without its evidence.
         """
         with self.database.writing() as session:
-            alone(session, Promotion)
+            lock_table(session, Promotion)
             champion = champion_id(session)
             if champion != (comparison.champion_id if comparison else None):
                 raise ChampionChanged
@@ -241,7 +240,7 @@ class Hold:
             session.add(read)
             if comparison is not None:
                 comparison.version_id = version.id
-                alone(session, Correction)
+                lock_table(session, Correction)
                 mine = select(RunCorrection.correction_id).where(RunCorrection.run_id == self.run_id)
                 # without those that were deleted while it was measured
                 comparison.evidence = showing(comparison.evidence, set(session.scalars(mine)).__contains__)

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from webapp.private_files import create
 from webapp.settings import Settings
-from webapp.storage.database import Database
+from webapp.storage.engine import Database
 from webapp.training.queue_file import FileHuey
 
 # A request waits no longer for a message to be taken; a worker looks so often whether there is one.

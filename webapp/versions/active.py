@@ -13,7 +13,8 @@ from model.inference.classifier import Recognizer
 from model.inference.weights import WeightsError
 from webapp.exceptions import AppError
 from webapp.metrics import Metrics
-from webapp.storage.database import Database, Version, champion_id
+from webapp.storage.engine import Database
+from webapp.storage.schema import Version, champion_id
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from webapp.storage.database import Promotion, alone, champion_id
+from webapp.storage.engine import lock_table
+from webapp.storage.schema import Promotion, champion_id
 
 
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
@@ -12,7 +13,7 @@ def record_promotion(session: Session, version_id: int, by: str, why: str) -> bo
 
     Until that ends nobody else can, so that each promotion follows upon the one before it.
     """
-    alone(session, Promotion)
+    lock_table(session, Promotion)
     champion = champion_id(session)
     if champion == version_id:
         return False

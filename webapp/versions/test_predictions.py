@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from model.data.mnist import read_test
 from model.evaluation.metrics import Report, report
 from model.task import DIGITS
 from webapp.settings import Settings
-from webapp.storage.database import Database
-from webapp.worker.artifacts import look_up
+from webapp.storage.engine import Database
+from webapp.versions.artifacts import look_up
+
+if TYPE_CHECKING:
+    pass
 
 KEPT_VERSIONS = 4
 
@@ -118,3 +121,8 @@ class Library:
         if row.result is None:
             raise NotComputed(row.fraction, row.error)
         return Readings.unpack(labels, row.result)
+
+
+def packed(probabilities: np.ndarray) -> bytes:
+    """Probabilities (N, 10) as they are stored: float16, row by row."""
+    return probabilities.astype(np.float16).tobytes()

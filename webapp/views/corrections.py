@@ -50,7 +50,7 @@ from webapp.http.messages import (
 from webapp.http.openapi import Operation
 from webapp.presentation.filters import label
 from webapp.services import services
-from webapp.storage.database import REVIEW_STATES, Active, Correction, Import, ReviewState
+from webapp.storage.schema import REVIEW_STATES, Active, Correction, Import, ReviewState
 
 PER_PAGE = 48
 MOST_AT_ONCE = 1_000

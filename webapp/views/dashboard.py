@@ -44,7 +44,7 @@ from webapp.middleware.access_log import note
 from webapp.presentation import charts, comparison
 from webapp.services import services
 from webapp.settings import Settings
-from webapp.storage.database import ACTIVE, Comparison, Correction, Promotion, Run, RunState, Version, champion_of
+from webapp.storage.schema import ACTIVE, Comparison, Correction, Promotion, Run, RunState, Version, champion_of
 from webapp.storage.timestamps import within
 from webapp.training.runs import approved, used
 

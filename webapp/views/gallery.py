@@ -22,7 +22,7 @@ from webapp.http.errors import answer, row_or_404, unstored, wants_page
 from webapp.http.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
 from webapp.http.openapi import Operation
 from webapp.services import services
-from webapp.storage.database import BIGGEST_ROW_ID, Version, champion_id
+from webapp.storage.schema import BIGGEST_ROW_ID, Version, champion_id
 from webapp.versions.active import NoChampion
 from webapp.versions.test_predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, Readings
 from webapp.worker.artifacts import AGAIN_SECONDS

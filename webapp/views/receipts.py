@@ -30,7 +30,7 @@ from webapp.http.messages import (
 from webapp.http.openapi import Codes, Operation
 from webapp.middleware.access_log import note
 from webapp.services import services
-from webapp.storage.database import Correction, ReviewState, Run, RunCorrection
+from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection
 from webapp.versions.active import NoChampion
 from webapp.views.readings import KeptReading, ReadingNow, to_keep
 

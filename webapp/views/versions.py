@@ -41,10 +41,11 @@ from webapp.http.messages import (
 from webapp.http.openapi import Operation
 from webapp.presentation import charts, comparison, wording
 from webapp.services import services
-from webapp.storage.database import Comparison, Computation, Promotion, Version, alone, champion_id, champion_of, coded
+from webapp.storage.engine import lock_table
+from webapp.storage.schema import Comparison, Computation, Promotion, Version, champion_id, champion_of, coded
 from webapp.storage.timestamps import within
+from webapp.versions.artifacts import look_up
 from webapp.versions.promotions import record_promotion
-from webapp.worker.artifacts import look_up
 
 PER_PAGE = 50
 LONGEST_REASON = 500
@@ -329,7 +330,7 @@ def _put_into_service(version: Version, by: str, done: str, why: Callable[[Sessi
         reason = f"Version {version.name} cannot be put into service: {error}."
         raise BadRequest(409, "unusable_version", reason) from error
     with services().database.writing() as db:
-        alone(db, Promotion)
+        lock_table(db, Promotion)
         record_promotion(db, version.id, by, why(db))
     log.info(done, version.name, by)
     services().live.refresh()

@@ -15,14 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from model.data.mnist import MnistMissing, read_test
 from model.inference import weights
 from webapp.settings import Settings
-from webapp.storage.database import Computation, Database, Version, add_missing, as_json, champion_id, coded
+from webapp.storage.engine import Database, as_json, insert_if_absent
+from webapp.storage.schema import Computation, Version, champion_id, coded
 from webapp.storage.timestamps import within
+from webapp.versions.test_predictions import packed
 from webapp.worker.liveness import WorkerGone, go_on
 
 if TYPE_CHECKING:
@@ -63,21 +64,6 @@ COMPUTATIONS = {"predictions": _predictions, "strength": _strength}
 """In the order in which a version gets them."""
 
 
-def packed(probabilities: np.ndarray) -> bytes:
-    """Probabilities (N, 10) as they are stored: float16, row by row."""
-    return probabilities.astype(np.float16).tobytes()
-
-
-def look_up(database: Database, version_id: int, kind: str) -> Computation:
-    """The row of a version's computation; before a worker has begun it, one that waits since the version was made."""
-    with database.reading() as session:
-        row = session.get(Computation, (version_id, kind))
-        if row is None:
-            made_at = session.get_one(Version, version_id).created_at
-            row = Computation(version_id=version_id, kind=kind, updated_at=made_at, fraction=0.0)
-        return row
-
-
 def claim(database: Database) -> tuple[str, int] | None:
     """Kind and version of a computation that begins with this, the champion's first; None where none is due.
 
@@ -95,7 +81,7 @@ def claim(database: Database) -> tuple[str, int] | None:
         if version_id is None:
             continue
         with database.writing() as session:
-            add_missing(session, Computation, version_id=version_id, kind=kind, updated_at=0.0)
+            insert_if_absent(session, Computation, version_id=version_id, kind=kind, updated_at=0.0)
             mine = update(Computation).where(*_unfinished(kind, version_id), *waits).values(updated_at=now, error=None)
             if session.scalar(mine.returning(Computation.version_id)):  # or another worker was first
                 return kind, version_id

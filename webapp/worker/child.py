@@ -35,22 +35,14 @@ from webapp.corrections.import_digits import take_in
 from webapp.corrections.store import images_of
 from webapp.logs import set_up_logging
 from webapp.settings import Settings
-from webapp.storage.database import (
-    WORK_SECONDS,
-    Comparison,
-    Correction,
-    Database,
-    Run,
-    RunCorrection,
-    Version,
-    champion_of,
-    coded,
-)
+from webapp.storage.engine import WORK_SECONDS, Database
+from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version, champion_of, coded
 from webapp.storage.secret_key import with_secret_key
 from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Hold, LeaseLost
+from webapp.versions.test_predictions import packed
 from webapp.worker import liveness
-from webapp.worker.artifacts import COMPUTATIONS, compute, packed
+from webapp.worker.artifacts import COMPUTATIONS, compute
 from webapp.worker.label_check import score_waiting
 from webapp.worker.liveness import WorkerGone
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.logs import set_up_logging
 from webapp.settings import Settings
-from webapp.storage.database import WORK_SECONDS, Database
+from webapp.storage.engine import WORK_SECONDS, Database
 from webapp.storage.secret_key import wait_for_secret_key
 from webapp.training.jobs import TAKE_UP_SECONDS, Jobs
 

@@ -12,7 +12,8 @@ from sqlalchemy import Row, select, update
 
 from webapp.corrections.store import images_of
 from webapp.settings import Settings
-from webapp.storage.database import Correction, Database, champion_of
+from webapp.storage.engine import Database
+from webapp.storage.schema import Correction, champion_of
 from webapp.worker import liveness
 
 if TYPE_CHECKING:
