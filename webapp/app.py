@@ -15,7 +15,7 @@ from model.imaging.picture import PictureError, PictureTooLarge
 from model.inference.weights import WeightsError
 from webapp.auth import SESSION_SECONDS
 from webapp.http import authentication, errors, openapi
-from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.logs import set_up_logging
 from webapp.middleware import access_log, assets
 from webapp.middleware.session_cookies import SessionCookies
@@ -24,7 +24,7 @@ from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
 from webapp.storage.secret_key import with_secret_key
 from webapp.versions.active import NoChampion
-from webapp.views import corrections, dashboard, draw, gallery, ops, receipts, versions
+from webapp.views import corrections, dashboard, draw, gallery, imports, ops, receipts, runs, sign_in, versions
 from webapp.views.shortcut import Shortcut
 
 # The model knows no HTTP, so its errors get their status here.
@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     access_log.register(app)
     filters.register(app)
     errors.register(app, MODEL_ERRORS)
-    for part in (draw, receipts, gallery, dashboard, versions, corrections, ops, openapi):
+    for part in (draw, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)
     # A reading changes nothing and needs no cookie, so scripts may ask for one.

@@ -15,7 +15,7 @@ from tests.servers import wait_until
 from tests.webapp.asking import ONE
 from webapp.auth import ATTEMPTS_PER_ADDRESS
 from webapp.corrections import digit_files
-from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.middleware.headers import always
 from webapp.views.draw import MOST_BATCH_BYTES
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
-from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.versions.active import Live
 from webapp.views.draw import MOST_BATCH_BYTES, MOST_BATCH_PIXELS, MOST_IMAGES
 

@@ -18,7 +18,7 @@ from tests.webapp.versions import add_version, promote, turned
 from webapp.app import create_app
 from webapp.corrections import store as limits
 from webapp.corrections.picture import LONGEST_SIDE
-from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.services import services
 from webapp.storage.schema import Correction, Run, RunCorrection
 

@@ -18,7 +18,7 @@ from model.inference.decision import Calibration
 from model.network.mlp import MLP
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.versions import add_version, promote
-from webapp.http.data_urls import MAX_BODY_BYTES
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.services import services
 from webapp.storage.schema import Promotion
 from webapp.versions.active import Live

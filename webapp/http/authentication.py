@@ -1,4 +1,4 @@
-"""Who may ask for what: the administrator by a session or a script by the token, and with which protection."""
+"""Authentication of requests: the administrator by a session and a CSRF token, a script by its token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hmac
 import logging
 from typing import Any
 
-from flask import redirect, request, session, url_for
+from flask import g, redirect, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 csrf = CSRFProtect()
 
 
-def requester() -> str:
-    """Who asks: "script" with the token, or "administrator" signed in and, to change anything, with a CSRF token.
+def authenticate() -> str:
+    """Return "script" for a request with the token, "administrator" for one signed in that, to change anything, has a
+    CSRF token.
 
     Raises NotSignedIn, TooManyAttempts where wrong tokens are tried, or CSRFError for a foreign or missing CSRF token.
     """
@@ -42,19 +43,20 @@ def requester() -> str:
     return "administrator"
 
 
-def turned_away() -> Response | None:
-    """The way to the sign-in for a person who is not signed in, None for who may look; a script gets NotSignedIn.
+def admin_required() -> Response | None:
+    """Guard a blueprint: admit the administrator and scripts alone, and note in `g.by` which of the two it is.
 
-    What is sent to change anything is left to its view, which asks for the requester.
+    Lead a person who opens a page without being signed in to the sign-in. OPTIONS is left alone: it reveals only the
+    methods. Raises what `authenticate` raises.
     """
-    if request.method not in ("GET", "HEAD"):
+    if request.method == "OPTIONS":
         return None
     try:
-        requester()
+        g.by = authenticate()
     except NotSignedIn:
-        if not wants_page():
+        if request.method not in ("GET", "HEAD") or not wants_page():
             raise
-        return redirect(url_for("admin.sign_in"), 303)
+        return redirect(url_for("sign_in.page"), 303)
     return None
 
 

@@ -34,7 +34,7 @@ from webapp.exceptions import BadRequest
 from webapp.http.fields import fields
 from webapp.http.json_body import json_object
 from webapp.presentation.wording import worded
-from webapp.storage.schema import BIGGEST_ROW_ID
+from webapp.storage.schema import BIGGEST_ROW_ID, REVIEW_STATES, ReviewState
 
 Codes = dict[int, list[str]]
 # The context of values that came as text, in a form or an address.
@@ -194,6 +194,9 @@ FROM_TEXT = BeforeValidator(_number)
 FROM_BOX = BeforeValidator(_tick)
 
 Count = Annotated[int, Field(ge=0)]
+CorrectionState = Annotated[
+    ReviewState, Otherwise("bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")
+]
 RowId = Annotated[int, Field(ge=1, le=BIGGEST_ROW_ID), FROM_TEXT]
 Share = Annotated[float, Field(ge=0, le=1)]
 Moment = Annotated[float, Field(description="Seconds since 1970, UTC.")]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from model.imaging.png import ink_png
 from webapp.corrections.store import image_of
-from webapp.http.data_urls import data_url
+from webapp.presentation.data_urls import data_url
 from webapp.presentation.wording import comparison, worded
 from webapp.storage.schema import Comparison, Correction, Promotion, Run, RunCorrection, Version
 

@@ -10,12 +10,13 @@ from flask import Flask
 
 from model.task import NO_DIGIT
 from webapp.presentation import charts
-from webapp.presentation.wording import worded
+from webapp.presentation.wording import imported, worded
 
 
 def register(app: Flask) -> None:
     for write in (utc, share, confidence, label, said, read_as, answered, worded, charts.sparkline):
         app.add_template_filter(write)
+    app.add_template_global(imported, "imported_in_words")
 
 
 def utc(seconds: float) -> str:

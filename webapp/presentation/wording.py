@@ -186,3 +186,12 @@ _WORDS: dict[str, str | Callable[[Found], str]] = {
     "interrupted": _interrupted,
     "not_imported": "Nothing was imported. {detail}",
 }
+
+
+def correction_count(count: int) -> str:
+    return f"{count:,} correction{'' if count == 1 else 's'}"
+
+
+def imported(added: int, known: int) -> str:
+    said = f"Imported: {correction_count(added)}, to be reviewed."
+    return said + (f" {known:,} more were here already." if known else "")

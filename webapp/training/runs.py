@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 20.0
 MOST_LOSSES = 3
+MOST_PROCESSES = 8  # that a run may be asked to have
 
 
 class RunActive(AppError):

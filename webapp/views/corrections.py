@@ -1,31 +1,26 @@
-"""The review of corrections: the queue, the most suspicious first, decisions in bulk and their undoing, in and out."""
+"""The review of corrections: the queue, the most suspicious first, decisions in bulk and their undoing."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Predicate
-from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
-from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.imaging.png import ink_png
 from model.task import NO_DIGIT
-from webapp.corrections import digit_files, exports, import_digits, import_queue, review
-from webapp.corrections.digit_files import ImportRefused
+from webapp.corrections import digit_files, import_queue, review
 from webapp.corrections.review import Decided, Wish
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
 from webapp.exceptions import BadRequest
-from webapp.http.authentication import csrf, requester, turned_away
-from webapp.http.data_urls import data_url, png_url
+from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import row_or_404, unstored, wants_page
 from webapp.http.fields import fields, form_fields
 from webapp.http.messages import (
@@ -33,6 +28,7 @@ from webapp.http.messages import (
     TEXT,
     Address,
     Answer,
+    CorrectionState,
     Count,
     Fields,
     File,
@@ -43,14 +39,14 @@ from webapp.http.messages import (
     Query,
     RowId,
     Share,
-    Upload,
     VersionName,
-    Worded,
 )
 from webapp.http.openapi import Operation
+from webapp.presentation.data_urls import data_url, png_url
 from webapp.presentation.filters import label
+from webapp.presentation.wording import correction_count
 from webapp.services import services
-from webapp.storage.schema import REVIEW_STATES, Active, Correction, Import, ReviewState
+from webapp.storage.schema import REVIEW_STATES, Correction, ReviewState
 
 PER_PAGE = 48
 MOST_AT_ONCE = 1_000
@@ -66,10 +62,9 @@ REASONS = (
     "It does not seem to be meant seriously.",
 )
 SUSPICIOUS, UNUSUAL = 0.6, 0.2
-EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
-blueprint.before_request(turned_away)
+blueprint.before_request(admin_required)
 
 
 @dataclass(frozen=True)
@@ -102,18 +97,11 @@ class Entry:
 
 # What is taken and answered
 
-State = Annotated[ReviewState, Otherwise("bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")]
-
-
 class QueuePage(Query):
-    state: Annotated[State, Field(description="Their state.")] = "received"
+    state: Annotated[CorrectionState, Field(description="Their state.")] = "received"
     page: Annotated[
         int, Field(ge=1, le=9_999_999), FROM_TEXT, Otherwise("bad_page", "The page must be a whole number from 1 on.")
     ] = 1
-
-
-class ExportState(Query):
-    state: Annotated[State, Field(description="Their state.")] = "approved"
 
 
 class Decide(Fields):
@@ -125,7 +113,7 @@ class Decide(Fields):
     ]
     label: Any = None
     reason: Any = None
-    state: Annotated[State | None, Field(description="The state in which they were shown.")] = None
+    state: Annotated[CorrectionState | None, Field(description="The state in which they were shown.")] = None
 
 
 class Approve(Decide):
@@ -185,15 +173,6 @@ class Undo(Fields):
     ] = None
 
 
-class DigitsFile(Upload):
-    file: Annotated[
-        FileStorage,
-        Predicate(lambda file: bool(file.filename)),
-        WithJsonSchema({"type": "string", "format": "binary"}),
-        Otherwise("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
-    ]
-
-
 class Counts(Answer):
     received: Count
     approved: Count
@@ -249,37 +228,6 @@ class Undone(Answer):
     said: str
 
 
-class TakenIn(Answer):
-    """How many are new, and how many were here already."""
-
-    added: Count
-    known: Count
-
-
-class LeftToWorker(Answer):
-    """A worker takes the file in; the address tells how far it is."""
-
-    number: Annotated[RowId, Field(alias="import")]
-    url: Address
-
-
-class ImportAnswer(Answer):
-    """A file that a worker takes in, and how far it is."""
-
-    id: RowId
-    state: Active | Literal["finished", "failed"]
-    name: Annotated[str, Field(description="The file's.")]
-    digits: Annotated[int, Field(ge=0, description="How many the file holds.")]
-    fraction: Share
-    added: Annotated[int, Field(ge=0, description="New ones, so far.")]
-    known: Annotated[int, Field(ge=0, description="Those that were here already, so far.")]
-    error: Worded | None
-    requested_by: str
-    created_at: Moment
-    updated_at: Moment
-    url: Address
-
-
 # The routes
 
 
@@ -312,7 +260,8 @@ def index() -> ResponseReturnValue:
             )
             for entry in entries
         ]
-        return _private(Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections))
+        queue = Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections)
+        return unstored(queue.response())
     page = render_template(
         "corrections.html",
         page="admin",
@@ -331,7 +280,7 @@ def index() -> ResponseReturnValue:
         next_id=next_id,
         now=time.time(),
     )
-    return _private(Response(page))
+    return unstored(Response(page))
 
 
 @blueprint.get("/<int:number>/picture.png")
@@ -340,7 +289,7 @@ def picture(number: RowId) -> ResponseReturnValue:
     """Download the picture of a correction, dark on white, as it was drawn again when it came in."""
     with services().database.reading() as session:
         row = row_or_404(session, Correction, number, options=[undefer(Correction.picture)])
-        return _private(Response(row.picture, mimetype="image/png"))
+        return unstored(Response(row.picture, mimetype="image/png"))
 
 
 @blueprint.post("/decide")
@@ -351,7 +300,6 @@ def decide() -> ResponseReturnValue:
 
     All of them or none; those that somebody else decided meanwhile are left alone.
     """
-    by = requester()
     found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
     sent = DECISION.validate_python(found, context=context)
     wish = Wish(
@@ -362,13 +310,13 @@ def decide() -> ResponseReturnValue:
         shown=sent.state,
     )
     with services().database.writing() as session:
-        done = review.decide(session, wish, by)
+        done = review.decide(session, wish, g.by)
         counts = _counts(session)
     said = _in_words(done, wish)
     if wants_page():
         flash(said, "decided" if done.batch else "nothing")
         return _back()
-    return _private(DecisionAnswer.of(done, counts=counts, said=said))
+    return unstored(DecisionAnswer.of(done, counts=counts, said=said).response())
 
 
 @blueprint.post("/undo")
@@ -376,7 +324,6 @@ def decide() -> ResponseReturnValue:
 @csrf.exempt
 def undo() -> ResponseReturnValue:
     """Take a decision back, the last one or the one that is named; as far back as there are any."""
-    requester()
     batch = Undo.read().batch
     with services().database.writing() as session:
         found = review.undo(session, batch)
@@ -386,86 +333,12 @@ def undo() -> ResponseReturnValue:
     numbers, state = found
     said = "Nothing was taken back: something else was decided about them since."
     if numbers:
-        said = f"Taken back: {_things(len(numbers))}, now {_WORDS[state]} again."
+        said = f"Taken back: {correction_count(len(numbers))}, now {_WORDS[state]} again."
     if wants_page():
         flash(said, "undone")
         return redirect(url_for(".index", state=state), 303)
-    return _private(Undone.model_validate({"undone": numbers, "state": state, "counts": counts, "said": said}))
-
-
-@blueprint.get("/export.<string(length=3):kind>")
-@Operation("export_corrections", {200: File(tuple(EXPORTS.values()))}, query=ExportState)
-def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
-    """Download the corrections in a state, as .npz or as PNG files in a zip.
-
-    Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
-    are read and packed. What fails meanwhile ends the connection before the end of the answer.
-    """
-    if kind not in EXPORTS:
-        abort(404)
-    state = ExportState.read().state
-    rows = exports.rows_where(services().database, *Correction.firsts(state))
-    packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
-    response = Response(packed, mimetype=EXPORTS[kind])
-    response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
-    return _private(response)
-
-
-@blueprint.post("/import")
-@Operation(
-    "import_corrections",
-    {200: TakenIn, 202: LeftToWorker},
-    takes=DigitsFile,
-    refuses={400: ["bad_file"]},
-    limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MOST:,} digits, {digit_files.MOST_SOURCES:,} "
-    f"sources, and {digit_files.MOST_PIXELS:,} pixels in all PNG files together. More than "
-    f"{digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
-)
-@csrf.exempt
-def take_in() -> ResponseReturnValue:
-    """Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review.
-
-    Nothing comes in unless all of the file can be read.
-    """
-    request.max_content_length = digit_files.MAX_FILE_BYTES + 4096
-    try:
-        by = requester()
-        file = DigitsFile.read().file
-    except RequestEntityTooLarge as error:
-        message = f"The file is too large: at most {digit_files.MAX_FILE_BYTES >> 20} MB are read."
-        raise BadRequest(413, "file_too_large", message) from error
-    data = file.stream.read()
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        contents = digit_files.inspect(data)
-        bundle = contents.unpack() if contents.is_short else None
-    except ImportRefused as error:
-        raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
-    if bundle is None:
-        row = services().jobs.take_in(file.filename or "", data, digest, len(contents), by)
-        if wants_page():
-            return redirect(url_for(".index"), 303)
-        url = url_for(".one_import", number=row.id)
-        return _private(LeftToWorker(number=row.id, url=url).response(202, location=url))
-    added = import_digits.store(services().database, services().corrections, bundle, digest, digit_files.SHORT_DIGITS)
-    if wants_page():
-        flash(_imported_in_words(added, len(bundle) - added), "imported")
-        return redirect(url_for(".index"), 303)
-    return _private(TakenIn(added=added, known=len(bundle) - added))
-
-
-@blueprint.get("/imports/<int:number>")
-@Operation("import", {200: ImportAnswer})
-def one_import(number: RowId) -> ResponseReturnValue:
-    """Tell how far an import is that a worker takes in, or has taken in."""
-    with services().database.reading() as session:
-        row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
-    if request.args.get("part"):
-        return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
-    if wants_page():
-        return redirect(url_for(".index"), 302)
-    url = url_for(".one_import", number=row.id)
-    return _private(ImportAnswer.of(row, known=row.done - row.added, url=url))
+    done = Undone.model_validate({"undone": numbers, "state": state, "counts": counts, "said": said})
+    return unstored(done.response())
 
 
 # What is said
@@ -478,22 +351,12 @@ def _in_words(done: Decided, wish: Wish) -> str:
     parts = []
     if done.decided:
         as_what = "" if wish.label is None else f" as {label(wish.label)}"
-        parts.append(f"{_WORDS[wish.state].capitalize()}{as_what}: {_things(len(done.decided))}.")
+        parts.append(f"{_WORDS[wish.state].capitalize()}{as_what}: {correction_count(len(done.decided))}.")
     if done.elsewhere:
-        parts.append(f"Decided by somebody else meanwhile and left alone: {_things(len(done.elsewhere))}.")
+        parts.append(f"Decided by somebody else meanwhile and left alone: {correction_count(len(done.elsewhere))}.")
     if done.gone:
-        parts.append(f"Deleted or changed by the author meanwhile: {_things(len(done.gone))}.")
+        parts.append(f"Deleted or changed by the author meanwhile: {correction_count(len(done.gone))}.")
     return " ".join(parts) or "Nothing changed: it was so already."
-
-
-def _things(count: int) -> str:
-    return f"{count:,} correction{'' if count == 1 else 's'}"
-
-
-@blueprint.app_template_global("imported_in_words")
-def _imported_in_words(added: int, known: int) -> str:
-    said = f"Imported: {_things(added)}, to be reviewed."
-    return said + (f" {known:,} more were here already." if known else "")
 
 
 # What is asked
@@ -558,7 +421,3 @@ def _back() -> ResponseReturnValue:
     if page.isascii() and page.isdigit() and len(page) < 8 and int(page) > 1:
         query["page"] = page
     return redirect(url_for(".index", **query), 303)
-
-
-def _private(answer: Answer | Response) -> Response:
-    return unstored(answer.response() if isinstance(answer, Answer) else answer)

@@ -14,10 +14,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.imaging.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image, open_picture
 from webapp.exceptions import BadRequest
-from webapp.http.data_urls import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.http.json_body import json_object
 from webapp.http.messages import DescribedAs, Error, Otherwise, Request, VersionName
 from webapp.http.openapi import Operation
+from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.middleware.access_log import note
 from webapp.services import services
 from webapp.versions.active import Live

@@ -17,10 +17,10 @@ from model.data.mnist import MnistMissing
 from model.imaging.png import ink_png
 from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.exceptions import BadRequest
-from webapp.http.data_urls import data_url
 from webapp.http.errors import answer, row_or_404, unstored, wants_page
 from webapp.http.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
 from webapp.http.openapi import Operation
+from webapp.presentation.data_urls import data_url
 from webapp.services import services
 from webapp.storage.schema import BIGGEST_ROW_ID, Version, champion_id
 from webapp.versions.active import NoChampion

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.inference.weights import WeightsError
-from webapp.http.authentication import requester
+from webapp.http.authentication import authenticate
 from webapp.http.errors import unstored
 from webapp.http.messages import Answer, File
 from webapp.http.openapi import BEARER_OR_SESSION, DOOR, Operation
@@ -68,7 +68,7 @@ def metrics() -> Response:
     In its own text, or in OpenMetrics where that is asked for. A process of the same machine needs no token.
     """
     if not _from_here():
-        requester()
+        authenticate()
     body, content_type = services().metrics.exposition(services().database, request.headers.get("Accept", ""))
     return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 

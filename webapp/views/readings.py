@@ -14,8 +14,8 @@ from typing_extensions import TypedDict
 from model.inference import classifier
 from model.inference.decision import Verdict
 from model.task import DIGITS, TOP, Reason
-from webapp.http.data_urls import png_url
 from webapp.http.messages import Digit, PngUrl, Share, VersionName
+from webapp.presentation.data_urls import png_url
 
 exactly = with_config(ConfigDict(extra="forbid"))
 

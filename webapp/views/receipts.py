@@ -13,7 +13,6 @@ from model.inference.weights import WeightsError
 from webapp.corrections.picture import redrawn
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
 from webapp.exceptions import BadRequest
-from webapp.http.data_urls import SEVEN, Picture, data_url, png_url
 from webapp.http.errors import answer, unstored, wants_page
 from webapp.http.messages import (
     Address,
@@ -28,7 +27,9 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Codes, Operation
+from webapp.http.pictures import SEVEN, Picture
 from webapp.middleware.access_log import note
+from webapp.presentation.data_urls import data_url, png_url
 from webapp.services import services
 from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection
 from webapp.versions.active import NoChampion

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from model.inference.weights import WeightsError
 from webapp.exceptions import BadRequest
-from webapp.http.authentication import csrf, requester, turned_away
+from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import row_or_404, wants_page
 from webapp.http.messages import (
     Address,
@@ -57,7 +57,7 @@ Listed = TypeVar("Listed", Version, Promotion)
 log = logging.getLogger(__name__)
 
 blueprint = Blueprint("versions", __name__, url_prefix="/admin")
-blueprint.before_request(turned_away)
+blueprint.before_request(admin_required)
 
 
 def _shown(character: str) -> str:
@@ -234,10 +234,9 @@ def card(version_id: RowId) -> ResponseReturnValue:
 @csrf.exempt
 def promote(version_id: RowId) -> ResponseReturnValue:
     """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
-    by = requester()
     found, _ = _version(version_id)
     reason = Promote.read().reason
-    return _put_into_service(found, by, "%s promoted by %s", lambda _: wording.quoted(reason))
+    return _put_into_service(found, g.by, "%s promoted by %s", lambda _: wording.quoted(reason))
 
 
 @blueprint.post("/versions/<int:version_id>/roll-back")
@@ -247,7 +246,6 @@ def promote(version_id: RowId) -> ResponseReturnValue:
 @csrf.exempt
 def roll_back(version_id: RowId) -> ResponseReturnValue:
     """Put a version back into service that has been there before."""
-    by = requester()
     NoFields.read()
     found, _ = _version(version_id)
     with services().database.reading() as db:
@@ -255,7 +253,7 @@ def roll_back(version_id: RowId) -> ResponseReturnValue:
             reason = f"Version {found.name} has not been in service, so there is nothing to roll back to: promote it."
             raise BadRequest(409, "never_in_service", reason)
     return _put_into_service(
-        found, by, "rolled back to %s by %s", lambda db: coded("rolled_back", **{"from": champion_id(db)})
+        found, g.by, "rolled back to %s by %s", lambda db: coded("rolled_back", **{"from": champion_id(db)})
     )
 
 

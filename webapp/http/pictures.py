@@ -1,17 +1,14 @@
-"""Pictures as data URLs: what a request brings, and what an answer or a page shows."""
+"""Pictures in requests: data URLs."""
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import PlainValidator, WithJsonSchema
 
 from model.imaging.picture import MAX_BYTES, PictureTooLarge
-from model.imaging.png import grey_png
 from webapp.exceptions import BadRequest
 from webapp.http.messages import Refuses
 
@@ -57,12 +54,3 @@ SEVEN = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAARklEQVR42nXNsRFAQBQFwL03AqEOKEXpQuWcTHDjK8BINt1W"
     "XIEPbRaGMJnUKczCISxUrT1sogi7eFCjegyiETcRotP+yhdqghP4TsB8/AAAAABJRU5ErkJggg=="
 )
-
-
-def png_url(image: np.ndarray) -> str:
-    """A grey image, uint8 (H, W), as a data URL."""
-    return data_url(grey_png(image))
-
-
-def data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,169 @@
+"""Corrections in and out: importing files of digits, and exporting corrections as such files."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Annotated, Literal
+
+from annotated_types import Predicate
+from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import Field, WithJsonSchema
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from webapp.corrections import digit_files, exports, import_digits, import_queue
+from webapp.corrections.digit_files import ImportRefused
+from webapp.exceptions import BadRequest
+from webapp.http.authentication import admin_required, csrf
+from webapp.http.errors import answer, row_or_404, unstored, wants_page
+from webapp.http.messages import (
+    Address,
+    Answer,
+    CorrectionState,
+    Count,
+    File,
+    Moment,
+    Otherwise,
+    Query,
+    RowId,
+    Share,
+    Upload,
+    Worded,
+)
+from webapp.http.openapi import Operation
+from webapp.presentation.wording import imported
+from webapp.services import services
+from webapp.storage.schema import Active, Correction, Import
+
+EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
+
+blueprint = Blueprint("imports", __name__, url_prefix="/admin/corrections")
+
+
+@blueprint.before_request
+def admit_large_files() -> None:
+    request.max_content_length = digit_files.MAX_FILE_BYTES + 4096
+
+
+blueprint.before_request(admin_required)  # second, since it reads a form for its CSRF token
+
+
+@blueprint.errorhandler(RequestEntityTooLarge)
+def refuse_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
+    message = f"The file is too large: at most {digit_files.MAX_FILE_BYTES >> 20} MB are read."
+    return answer(413, "file_too_large", message)
+
+
+class ExportState(Query):
+    state: Annotated[CorrectionState, Field(description="Their state.")] = "approved"
+
+
+class DigitsFile(Upload):
+    file: Annotated[
+        FileStorage,
+        Predicate(lambda file: bool(file.filename)),
+        WithJsonSchema({"type": "string", "format": "binary"}),
+        Otherwise("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
+    ]
+
+
+class TakenIn(Answer):
+    """How many are new, and how many were here already."""
+
+    added: Count
+    known: Count
+
+
+class LeftToWorker(Answer):
+    """A worker takes the file in; the address tells how far it is."""
+
+    number: Annotated[RowId, Field(alias="import")]
+    url: Address
+
+
+class ImportAnswer(Answer):
+    """A file that a worker takes in, and how far it is."""
+
+    id: RowId
+    state: Active | Literal["finished", "failed"]
+    name: Annotated[str, Field(description="The file's.")]
+    digits: Annotated[int, Field(ge=0, description="How many the file holds.")]
+    fraction: Share
+    added: Annotated[int, Field(ge=0, description="New ones, so far.")]
+    known: Annotated[int, Field(ge=0, description="Those that were here already, so far.")]
+    error: Worded | None
+    requested_by: str
+    created_at: Moment
+    updated_at: Moment
+    url: Address
+
+
+@blueprint.get("/export.<string(length=3):kind>")
+@Operation("export_corrections", {200: File(tuple(EXPORTS.values()))}, query=ExportState)
+def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
+    """Download the corrections in a state, as .npz or as PNG files in a zip.
+
+    Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
+    are read and packed. What fails meanwhile ends the connection before the end of the answer.
+    """
+    if kind not in EXPORTS:
+        abort(404)
+    state = ExportState.read().state
+    rows = exports.rows_where(services().database, *Correction.firsts(state))
+    packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
+    response = Response(packed, mimetype=EXPORTS[kind])
+    response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
+    return unstored(response)
+
+
+@blueprint.post("/import")
+@Operation(
+    "import_corrections",
+    {200: TakenIn, 202: LeftToWorker},
+    takes=DigitsFile,
+    refuses={400: ["bad_file"]},
+    limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MOST:,} digits, {digit_files.MOST_SOURCES:,} "
+    f"sources, and {digit_files.MOST_PIXELS:,} pixels in all PNG files together. More than "
+    f"{digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
+)
+@csrf.exempt
+def take_in() -> ResponseReturnValue:
+    """Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review.
+
+    Nothing comes in unless all of the file can be read.
+    """
+    file = DigitsFile.read().file
+    data = file.stream.read()
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        contents = digit_files.inspect(data)
+        bundle = contents.unpack() if contents.is_short else None
+    except ImportRefused as error:
+        raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
+    if bundle is None:
+        row = services().jobs.take_in(file.filename or "", data, digest, len(contents), g.by)
+        if wants_page():
+            return redirect(url_for("review.index"), 303)
+        url = url_for(".one_import", number=row.id)
+        return unstored(LeftToWorker(number=row.id, url=url).response(202, location=url))
+    added = import_digits.store(services().database, services().corrections, bundle, digest, digit_files.SHORT_DIGITS)
+    if wants_page():
+        flash(imported(added, len(bundle) - added), "imported")
+        return redirect(url_for("review.index"), 303)
+    return unstored(TakenIn(added=added, known=len(bundle) - added).response())
+
+
+@blueprint.get("/imports/<int:number>")
+@Operation("import", {200: ImportAnswer})
+def one_import(number: RowId) -> ResponseReturnValue:
+    """Tell how far an import is that a worker takes in, or has taken in."""
+    with services().database.reading() as session:
+        row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
+    if request.args.get("part"):
+        return unstored(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
+    if wants_page():
+        return redirect(url_for("review.index"), 302)
+    url = url_for(".one_import", number=row.id)
+    return unstored(ImportAnswer.of(row, known=row.done - row.added, url=url).response())

@@ -1,0 +1,178 @@
+"""Runs: starting, watching, cancelling them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config
+from webapp.exceptions import BadRequest
+from webapp.http.authentication import admin_required, csrf
+from webapp.http.errors import row_or_404, wants_page
+from webapp.http.messages import (
+    FROM_BOX,
+    FROM_TEXT,
+    TEXT,
+    Address,
+    Answer,
+    Count,
+    DescribedAs,
+    Fields,
+    Moment,
+    NoFields,
+    Otherwise,
+    RowId,
+    Share,
+    VersionName,
+    Worded,
+)
+from webapp.http.openapi import Operation
+from webapp.presentation.runs import run_part
+from webapp.services import services
+from webapp.storage.schema import Run, RunState, champion_of
+from webapp.training.runs import MOST_PROCESSES, approved
+
+blueprint = Blueprint("runs", __name__, url_prefix="/admin")
+blueprint.before_request(admin_required)
+
+
+def _blank_is_zero(value: Any, info: ValidationInfo) -> Any:
+    return (value.strip() or "0") if info.context == TEXT and isinstance(value, str) else value
+
+
+Setting = Annotated[
+    int, FROM_TEXT, BeforeValidator(_blank_is_zero), Otherwise("bad_settings", "{field} must be a whole number.")
+]
+
+
+class StartRun(Fields):
+    """What a run is started with; of the values that fit these types Config refuses what is out of range."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "seed", "epochs": 2}]})
+
+    preset: Annotated[
+        str,
+        BeforeValidator(lambda name: name if isinstance(name, str) else repr(name)),
+        Field(json_schema_extra={"enum": list(PRESETS)}),
+    ] = Config.preset
+    epochs: Annotated[
+        Setting, Field(description="0: the preset's.", json_schema_extra={"minimum": 0, "maximum": MOST_EPOCHS})
+    ] = 0
+    seed: Annotated[Setting, Field(json_schema_extra={"minimum": 0, "maximum": BIGGEST_SEED})] = 0
+    processes: Annotated[
+        Setting,
+        Field(
+            description="That train together; more than the worker has cores gain nothing. 0: one.",
+            json_schema_extra={"minimum": 0, "maximum": MOST_PROCESSES},
+        ),
+    ] = 1
+    corrections: Annotated[
+        bool,
+        FROM_BOX,
+        Field(description="Learn from the approved corrections."),
+        Otherwise("bad_settings", "Corrections must be true or false."),
+    ] = False
+
+
+class Epoch(Answer):
+    epoch: Count
+    train_loss: float | None
+    validation_loss: float
+    validation_accuracy: Share
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class RunAnswer(Answer):
+    """A run, and how it is doing."""
+
+    id: RowId
+    state: RunState
+    preset: str
+    epochs: Count
+    seed: Count
+    processes: Count
+    corrections: bool
+    requested_by: str
+    attempt: Count
+    losses: Count
+    cancel_requested: bool
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
+    progress: dict[str, Any]
+    history: Annotated[list[dict[str, Any]], DescribedAs(list[Epoch])]
+    version: VersionName | None
+    error: Worded | None
+    url: Address
+
+
+@blueprint.post("/retrain")
+@Operation(
+    "start_run",
+    {202: RunAnswer},
+    takes=StartRun,
+    refuses={400: ["bad_settings", "no_corrections"], 409: ["run_active"]},
+)
+@csrf.exempt
+def retrain() -> ResponseReturnValue:
+    """Start a training.
+
+    One run at a time: while one is under way, a second start is refused with its number.
+    """
+    sent = StartRun.read()
+    processes = sent.processes or 1
+    if processes > MOST_PROCESSES:
+        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MOST_PROCESSES}, not {processes}.")
+    try:
+        config = Config(sent.preset, sent.epochs, sent.seed, processes)
+    except ValueError as error:
+        raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+    if sent.corrections:
+        with services().database.reading() as db:
+            if not approved(db)[0]:
+                raise BadRequest(400, "no_corrections", "There is no approved correction to learn from.")
+    run = services().jobs.start(config, g.by, sent.corrections)
+    if wants_page():
+        return redirect(url_for(".run", run_id=run.id), 303)
+    return _answer(run).response(202, location=url_for(".run", run_id=run.id))
+
+
+@blueprint.get("/runs/<int:run_id>")
+@Operation("run", {200: RunAnswer})
+def run(run_id: RowId) -> ResponseReturnValue:
+    """Tell how a run is doing."""
+    with services().database.reading() as db:
+        found = row_or_404(db, Run, run_id)
+        part = run_part(db, found, champion_of(db))
+    if request.args.get("part"):
+        return render_template("_run.html", **part)
+    if not wants_page():
+        return _answer(found).response()
+    return render_template("run.html", page="admin", **part)
+
+
+@blueprint.post("/runs/<int:run_id>/cancel")
+@Operation("cancel_run", {202: RunAnswer}, takes=NoFields)
+@csrf.exempt
+def cancel(run_id: RowId) -> ResponseReturnValue:
+    """Cancel a run.
+
+    The answer is the run with the wish noted: its trainer may need a moment to see it.
+    """
+    NoFields.read()
+    services().jobs.reap()
+    with services().database.reading() as db:
+        row_or_404(db, Run, run_id)
+    services().jobs.cancel(run_id, g.by)
+    with services().database.reading() as db:
+        found = db.get_one(Run, run_id)
+    if wants_page():
+        return redirect(url_for(".run", run_id=run_id), 303)
+    return _answer(found).response(202)
+
+
+def _answer(run: Run) -> RunAnswer:
+    return RunAnswer.of(run, version=run.version_id, url=url_for(".run", run_id=run.id))

@@ -1,0 +1,67 @@
+"""Signing in and out of the administrator's pages."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Blueprint, redirect, render_template, session, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from webapp.auth import TooManyAttempts, WrongPassword
+from webapp.http import authentication
+from webapp.http.errors import answer
+from webapp.http.fields import any_form
+from webapp.middleware.access_log import note
+from webapp.services import services
+
+log = logging.getLogger(__name__)
+
+SIGNED_OUT_HERE = (
+    "You are signed out in this browser. The server could not end the session: a copy of its cookie would still be "
+    "accepted, until a new password is set."
+)
+
+blueprint = Blueprint("sign_in", __name__, url_prefix="/admin")
+
+
+@blueprint.get("/sign-in")
+def page() -> str:
+    return render_template("sign_in.html", page="admin", error=None)
+
+
+@blueprint.post("/sign-in")
+def submit() -> ResponseReturnValue:
+    """Begins a session for who knows the password."""
+    password = any_form().get("password", "")
+    try:
+        token = services().door.sign_in(password, authentication.source())
+    except WrongPassword:
+        note(code="wrong_password")
+        log.warning("a sign-in failed", extra=authentication.client())
+        return render_template("sign_in.html", page="admin", error="That is not the password."), 403
+    except TooManyAttempts as error:
+        note(code=error.code)
+        log.warning("a sign-in was refused: too many have failed", extra=authentication.client())
+        page = render_template("sign_in.html", page="admin", error=str(error))
+        return page, error.status, {"Retry-After": str(error.retry_after)}
+    session.clear()
+    session.permanent = True
+    session["administrator"] = token
+    log.info("the administrator signed in", extra=authentication.client())
+    return redirect(url_for("admin.dashboard"), 303)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """Ends the session, in this browser whatever becomes of it in the database."""
+    token = session.get("administrator")
+    session.clear()
+    if token:
+        try:
+            services().door.sign_out(token)
+        except SQLAlchemyError as error:
+            log.error("a session could not be ended: %s", getattr(error, "orig", error))
+            return answer(503, "database", SIGNED_OUT_HERE)
+        log.info("the administrator signed out", extra=authentication.client())
+    return redirect(url_for("draw.page"), 303)
