@@ -32,7 +32,7 @@ class Services:
         database = Database(settings.database_url)
         jobs = Jobs(database, settings)
         metrics = Metrics()
-        live = Live(database, jobs.reap, metrics)
+        live = Live(database, jobs.expire_leases, metrics)
         library = Library(settings, database)
         return cls(settings, database, live, jobs, Door(database), Corrections(database, settings), metrics, library)
 

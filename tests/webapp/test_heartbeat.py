@@ -19,6 +19,7 @@ from webapp.storage.schema import Computation, Correction, Run, coded
 from webapp.training import runs
 from webapp.worker import liveness
 from webapp.worker.artifacts import claim
+from webapp.worker.executor import Executor
 
 
 def started(script):
@@ -90,15 +91,19 @@ def children():
 
 @pytest.mark.parametrize("what", ["predictions", *LONG])
 def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeypatch, caplog, what):
-    jobs, database = services.jobs, services.database
+    executor, database = Executor(services.database, settings), services.database
     for name in ("DATA_DIR", "MNIST_DIR"):
         monkeypatch.setenv(name, environ[name])
     monkeypatch.setattr(liveness, "SILENT_SECONDS", 2.0)
-    number = jobs.start(Config("seed", 1000), "a test").id
+    number = services.jobs.start(Config("seed", 1000), "a test").id
     waiting = add_correction(settings, database, *digits(1)[0])
     computed(database, but="predictions")
     before = set(children())
-    do = {"suspicion": jobs.do_suspicion, "predictions": jobs.do_computations, "run": lambda: jobs.do_run(number)}[what]
+    do = {
+        "suspicion": executor.check_labels,
+        "predictions": executor.compute_artifacts,
+        "run": lambda: executor.train(number),
+    }[what]
     thread = threading.Thread(target=do)
     thread.start()
     (child,) = wait_until(lambda: set(children()) - before)

@@ -20,8 +20,8 @@ from webapp.corrections.import_digits import take_in
 from webapp.corrections.store import HELD_OUT_EVERY
 from webapp.services import services
 from webapp.storage.schema import Correction, Import, ImportFile
-from webapp.training.jobs import Jobs
 from webapp.worker.artifacts import WorkerGone
+from webapp.worker.executor import Executor
 
 QUEUE = "/admin/corrections"
 COUNT = 30
@@ -210,9 +210,9 @@ def test_import_sent_twice_is_one(send, told, work):
 @pytest.mark.both_databases
 def test_import_that_kills_its_process_fails(app, send, told, monkeypatch):
     send(FILE)
-    jobs = services(app).jobs
-    monkeypatch.setattr(jobs, "_child", lambda *_: -9)
-    jobs.do_imports()
+    executor = Executor(services(app).database, services(app).settings)
+    monkeypatch.setattr(executor, "_child", lambda *_: -9)
+    executor.import_digits()
     assert told()["state"] == "failed"
     assert told()["error"] == (
         "The import was interrupted 3 times; the last time it was killed by signal 9. Nothing was imported."
@@ -221,22 +221,21 @@ def test_import_that_kills_its_process_fails(app, send, told, monkeypatch):
 
 def test_import_without_message_is_taken_up(send, told, database, app, monkeypatch):
     send(FILE)
-    jobs = services(app).jobs
-    jobs.huey.flush()
+    services(app).jobs.huey.flush()
     begun = []
-    monkeypatch.setattr(Jobs, "_child", lambda self, *what: begun.append(what) or 0)
-    jobs.take_up()
+    monkeypatch.setattr(Executor, "_child", lambda self, *what: begun.append(what) or 0)
+    Executor(services(app).database, services(app).settings).start_overdue()
     wait_until(lambda: ("import", "1", "1") in begun, 10)
     tamper(database, state="finished")
 
 
 def test_import_ended_leaves_no_file(send, work, app, database):
     send(FILE)
-    services(app).jobs.sweep()
+    Executor(services(app).database, services(app).settings).sweep()
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(ImportFile)) == 1
     work()
-    services(app).jobs.sweep()
+    Executor(services(app).database, services(app).settings).sweep()
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(ImportFile)) == 0
 

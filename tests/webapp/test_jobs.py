@@ -19,12 +19,13 @@ from tests.webapp.versions import add_version, computed, promote, turned
 from webapp.services import Services
 from webapp.storage.schema import AdminSession, Computation, Run, SignInAttempt, coded
 from webapp.training import runs
-from webapp.training.jobs import FORMER_TASKS, Jobs
+from webapp.training.jobs import FORMER_TASKS
 from webapp.training.runs import Hold, RunActive
 from webapp.training.task_queue import open_queue
 from webapp.versions.artifacts import look_up
 from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS
 from webapp.worker.child import train_run
+from webapp.worker.executor import Executor
 
 CONFIG = Config("seed", 1)
 
@@ -37,8 +38,15 @@ def services(settings):
 
 
 @pytest.fixture
-def jobs(services):
-    return services.jobs
+def executor(services, settings):
+    executor = Executor(services.database, settings)
+    yield executor
+    executor.jobs.huey.storage.close()
+
+
+@pytest.fixture
+def jobs(executor):
+    return executor.jobs
 
 
 @pytest.fixture
@@ -76,17 +84,17 @@ def test_run_waiting_again_is_told_to_the_worker(jobs, database):
     hold = claimed(jobs, database)
     jobs.huey.flush()
     change(database, hold.run_id, lease_until=time.time() - 1)
-    jobs.reap()
-    jobs.reap()
+    jobs.expire_leases()
+    jobs.expire_leases()
     assert (get(database, hold.run_id).state, jobs.huey.pending_count()) == ("queued", 1)
 
 
-def test_trainer_that_dies_is_followed_by_two_others_at_most(jobs, database, monkeypatch):
+def test_trainer_that_dies_is_followed_by_two_others_at_most(jobs, executor, database, monkeypatch):
     run = jobs.start(CONFIG, "test")
     codes = iter((-9, 1, -9))
-    monkeypatch.setattr(jobs, "_child", lambda *_: next(codes))
+    monkeypatch.setattr(executor, "_child", lambda *_: next(codes))
     for losses in (1, 2, 3):
-        jobs.do_run(run.id)
+        executor.train(run.id)
         row = get(database, run.id)
         assert (row.losses, row.attempt) == (losses, losses)
         assert row.state == ("queued" if losses < 3 else "lost")
@@ -94,59 +102,59 @@ def test_trainer_that_dies_is_followed_by_two_others_at_most(jobs, database, mon
     assert row.ended_at and jobs.start(CONFIG, "next")
 
 
-def test_trainer_ended_with_its_worker_counts_as_no_loss(jobs, database, monkeypatch):
+def test_trainer_ended_with_its_worker_counts_as_no_loss(jobs, executor, database, monkeypatch):
     run = jobs.start(CONFIG, "test")
 
     def stopped(_, run_id, attempt):
-        jobs.stopping.set()
+        executor.stopping.set()
         Hold(database, int(run_id), int(attempt)).release()
         return -15
 
-    monkeypatch.setattr(jobs, "_child", stopped)
-    jobs.do_run(run.id)
+    monkeypatch.setattr(executor, "_child", stopped)
+    executor.train(run.id)
     assert (get(database, run.id).state, get(database, run.id).losses) == ("queued", 0)
 
 
-def test_judging_without_corrections_starts_no_process(jobs, monkeypatch):
-    monkeypatch.setattr(jobs, "_child", lambda *arguments: pytest.fail("there is nothing to judge"))
-    jobs.do_suspicion()
+def test_judging_without_corrections_starts_no_process(executor, monkeypatch):
+    monkeypatch.setattr(executor, "_child", lambda *arguments: pytest.fail("there is nothing to judge"))
+    executor.check_labels()
 
 
 @pytest.mark.both_databases
-def test_judging_failed_waits_for_some_time_or_another_champion(jobs, settings, database, monkeypatch):
+def test_judging_failed_waits_for_some_time_or_another_champion(executor, settings, database, monkeypatch):
     add_correction(settings, database, *digits(1)[0])
     begun = []
-    monkeypatch.setattr(jobs, "_child", lambda *arguments: begun.append(arguments) or 1)
+    monkeypatch.setattr(executor, "_child", lambda *arguments: begun.append(arguments) or 1)
     for number in (1, 1, 2):
         promote(database, add_version(database, turned(1))) if number == 2 else None
-        jobs.do_suspicion()
+        executor.check_labels()
         assert begun == number * [("suspicion",)]
     later = time.monotonic() + AGAIN_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    jobs.do_suspicion()
+    executor.check_labels()
     assert len(begun) == 3
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_judging_ended_with_its_worker_is_no_failure(jobs, settings, database, monkeypatch, caplog, stops):
+def test_judging_ended_with_its_worker_is_no_failure(executor, settings, database, monkeypatch, caplog, stops):
     add_correction(settings, database, *digits(1)[0])
 
     def ended(*_):
         if stops:
-            jobs.stopping.set()
+            executor.stopping.set()
         return -15
 
-    monkeypatch.setattr(jobs, "_child", ended)
+    monkeypatch.setattr(executor, "_child", ended)
     with caplog.at_level(logging.ERROR):
-        jobs.do_suspicion()
+        executor.check_labels()
     assert ("could not judge" in caplog.text) == (not stops)
 
 
-def test_children_that_do_not_end_are_killed(jobs, monkeypatch):
-    monkeypatch.setattr("webapp.training.jobs.STOP_SECONDS", 1.0)
+def test_children_that_do_not_end_are_killed(executor, monkeypatch):
+    monkeypatch.setattr("webapp.worker.executor.STOP_SECONDS", 1.0)
     children = [subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) for _ in range(20)]
-    jobs._children.update(children)
-    jobs.stop_children()
+    executor._children.update(children)
+    executor.stop_children()
     assert all(child.returncode == -signal.SIGKILL for child in children)
 
 
@@ -169,21 +177,21 @@ def test_starts_at_once_make_one_run(settings):
 
 
 @pytest.fixture
-def children(jobs, database, monkeypatch):
+def children(executor, database, monkeypatch):
     """What the worker's child processes, which end at once and well, were begun for; nothing is left to compute."""
     computed(database)
     begun = []
-    monkeypatch.setattr(jobs, "_child", lambda *arguments: begun.append(arguments) or 0)
+    monkeypatch.setattr(executor, "_child", lambda *arguments: begun.append(arguments) or 0)
     return begun
 
 
-def take_up(jobs):
-    """The same, until all that was taken up is done."""
-    jobs.take_up()
-    wait_until(lambda: not any(thread.name in TAKEN_UP for thread in threading.enumerate()))
+def start_overdue(executor):
+    """The same, until all that was started is done."""
+    executor.start_overdue()
+    wait_until(lambda: not any(thread.name in STARTED for thread in threading.enumerate()))
 
 
-TAKEN_UP = ("do_run", "do_computations", "do_suspicion", "do_imports")
+STARTED = ("train", "compute_artifacts", "check_labels", "import_digits")
 
 
 YEAR = 365 * 24 * 3600  # ahead of us, where the clock was until it was put right
@@ -191,14 +199,14 @@ YEAR = 365 * 24 * 3600  # ahead of us, where the clock was until it was put righ
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("age", [60, -YEAR])
-def test_run_whose_message_was_lost_is_taken_up(jobs, database, children, age):
+def test_run_whose_message_was_lost_is_taken_up(jobs, executor, database, children, age):
     run = jobs.start(CONFIG, "test")
     jobs.huey.flush()
-    take_up(jobs)
+    start_overdue(executor)
     assert children == []  # the message may still be on its way
     change(database, run.id, created_at=time.time() - age)
-    take_up(jobs)
-    take_up(jobs)
+    start_overdue(executor)
+    start_overdue(executor)
     assert children == [("run", str(run.id), "1")]
 
 
@@ -225,23 +233,23 @@ DUE = [
 
 
 @pytest.mark.both_databases
-def test_computation_due_is_begun_once(jobs, database, children):
+def test_computation_due_is_begun_once(executor, database, children):
     for age, values, times in DUE:
         children.clear()
         leave(database, "strength", age, **values)
-        take_up(jobs)
-        take_up(jobs)  # somebody is at it, by its row
+        start_overdue(executor)
+        start_overdue(executor)  # somebody is at it, by its row
         assert children == times * [("strength", "1")], (age, values)
         assert times == 0 or look_up(database, 1, "strength").error is None
 
 
 @pytest.mark.both_databases
-def test_computations_of_the_champion_come_first(jobs, database, children):
+def test_computations_of_the_champion_come_first(executor, database, children):
     add_version(database, turned(1))
     add_version(database, turned(2))
     for kind in COMPUTATIONS:
         leave(database, kind)
-    take_up(jobs)
+    start_overdue(executor)
     assert children == [(kind, version) for kind in COMPUTATIONS for version in ("1", "3", "2")]
 
 
@@ -259,64 +267,64 @@ def test_message_of_an_earlier_release_is_passed_over(jobs, settings, database, 
 
 
 @pytest.mark.both_databases
-def test_take_up_by_two_workers_happens_once(settings, jobs, database, children):
-    services = Services.open(settings)
-    services.jobs._child = jobs._child
+def test_overdue_work_is_started_by_one_of_two_workers(settings, executor, database, children, monkeypatch):
+    other = Executor(database, settings)
+    monkeypatch.setattr(other, "_child", executor._child)
     leave(database, "strength")
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(Jobs.take_up, (jobs, services.jobs)))
-    take_up(jobs)
-    services.close()
+        list(pool.map(Executor.start_overdue, (executor, other)))
+    start_overdue(executor)
+    other.jobs.huey.storage.close()
     assert children == [("strength", "1")]
 
 
-def test_take_up_that_fails_is_logged_and_tried_again(jobs, database, monkeypatch, caplog):
+def test_overdue_work_that_fails_is_logged_and_tried_again(jobs, executor, database, monkeypatch, caplog):
     computed(database)
     run = jobs.start(CONFIG, "test")
     change(database, run.id, created_at=time.time() - 60)
-    monkeypatch.setattr(jobs, "do_run", Mock(__name__="do_run", side_effect=[ZeroDivisionError("a surprise"), None]))
-    take_up(jobs)
+    monkeypatch.setattr(executor, "train", Mock(__name__="train", side_effect=[ZeroDivisionError("a surprise"), None]))
+    start_overdue(executor)
     assert "a surprise" in caplog.text
-    take_up(jobs)
-    assert jobs.do_run.call_count == 2
+    start_overdue(executor)
+    assert executor.train.call_count == 2
 
 
-def test_queue_that_takes_no_message_loses_no_run(jobs, database, children, monkeypatch):
+def test_queue_that_takes_no_message_loses_no_run(jobs, executor, database, children, monkeypatch):
     def fail(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(jobs, "_deliver_run", fail)
     run = jobs.start(CONFIG, "test")
     change(database, run.id, created_at=time.time() - 60)
-    take_up(jobs)
+    start_overdue(executor)
     assert children == [("run", str(run.id), "1")]
 
 
-def test_computation_killed_says_so_and_waits(jobs, database, children, monkeypatch):
+def test_computation_killed_says_so_and_waits(executor, database, children, monkeypatch):
     """As by the kernel, when it takes more memory than there is."""
     leave(database, "strength")
-    monkeypatch.setattr(jobs, "_child", lambda *arguments: children.append(arguments) or -9)
-    take_up(jobs)
-    take_up(jobs)
+    monkeypatch.setattr(executor, "_child", lambda *arguments: children.append(arguments) or -9)
+    start_overdue(executor)
+    start_overdue(executor)
     assert children == [("strength", "1")]
     error = look_up(database, 1, "strength").error
     assert error == coded("crashed", last={"code": "killed", "signal": 9})
 
 
-def test_run_of_an_unknown_preset_fails_with_the_reason(settings, jobs, database, monkeypatch):
+def test_run_of_an_unknown_preset_fails_with_the_reason(settings, executor, database, monkeypatch):
     """As after an upgrade: a run that could not be claimed would wait for ever, and no other could start."""
     run = Run(state="queued", preset="gone", epochs=1, seed=0, requested_by="a test")
     with database.writing() as session:
         session.add(run)
     monkeypatch.setattr(
-        jobs, "_child", lambda _, number, attempt: train_run(settings, Hold(database, run.id, 1), threading.Event())
+        executor, "_child", lambda _, number, attempt: train_run(settings, Hold(database, run.id, 1), threading.Event())
     )
-    jobs.do_run(run.id)
+    executor.train(run.id)
     assert get(database, run.id).state == "failed" and "no preset 'gone'" in get(database, run.id).error
 
 
 @pytest.mark.both_databases
-def test_sweep_removes_what_is_kept_of_sign_ins(jobs, database):
+def test_sweep_removes_what_is_kept_of_sign_ins(executor, database):
     """A failed attempt stayed until the next one, however long that took."""
     now = time.time()
     with database.writing() as session:
@@ -324,7 +332,7 @@ def test_sweep_removes_what_is_kept_of_sign_ins(jobs, database):
         session.add_all(
             AdminSession(token_sha256=str(age), created_at=now - age, seen_at=now - age) for age in (0, YEAR, -YEAR)
         )
-    jobs.sweep()
+    executor.sweep()
     with database.reading() as session:
         assert session.scalars(select(SignInAttempt.address)).all() == ["password:0"]
         assert session.scalars(select(AdminSession.token_sha256)).all() == ["0"]

@@ -16,13 +16,14 @@ from webapp.services import services
 from webapp.storage import disk_reserve
 from webapp.storage.disk_reserve import RESERVE_BYTES
 from webapp.storage.schema import AdminSession, Run
+from webapp.worker.executor import Executor
 
 
 @pytest.fixture
 def app(settings, disk):
     url = f"sqlite:///{disk / 'data' / 'inkling.db'}"
     app = create_app(replace(settings, data_dir=disk / "data", database_url=url))
-    services(app).jobs.sweep()  # as the worker does
+    Executor(services(app).database, services(app).settings).sweep()  # as the worker does
     yield app
     with services(app).database.reading() as session:
         assert session.execute(text("PRAGMA integrity_check")).scalar() == "ok"
@@ -98,7 +99,7 @@ def test_reserve_is_taken_again_when_there_is_room(app, admin, disk):
         assert sign_in(admin).status_code == 303
         assert file.stat().st_size > RESERVE_BYTES // 2
     os.truncate(disk / "filler", 0)
-    services(app).jobs.sweep()
+    Executor(services(app).database, services(app).settings).sweep()
     assert file.stat().st_size == RESERVE_BYTES
 
 

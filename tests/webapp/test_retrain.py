@@ -65,7 +65,7 @@ def test_run_page_waiting_for_another_attempt_says_so(client, database, app):
     run_id = retrain(client).json["id"]
     runs.claim(database, run_id)
     change(database, run_id, lease_until=time.time() - 1)
-    services(app).jobs.reap()
+    services(app).jobs.expire_leases()
     page = run_page(client, run_id)
     assert "interrupted; waiting for a worker to go on" in page
     runs.claim(database, run_id)

@@ -129,7 +129,7 @@ def test_run_lost_waits_for_another_attempt(database):
     hold = claimed(database)
     hold.keep(b"as far as this")
     expire(database, hold.run_id)
-    assert runs.reap(database) == [hold.run_id]
+    assert runs.expire_leases(database) == [hold.run_id]
     row = get(database, hold.run_id)
     assert (row.state, row.losses, row.ended_at, row.lease_until) == ("queued", 1, None, None)
     for write in (hold.renew, lambda: hold.keep(b"more"), lambda: hold.finish(version(), b"", comparison())):
@@ -146,7 +146,7 @@ def test_run_lost_three_times_is_given_up(database):
         assert runs.claim(database, run_id) == attempt
         Hold(database, run_id, attempt).keep(b"so far")
         expire(database, run_id)
-        assert runs.reap(database) == ([run_id] if attempt < 3 else [])
+        assert runs.expire_leases(database) == ([run_id] if attempt < 3 else [])
     row = get(database, run_id)
     assert (row.state, row.losses, row.version_id) == ("lost", 3, None)
     assert row.error == coded("lost", times=3, last={"code": "silent"}) and row.ended_at
@@ -158,13 +158,13 @@ def test_run_let_go_in_order_is_not_lost(database):
     for attempt in range(1, 6):
         assert runs.claim(database, run_id) == attempt
         Hold(database, run_id, attempt).release()
-        assert runs.reap(database) == []
+        assert runs.expire_leases(database) == []
     assert (get(database, run_id).state, get(database, run_id).losses) == ("queued", 0)
 
 
 def test_reap_spares_runs_with_a_lease(database):
     hold = claimed(database)
-    assert runs.reap(database) == []
+    assert runs.expire_leases(database) == []
     assert get(database, hold.run_id).state == "running"
 
 
@@ -179,7 +179,7 @@ def test_lease_from_a_clock_ahead_has_run_out(database, cancelled, state):
     change(database, hold.run_id, lease_until=time.time() + YEAR)
     if cancelled:
         runs.cancel(database, hold.run_id)
-    runs.reap(database)
+    runs.expire_leases(database)
     assert get(database, hold.run_id).state == state
     with pytest.raises(LeaseLost):
         hold.renew()
@@ -188,7 +188,7 @@ def test_lease_from_a_clock_ahead_has_run_out(database, cancelled, state):
 def test_lease_outlasts_a_clock_put_back_a_little(database):
     hold = claimed(database)
     change(database, hold.run_id, lease_until=time.time() + runs.LEASE_SECONDS + SKEW_SECONDS / 2)
-    assert runs.reap(database) == [] and get(database, hold.run_id).state == "running"
+    assert runs.expire_leases(database) == [] and get(database, hold.run_id).state == "running"
 
 
 def test_run_lost_is_taken_from_the_attempt_that_died_alone(database):
@@ -233,7 +233,7 @@ def test_run_cancelled_does_not_begin_again(database, lost):
     if lost:
         runs.cancel(database, hold.run_id)
         expire(database, hold.run_id)
-        assert runs.reap(database) == []
+        assert runs.expire_leases(database) == []
     else:
         hold.release()
         runs.cancel(database, hold.run_id)

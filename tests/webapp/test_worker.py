@@ -29,6 +29,7 @@ from webapp.training.runs import LEASE_SECONDS
 from webapp.versions.artifacts import look_up
 from webapp.worker import consumer
 from webapp.worker.child import RENEW_SECONDS
+from webapp.worker.executor import Executor
 
 LONG = Config("seed", 1000)
 
@@ -308,15 +309,15 @@ def fill(path, leaving):
 
 
 def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
-    jobs = Services.open(settings).jobs
+    executor = Executor(Services.open(settings).database, settings)
     fails = iter([ZeroDivisionError("a surprise"), sqlite3.OperationalError("the disk is away")])
 
-    def reap():
+    def expire_leases():
         for surprise in fails:
             raise surprise
-        jobs.stopping.set()
+        executor.stopping.set()
 
-    monkeypatch.setattr(jobs, "reap", reap)
-    monkeypatch.setattr(consumer, "TAKE_UP_SECONDS", 0)
-    consumer.keep_house(jobs)
+    monkeypatch.setattr(executor.jobs, "expire_leases", expire_leases)
+    monkeypatch.setattr(consumer, "OVERDUE_SECONDS", 0)
+    consumer.keep_house(executor)
     assert "a surprise" in caplog.text and "the disk is away" in caplog.text

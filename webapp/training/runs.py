@@ -115,7 +115,7 @@ def is_held() -> ColumnElement[bool]:
     return within(Run.lease_until - LEASE_SECONDS, LEASE_SECONDS, time.time())
 
 
-def reap(database: Database) -> list[int]:
+def expire_leases(database: Database) -> list[int]:
     """Takes runs whose lease has run out from their lost holders; returns those that wait again.
 
     Cheap, and safe from any process at any time.

@@ -163,7 +163,7 @@ def cancel(run_id: RowId) -> ResponseReturnValue:
     The answer is the run with the wish noted: its trainer may need a moment to see it.
     """
     NoFields.read()
-    services().jobs.reap()
+    services().jobs.expire_leases()
     with services().database.reading() as db:
         row_or_404(db, Run, run_id)
     services().jobs.cancel(run_id, g.by)

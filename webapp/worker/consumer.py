@@ -17,7 +17,7 @@ from webapp.logs import set_up_logging
 from webapp.settings import Settings
 from webapp.storage.engine import WORK_SECONDS, Database
 from webapp.storage.secret_key import wait_for_secret_key
-from webapp.training.jobs import TAKE_UP_SECONDS, Jobs
+from webapp.worker.executor import OVERDUE_SECONDS, Executor
 
 log = logging.getLogger(__name__)
 
@@ -49,26 +49,26 @@ def main(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, then ends the child processes in order."""
     set_up_logging()
     settings = wait_for_secret_key(settings, log.warning)
-    jobs = Jobs(Database(settings.database_url, WORK_SECONDS), settings)
+    executor = Executor(Database(settings.database_url, WORK_SECONDS), settings)
     outage = Outage()
     for part in ("Worker", "Scheduler"):
         logging.getLogger(f"huey.consumer.{part}").addFilter(outage)
-    threading.Thread(target=keep_house, args=(jobs,), name="housekeeping", daemon=True).start()
+    threading.Thread(target=keep_house, args=(executor,), name="housekeeping", daemon=True).start()
     # A message waits for a second at most; a signal ends the consumer at once, whatever its threads wait for.
-    consumer = Consumer(jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
+    consumer = Consumer(executor.jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
     log.info("the worker is ready")
     consumer.run()
-    jobs.stop_children()
+    executor.stop_children()
     log.info("the worker has ended")
 
 
-def keep_house(jobs: Jobs) -> None:
+def keep_house(executor: Executor) -> None:
     """Takes up what was lost and removes what is no longer needed, every few seconds until the worker stops."""
-    while not jobs.stopping.wait(TAKE_UP_SECONDS):
+    while not executor.stopping.wait(OVERDUE_SECONDS):
         try:
-            jobs.reap()
-            jobs.take_up()
-            jobs.sweep()
+            executor.jobs.expire_leases()
+            executor.start_overdue()
+            executor.sweep()
         except (SQLAlchemyError, sqlite3.Error) as error:
             log.warning("the database does not answer: %s", str(error).splitlines()[0])
         except Exception:  # whatever it is, without this thread lost runs would wait for ever
