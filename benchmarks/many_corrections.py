@@ -36,7 +36,7 @@ from webapp.setup.install import set_up
 from webapp.storage.engine import Database
 from webapp.storage.schema import Correction
 from webapp.training import runs
-from webapp.worker.child import chosen_corrections
+from webapp.worker.training_run import chosen_corrections
 
 COUNTS = (1_000, 10_000, 100_000)
 WAITING = 2_000
@@ -132,7 +132,7 @@ def one_run(database: Database) -> tuple[float, float]:
         assert attempt is not None and corrections is not None
         corrections.to_learn.digest()
     read = time.perf_counter()
-    runs.Hold(database, run.id, attempt).end("cancelled")
+    runs.Lease(database, run.id, attempt).end("cancelled")
     return chosen - begun, read - chosen
 
 

@@ -135,7 +135,7 @@ def replay_version(settings: Settings, version_id: int) -> None:
     """Makes a version again from its card, its parent and its corrections, as they are stored."""
     from model.progress import training_bar
     from model.training.reproduce import ReplayError, differences, replay
-    from webapp.worker.child import chosen_corrections
+    from webapp.worker.training_run import chosen_corrections
 
     with Database(settings.database_url).reading() as session:
         version = session.get(Version, version_id)

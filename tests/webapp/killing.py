@@ -17,7 +17,7 @@ from sqlalchemy import event, func, select
 from webapp.storage.engine import Database
 from webapp.storage.schema import Comparison, Computation, Promotion, Run, Version, champion_id
 from webapp.training import runs
-from webapp.training.runs import Hold
+from webapp.training.runs import Lease
 from webapp.versions.promotions import record_promotion
 
 
@@ -25,7 +25,7 @@ def finish(database: Database) -> None:
     """A run's end: its version, its comparison and its promotion."""
     version = Version(source="run", preset="seed", sha256="0", weights=bytes(100_000), card={}, validation_accuracy=1.0)
     comparison = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}})
-    Hold(database, 1, 1).finish(version, bytes(200_000), comparison)
+    Lease(database, 1, 1).finish(version, bytes(200_000), comparison)
 
 
 def roll_back(database: Database) -> None:
@@ -35,7 +35,7 @@ def roll_back(database: Database) -> None:
 
 def keep(database: Database) -> None:
     """A checkpoint in place of an older one."""
-    Hold(database, 1, 1).keep(b"new" * 100_000)
+    Lease(database, 1, 1).keep(b"new" * 100_000)
 
 
 def lose(database: Database) -> None:
@@ -50,7 +50,7 @@ def state(database: Database) -> list:
             for table in (Version, Promotion, Comparison, Computation)
         ]
         run = session.get(Run, 1)
-        checkpoint = Hold(database, 1, 1).checkpoint()
+        checkpoint = Lease(database, 1, 1).checkpoint()
         whole = session.connection().exec_driver_sql("PRAGMA integrity_check").scalar()
         return [whole, counts, champion_id(session), run.state, run.losses, run.version_id, checkpoint[:3].decode()]
 

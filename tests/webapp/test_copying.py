@@ -25,7 +25,7 @@ from webapp.storage.engine import Database
 from webapp.storage.schema import Computation, Correction, Installation, Run
 from webapp.storage.secret_key import with_secret_key
 from webapp.training import runs
-from webapp.training.runs import Hold
+from webapp.training.runs import Lease
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def lived_in(settings, database):
     with database.writing() as session:
         session.add(Computation(version_id=other, kind="predictions", fraction=1.0, result=bytes(range(256))))
     run = runs.start(database, Config("seed", 1, 2**32 - 1), "a test", True)
-    hold = Hold(database, run.id, runs.claim(database, run.id))
+    hold = Lease(database, run.id, runs.claim(database, run.id))
     hold.keep(b"\0 where the training stands \xff")
     hold.release(progress={"fraction": 0.1 + 0.2}, history=[{"train_loss": 1e-300}])
     import_queue.queue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
@@ -146,9 +146,9 @@ def test_copy_during_an_import_is_refused(settings, lived_in, target):
     claimed = import_queue.claim(lived_in)
     with pytest.raises(CopyRefused, match="import 1 is under way; end Inkling first"):
         copy(lived_in, target, settings.secret_key)
-    import_queue.Hold(lived_in, *claimed).write(state="queued")
+    import_queue.ImportLease(lived_in, *claimed).write(state="queued")
     copy(lived_in, target, settings.secret_key, lambda line: None)
-    there = import_queue.Hold(target, *import_queue.claim(target)).read()
+    there = import_queue.ImportLease(target, *import_queue.claim(target)).read()
     assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
 
 

@@ -18,9 +18,9 @@ from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, promote, promotions
 from webapp.storage.schema import Comparison, Promotion, Run, Version
 from webapp.training import runs
-from webapp.training.runs import Hold
+from webapp.training.runs import Lease
 from webapp.versions.active import Live
-from webapp.worker.child import train_run
+from webapp.worker.training_run import train_run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def make(settings, database, monkeypatch):
         run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
         with database.writing() as session:
             session.add(run)
-        train_run(settings, Hold(database, run.id, 1), threading.Event())
+        train_run(settings, Lease(database, run.id, 1), threading.Event())
         with database.reading() as session:
             return session.get(Run, run.id)
 
@@ -128,7 +128,7 @@ def test_run_cancelled_while_compared_leaves_no_version(database, make, monkeypa
         with database.reading() as session:
             run_id = session.scalar(select(Run.id))
         runs.cancel(database, run_id)
-        Hold(database, run_id, 1).end("cancelled")  # as the watch does within a second
+        Lease(database, run_id, 1).end("cancelled")  # as the watch does within a second
         return found
 
     monkeypatch.setattr(comparison, "compare", cancelled_meanwhile)

@@ -16,12 +16,14 @@ from tests.webapp.asking import assert_error, drawn, encoded
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.test_exchange import LABELS, npz, zipped
 from webapp.corrections import digit_files, import_digits, import_queue
-from webapp.corrections.import_digits import take_in
+from webapp.corrections.import_queue import ImportLease
 from webapp.corrections.store import HELD_OUT_EVERY
 from webapp.services import services
 from webapp.storage.schema import Correction, Import, ImportFile
+from webapp.worker import import_run
 from webapp.worker.artifacts import WorkerGone
 from webapp.worker.executor import Executor
+from webapp.worker.import_run import take_in
 
 QUEUE = "/admin/corrections"
 COUNT = 30
@@ -45,7 +47,7 @@ def database(app):
 def a_few_digits_are_many(monkeypatch):
     """They are left to the worker, and stored four at a time."""
     monkeypatch.setattr(digit_files, "SHORT_DIGITS", 3)
-    monkeypatch.setattr(import_digits, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(import_run, "ROWS_AT_ONCE", 4)
 
 
 @pytest.fixture
@@ -74,7 +76,8 @@ def work(app, database):
 
     def work(gone=None):
         while claimed := import_queue.claim(database):
-            take_in(services(app).settings, database, import_queue.Hold(database, *claimed), gone or threading.Event())
+            lease = ImportLease(database, *claimed)
+            take_in(services(app).settings, database, lease, gone or threading.Event())
 
     return work
 
@@ -185,7 +188,7 @@ def test_import_of_a_stopped_worker_is_let_go(send, told, work, database):
 
 def test_import_attempt_taken_over_stores_nothing_more(send, told, work, app, database):
     send(FILE)
-    late = import_queue.Hold(database, *import_queue.claim(database))
+    late = ImportLease(database, *import_queue.claim(database))
     tamper(database, updated_at=0)
     work()
     take_in(services(app).settings, database, late, threading.Event())
@@ -195,7 +198,7 @@ def test_import_attempt_taken_over_stores_nothing_more(send, told, work, app, da
 def test_imports_are_taken_in_one_after_the_other(send, told, database):
     send(FILE)
     send(npz(**groups_of(COUNT, 3)), "other.npz")
-    one = import_queue.Hold(database, *import_queue.claim(database))
+    one = ImportLease(database, *import_queue.claim(database))
     assert one.import_id == 1 and import_queue.claim(database) is None
     one.write(state="finished")
     assert import_queue.claim(database) == (2, 1)

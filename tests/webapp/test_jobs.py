@@ -20,12 +20,12 @@ from webapp.services import Services
 from webapp.storage.schema import AdminSession, Computation, Run, SignInAttempt, coded
 from webapp.training import runs
 from webapp.training.jobs import FORMER_TASKS
-from webapp.training.runs import Hold, RunActive
+from webapp.training.runs import Lease, RunActive
 from webapp.training.task_queue import open_queue
 from webapp.versions.artifacts import look_up
 from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS
-from webapp.worker.child import train_run
 from webapp.worker.executor import Executor
+from webapp.worker.training_run import train_run
 
 CONFIG = Config("seed", 1)
 
@@ -62,7 +62,7 @@ def get(database, run_id):
 def claimed(jobs, database):
     """A run in the hands of a trainer."""
     run = jobs.start(CONFIG, "test")
-    return Hold(database, run.id, runs.claim(database, run.id))
+    return Lease(database, run.id, runs.claim(database, run.id))
 
 
 def change(database, run_id, **values):
@@ -107,7 +107,7 @@ def test_trainer_ended_with_its_worker_counts_as_no_loss(jobs, executor, databas
 
     def stopped(_, run_id, attempt):
         executor.stopping.set()
-        Hold(database, int(run_id), int(attempt)).release()
+        Lease(database, int(run_id), int(attempt)).release()
         return -15
 
     monkeypatch.setattr(executor, "_child", stopped)
@@ -316,9 +316,8 @@ def test_run_of_an_unknown_preset_fails_with_the_reason(settings, executor, data
     run = Run(state="queued", preset="gone", epochs=1, seed=0, requested_by="a test")
     with database.writing() as session:
         session.add(run)
-    monkeypatch.setattr(
-        executor, "_child", lambda _, number, attempt: train_run(settings, Hold(database, run.id, 1), threading.Event())
-    )
+    lease = Lease(database, run.id, 1)
+    monkeypatch.setattr(executor, "_child", lambda *_: train_run(settings, lease, threading.Event()))
     executor.train(run.id)
     assert get(database, run.id).state == "failed" and "no preset 'gone'" in get(database, run.id).error
 

@@ -8,13 +8,13 @@ from model.presets import Config
 from tests.webapp.versions import add_version, promote, turned
 from webapp.settings import ROOT
 from webapp.training import runs
-from webapp.training.runs import Hold
+from webapp.training.runs import Lease
 
 
 def test_write_killed_anywhere_is_whole_or_absent(settings, database):
     runs.start(database, Config("seed", 1), "a test", corrections=False)
     runs.claim(database, 1)
-    Hold(database, 1, 1).keep(b"old" * 100_000)
+    Lease(database, 1, 1).keep(b"old" * 100_000)
     promote(database, add_version(database, turned(1)))
     promote(database, 1)
     command = [sys.executable, "-m", "tests.webapp.killing", str(settings.data_dir)]

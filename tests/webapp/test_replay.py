@@ -12,8 +12,8 @@ from tests.webapp.test_runs import keep_correction
 from webapp import cli as command
 from webapp.storage.schema import Correction, Version
 from webapp.training import runs
-from webapp.training.runs import Hold
-from webapp.worker.child import train_run
+from webapp.training.runs import Lease
+from webapp.worker.training_run import train_run
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def few(monkeypatch, settings):
 def trained(settings, database):
     """A version fine-tuned on two corrections; its number."""
     run = runs.start(database, Config("fine-tune", 1), "a test", corrections=True)
-    hold = Hold(database, run.id, runs.claim(database, run.id))
+    hold = Lease(database, run.id, runs.claim(database, run.id))
     train_run(settings, hold, threading.Event())
     with database.reading() as session:
         return session.get(Version, 2).id

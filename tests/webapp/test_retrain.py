@@ -93,7 +93,7 @@ def test_run_page_shows_progress_of_the_comparison(client, database):
 
 def test_run_page_version_that_waits_says_why(client, database, app):
     run_id = retrain(client).json["id"]
-    hold = runs.Hold(database, run_id, runs.claim(database, run_id))
+    hold = runs.Lease(database, run_id, runs.claim(database, run_id))
     made = Version(
         source="run", preset="seed", sha256="0", weights=b"", card={}, validation_accuracy=0.5, test_accuracy=None
     )

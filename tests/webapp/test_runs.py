@@ -20,8 +20,8 @@ from webapp.storage.schema import (
 )
 from webapp.storage.timestamps import SKEW_SECONDS
 from webapp.training import runs
-from webapp.training.runs import ChampionChanged, Hold, LeaseLost
-from webapp.worker.child import chosen_corrections
+from webapp.training.runs import ChampionChanged, Lease, LeaseLost
+from webapp.worker.training_run import chosen_corrections
 
 CONFIG = Config("seed", 1)
 
@@ -40,10 +40,10 @@ def start(database, corrections=False, preset="seed"):
     return runs.start(database, Config(preset, 1), "test", corrections).id
 
 
-def claimed(database, **more) -> Hold:
+def claimed(database, **more) -> Lease:
     """A run in the hands of a trainer."""
     run_id = start(database, **more)
-    return Hold(database, run_id, runs.claim(database, run_id))
+    return Lease(database, run_id, runs.claim(database, run_id))
 
 
 def change(database, run_id, **values):
@@ -110,7 +110,7 @@ def test_run_is_written_by_its_holder_alone(database):
     hold = claimed(database)
     hold.keep(b"mine")
     assert hold.renew(progress={"epoch": 1}) is False
-    stranger = Hold(database, hold.run_id, hold.attempt + 1)
+    stranger = Lease(database, hold.run_id, hold.attempt + 1)
     for write in (
         lambda: stranger.renew(progress={"epoch": 9}),
         lambda: stranger.keep(b"another's"),
@@ -136,7 +136,7 @@ def test_run_lost_waits_for_another_attempt(database):
         with pytest.raises(LeaseLost):
             write()
     assert runs.claim(database, hold.run_id) == 2
-    assert Hold(database, hold.run_id, 2).checkpoint() == b"as far as this"
+    assert Lease(database, hold.run_id, 2).checkpoint() == b"as far as this"
 
 
 @pytest.mark.both_databases
@@ -144,7 +144,7 @@ def test_run_lost_three_times_is_given_up(database):
     run_id = start(database)
     for attempt in (1, 2, 3):
         assert runs.claim(database, run_id) == attempt
-        Hold(database, run_id, attempt).keep(b"so far")
+        Lease(database, run_id, attempt).keep(b"so far")
         expire(database, run_id)
         assert runs.expire_leases(database) == ([run_id] if attempt < 3 else [])
     row = get(database, run_id)
@@ -157,7 +157,7 @@ def test_run_let_go_in_order_is_not_lost(database):
     run_id = start(database)
     for attempt in range(1, 6):
         assert runs.claim(database, run_id) == attempt
-        Hold(database, run_id, attempt).release()
+        Lease(database, run_id, attempt).release()
         assert runs.expire_leases(database) == []
     assert (get(database, run_id).state, get(database, run_id).losses) == ("queued", 0)
 
@@ -222,7 +222,7 @@ def test_checkpoint_stays_until_its_run_has_ended(database):
         runs.sweep(database)
         assert hold.checkpoint() == b"so far"
     runs.cancel(database, hold.run_id)
-    Hold(database, hold.run_id, 2).end("cancelled")
+    Lease(database, hold.run_id, 2).end("cancelled")
     runs.sweep(database)
     assert hold.checkpoint() is None
 

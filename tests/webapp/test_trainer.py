@@ -16,11 +16,11 @@ from model.inference import weights
 from model.inference.classifier import SHIPPED
 from tests.webapp.versions import add_version, damaged
 from webapp.storage.schema import Computation, Promotion, Run, Version, coded
-from webapp.training.runs import Hold, LeaseLost
+from webapp.training.runs import Lease, LeaseLost
 from webapp.versions.artifacts import look_up
-from webapp.worker import child
+from webapp.worker import training_run
 from webapp.worker.artifacts import WorkerGone, compute
-from webapp.worker.child import Watch, train_run
+from webapp.worker.training_run import Heartbeat, train_run
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_fine_tuning_goes_on_from_the_version_in_service(settings, database, few
     some = mnist.load(settings.mnist_dir).subset(300)
     monkeypatch.setattr(mnist, "load", lambda folder: some)
     number = fine_tuning(database)
-    train_run(settings, Hold(database, number, 1), threading.Event())
+    train_run(settings, Lease(database, number, 1), threading.Event())
     run = ended(database, number)
     assert (run.state, run.error) == ("finished", None)
     assert run.history[0]["validation_accuracy"] > 0.97  # before the first step
@@ -106,14 +106,14 @@ def test_fine_tuning_without_a_version_fails(settings, database):
     with database.writing() as session:
         session.execute(delete(Promotion))
         session.get(Run, number).parent_id = None
-    train_run(settings, Hold(database, number, 1), threading.Event())
+    train_run(settings, Lease(database, number, 1), threading.Event())
     assert ended(database, number).state == "failed"
     assert ended(database, number).error == coded("no_parent")
 
 
 def test_run_without_mnist_fails_and_says_what_to_do(settings, database, tmp_path):
     number = fine_tuning(database)
-    train_run(replace(settings, mnist_dir=tmp_path / "nothing"), Hold(database, number, 1), threading.Event())
+    train_run(replace(settings, mnist_dir=tmp_path / "nothing"), Lease(database, number, 1), threading.Event())
     assert ended(database, number).state == "failed" and "make data" in ended(database, number).error
 
 
@@ -125,8 +125,8 @@ def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
     def fail(*_):
         raise said("database is locked")
 
-    monkeypatch.setattr(Hold, "keep", fail)
-    child._keep(Hold(database, 1, 1), b"so far")
+    monkeypatch.setattr(Lease, "keep", fail)
+    training_run._keep(Lease(database, 1, 1), b"so far")
 
 
 @pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
@@ -134,15 +134,15 @@ def test_checkpoint_without_room_or_right_ends_the_training(database, monkeypatc
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(Hold, "keep", fail)
+    monkeypatch.setattr(Lease, "keep", fail)
     with pytest.raises(type(error)):
-        child._keep(Hold(database, 1, 1), b"so far")
+        training_run._keep(Lease(database, 1, 1), b"so far")
 
 
 def test_training_that_does_not_end_is_ended(database, monkeypatch):
-    monkeypatch.setattr(child, "RENEW_SECONDS", 0.01)
-    monkeypatch.setattr(child, "STUCK_SECONDS", 0.01)
+    monkeypatch.setattr(training_run, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(training_run, "STUCK_SECONDS", 0.01)
     ended = threading.Event()
-    monkeypatch.setattr(child.os, "_exit", lambda code: ended.set())
-    with Watch(Hold(database, 1, 1), threading.Event()):  # a run that nobody has
+    monkeypatch.setattr(training_run.os, "_exit", lambda code: ended.set())
+    with Heartbeat(Lease(database, 1, 1), threading.Event()):  # a run that nobody has
         assert ended.wait(10)

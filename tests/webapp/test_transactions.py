@@ -27,7 +27,7 @@ from webapp.storage.schema import (
     Version,
 )
 from webapp.training import runs
-from webapp.training.runs import ChampionChanged, Hold
+from webapp.training.runs import ChampionChanged, Lease
 from webapp.versions.promotions import record_promotion
 
 pytestmark = pytest.mark.both_databases
@@ -95,7 +95,7 @@ def test_promotions_at_once_follow_one_another(database):
 
 def test_comparison_with_a_changing_champion_is_repeated(database):
     run = runs.start(database, CONFIG, "test", False)
-    hold = Hold(database, run.id, runs.claim(database, run.id))
+    hold = Lease(database, run.id, runs.claim(database, run.id))
     two = add_version(database, turned(1))
     mine = Version(source="run", preset="seed", sha256="0", weights=b"", card={}, validation_accuracy=1)
     with uncommitted(database) as (session, beside):
@@ -162,7 +162,7 @@ def test_row_added_twice_at_once_is_there_once(database):
 
 def test_number_that_is_none_is_stored_as_null(database):
     run = runs.start(database, CONFIG, "test", False)
-    hold = Hold(database, run.id, runs.claim(database, run.id))
+    hold = Lease(database, run.id, runs.claim(database, run.id))
     history = [{"epoch": 1, "train_loss": float("nan"), "losses": (1.5, float("-inf"))}]
     hold.renew(history=history, progress={"train_loss": float("inf"), "epoch": 1})
     with database.reading() as session:

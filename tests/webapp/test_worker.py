@@ -28,8 +28,8 @@ from webapp.storage.schema import Checkpoint, Computation, Correction, Run, Vers
 from webapp.training.runs import LEASE_SECONDS
 from webapp.versions.artifacts import look_up
 from webapp.worker import consumer
-from webapp.worker.child import RENEW_SECONDS
 from webapp.worker.executor import Executor
+from webapp.worker.training_run import RENEW_SECONDS
 
 LONG = Config("seed", 1000)
 

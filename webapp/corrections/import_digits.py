@@ -7,11 +7,7 @@ how many are done is written in the same transactions.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import math
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,39 +16,13 @@ import numpy as np
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from webapp.corrections import digit_files
-from webapp.corrections.digit_files import Bundle, ImportRefused
-from webapp.corrections.import_queue import Hold, HoldLost
+from webapp.corrections.digit_files import Bundle
 from webapp.corrections.store import Corrections, Parts
-from webapp.settings import Settings
 from webapp.storage.engine import Database, lock_table
-from webapp.storage.schema import Correction, coded
-from webapp.worker.liveness import WorkerGone, go_on
+from webapp.storage.schema import Correction
 
-log = logging.getLogger(__name__)
-
-# Stored in one transaction, which takes about a tenth of a second.
-ROWS_AT_ONCE = 500
 # Looked through at once for digits that are there already.
 LOOKED_AT_ONCE = 2_000
-TELL_SECONDS = 0.5
-# The part of the work that decoding is, as a page shows it.
-DECODING = 0.8
-
-
-def take_in(settings: Settings, database: Database, hold: Hold, worker_gone: threading.Event) -> None:
-    """Takes in the file of an import that this process holds, and tells its progress.
-
-    Raises WorkerGone where the worker has ended; the import waits for the next one then.
-    """
-    try:
-        _take_in(Corrections(database, settings), database, hold, worker_gone)
-    except HoldLost as error:
-        log.warning("%s; it goes on elsewhere", error)
-    except WorkerGone:
-        with contextlib.suppress(HoldLost):
-            hold.write(state="queued")
-        raise
 
 
 def store(
@@ -91,34 +61,6 @@ def store(
         if start + len(places) < len(order):
             time.sleep(time.monotonic() - began)  # the others' turn: on SQLite who waits looks only now and then
     return added
-
-
-def _take_in(corrections: Corrections, database: Database, hold: Hold, worker_gone: threading.Event) -> None:
-    row, data = hold.read()
-    added, told_at = row.added, -math.inf
-
-    def decoded(done: float) -> None:
-        nonlocal told_at
-        go_on(worker_gone)
-        if time.monotonic() - told_at > TELL_SECONDS:
-            told_at = time.monotonic()
-            hold.write(fraction=DECODING * done)
-
-    def stored(session: Session, done: int, more: int) -> None:
-        nonlocal added
-        go_on(worker_gone)
-        added += more
-        fraction = DECODING + (1 - DECODING) * done / row.digits
-        hold.write_in(session, done=done, added=added, fraction=fraction)
-
-    try:
-        bundle = digit_files.inspect(data).unpack(decoded)
-    except ImportRefused as error:
-        hold.write(state="failed", error=coded("not_imported", detail=str(error)))
-        return
-    store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
-    hold.write(state="finished", fraction=1.0, error=None)
-    log.info("import %s has added %s of %s digits", row.id, added, row.digits)
 
 
 class _There:

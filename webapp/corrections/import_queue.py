@@ -25,7 +25,7 @@ MOST_LOSSES = 3
 SHOWN_SECONDS = 3600.0
 
 
-class HoldLost(Exception):
+class ImportLeaseLost(Exception):
     """This process no longer holds the import: another attempt has begun, or it was ended."""
 
 
@@ -90,7 +90,7 @@ def sweep(database: Database) -> None:
 
 
 @dataclass(frozen=True)
-class Hold:
+class ImportLease:
     """A worker's hold on an import. Every write raises HoldLost once the attempt is not the running one."""
 
     database: Database
@@ -103,7 +103,7 @@ class Hold:
             row = session.get(Import, self.import_id)
             data = session.scalar(select(ImportFile.data).where(ImportFile.import_id == self.import_id))
         if row is None or data is None:
-            raise HoldLost(f"import {self.import_id} has ended")
+            raise ImportLeaseLost(f"import {self.import_id} has ended")
         return row, data
 
     def write(self, **values) -> None:
@@ -115,7 +115,7 @@ class Hold:
         held = Import.id == self.import_id, Import.attempt == self.attempt, Import.state == "running"
         written = update(Import).where(*held).values(updated_at=time.time(), **values).returning(Import.id)
         if session.scalar(written) is None:
-            raise HoldLost(f"import {self.import_id} is no longer held by attempt {self.attempt}")
+            raise ImportLeaseLost(f"import {self.import_id} is no longer held by attempt {self.attempt}")
 
 
 def _waits(row: Import | None) -> TypeGuard[Import]:

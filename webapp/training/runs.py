@@ -181,7 +181,7 @@ def _end(session: Session, which: tuple[Any, ...], state: str, **values) -> None
 
 
 @dataclass(frozen=True)
-class Hold:
+class Lease:
     """A trainer's hold on its run. Every write is refused with LeaseLost once the attempt is not the running one."""
 
     database: Database

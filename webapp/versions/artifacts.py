@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from webapp.storage.engine import Database
 from webapp.storage.schema import Computation, Version
-
-if TYPE_CHECKING:
-    pass
 
 
 def look_up(database: Database, version_id: int, kind: str) -> Computation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from model.task import DIGITS
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.versions.artifacts import look_up
-
-if TYPE_CHECKING:
-    pass
 
 KEPT_VERSIONS = 4
 
