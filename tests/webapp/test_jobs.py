@@ -22,8 +22,8 @@ from webapp.training import runs
 from webapp.training.jobs import FORMER_TASKS
 from webapp.training.runs import Lease, RunActive
 from webapp.training.task_queue import open_queue
-from webapp.versions.artifacts import look_up
-from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS
+from webapp.versions.artifacts import AGAIN_SECONDS, STALE_SECONDS, look_up
+from webapp.worker.artifacts import COMPUTATIONS
 from webapp.worker.executor import Executor
 from webapp.worker.training_run import train_run
 

@@ -24,8 +24,8 @@ from webapp.presentation.data_urls import data_url
 from webapp.services import services
 from webapp.storage.schema import BIGGEST_ROW_ID, Version, champion_id
 from webapp.versions.active import NoChampion
+from webapp.versions.artifacts import AGAIN_SECONDS
 from webapp.versions.test_predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, Readings
-from webapp.worker.artifacts import AGAIN_SECONDS
 
 PER_ROW = 10
 PER_PAGE = PER_ROW * PER_ROW

@@ -23,6 +23,7 @@ from webapp.settings import Settings
 from webapp.storage.engine import Database, as_json, insert_if_absent
 from webapp.storage.schema import Computation, Version, champion_id, coded
 from webapp.storage.timestamps import within
+from webapp.versions.artifacts import AGAIN_SECONDS, STALE_SECONDS
 from webapp.versions.test_predictions import packed
 from webapp.worker.liveness import WorkerGone, go_on
 
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 0.3
-# A row that has not moved for so long has lost its worker.
-STALE_SECONDS = 30.0
-# Until one that failed is tried again: the data set may be there by then, or the memory.
-AGAIN_SECONDS = 300.0
 
 Tell = Callable[[float], None]
 """Is told the fraction done, 0 to 1."""

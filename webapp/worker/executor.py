@@ -24,6 +24,7 @@ from webapp.storage.schema import Correction, Run, champion_id, coded
 from webapp.storage.timestamps import within
 from webapp.training import runs
 from webapp.training.jobs import Jobs
+from webapp.versions.artifacts import AGAIN_SECONDS
 from webapp.worker import artifacts, liveness
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Executor:
         with self._database.reading() as session:
             waiting, champion = session.scalar(unjudged.limit(1)), champion_id(session)
         who, failed_at = self._could_not_check
-        if waiting is None or who == champion and time.monotonic() - failed_at < artifacts.AGAIN_SECONDS:
+        if waiting is None or who == champion and time.monotonic() - failed_at < AGAIN_SECONDS:
             return
         if self._child("suspicion") and not self.stopping.is_set():
             self._could_not_check = champion, time.monotonic()
