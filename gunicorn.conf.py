@@ -68,4 +68,4 @@ def when_ready(server):  # the address is this server's now, and no worker is th
 
 
 def post_worker_init(worker):
-    services(worker.wsgi).live.follow()
+    services(worker.wsgi).active_model.follow()

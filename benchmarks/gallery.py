@@ -19,9 +19,9 @@ from model.evaluation import metrics
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from webapp.storage.engine import Database
-from webapp.storage.schema import Computation, Version
+from webapp.storage.schema import Artifact, Version
 from webapp.versions.promotions import record_promotion
-from webapp.versions.test_predictions import packed
+from webapp.versions.test_predictions import pack
 
 VERSIONS = (1, 20, 100)
 ROUNDS = 10
@@ -43,7 +43,7 @@ PAGES = (
 
 def figures(versions: Sequence[int] = VERSIONS, rounds: int = ROUNDS) -> list[Figure]:
     few, many = min(versions), max(versions)
-    predictions = packed(metrics.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
+    predictions = pack(metrics.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
     with ExitStack() as stack:
         servers = {count: stack.enter_context(_serving(count, predictions)) for count in versions}
         taken: dict[int, list[float]] = {count: [] for count in versions}
@@ -79,7 +79,7 @@ def _fill(database: Database, versions: int, predictions: bytes) -> None:
         for _ in range(1, versions):
             session.execute(insert(Version).from_select(columns, select(*columns).where(Version.id == 1)))
         for number in range(1, versions + 1):
-            session.add(Computation(version_id=number, kind="predictions", fraction=1.0, result=predictions))
+            session.add(Artifact(version_id=number, kind="predictions", fraction=1.0, result=predictions))
         record_promotion(session, versions, by="a benchmark", why="to be looked at")
     database.close()
 

@@ -18,7 +18,7 @@ from webapp.services import services
 
 @pytest.fixture
 def url(app):
-    services(app).live.recognizer().warm()
+    services(app).active_model.recognizer().warm()
     server = make_server("127.0.0.1", 0, app)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

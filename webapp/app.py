@@ -66,10 +66,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     authentication.csrf.exempt(draw.predict)
     # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
     authentication.csrf.exempt(receipts.blueprint)
-    served: Callable = Shortcut(assets.serve(app, settings.data_dir), services(app).live)
+    served: Callable = Shortcut(assets.serve(app, settings.data_dir), services(app).active_model)
     if settings.https:
         served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
-    served = access_log.Edge(served, app.wsgi_app, settings.https, services(app).metrics)
+    served = access_log.AccessLogMiddleware(served, app.wsgi_app, settings.https, services(app).metrics)
     app.wsgi_app = served  # type: ignore[method-assign]  # which is how Flask takes middleware
     return app
 

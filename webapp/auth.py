@@ -53,7 +53,7 @@ class PasswordRefused(ValueError):
     """The password may not be used; the message says why."""
 
 
-class Door:
+class Authenticator:
     """Everything about it is a row in the database, so it is the same door for every process."""
 
     def __init__(self, database: Database):

@@ -20,7 +20,7 @@ from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
 from model.rank import GroupLost, leads
-from webapp.auth import Door, PasswordRefused
+from webapp.auth import Authenticator, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup.install import set_up
@@ -111,7 +111,7 @@ def set_password(settings: Settings) -> None:
     password = getpass.getpass("New password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if sys.stdin.isatty() and getpass.getpass("Once more: ") != password:
         raise Refused("the two are not the same; nothing was changed")
-    Door(database).set_password(password)
+    Authenticator(database).set_password(password)
     print("The administrator's password is set; everybody is signed out.")
 
 

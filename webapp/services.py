@@ -1,4 +1,4 @@
-"""What a process needs besides the request: settings, database, the live version and the queue."""
+"""Everything that a web process needs besides the request: settings, database, active model, queue and the rest."""
 
 from __future__ import annotations
 
@@ -6,43 +6,50 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from webapp.auth import Door
+from webapp.auth import Authenticator
 from webapp.corrections.store import Corrections
 from webapp.metrics import Metrics
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.training.jobs import Jobs
-from webapp.versions.active import Live
-from webapp.versions.test_predictions import Library
+from webapp.versions.active import ActiveModel
+from webapp.versions.test_predictions import PredictionStore
 
 
 @dataclass(frozen=True)
 class Services:
     settings: Settings
     database: Database
-    live: Live
+    active_model: ActiveModel
     jobs: Jobs
-    door: Door
+    authenticator: Authenticator
     corrections: Corrections
     metrics: Metrics
-    library: Library
+    predictions: PredictionStore
 
     @classmethod
     def open(cls, settings: Settings) -> Services:
         database = Database(settings.database_url)
         jobs = Jobs(database, settings)
         metrics = Metrics()
-        live = Live(database, jobs.expire_leases, metrics)
-        library = Library(settings, database)
-        return cls(settings, database, live, jobs, Door(database), Corrections(database, settings), metrics, library)
+        return cls(
+            settings=settings,
+            database=database,
+            active_model=ActiveModel(database, jobs.expire_leases, metrics),
+            jobs=jobs,
+            authenticator=Authenticator(database),
+            corrections=Corrections(database, settings),
+            metrics=metrics,
+            predictions=PredictionStore(settings, database),
+        )
 
     def close(self) -> None:
-        """Ends the thread that follows promotions and closes what is open."""
-        self.live.stop()
+        """End the thread that follows promotions, and close the database and the queue."""
+        self.active_model.stop()
         self.jobs.huey.storage.close()
         self.database.close()
 
 
 def services(app: Flask | None = None) -> Services:
-    """The services of this app (default: the one that handles the request)."""
+    """Return the services of this app (default: the one that handles the request)."""
     return (app or current_app).extensions["inkling"]

@@ -16,7 +16,7 @@ from tests.webapp.asking import ONE
 from webapp.auth import ATTEMPTS_PER_ADDRESS
 from webapp.corrections import digit_files
 from webapp.http.pictures import MAX_BODY_BYTES
-from webapp.middleware.headers import always
+from webapp.middleware.headers import security_headers
 from webapp.views.draw import MOST_BATCH_BYTES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -29,7 +29,7 @@ def assert_from_nginx(answer, status, code):
     """An error in the shape of Inkling's own, with all its headers."""
     assert (answer.status, answer.headers.get_content_type()) == (status, "application/json"), answer.body
     assert answer.json["error"]["code"] == code and answer.json["error"]["message"].endswith(".")
-    headers = always(https=True) | {"Cache-Control": "no-store", "Server": "nginx"}
+    headers = security_headers(https=True) | {"Cache-Control": "no-store", "Server": "nginx"}
     assert {name: answer.headers.get_all(name) for name in headers} == {name: [it] for name, it in headers.items()}
 
 

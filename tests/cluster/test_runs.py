@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from tests.cluster.cluster import SCRIPT, descendants
 from tests.servers import wait_until
-from webapp.storage.schema import ACTIVE, Checkpoint, Computation, Run, Version
+from webapp.storage.schema import ACTIVE, Artifact, Checkpoint, Run, Version
 from webapp.training.runs import LEASE_SECONDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -29,7 +29,7 @@ def nothing_left(cluster):
             os.kill(pid, signal.SIGKILL)
     with cluster.database.writing() as session:
         session.execute(update(Run).where(Run.state.in_(ACTIVE)).values(state="cancelled", ended_at=time.time()))
-        session.execute(update(Computation).where(Computation.fraction < 1).values(error="not in this test"))
+        session.execute(update(Artifact).where(Artifact.fraction < 1).values(error="not in this test"))
 
 
 def start(cluster, epochs: int, address="127.0.0.1"):
@@ -95,7 +95,7 @@ def test_worker_killed_with_its_trainer_is_followed_by_the_other(cluster, wait):
     wait_until(lambda: trainers(cluster, number))
     assert trainers(cluster, number) == [worker for worker in cluster.workers if worker is not lost]
     run = finished(cluster, number)
-    assert (run.attempt, run.losses) == (2, 1)
+    assert (run.attempt, run.failed_attempts) == (2, 1)
 
 
 def checkpoint(cluster, number: int):

@@ -14,7 +14,7 @@ from webapp.storage.schema import Correction
 @pytest.fixture
 def busy_app(app, settings, database, monkeypatch):
     """An application with some corrections, without limits to how often it is asked, and with a run that waits."""
-    for name in ("PER_SOURCE", "IN_ALL", "MOST_WAITING"):
+    for name in ("PER_SUBMITTER", "IN_ALL", "MOST_WAITING"):
         monkeypatch.setattr(store, name, 10**9)
     for name in ("ATTEMPTS_PER_ADDRESS", "ATTEMPTS_IN_ALL"):  # it tries wrong tokens, and expects 401 each time
         monkeypatch.setattr(auth, name, 10**9)
@@ -22,5 +22,5 @@ def busy_app(app, settings, database, monkeypatch):
     with database.writing() as session:  # those after the numbers that it decides about are there to be learnt from
         session.execute(update(Correction).where(Correction.id.in_(numbers[5:])).values(state="approved"))
     services(app).jobs.start(Config("seed", 1), "a test")
-    services(app).live.recognizer().warm()
+    services(app).active_model.recognizer().warm()
     return app

@@ -213,7 +213,7 @@ ROW = st.tuples(IMAGE, st.integers(0, NO_DIGIT), st.booleans(), st.sampled_from(
 def corrections(rows) -> list[Correction]:
     """Rows that could be in the database."""
     return [
-        Correction(id=number, digit_image=image, label=label, meant=label, held_out=held_out, source=source,
+        Correction(id=number, digit_image=image, label=label, meant=label, held_out=held_out, submitter=source,
                    state="approved")
         for number, (image, label, held_out, source) in enumerate(rows, 1)
     ]  # fmt: skip

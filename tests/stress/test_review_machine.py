@@ -10,7 +10,7 @@ from sqlalchemy import delete, event, func, select
 from tests.stress.forms import forms
 from tests.webapp.corrected import add_correction, digits
 from webapp.corrections import review
-from webapp.corrections.review import Wish
+from webapp.corrections.review import DecisionRequest
 from webapp.corrections.store import Corrections, image_of
 from webapp.storage.schema import REVIEW_STATES, Correction, Review
 
@@ -51,7 +51,7 @@ class Model:
     def become(self, first: int, what: tuple) -> None:
         self.rows.update(dict.fromkeys([first, *self.twins[first]], what))
 
-    def decide(self, wish: Wish) -> list[Decision]:
+    def decide(self, wish: DecisionRequest) -> list[Decision]:
         done = []
         for number in sorted({self.first_of(number) for number in set(wish.ids) & set(self.rows)}):
             state, label, _ = before = self.rows[number]
@@ -125,7 +125,7 @@ class ReviewMachine(RuleBasedStateMachine):
     )
     def step(self, act, places, kind, shown, which):
         if act == "decide":
-            self.decide(Wish(self.chosen(places), *kind, shown))
+            self.decide(DecisionRequest(self.chosen(places), *kind, shown))
         elif act == "undo":
             self.undo(which)
         elif act == "twin":
@@ -133,7 +133,7 @@ class ReviewMachine(RuleBasedStateMachine):
         else:
             self.delete(self.chosen(places)[0])
 
-    def decide(self, wish: Wish) -> None:
+    def decide(self, wish: DecisionRequest) -> None:
         with self.database.writing() as session:
             done = review.decide(session, wish, "a test")
         expected = self.model.decide(wish)
@@ -169,7 +169,11 @@ class ReviewMachine(RuleBasedStateMachine):
             found = session.scalars(select(Correction).order_by(Correction.id)).all()
             reviews = session.scalar(select(func.count()).select_from(Review))
         assert {row.id: (row.state, row.label, row.reason) for row in found} == self.model.rows
-        firsts = {row.id: [twin.id for twin in found if twin.twin_of == row.id] for row in found if row.twin_of is None}
+        firsts = {
+            row.id: [twin.id for twin in found if twin.duplicate_of == row.id]
+            for row in found
+            if row.duplicate_of is None
+        }
         assert firsts == self.model.twins
         assert reviews == sum(map(len, self.model.batches.values()))
 

@@ -28,7 +28,7 @@ from tests.webapp.versions import add_version, turned
 from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
-from webapp.storage.schema import Checkpoint, Computation, Correction, Promotion, Run, Version
+from webapp.storage.schema import Artifact, Checkpoint, Correction, Promotion, Run, Version
 
 JSON = {"Content-Type": "application/json"}
 SECONDS = 600
@@ -234,7 +234,7 @@ def explain_size(path: Path, database: Database) -> None:
     """The file is no larger than what is in it makes it: rows, a part for their pages, and pages that were freed."""
     parts = {
         "versions": func.sum(func.length(Version.weights)) + func.sum(func.length(Version.card)),
-        "predictions": func.sum(func.length(Computation.result)),
+        "predictions": func.sum(func.length(Artifact.result)),
         "checkpoints": func.sum(func.length(Checkpoint.data)),
         "corrections": func.sum(func.length(Correction.picture) + func.length(Correction.digit_image) + 1500),
         "promotions": func.count(Promotion.id) * 100,

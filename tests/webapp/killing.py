@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import event, func, select
 
 from webapp.storage.engine import Database
-from webapp.storage.schema import Comparison, Computation, Promotion, Run, Version, champion_id
+from webapp.storage.schema import Artifact, Comparison, Promotion, Run, Version, champion_id
 from webapp.training import runs
 from webapp.training.runs import Lease
 from webapp.versions.promotions import record_promotion
@@ -47,12 +47,13 @@ def state(database: Database) -> list:
     with database.reading() as session:
         counts = [
             session.scalar(select(func.count()).select_from(table))
-            for table in (Version, Promotion, Comparison, Computation)
+            for table in (Version, Promotion, Comparison, Artifact)
         ]
         run = session.get(Run, 1)
         checkpoint = Lease(database, 1, 1).checkpoint()
         whole = session.connection().exec_driver_sql("PRAGMA integrity_check").scalar()
-        return [whole, counts, champion_id(session), run.state, run.losses, run.version_id, checkpoint[:3].decode()]
+        of_run = run.state, run.failed_attempts, run.version_id, checkpoint[:3].decode()
+        return [whole, counts, champion_id(session), *of_run]
 
 
 def kill_at(step: int, database: Database) -> None:

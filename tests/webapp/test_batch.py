@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from webapp.http.pictures import MAX_BODY_BYTES
-from webapp.versions.active import Live
+from webapp.versions.active import ActiveModel
 from webapp.views.draw import MOST_BATCH_BYTES, MOST_BATCH_PIXELS, MOST_IMAGES
 
 BLANK = data_url(encoded(blank()))
@@ -74,7 +74,7 @@ def test_batch_bad_picture_has_its_own_error(reader):
 
 
 def test_batch_without_ink_loads_no_weights(app, client, monkeypatch):
-    monkeypatch.setattr(Live, "_weights", lambda *_: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr(ActiveModel, "_weights", lambda *_: pytest.fail("the weights were loaded"))
     readings = batch(client, [BLANK, None, BLANK]).get_json()["readings"]
     assert [reading.get("verdict") for reading in readings] == ["blank", None, "blank"]
 

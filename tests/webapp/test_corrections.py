@@ -14,7 +14,7 @@ from model.imaging import picture as road
 from model.task import NO_DIGIT
 from tests.webapp.corrected import answer, digits
 from webapp.corrections import store as limits
-from webapp.corrections.review import Wish, decide, undo
+from webapp.corrections.review import DecisionRequest, decide, undo
 from webapp.corrections.store import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
 from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
 
@@ -73,7 +73,7 @@ def test_correction_kept_is_found_by_its_receipt_alone(add, corrections, databas
     found = corrections.by_receipt(kept.secret)
     assert np.array_equal(image_of(found), image) and found.picture == b"a picture"
     assert (found.meant, found.label, found.state, found.answered) == (label, label, "received", answer(1))
-    assert (found.version_id, found.twin_of, found.suspicion) == (1, None, None)
+    assert (found.version_id, found.duplicate_of, found.suspicion) == (1, None, None)
     for wrong in ("", kept.secret[:-1], kept.secret.upper(), found.receipt_sha256, "\ud800", "x" * 10_000):
         assert corrections.by_receipt(wrong) is None
 
@@ -100,13 +100,13 @@ SOURCES = [
 
 def test_source_is_an_address_or_its_network(corrections):
     for first, second, same in SOURCES:
-        assert (corrections.source_of(first) == corrections.source_of(second)) == same, (first, second)
+        assert (corrections.submitter_of(first) == corrections.submitter_of(second)) == same, (first, second)
 
 
 def test_source_and_receipt_depend_on_the_secret_key(add, corrections, database, settings):
     kept = add()
     other = Corrections(database, replace(settings, secret_key="another"))
-    assert other.source_of(HERE) != corrections.source_of(HERE)
+    assert other.submitter_of(HERE) != corrections.submitter_of(HERE)
     again = other.add(b"", DIGITS[0][0], 7, answer(1), 1, HERE)
     assert again.is_new and again.secret != kept.secret
 
@@ -150,7 +150,7 @@ def test_correction_same_source_is_folded_or_a_twin(add, database):
     second = add(redrawn(image, as_jpeg), label)
     assert second.is_new and second.secret != first.secret, "it may be another person behind the same address"
     assert add(DIGITS[2][0], DIGITS[2][1]).is_new
-    assert [row.twin_of for row in rows(database)] == [None, 1, None]
+    assert [row.duplicate_of for row in rows(database)] == [None, 1, None]
 
 
 def test_correction_misclick_is_put_right_while_it_waits(add, database):
@@ -163,7 +163,7 @@ def test_correction_misclick_is_put_right_while_it_waits(add, database):
 
 
 def test_correction_misclick_stays_in_its_part(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 1)
+    monkeypatch.setattr(limits, "PER_SUBMITTER", 1)
     for number in range(HELD_OUT_EVERY + 1):
         add(*DIGITS[number], address=f"192.0.2.{number}")
     held_out = HELD_OUT_EVERY - 1
@@ -183,14 +183,14 @@ def test_correction_of_another_source_is_a_twin(add, database):
     add(address=THERE)
     add(address="192.0.2.3")
     add(address="192.0.2.4", meant=2)
-    assert [row.twin_of for row in rows(database)] == [None, 1, 1, None]
+    assert [row.duplicate_of for row in rows(database)] == [None, 1, 1, None]
 
 
 def test_twin_has_what_was_decided_on_the_first(add, database):
     first = add()
     change(database, first.correction.id, state="refused", reason="It is a scrawl.")
     late = add(address=THERE).correction
-    assert (late.twin_of, late.state, late.reason) == (1, "refused", "It is a scrawl.")
+    assert (late.duplicate_of, late.state, late.reason) == (1, "refused", "It is a scrawl.")
 
 
 def test_twin_is_left_by_a_first_that_changes_its_meaning(add, database):
@@ -198,7 +198,7 @@ def test_twin_is_left_by_a_first_that_changes_its_meaning(add, database):
         add(address=address)
     add(meant=2, address="192.0.2.4")
     add(meant=2, address=HERE)
-    assert [(row.id, row.meant, row.twin_of) for row in rows(database)] == [
+    assert [(row.id, row.meant, row.duplicate_of) for row in rows(database)] == [
         (2, 7, None),
         (3, 7, 2),
         (4, 2, None),
@@ -211,7 +211,7 @@ def test_twin_is_left_by_a_first_that_changes_its_meaning(add, database):
 
 @pytest.mark.both_databases
 def test_corrections_per_source_are_limited_by_the_hour(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 3)
+    monkeypatch.setattr(limits, "PER_SUBMITTER", 3)
     for image, label in DIGITS[:3]:
         add(image, label)
     with pytest.raises(TooManyCorrections) as refused:
@@ -236,7 +236,7 @@ def test_corrections_in_all_are_limited_by_the_day(add, database, monkeypatch):
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("limit", ["PER_SOURCE", "IN_ALL"])
+@pytest.mark.parametrize("limit", ["PER_SUBMITTER", "IN_ALL"])
 def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, monkeypatch, limit):
     monkeypatch.setattr(limits, limit, 2)
     for image, label in DIGITS[:2]:
@@ -277,7 +277,7 @@ def in_threads(work, cases):
 
 @pytest.mark.both_databases
 def test_corrections_at_once_exceed_no_limit(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 5)
+    monkeypatch.setattr(limits, "PER_SUBMITTER", 5)
     outcomes = in_threads(lambda digit: add(*digit), DIGITS[:16])
     assert sum(isinstance(outcome, TooManyCorrections) for outcome in outcomes) == 11
     assert len(rows(database)) == 5
@@ -293,7 +293,7 @@ def test_correction_sent_at_once_is_kept_once(add, database):
 @pytest.mark.both_databases
 def test_twins_sent_at_once_have_one_first(add, database):
     in_threads(lambda number: add(address=f"192.0.2.{number}"), range(12))
-    assert [row.twin_of for row in rows(database)] == [None] + [1] * 11
+    assert [row.duplicate_of for row in rows(database)] == [None] + [1] * 11
 
 
 # Held out
@@ -391,19 +391,19 @@ def test_twins_of_a_deleted_first_wait_under_the_oldest(add, corrections, databa
     for address in (HERE, THERE, "192.0.2.3"):
         add(address=address)
     with database.writing() as session:
-        decide(session, Wish((1,), state, 4, "A face." if state == "refused" else None, None), "a test")
+        decide(session, DecisionRequest((1,), state, 4, "A face." if state == "refused" else None, None), "a test")
     if of_an_earlier_release:  # which wrote the decision down for each
         for number in (2, 3):
             reviewed(database, number, state, 4)
     corrections.delete(1)
     meant = rows(database)[0].meant
-    assert [(row.id, row.twin_of, row.state, row.label, row.reason) for row in rows(database)] == [
+    assert [(row.id, row.duplicate_of, row.state, row.label, row.reason) for row in rows(database)] == [
         (2, None, "received", meant, None),
         (3, 2, "received", meant, None),
     ]
     with database.writing() as session:
         assert undo(session, None) is None
-        decide(session, Wish((2,), "approved", None, None, None), "a test")
+        decide(session, DecisionRequest((2,), "approved", None, None, None), "a test")
     assert {row.state for row in rows(database)} == {"approved"}
 
 
@@ -411,9 +411,10 @@ def test_twins_stay_approved_when_one_is_deleted(add, corrections, database):
     for address in (HERE, THERE, "192.0.2.3"):
         add(address=address)
     with database.writing() as session:
-        decide(session, Wish((1,), "approved", None, None, None), "a test")
+        decide(session, DecisionRequest((1,), "approved", None, None, None), "a test")
     corrections.delete(2)
-    assert [(row.id, row.twin_of, row.state) for row in rows(database)] == [(1, None, "approved"), (3, 1, "approved")]
+    found = [(row.id, row.duplicate_of, row.state) for row in rows(database)]
+    assert found == [(1, None, "approved"), (3, 1, "approved")]
 
 
 @pytest.mark.parametrize(("learnt", "twins", "after"), [(True, True, False), (True, False, False), (False, True, True)])

@@ -14,7 +14,7 @@ from webapp.auth import (
     ATTEMPTS_PER_ADDRESS,
     SESSION_IDLE_SECONDS,
     SESSION_SECONDS,
-    Door,
+    Authenticator,
     PasswordRefused,
     TooManyAttempts,
     WrongPassword,
@@ -26,7 +26,7 @@ from webapp.storage.timestamps import SKEW_SECONDS
 
 @pytest.fixture
 def door(database):
-    return Door(database)
+    return Authenticator(database)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def rows(database, kind):
 
 
 def test_password_is_hashed_with_argon2id(database):
-    Door(database).set_password(PASSWORD)
+    Authenticator(database).set_password(PASSWORD)
     (row,) = rows(database, Administrator)
     assert row.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PASSWORD not in row.password_hash
@@ -51,7 +51,7 @@ def test_password_is_hashed_with_argon2id(database):
 def test_door_without_password_stays_shut(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/new.db")
     database.upgrade()
-    door = Door(database)
+    door = Authenticator(database)
     assert not door.has_password()
     for number, password in enumerate(["", "admin", "password", "administrator", "inkling"]):
         with pytest.raises(WrongPassword):

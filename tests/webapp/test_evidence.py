@@ -31,7 +31,7 @@ def correct(database, **values) -> int:
     """Stores an approved correction, held out, and returns its number."""
     digit_image = np.full((28, 28), 9, np.uint8).tobytes()
     given = {
-        "source": "s", "receipt_sha256": "r", "meant": 1, "label": 1, "digit_image": digit_image, "picture": b"",
+        "submitter": "s", "receipt_sha256": "r", "meant": 1, "label": 1, "digit_image": digit_image, "picture": b"",
         "answered": {}, "held_out": True, "state": "approved",
     }  # fmt: skip
     correction = Correction(**given | values)
@@ -143,7 +143,7 @@ def test_dashboard_gives_each_verdict(admin, database, challenger):
 
 def test_dashboard_leads_to_the_corrections_that_wait(admin, database):
     first = correct(database, state="received")
-    correct(database, state="received", receipt_sha256="twin", twin_of=first)  # reviewed with the first
+    correct(database, state="received", receipt_sha256="twin", duplicate_of=first)  # reviewed with the first
     correct(database, receipt_sha256="approved")
     page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
     assert re.search(r'href="/admin/corrections">Corrections</a> <span[^>]*>1 waiting<', page)

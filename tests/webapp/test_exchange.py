@@ -217,14 +217,14 @@ def test_export_longer_than_the_timeout_completes_and_one_broken_off_is_recogniz
 def test_export_imported_and_exported_again_is_the_same(export, send, approved, database, kind):
     before, archive = arrays(export("npz")), export(kind)
     with database.writing() as session:
-        for row in session.scalars(select(Correction).order_by(Correction.twin_of.is_(None))):
+        for row in session.scalars(select(Correction).order_by(Correction.duplicate_of.is_(None))):
             session.delete(row)
             session.flush()
     answer = send(archive, f"digits.{kind}")
     assert answer.status_code == 200 and answer.get_json() == {"added": 11, "known": 0}
     rows = rows_of(database)
-    assert {(row.state, row.version_id, row.twin_of) for row in rows} == {("received", None, None)}
-    assert len({row.source for row in rows}) == len(set(before["source"].tolist()))
+    assert {(row.state, row.version_id, row.duplicate_of) for row in rows} == {("received", None, None)}
+    assert len({row.submitter for row in rows}) == len(set(before["source"].tolist()))
     with database.writing() as session:
         for row in session.scalars(select(Correction)):
             row.state = "approved"
@@ -241,7 +241,7 @@ def test_import_waits_for_review(send, database, client):
     assert send(GOOD).get_json() == {"added": 3, "known": 0}
     rows = rows_of(database)
     assert [row.state for row in rows] == ["received"] * 3
-    assert len({row.source for row in rows}) == 1 and len({row.held_out for row in rows}) == 1
+    assert len({row.submitter for row in rows}) == 1 and len({row.held_out for row in rows}) == 1
     assert [(row.meant, row.label) for row in rows] == [(label, label) for label in LABELS]
     found = client.get(QUEUE, headers=SCRIPT).get_json()["corrections"][0]
     assert found["version"] is None and found["answered"] == {}
@@ -290,7 +290,7 @@ def test_import_sources_stay_together_and_some_are_held_out(send, database):
     rows = rows_of(database)
     parts = {}
     for row in rows:
-        parts.setdefault(row.source, set()).add(row.held_out)
+        parts.setdefault(row.submitter, set()).add(row.held_out)
     assert len(parts) == 10 and all(len(part) == 1 for part in parts.values())
     assert sum(part == {True} for part in parts.values()) == 2
 

@@ -210,7 +210,7 @@ def lines(number):
 
 
 def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 2)
+    monkeypatch.setattr(limits, "PER_SUBMITTER", 2)
     assert [send(client, lines(number)).status_code for number in range(2)] == [201, 201]
     response = send(client, lines(2))
     assert "60 minutes" in assert_error(response, 429, "too_many_corrections")
@@ -220,14 +220,14 @@ def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatc
 
 
 def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 1)
+    monkeypatch.setattr(limits, "PER_SUBMITTER", 1)
     send(client, lines(0))
     forged = {"X-Forwarded-For": "192.0.2.99", "X-Real-IP": "192.0.2.99", "Forwarded": "for=192.0.2.99"}
     assert_error(send(client, lines(1), headers=forged), 429, "too_many_corrections")
 
 
 def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SOURCE", 1)
+    monkeypatch.setattr(limits, "PER_SUBMITTER", 1)
     app = create_app(replace(settings, https=True))
     client = app.test_client()
     for number, status in ((1, 201), (2, 201), (1, 429)):
@@ -292,7 +292,7 @@ def test_receipt_shows_the_version_that_used_it(app, client, held_out, purpose, 
     finished_run(database, version_id, 1)
     finished_run(database, None, 1)  # one that failed
     promote(database, version_id)
-    services(app).live.refresh()
+    services(app).active_model.refresh()
     known = client.get(receipt).get_json()
     assert known["used"] == [{"version": "v2", "for": purpose}]
     assert (known["version"], known["answered"]["digits"]) == ("v1", [1])
@@ -311,7 +311,7 @@ def test_receipt_of_a_twin_tells_of_its_first(app, client):
 
 def test_receipt_without_a_version_is_read_and_deleted(app, client, monkeypatch):
     receipt = send(client).get_json()["receipt"]
-    recognizer = services(app).live.recognizer()
+    recognizer = services(app).active_model.recognizer()
 
     def broken(*_):
         raise WeightsError("damaged")
@@ -362,7 +362,7 @@ def test_receipt_unknown_is_not_found(shared_app, reader, path):
 def test_receipt_is_never_logged(app, client, caplog, monkeypatch):
     receipt = send(client).headers["Location"]
     client.get(receipt)
-    monkeypatch.setattr(services(app).live, "recognizer", lambda: 1 / 0)
+    monkeypatch.setattr(services(app).active_model, "recognizer", lambda: 1 / 0)
     assert client.get(receipt).status_code == 500
     monkeypatch.undo()
     client.delete(receipt)

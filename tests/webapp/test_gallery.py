@@ -18,8 +18,8 @@ from model.data import mnist
 from webapp.app import create_app
 from webapp.presentation.filters import confidence, share
 from webapp.services import services
-from webapp.storage.schema import Computation, Version
-from webapp.versions.test_predictions import KEPT_VERSIONS, Readings, packed
+from webapp.storage.schema import Artifact, Version
+from webapp.versions.test_predictions import KEPT_VERSIONS, VersionPredictions, pack
 from webapp.views.gallery import LEVELS, Page, confusion_levels, sheet
 
 PERSON = {"Accept": "text/html"}
@@ -42,8 +42,8 @@ def made_up(labels, seed=0, wrong_share=0.1):
 
 def keep(app, version_id, probabilities):
     with services(app).database.writing() as session:
-        result = packed(probabilities)
-        session.merge(Computation(version_id=version_id, kind="predictions", fraction=1.0, result=result))
+        result = pack(probabilities)
+        session.merge(Artifact(version_id=version_id, kind="predictions", fraction=1.0, result=result))
 
 
 def add_version(app):
@@ -133,7 +133,7 @@ def alpha(png):
 def test_readings_of_any_view_are_those_of_the_obvious_way(test_set):
     labels = test_set[1][:200]
     found = made_up(labels, seed=3)
-    readings = Readings.unpack(labels, packed(found))
+    readings = VersionPredictions.unpack(labels, pack(found))
     digits = (None, *range(10))
     for view in product(digits, digits, (None, "right", "wrong"), (None, "sure", "unsure")):
         assert readings.select(*view).tolist() == slowly(labels, found, *view), view
@@ -418,7 +418,7 @@ def test_gallery_keeps_a_few_versions_in_memory(client, app, test_set, probabili
         wrong[version] = (found.argmax(1) != test_set[1]).sum()
     for version in [*wrong, *wrong]:
         assert total(get(client, "/gallery", version=version, outcome="wrong")) == wrong[version]
-    assert services(app).library.readings.cache_info().currsize == KEPT_VERSIONS
+    assert services(app).predictions.readings.cache_info().currsize == KEPT_VERSIONS
 
 
 # Waiting
@@ -426,7 +426,7 @@ def test_gallery_keeps_a_few_versions_in_memory(client, app, test_set, probabili
 
 def keep_part(app, **values):
     with services(app).database.writing() as session:
-        session.merge(Computation(version_id=1, kind="predictions", **values))
+        session.merge(Artifact(version_id=1, kind="predictions", **values))
 
 
 def test_gallery_without_predictions_says_how_far_they_are(client, app, test_set):

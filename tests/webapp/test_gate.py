@@ -19,7 +19,7 @@ from tests.webapp.versions import add_version, promote, promotions
 from webapp.storage.schema import Comparison, Promotion, Run, Version
 from webapp.training import runs
 from webapp.training.runs import Lease
-from webapp.versions.active import Live
+from webapp.versions.active import ActiveModel
 from webapp.worker.training_run import train_run
 
 
@@ -74,7 +74,7 @@ BAD = {
 def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     make_weights, code = BAD[bad]
     data = make_weights()
-    live = Live(database)
+    live = ActiveModel(database)
     live.recognizer().warm()
     run = make(data)
     assert (run.state, run.error) == ("finished", None)

@@ -15,7 +15,7 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
 from webapp.services import Services
 from webapp.settings import ROOT
-from webapp.storage.schema import Computation, Correction, Run, coded
+from webapp.storage.schema import Artifact, Correction, Run, coded
 from webapp.training import runs
 from webapp.worker import liveness
 from webapp.worker.artifacts import claim
@@ -116,8 +116,8 @@ def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeyp
     with database.reading() as session:
         assert session.get(Correction, waiting).suspicion is None
         if what == "predictions":
-            error = session.get(Computation, (1, "predictions")).error
+            error = session.get(Artifact, (1, "predictions")).error
             assert error == coded("crashed", last={"code": "killed", "signal": 9})
         if what == "run":
             run = session.get(Run, number)
-            assert (run.state, run.losses) == ("queued", 1), "it waits for another trainer"
+            assert (run.state, run.failed_attempts) == ("queued", 1), "it waits for another trainer"

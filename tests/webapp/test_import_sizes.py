@@ -33,7 +33,7 @@ def fill(database, count):
     for start in range(0, count, 1_000):
         images = random.integers(0, 256, (1_000, 28, 28), np.uint8)
         rows = [
-            {"source": f"{(start + place) // 10:032x}", "receipt_sha256": f"{start + place:064x}", "meant": 1,
+            {"submitter": f"{(start + place) // 10:032x}", "receipt_sha256": f"{start + place:064x}", "meant": 1,
              "label": 1, "digit_image": image.tobytes(), "picture": bytes(300), "answered": {}, "held_out": False,
              "state": "approved"}
             for place, image in enumerate(images)
@@ -129,7 +129,7 @@ def test_import_of_ten_thousand_leaves_others_their_answers(installation):
     assert (found["state"], found["added"], found["error"]) == ("finished", digit_files.MOST, None)
     assert statuses and statuses <= {200, 201}
     with installation.database.reading() as session:
-        came = select(Correction.source, Correction.held_out).where(Correction.version_id.is_(None)).distinct()
+        came = select(Correction.submitter, Correction.held_out).where(Correction.version_id.is_(None)).distinct()
         parts = [held_out for _, held_out in session.execute(came.where(Correction.state == "received"))]
     assert len(parts) == 1_000 and 190 <= sum(parts) <= 210
 

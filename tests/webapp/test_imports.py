@@ -84,7 +84,7 @@ def work(app, database):
 
 def rows_of(database):
     """What matters of every correction, in no order."""
-    columns = Correction.digit_image, Correction.label, Correction.source, Correction.held_out, Correction.state
+    columns = Correction.digit_image, Correction.label, Correction.submitter, Correction.held_out, Correction.state
     with database.reading() as session:
         return sorted(tuple(row) for row in session.execute(select(*columns)))
 
@@ -96,7 +96,7 @@ def parts_of(database, app):
     for _, _, source, held_out, _ in rows_of(database):
         assert parts.setdefault(source, held_out) == held_out
     found = services(app).corrections
-    return {group: parts[found.source_of(f"import {digest} {group}")] for group in range(10)}
+    return {group: parts[found.submitter_of(f"import {digest} {group}")] for group in range(10)}
 
 
 def tamper(database, number=1, **values):
@@ -181,7 +181,7 @@ def test_import_of_a_stopped_worker_is_let_go(send, told, work, database):
         work(gone)
     assert told()["state"] == "queued" and rows_of(database) == []
     with database.reading() as session:
-        assert session.get(Import, 1).losses == 0
+        assert session.get(Import, 1).failed_attempts == 0
     work()
     assert told()["added"] == COUNT
 

@@ -17,13 +17,13 @@ from tests.servers import wait_until
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, computed, promote, turned
 from webapp.services import Services
-from webapp.storage.schema import AdminSession, Computation, Run, SignInAttempt, coded
+from webapp.storage.schema import AdminSession, Artifact, Run, SignInAttempt, coded
 from webapp.training import runs
 from webapp.training.jobs import FORMER_TASKS
 from webapp.training.runs import Lease, RunActive
 from webapp.training.task_queue import open_queue
 from webapp.versions.artifacts import AGAIN_SECONDS, STALE_SECONDS, look_up
-from webapp.worker.artifacts import COMPUTATIONS
+from webapp.worker.artifacts import ARTIFACTS
 from webapp.worker.executor import Executor
 from webapp.worker.training_run import train_run
 
@@ -96,7 +96,7 @@ def test_trainer_that_dies_is_followed_by_two_others_at_most(jobs, executor, dat
     for losses in (1, 2, 3):
         executor.train(run.id)
         row = get(database, run.id)
-        assert (row.losses, row.attempt) == (losses, losses)
+        assert (row.failed_attempts, row.attempt) == (losses, losses)
         assert row.state == ("queued" if losses < 3 else "lost")
     assert row.error == coded("lost", times=3, last={"code": "killed", "signal": 9})
     assert row.ended_at and jobs.start(CONFIG, "next")
@@ -112,7 +112,7 @@ def test_trainer_ended_with_its_worker_counts_as_no_loss(jobs, executor, databas
 
     monkeypatch.setattr(executor, "_child", stopped)
     executor.train(run.id)
-    assert (get(database, run.id).state, get(database, run.id).losses) == ("queued", 0)
+    assert (get(database, run.id).state, get(database, run.id).failed_attempts) == ("queued", 0)
 
 
 def test_judging_without_corrections_starts_no_process(executor, monkeypatch):
@@ -213,10 +213,10 @@ def test_run_whose_message_was_lost_is_taken_up(jobs, executor, database, childr
 def leave(database, kind, age=0.0, **values):
     """Leaves a computation about v1 as it was some seconds ago; without a row where no values are given."""
     with database.writing() as session:
-        session.delete(session.get(Computation, (1, kind)))
+        session.delete(session.get(Artifact, (1, kind)))
         session.flush()
         if values:
-            session.add(Computation(version_id=1, kind=kind, updated_at=time.time() - age, **values))
+            session.add(Artifact(version_id=1, kind=kind, updated_at=time.time() - age, **values))
 
 
 # Of a computation's row: its age, its other values (none where there is no row), and how often it is begun.
@@ -247,10 +247,10 @@ def test_computation_due_is_begun_once(executor, database, children):
 def test_computations_of_the_champion_come_first(executor, database, children):
     add_version(database, turned(1))
     add_version(database, turned(2))
-    for kind in COMPUTATIONS:
+    for kind in ARTIFACTS:
         leave(database, kind)
     start_overdue(executor)
-    assert children == [(kind, version) for kind in COMPUTATIONS for version in ("1", "3", "2")]
+    assert children == [(kind, version) for kind in ARTIFACTS for version in ("1", "3", "2")]
 
 
 def test_message_of_an_earlier_release_is_passed_over(jobs, settings, database, children):

@@ -11,12 +11,12 @@ from model.inference.weights import WeightsError
 from tests.webapp.asking import drawn
 from tests.webapp.versions import add_version, damaged, promote, turned
 from webapp.storage.schema import Promotion, Version
-from webapp.versions.active import Live, NoChampion
+from webapp.versions.active import ActiveModel, NoChampion
 
 
 @pytest.fixture
 def live(database):
-    live = Live(database)
+    live = ActiveModel(database)
     yield live
     live.stop()
 
@@ -108,8 +108,8 @@ def test_live_without_version_is_said(live, database):
 
 def test_live_many_threads_load_once(live, monkeypatch):
     loads = []
-    load = Live._weights
-    monkeypatch.setattr(Live, "_weights", lambda self, number: loads.append(number) or load(self, number))
+    load = ActiveModel._weights
+    monkeypatch.setattr(ActiveModel, "_weights", lambda self, number: loads.append(number) or load(self, number))
     gate, digits = threading.Barrier(8), []
 
     def ask():
@@ -137,7 +137,7 @@ def test_live_follower_warms_keeps_house_and_changes_over(database, quick):
         if live.recognizer().version == "v2":
             changed.set()
 
-    live = Live(database, keep_house)
+    live = ActiveModel(database, keep_house)
     live.follow()
     assert housekept.wait(10)
     promote(database, add_version(database, turned(1)))
@@ -154,7 +154,7 @@ def test_live_follower_survives_any_error(database, quick, caplog):
             raise surprise
         again.set()
 
-    live = Live(database, keep_house)
+    live = ActiveModel(database, keep_house)
     live.follow()
     assert again.wait(10)
     live.stop()
@@ -167,7 +167,7 @@ def test_live_follower_survives_a_missing_database(database, quick, caplog, sett
     database.close()
     path.write_bytes(b"")
     housekept = threading.Event()
-    live = Live(database, housekept.set)
+    live = ActiveModel(database, housekept.set)
     with caplog.at_level(logging.WARNING):
         live.follow()
         assert not housekept.wait(0.1)

@@ -238,8 +238,8 @@ def works(settings):
             found.corrections.delete(number)
         with found.database.reading() as session:
             assert session.scalars(select(Review.id).where(Review.correction_id == 5)).all() == []
-            assert session.get(Correction, 6).twin_of is None
-        new = Correction(**CORRECTION | {"version_id": None}, source="s6", receipt_sha256="new")
+            assert session.get(Correction, 6).duplicate_of is None
+        new = Correction(**CORRECTION | {"version_id": None}, submitter="s6", receipt_sha256="new")
         with found.database.writing() as session:
             session.add(new)
         assert new.id == 10

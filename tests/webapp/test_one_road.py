@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter, ImageOps
 from model.cli import main
 from tests.webapp.asking import data_url, encoded
 from webapp.services import services
-from webapp.versions.test_predictions import Library
+from webapp.versions.test_predictions import PredictionStore
 from webapp.worker.artifacts import claim, compute
 
 POSTED = 300
@@ -23,7 +23,7 @@ def library(shared_app):
     found = services(shared_app)
     assert claim(found.database) == ("predictions", 1)
     compute(found.settings, found.database, "predictions", 1, threading.Event())
-    return Library(found.settings, found.database)
+    return PredictionStore(found.settings, found.database)
 
 
 def enlarged(image) -> Image.Image:

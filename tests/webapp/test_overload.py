@@ -24,7 +24,7 @@ from tests.webapp.asking import ONE
 from tests.webapp.serving import serve
 from webapp.server.connections import Connection
 from webapp.server.shares import Shares, first_to_go
-from webapp.server.worker import FEWEST_WAITING, LINE_OF_OTHERS, REFUSED_AT_ONCE, Crowd, Worker
+from webapp.server.worker import FEWEST_WAITING, LINE_OF_OTHERS, REFUSED_AT_ONCE, OverloadDetector, Worker
 from webapp.settings import ROOT
 
 # So many pictures at once that the server, and not the one who asks, is what limits.
@@ -174,7 +174,7 @@ def test_burst_is_answered_in_full(server):
 
 
 def test_crowd_is_a_queue_that_stays():
-    crowd = Crowd(workers=2)
+    crowd = OverloadDetector(workers=2)
     for _ in range(200):
         crowd.answered(0.001)
     assert not crowd.is_one(50, now=0), "answered in 25 ms"
@@ -194,7 +194,7 @@ def test_crowd_is_a_queue_that_stays():
 
 
 def test_crowd_behind_long_answers_is_seen():
-    crowd, found = Crowd(workers=4), []
+    crowd, found = OverloadDetector(workers=4), []
     for turn in range(20):
         found.append(crowd.is_one(900, now=100 + 0.4 * turn))
         crowd.answered(0.39)
@@ -332,7 +332,7 @@ def test_crowd_behind_a_proxy_is_told_apart_by_forwarded_address(server_behind_a
 def waiting_in_line(*clients):
     """A worker in a crowd with a request of each of these in its line, and what it refuses."""
     worker, refused = object.__new__(Worker), []
-    worker._crowd, worker._shares, worker._https = Crowd(workers=1), Shares(), False
+    worker._crowd, worker._shares, worker._https = OverloadDetector(workers=1), Shares(), False
     worker._whole = deque()
     worker._refuse = lambda one: (worker._whole.remove(one), refused.append(one.client))
     for number, client in enumerate(clients):

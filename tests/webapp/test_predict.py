@@ -21,7 +21,7 @@ from tests.webapp.versions import add_version, promote
 from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.services import services
 from webapp.storage.schema import Promotion
-from webapp.versions.active import Live
+from webapp.versions.active import ActiveModel
 
 PNG = encoded(drawn())
 
@@ -330,5 +330,5 @@ def test_predict_without_a_version_answers_503(app, client):
 
 def test_predict_blank_picture_loads_no_weights(app, client, monkeypatch):
     """Nothing is to be read, so the answer comes before the network is loaded."""
-    monkeypatch.setattr(Live, "_weights", lambda *_: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr(ActiveModel, "_weights", lambda *_: pytest.fail("the weights were loaded"))
     assert client.post("/predict", json={"image": data_url(encoded(blank()))}).status_code == 200

@@ -99,7 +99,7 @@ def test_run_that_loses_a_process_goes_on_and_is_cancelled(several):
     epochs = len(several.run(run.id).history)
     several.moving(run.id, attempt)
     assert all(map(gone, pair))
-    assert several.run(run.id).losses >= 1 and len(several.run(run.id).history) > epochs
+    assert several.run(run.id).failed_attempts >= 1 and len(several.run(run.id).history) > epochs
     pair = several.pair(run.id)
     several.jobs.cancel(run.id, "test")
     assert several.ended(run.id).state == "cancelled"
@@ -116,7 +116,7 @@ def test_run_broken_ends_like_an_unbroken_one(several, settings, which):
     wait_until(lambda: several.checkpoint(started.id))
     os.kill(several.pair(started.id)[which], signal.SIGKILL)
     broken = several.ended(started.id, 120)
-    assert (broken.state, broken.attempt) == ("finished", broken.losses + 1) and broken.losses
+    assert (broken.state, broken.attempt) == ("finished", broken.failed_attempts + 1) and broken.failed_attempts
     (first, card), (second, _) = (several.network(run.version_id) for run in (unbroken, broken))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert card.processes == 2
@@ -154,9 +154,9 @@ def test_run_processes_end_with_their_worker(several):
     several.worker.wait()
     wait_until(lambda: several.run(run.id).state == "queued", 10)
     wait_until(lambda: all(map(gone, pair)))
-    losses = several.run(run.id).losses
+    losses = several.run(run.id).failed_attempts
     several.start_worker()
     several.moving(run.id, attempt)
-    assert several.run(run.id).losses == losses
+    assert several.run(run.id).failed_attempts == losses
     several.jobs.cancel(run.id, "test")
     assert several.ended(run.id).state == "cancelled"

@@ -66,7 +66,7 @@ def test_disk_full_wrong_token_is_counted(app, client, disk):
 
 def test_disk_full_new_password_is_set(app, admin, disk):
     fill(disk)
-    services(app).door.set_password("another password")
+    services(app).authenticator.set_password("another password")
     assert admin.get("/admin").status_code == 303
     assert sign_in(admin, "another password").status_code == 303
 

@@ -182,5 +182,5 @@ def test_run_killed_ends_the_training_which_waits(running, background, settings,
     assert len(running.pids("webapp.worker.child run")) == 2
     os.kill(*running.pids(name), signal.SIGKILL)
     running.wait_until_gone()
-    assert (now().state, now().losses) == ("queued", 0)
+    assert (now().state, now().failed_attempts) == ("queued", 0)
     assert background.wait() == (2 if name == "supervisord" else -signal.SIGKILL)

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from model.presets import Config
 from webapp.storage.schema import (
+    Artifact,
     Comparison,
-    Computation,
     Correction,
     Promotion,
     Run,
@@ -76,7 +76,7 @@ def comparison(passed=True, champion=1):
 def keep_correction(database, **values):
     """A correction, approved; returns its number."""
     row = {
-        "source": "somebody",
+        "submitter": "somebody",
         "receipt_sha256": str(time.perf_counter_ns()),
         "meant": 7,
         "label": 7,
@@ -131,7 +131,7 @@ def test_run_lost_waits_for_another_attempt(database):
     expire(database, hold.run_id)
     assert runs.expire_leases(database) == [hold.run_id]
     row = get(database, hold.run_id)
-    assert (row.state, row.losses, row.ended_at, row.lease_until) == ("queued", 1, None, None)
+    assert (row.state, row.failed_attempts, row.ended_at, row.lease_until) == ("queued", 1, None, None)
     for write in (hold.renew, lambda: hold.keep(b"more"), lambda: hold.finish(version(), b"", comparison())):
         with pytest.raises(LeaseLost):
             write()
@@ -148,7 +148,7 @@ def test_run_lost_three_times_is_given_up(database):
         expire(database, run_id)
         assert runs.expire_leases(database) == ([run_id] if attempt < 3 else [])
     row = get(database, run_id)
-    assert (row.state, row.losses, row.version_id) == ("lost", 3, None)
+    assert (row.state, row.failed_attempts, row.version_id) == ("lost", 3, None)
     assert row.error == coded("lost", times=3, last={"code": "silent"}) and row.ended_at
     assert start(database) > run_id
 
@@ -159,7 +159,7 @@ def test_run_let_go_in_order_is_not_lost(database):
         assert runs.claim(database, run_id) == attempt
         Lease(database, run_id, attempt).release()
         assert runs.expire_leases(database) == []
-    assert (get(database, run_id).state, get(database, run_id).losses) == ("queued", 0)
+    assert (get(database, run_id).state, get(database, run_id).failed_attempts) == ("queued", 0)
 
 
 def test_reap_spares_runs_with_a_lease(database):
@@ -252,7 +252,7 @@ def test_run_finished_is_promoted_by_its_evidence(database, passed):
         row = session.get(Run, hold.run_id)
         assert (row.state, row.version_id) == ("finished", challenger.id)
         assert session.get(Comparison, challenger.id).passed is passed
-        assert session.get(Computation, (challenger.id, "predictions")).fraction == 1
+        assert session.get(Artifact, (challenger.id, "predictions")).fraction == 1
         last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
         if passed:
             assert (last.from_id, last.version_id) == (1, challenger.id)
@@ -311,7 +311,7 @@ def test_run_first_attempt_chooses_its_parent(database):
 def test_run_first_attempt_chooses_its_corrections(database, corrections):
     first = keep_correction(database)
     held_out = keep_correction(database, held_out=True)
-    keep_correction(database, twin_of=first)
+    keep_correction(database, duplicate_of=first)
     keep_correction(database, state="received")
     keep_correction(database, state="refused")
     hold = claimed(database, corrections=corrections)

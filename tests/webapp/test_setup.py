@@ -19,7 +19,7 @@ from model.inference.weights import WeightsError
 from tests.conftest import PASSWORD
 from tests.webapp.versions import add_version, damaged, promote, promotions, turned
 from webapp.app import create_app
-from webapp.auth import Door, PasswordRefused, WrongPassword
+from webapp.auth import Authenticator, PasswordRefused, WrongPassword
 from webapp.cli import main
 from webapp.services import services
 from webapp.settings import Settings
@@ -52,7 +52,7 @@ def said(settings):
 def opens(settings, password):
     database = Database(settings.database_url)
     try:
-        return bool(Door(database).sign_in(password, "an address"))
+        return bool(Authenticator(database).sign_in(password, "an address"))
     except WrongPassword:
         return False
     finally:
@@ -85,7 +85,7 @@ def test_set_up_password_of_the_environment_is_never_said(settings):
 def test_set_up_again_with_the_same_password_signs_nobody_out(settings, database):
     settings = replace(settings, admin_password=PASSWORD)
     said(settings)
-    door = Door(database)
+    door = Authenticator(database)
     token = door.sign_in(PASSWORD, "an address")
     with pytest.raises(WrongPassword):
         door.sign_in("wrong", "an address")

@@ -12,7 +12,7 @@ from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, damaged, promote, turned
 from webapp.storage.schema import Correction, Promotion
-from webapp.worker.label_check import score_waiting
+from webapp.worker.label_check import check_labels
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +28,7 @@ def score(settings, database, worker_gone=False):
     gone = threading.Event()
     if worker_gone:
         gone.set()
-    score_waiting(settings, database, gone)
+    check_labels(settings, database, gone)
 
 
 def stored(database, correction_id):
@@ -66,7 +66,7 @@ def test_twins_are_judged_too_so_that_nothing_stays_unjudged(settings, database)
     (image, digit), *_ = digits(1)
     add_correction(settings, database, image, digit, address="192.0.2.1")
     twin = add_correction(settings, database, image, digit, address="192.0.2.2")
-    assert stored(database, twin).twin_of is not None
+    assert stored(database, twin).duplicate_of is not None
     score(settings, database)
     assert stored(database, twin).suspicion is not None
 
@@ -95,7 +95,7 @@ def test_judging_without_mnist_asks_the_approved_ones_alone(settings, database, 
         approved = add_correction(settings, database, other, digit, address=f"192.0.2.{20 + number}")
         with database.writing() as session:
             row = session.get(Correction, approved)
-            row.state, row.twin_of = "approved", None
+            row.state, row.duplicate_of = "approved", None
     with database.writing() as session:
         session.get(Correction, waiting).suspicion = None
     score(replace(settings, mnist_dir=tmp_path), database)

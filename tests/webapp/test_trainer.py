@@ -15,7 +15,7 @@ from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from tests.webapp.versions import add_version, damaged
-from webapp.storage.schema import Computation, Promotion, Run, Version, coded
+from webapp.storage.schema import Artifact, Promotion, Run, Version, coded
 from webapp.training.runs import Lease, LeaseLost
 from webapp.versions.artifacts import look_up
 from webapp.worker import training_run
@@ -45,7 +45,7 @@ def broken(monkeypatch):
 def measure(settings, database, version_id=1, gone=False):
     """Measures a version's strength as a child process does it, and returns the row."""
     with database.writing() as session:
-        session.add(Computation(version_id=version_id, kind="strength", fraction=0.6))
+        session.add(Artifact(version_id=version_id, kind="strength", fraction=0.6))
     worker_gone = threading.Event()
     if gone:
         worker_gone.set()

@@ -13,19 +13,10 @@ from tests.webapp import together
 from tests.webapp.asking import assert_error
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, promote, turned
-from webapp.auth import SEEN_STEP_SECONDS, Door
-from webapp.corrections.review import Wish, decide
+from webapp.auth import SEEN_STEP_SECONDS, Authenticator
+from webapp.corrections.review import DecisionRequest, decide
 from webapp.storage.engine import insert_if_absent, lock_table
-from webapp.storage.schema import (
-    AdminSession,
-    Comparison,
-    Computation,
-    Correction,
-    Promotion,
-    Run,
-    RunCorrection,
-    Version,
-)
+from webapp.storage.schema import AdminSession, Artifact, Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Lease
 from webapp.versions.promotions import record_promotion
@@ -122,7 +113,7 @@ def test_run_cancelled_while_it_begins_gets_to_know(database):
 def test_run_begun_during_a_deletion_goes_without_the_drawing(settings, database):
     gone, stays = (add_correction(settings, database, *digit) for digit in digits(2))
     with database.writing() as session:
-        decide(session, Wish((gone, stays), "approved", None, None, None), "a test")
+        decide(session, DecisionRequest((gone, stays), "approved", None, None, None), "a test")
     run = runs.start(database, CONFIG, "test", True)
     with uncommitted(database) as (session, beside):
         lock_table(session, Correction)
@@ -135,7 +126,7 @@ def test_run_begun_during_a_deletion_goes_without_the_drawing(settings, database
 
 
 def test_session_signed_out_while_it_is_seen_is_over(database):
-    door = Door(database)
+    door = Authenticator(database)
     token = door.sign_in(PASSWORD, "here")
     with database.writing() as session:
         session.scalars(select(AdminSession)).one().seen_at -= 2 * SEEN_STEP_SECONDS
@@ -152,10 +143,10 @@ def test_row_added_twice_at_once_is_there_once(database):
 
     def other_adds():
         with database.writing() as session:
-            return insert_if_absent(session, Computation, **add)
+            return insert_if_absent(session, Artifact, **add)
 
     with uncommitted(database) as (session, beside):
-        assert insert_if_absent(session, Computation, **add)
+        assert insert_if_absent(session, Artifact, **add)
         other = beside(other_adds)
     assert other.outcome() is False
 

@@ -24,7 +24,7 @@ from tests.webapp.versions import (
     turned,
 )
 from webapp.services import services
-from webapp.storage.schema import Computation, Promotion, Version
+from webapp.storage.schema import Artifact, Promotion, Version
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_version_page_shows_progress_of_measuring(app, admin):
     assert 'value="0.420"' in part and "<html" not in part and "csrf" not in part
     assert "is the worker running" not in part
     with services(app).database.writing() as session:
-        session.get(Computation, (1, "strength")).updated_at -= 20
+        session.get(Artifact, (1, "strength")).updated_at -= 20
     assert "is the worker running" in admin.get("/admin/versions/1?part=1", headers=BROWSER).text
 
 

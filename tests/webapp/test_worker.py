@@ -24,7 +24,7 @@ from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import computed
 from webapp.services import Services
 from webapp.settings import ROOT
-from webapp.storage.schema import Checkpoint, Computation, Correction, Run, Version, coded
+from webapp.storage.schema import Artifact, Checkpoint, Correction, Run, Version, coded
 from webapp.training.runs import LEASE_SECONDS
 from webapp.versions.artifacts import look_up
 from webapp.worker import consumer
@@ -93,7 +93,7 @@ class Installation:
     def lack(self, kind):
         """Has the worker compute something about the shipped version."""
         with self.database.writing() as session:
-            session.delete(session.get(Computation, (1, kind)))
+            session.delete(session.get(Artifact, (1, kind)))
 
     def result(self, version_id, kind):
         """What was computed about a version, once it is there."""
@@ -198,7 +198,7 @@ def test_worker_killed_leaves_a_waiting_run_and_no_child(installation):
     installation.worker.wait()
     wait_until(lambda: installation.run(run.id).state == "queued", 10)
     wait_until(lambda: gone(child))
-    assert installation.run(run.id).losses == 0
+    assert installation.run(run.id).failed_attempts == 0
     installation.start_worker()
     wait_until(lambda: installation.run(run.id).attempt == 2, 30)
     installation.jobs.cancel(run.id, "test")
@@ -228,7 +228,7 @@ def test_trainer_killed_is_followed_to_the_same_version(installation):
     wait_until(lambda: installation.checkpoint(started.id))
     os.kill(installation.child(started.id), signal.SIGKILL)
     broken = installation.ended(started.id)
-    assert (broken.state, broken.attempt, broken.losses) == ("finished", 2, 1)
+    assert (broken.state, broken.attempt, broken.failed_attempts) == ("finished", 2, 1)
     figures = [[{**epoch, "seconds": 0} for epoch in run.history] for run in (unbroken, broken)]
     assert figures[0] == figures[1]
     first, second = (installation.network(run.version_id) for run in (unbroken, broken))
@@ -273,7 +273,7 @@ def test_worker_sigterm_ends_in_order(installation):
     assert installation.worker.wait(12) == 0
     assert gone(child)
     waiting = installation.run(run.id)
-    assert (waiting.state, waiting.losses, waiting.error) == ("queued", 0, None)
+    assert (waiting.state, waiting.failed_attempts, waiting.error) == ("queued", 0, None)
     installation.start_worker()
     wait_until(lambda: len(installation.run(run.id).history) > len(waiting.history), 30)
     installation.jobs.cancel(run.id, "test")
@@ -319,5 +319,5 @@ def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
 
     monkeypatch.setattr(executor.jobs, "expire_leases", expire_leases)
     monkeypatch.setattr(consumer, "OVERDUE_SECONDS", 0)
-    consumer.keep_house(executor)
+    consumer.housekeep(executor)
     assert "a surprise" in caplog.text and "the disk is away" in caplog.text

@@ -15,9 +15,9 @@ from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
 from model.task import DIGITS
 from webapp.storage.engine import Database
-from webapp.storage.schema import Comparison, Computation, Promotion, Version
+from webapp.storage.schema import Artifact, Comparison, Promotion, Version
 from webapp.versions.promotions import record_promotion
-from webapp.worker.artifacts import COMPUTATIONS
+from webapp.worker.artifacts import ARTIFACTS
 
 
 @functools.cache
@@ -100,7 +100,7 @@ FIGURES = figures()
 def measured(database: Database, version_id: int, figures=FIGURES, fraction=1.0, error=None) -> None:
     """Stores a strength report of a version, or how far it is, or why there is none."""
     result = json.dumps(figures).encode() if figures else None
-    row = Computation(version_id=version_id, kind="strength", fraction=fraction, result=result, error=error)
+    row = Artifact(version_id=version_id, kind="strength", fraction=fraction, result=result, error=error)
     with database.writing() as session:
         session.merge(row)
 
@@ -109,8 +109,8 @@ def computed(database: Database, but: str = "") -> None:
     """Leaves nothing to compute about any version `but` what has this name, without results."""
     with database.writing() as session:
         for version_id in session.scalars(select(Version.id)):
-            for kind in COMPUTATIONS.keys() - {but}:
-                session.merge(Computation(version_id=version_id, kind=kind, fraction=1.0))
+            for kind in ARTIFACTS.keys() - {but}:
+                session.merge(Artifact(version_id=version_id, kind=kind, fraction=1.0))
 
 
 def evidence(passed=True, corrections=()) -> Evidence:

@@ -23,7 +23,7 @@ from model.imaging import picture as road
 from model.imaging.picture import PictureError, PixelBudget
 from model.imaging.png import png
 from model.task import NO_DIGIT, SIDE
-from webapp.corrections.picture import redrawn
+from webapp.corrections.picture import redraw
 
 MAX_FILE_BYTES = 16 << 20
 MAX_UNPACKED_BYTES = 64 << 20
@@ -267,7 +267,7 @@ def _digit(name: str, data: bytes, budget: PixelBudget) -> tuple[np.ndarray, byt
         raise ImportRefused(f"{_named(name)}: {error}") from error
     if image is None:
         raise ImportRefused(f"{_named(name)} has nothing drawn on it.")
-    return image, redrawn(opened)
+    return image, redraw(opened)
 
 
 def _check_sources(groups: np.ndarray) -> None:

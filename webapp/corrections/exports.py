@@ -33,7 +33,7 @@ EXPORTED = (
     Correction.label,
     Correction.meant,
     Correction.held_out,
-    Correction.source,
+    Correction.submitter,
     Correction.state,
 )
 
@@ -59,7 +59,7 @@ def as_npz(rows: Iterable[Row], folder: Path) -> Iterator[bytes]:
     with tempfile.TemporaryFile(dir=folder) as images:
         for row in rows:
             images.write(row.digit_image)
-            group = groups.setdefault(row.source, len(groups))
+            group = groups.setdefault(row.submitter, len(groups))
             figures.append((row.label, row.id, row.meant, row.held_out, group))
             if len(figures) % ROWS_AT_ONCE == 0:
                 yield b""
@@ -78,7 +78,7 @@ def as_pngs(rows: Iterable[Row]) -> Iterator[bytes]:
         for count, row in enumerate(rows, 1):
             name = f"{NO_DIGIT_FOLDER if row.label == NO_DIGIT else row.label}/{row.id}.png"
             archive.writestr(name, png(Image.frombytes("L", (SIDE, SIDE), row.digit_image)))
-            group = groups.setdefault(row.source, len(groups))
+            group = groups.setdefault(row.submitter, len(groups))
             lines.writerow((name, row.id, row.label, row.meant, int(row.held_out), group, row.state))
             if count % ROWS_AT_ONCE == 0:
                 yield pieces.take()

@@ -117,17 +117,17 @@ def _new_rows(
         known.add((image, label))
         part_of[image] = held_out
     groups = bundle.groups[places].tolist()
-    sources = {group: corrections.source_of(f"import {digest} {group}") for group in set(groups)}
-    parts.look(session, set(sources.values()))
+    submitters = {group: corrections.submitter_of(f"import {digest} {group}") for group in set(groups)}
+    parts.look(session, set(submitters.values()))
     for place, image, group in zip(places, images, groups, strict=True):
         label = int(bundle.labels[place])
         if (image, label) in known:
             continue
         known.add((image, label))
-        held_out = parts.of(sources[group])  # asked for in any case: the source counts as there from now on
+        held_out = parts.of(submitters[group])  # asked for in any case: the source counts as there from now on
         yield {
             "created_at": time.time(),
-            "source": sources[group],
+            "submitter": submitters[group],
             "receipt_sha256": secrets.token_hex(32),  # of no secret: nobody waits for news of it
             "meant": label,
             "label": label,

@@ -20,7 +20,7 @@ from webapp.storage.schema import ACTIVE, Import, ImportFile, coded
 from webapp.storage.timestamps import within
 
 STALE_SECONDS = 30.0
-MOST_LOSSES = 3
+MOST_ATTEMPTS = 3
 # How long the page of corrections shows an import that has ended.
 SHOWN_SECONDS = 3600.0
 
@@ -64,7 +64,7 @@ def claim(database: Database) -> tuple[int, int] | None:
 
 
 def lose(database: Database, import_id: int, attempt: int, reason: dict[str, Any]) -> None:
-    """Lets an import whose process is known to be gone wait for the next attempt, or fail after MOST_LOSSES."""
+    """Lets an import whose process is known to be gone wait for the next attempt, or fail after MOST_ATTEMPTS."""
     with database.writing() as session:
         lock_table(session, Import)
         row = session.get(Import, import_id)
@@ -124,7 +124,7 @@ def _waits(row: Import | None) -> TypeGuard[Import]:
 
 
 def _lose(row: Import, reason: dict[str, Any]) -> None:
-    row.losses, row.state = row.losses + 1, "queued"
-    if row.losses >= MOST_LOSSES:
+    row.failed_attempts, row.state = row.failed_attempts + 1, "queued"
+    if row.failed_attempts >= MOST_ATTEMPTS:
         row.state, row.updated_at = "failed", time.time()
-        row.error = coded("interrupted", times=row.losses, last=reason, added=row.added)
+        row.error = coded("interrupted", times=row.failed_attempts, last=reason, added=row.added)

@@ -11,7 +11,7 @@ LONGEST_SIDE = 280
 MARGIN = 16
 
 
-def redrawn(picture: Image.Image) -> bytes:
+def redraw(picture: Image.Image) -> bytes:
     """The picture's ink alone, dark on white, as a PNG of at most LONGEST_SIDE a side; the picture must have ink.
 
     Made from nothing but grey values: whatever else was in the bytes that came in is not in these.

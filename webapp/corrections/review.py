@@ -15,7 +15,7 @@ from webapp.storage.schema import Correction, Review
 
 
 @dataclass(frozen=True)
-class Wish:
+class DecisionRequest:
     """What is asked for: the corrections `ids` to become `state`, with `label` where that changes.
 
     `shown` is the state in which they were shown; those that are no longer in it are left alone. None leaves out none.
@@ -29,7 +29,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecisionResult:
     """What became of a wish: the batch that undo goes by, and the numbers of those decided, of those that somebody
     else has decided meanwhile, and of those that are no longer there."""
 
@@ -39,19 +39,19 @@ class Decided:
     gone: tuple[int, ...]
 
 
-def decide(session: Session, wish: Wish, by: str) -> Decided:
-    """Decides about the corrections; their twins follow. One that is so already is not decided again.
+def decide(session: Session, wish: DecisionRequest, by: str) -> DecisionResult:
+    """Decides about the corrections; their duplicates follow. One that is so already is not decided again.
 
-    Of twins the first alone is shown, and a Review says of it alone that somebody looked at it.
+    Of duplicates the first alone is shown, and a Review says of it alone that somebody looked at it.
     """
     lock_table(session, Correction)
-    asked = {row.id: row.twin_of or row.id for row in _rows(session, wish.ids)}
+    asked = {row.id: row.duplicate_of or row.id for row in _rows(session, wish.ids)}
     rows = _rows(session, asked.values())
     elsewhere = {row.id for row in rows if wish.shown not in (None, row.state)}
     batch = secrets.token_hex(8)
     decided = tuple(row.id for row in rows if row.id not in elsewhere and _change(session, row, wish, by, batch))
-    _twins_follow(session, decided)
-    return Decided(
+    _duplicates_follow(session, decided)
+    return DecisionResult(
         batch if decided else None,
         decided,
         tuple(sorted(number for number, first in asked.items() if first in elsewhere)),
@@ -80,9 +80,9 @@ def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
         if decided and review.id in last_words:
             row.state, row.label, row.reason = review.state_before, review.label_before, review.reason_before
             row.decided_at = time.time()
-            if row.twin_of is None:
+            if row.duplicate_of is None:
                 undone.append(row.id)
-    _twins_follow(session, undone)
+    _duplicates_follow(session, undone)
     session.execute(delete(Review).where(Review.batch == batch))
     return undone, reviews[0].state_before
 
@@ -91,7 +91,7 @@ def _rows(session: Session, numbers: Iterable[int]) -> Sequence[Correction]:
     return session.scalars(select(Correction).where(Correction.id.in_(set(numbers))).order_by(Correction.id)).all()
 
 
-def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) -> bool:
+def _change(session: Session, row: Correction, wish: DecisionRequest, by: str, batch: str) -> bool:
     """Decides about one correction and writes down what was before; False where it is so already."""
     label = row.label if wish.label is None else wish.label
     if (row.state, row.label, row.reason) == (wish.state, label, wish.reason):
@@ -104,8 +104,8 @@ def _change(session: Session, row: Correction, wish: Wish, by: str, batch: str) 
     return True
 
 
-def _twins_follow(session: Session, numbers: Iterable[int]) -> None:
+def _duplicates_follow(session: Session, numbers: Iterable[int]) -> None:
     """Twins are what their first is now, also those that came after it was decided about."""
-    for twin in session.scalars(select(Correction).where(Correction.twin_of.in_(numbers))):
-        first = session.get_one(Correction, twin.twin_of)
-        twin.state, twin.label, twin.reason = first.state, first.label, first.reason
+    for duplicate in session.scalars(select(Correction).where(Correction.duplicate_of.in_(numbers))):
+        first = session.get_one(Correction, duplicate.duplicate_of)
+        duplicate.state, duplicate.label, duplicate.reason = first.state, first.label, first.reason

@@ -25,7 +25,7 @@ from webapp.storage.timestamps import seconds_above
 
 NOT_A_DIGIT = "not_a_digit"
 
-PER_SOURCE, SOURCE_WINDOW_SECONDS = 60, 3600
+PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS = 60, 3600
 IN_ALL, ALL_WINDOW_SECONDS = 2_000, 24 * 3600
 MOST_WAITING = 5_000
 WAITING_RETRY_SECONDS = 3600
@@ -38,7 +38,7 @@ CANDIDATES = 500
 # strokes for a 1 mostly do, and of those the tenth teaches nothing either.
 NEARLY_SAME = 0.98
 
-# Every so many sources one is held out of training, with all that it sends.
+# Every so many submitters one is held out of training, with all that it sends.
 HELD_OUT_EVERY = 5
 
 
@@ -48,7 +48,7 @@ class TooManyCorrections(AppError):
     status, code = 429, "too_many_corrections"
 
 
-class Kept(NamedTuple):
+class StoredCorrection(NamedTuple):
     """What became of a correction that was sent: its row, the receipt's secret, and whether the row is new."""
 
     correction: Correction
@@ -71,20 +71,20 @@ class Corrections:
         answered: dict[str, Any],
         version_id: int | None,
         address: str | None,
-    ) -> Kept:
-        """Keeps a correction, or folds it into one that is nearly the same.
+    ) -> StoredCorrection:
+        """Store a correction, or join it to an earlier one.
 
-        `picture` is a PNG of our own making, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT. The same source
-        with the very same drawing gets its earlier correction back. With another meaning, while that one waits for
-        review, the new one replaces it under the same receipt: a misclick put right. It has a number of its own, so
-        that a reviewer who still sees the old meaning decides nothing about the new one. Nearly the same drawing, of
-        whatever source, becomes a new row, the twin of the first: those behind one address need not be one person,
+        `picture` is a PNG of our own making, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT. A submitter that
+        sends an identical drawing again gets the earlier correction back. With another meaning, while that one waits
+        for review, the new one replaces it under the same receipt: a misclick put right. It has a number of its own, so
+        that a reviewer who still sees the old meaning decides nothing about the new one. A nearly identical drawing, of
+        any submitter, becomes a new row, the duplicate of the first: those behind one address need not be one person,
         and each has a receipt of their own. Raises TooManyCorrections.
         """
-        source = self.source_of(address)
+        submitter = self.submitter_of(address)
         row = Correction(
             created_at=time.time(),
-            source=source,
+            submitter=submitter,
             meant=meant,
             label=meant,
             digit_image=digit_image.tobytes(),
@@ -95,24 +95,24 @@ class Corrections:
         )
         with self._database.writing() as session:
             lock_table(session, Correction)
-            same = Correction.source == source, Correction.digit_image == row.digit_image
+            same = Correction.submitter == submitter, Correction.digit_image == row.digit_image
             earlier = session.scalar(select(Correction).where(*same).order_by(Correction.id.desc()).limit(1))
             if earlier is not None and earlier.meant == meant:
-                return Kept(earlier, self._secret(earlier), False)
+                return StoredCorrection(earlier, self._secret(earlier), False)
             put_right = earlier if earlier is not None and earlier.state == "received" else None
             if put_right is not None:
                 row.created_at, row.held_out = put_right.created_at, put_right.held_out
                 _remove(session, put_right)
             else:
-                _check_limits(session, source, row.created_at)
+                _check_limits(session, submitter, row.created_at)
                 parts = Parts()
-                parts.look(session, {source})
-                row.held_out = parts.of(source)
-            _join_twins(session, row)
+                parts.look(session, {submitter})
+                row.held_out = parts.of(submitter)
+            _join_duplicates(session, row)
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
             session.add(row)
-        return Kept(row, secret, put_right is None)
+        return StoredCorrection(row, secret, put_right is None)
 
     def by_receipt(self, secret: str) -> Correction | None:
         """The correction whose receipt has this secret, with its picture; None where there is none, or no longer."""
@@ -134,14 +134,14 @@ class Corrections:
         urgently(self._database, do)
         self._empty_log()
 
-    def source_of(self, address: str | None) -> str:
+    def submitter_of(self, address: str | None) -> str:
         """Who sends, without saying who: a keyed digest of the address, of an IPv6 one's first 64 bits."""
         return self._digest("source", _network(address or ""))[:32]
 
     def _secret(self, row: Correction) -> str:
         """The secret in the receipt's address: the same for the same row, and not to be found from the row alone."""
         image = hashlib.sha256(row.digit_image).hexdigest()
-        return self._digest("receipt", row.source, repr(row.created_at), image)[:40]
+        return self._digest("receipt", row.submitter, repr(row.created_at), image)[:40]
 
     def _digest(self, *words: str) -> str:
         return hmac.new(self._key, "\0".join(words).encode(errors="replace"), hashlib.sha256).hexdigest()
@@ -154,29 +154,29 @@ class Corrections:
 
 
 class Parts:
-    """Which sources' corrections are kept out of training: a part stays what it was for the first one.
+    """Which submitters' corrections are kept out of training: a part stays what it was for the first one.
 
     It also stays what it was when it was first asked for here.
     """
 
     def __init__(self):
         self._held_out: dict[str, bool] = {}
-        self._sources = 0
+        self._submitters = 0
 
-    def look(self, session: Session, sources: set[str]) -> None:
+    def look(self, session: Session, submitters: set[str]) -> None:
         """Begins a transaction in which `of` is asked for no others than these."""
-        unknown = sources - self._held_out.keys()
-        found = select(Correction.source, func.max(cast(Correction.held_out, Integer)))
-        held_out = session.execute(found.where(Correction.source.in_(unknown)).group_by(Correction.source))
-        self._held_out |= {source: bool(one) for source, one in held_out}
-        self._sources = session.scalars(select(func.count(Correction.source.distinct()))).one()
+        unknown = submitters - self._held_out.keys()
+        found = select(Correction.submitter, func.max(cast(Correction.held_out, Integer)))
+        held_out = session.execute(found.where(Correction.submitter.in_(unknown)).group_by(Correction.submitter))
+        self._held_out |= {submitter: bool(one) for submitter, one in held_out}
+        self._submitters = session.scalars(select(func.count(Correction.submitter.distinct()))).one()
 
-    def of(self, source: str) -> bool:
-        """Whether a source's corrections are held out; it counts as there from now on."""
-        if source not in self._held_out:
-            self._sources += 1
-            self._held_out[source] = self._sources % HELD_OUT_EVERY == 0
-        return self._held_out[source]
+    def of(self, submitter: str) -> bool:
+        """Whether a submitter's corrections are held out; it counts as there from now on."""
+        if submitter not in self._held_out:
+            self._submitters += 1
+            self._held_out[submitter] = self._submitters % HELD_OUT_EVERY == 0
+        return self._held_out[submitter]
 
 
 def named(label: int) -> int | str:
@@ -219,34 +219,35 @@ def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
     return flat[1:] @ flat[0]
 
 
-def _join_twins(session: Session, row: Correction) -> None:
-    """Makes a new row the twin of the latest that is nearly the same, with what was decided on that."""
+def _join_duplicates(session: Session, row: Correction) -> None:
+    """Makes a new row the duplicate of the latest that is nearly the same, with what was decided on that."""
     firsts = select(Correction.id, Correction.digit_image).where(
-        Correction.meant == row.meant, Correction.twin_of.is_(None)
+        Correction.meant == row.meant, Correction.duplicate_of.is_(None)
     )
     found = session.execute(firsts.order_by(Correction.id.desc()).limit(CANDIDATES)).all()
     if found and (alike := np.flatnonzero(similarity(image_of(row), images_of(found)) >= NEARLY_SAME)).size:
         first = session.get_one(Correction, found[alike[0]].id)
-        row.twin_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
+        row.duplicate_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
 
 
 def _remove(session: Session, row: Correction) -> None:
-    """Deletes a row; if it was the first of its twins, the oldest of them becomes that.
+    """Delete a row; where it was the first of its duplicates, make the oldest of them the first.
 
-    They wait for a review again: of twins only the first is shown, so nobody has looked at them. The new first is not
-    held out where the row was not: a version has perhaps learnt from that one, and is not to be measured by nearly the
-    same drawing.
+    They wait for a review again: of duplicates only the first is shown, so nobody has looked at them. The new first is
+    not held out where the row was not: a version has perhaps learnt from that one, and is not to be measured by nearly
+    the same drawing.
     """
-    twins = session.scalars(select(Correction).where(Correction.twin_of == row.id).order_by(Correction.id)).all()
-    if twins:
-        first = twins[0]
+    joined = Correction.duplicate_of == row.id
+    duplicates = session.scalars(select(Correction).where(joined).order_by(Correction.id)).all()
+    if duplicates:
+        first = duplicates[0]
         first.held_out = first.held_out and row.held_out
-        for twin in twins:
-            twin.twin_of = None if twin is first else first.id
-            twin.state, twin.label, twin.reason = "received", twin.meant, None
+        for duplicate in duplicates:
+            duplicate.duplicate_of = None if duplicate is first else first.id
+            duplicate.state, duplicate.label, duplicate.reason = "received", duplicate.meant, None
         session.flush()  # nothing points to it any more
-        # Earlier releases wrote down what was decided about the first as if it had been about each twin.
-        session.execute(delete(Review).where(Review.correction_id.in_([twin.id for twin in twins])))
+        # Earlier releases wrote down what was decided about the first as if it had been about each duplicate.
+        session.execute(delete(Review).where(Review.correction_id.in_([duplicate.id for duplicate in duplicates])))
     session.delete(row)
     session.flush()
 
@@ -259,11 +260,11 @@ def _leave_comparisons(session: Session, row: Correction) -> None:
         comparison.evidence = showing(comparison.evidence, lambda number: number != row.id)
 
 
-def _check_limits(session: Session, source: str, now: float) -> None:
+def _check_limits(session: Session, submitter: str, now: float) -> None:
     """Raises TooManyCorrections. Imported ones, which no version answered, do not count."""
     sent = Correction.version_id.is_not(None)
     windows = (
-        (Correction.source == source, PER_SOURCE, SOURCE_WINDOW_SECONDS, "from here"),
+        (Correction.submitter == submitter, PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS, "from here"),
         (sent, IN_ALL, ALL_WINDOW_SECONDS, "in all"),
     )
     for condition, limit, window, whose in windows:

@@ -35,9 +35,9 @@ def authenticate() -> str:
         if hmac.compare_digest(authorization.encode(errors="replace"), expected):
             return "script"
         log.warning("a script sent a wrong token", extra=client())
-        services().door.count_wrong_token(source())
+        services().authenticator.count_wrong_token(source())
         raise NotSignedIn("The token is wrong.")
-    if not services().door.is_open(session.get("administrator")):
+    if not services().authenticator.is_open(session.get("administrator")):
         raise NotSignedIn
     csrf.protect()
     return "administrator"
@@ -62,7 +62,7 @@ def admin_required() -> Response | None:
 
 def source() -> str:
     """Where the request comes from, without its address: the same for the same one."""
-    return services().corrections.source_of(request.remote_addr)
+    return services().corrections.submitter_of(request.remote_addr)
 
 
 def client() -> dict[str, Any]:

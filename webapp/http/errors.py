@@ -18,7 +18,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from webapp.exceptions import AppError, BadRequest
-from webapp.middleware.access_log import names_host, note
+from webapp.middleware.access_log import annotate_request, names_host
 from webapp.storage.schema import BIGGEST_ROW_ID, Base
 
 Row = TypeVar("Row", bound=Base)
@@ -49,7 +49,7 @@ def answer(status: int, code: str, message: str, **more) -> Response:
     else:
         response = jsonify({"error": {"code": code, "message": message, **more}})
         response.status_code = status
-    note(code=code)
+    annotate_request(code=code)
     return unstored(response)
 
 

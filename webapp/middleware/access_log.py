@@ -18,7 +18,7 @@ from flask import Flask, request
 
 from webapp.logs import request_id
 from webapp.metrics import Metrics
-from webapp.middleware.headers import always
+from webapp.middleware.headers import security_headers
 
 log = logging.getLogger("webapp.requests")
 
@@ -32,13 +32,13 @@ NOTES = "inkling.notes"
 STATIC = "/static/<path:name>"
 
 
-def note(**what: Any) -> None:
+def annotate_request(**what: Any) -> None:
     """Has the line and the counters of the request under way tell this: `route`, `code`, `version` or `verdict`."""
     request.environ.setdefault(NOTES, {}).update(what)
 
 
 def register(app: Flask) -> None:
-    app.before_request(lambda: note(route=request.url_rule.rule if request.url_rule else "none"))
+    app.before_request(lambda: annotate_request(route=request.url_rule.rule if request.url_rule else "none"))
 
 
 def names_host(environ: dict[str, Any]) -> bool:
@@ -47,12 +47,12 @@ def names_host(environ: dict[str, Any]) -> bool:
     return environ["SERVER_PROTOCOL"] == "HTTP/1.0" if host is None else HOST.fullmatch(host) is not None
 
 
-class Edge:
+class AccessLogMiddleware:
     """The application as the server calls it. A request that names no valid host goes straight to `refuse`."""
 
     def __init__(self, application: Callable, refuse: Callable, https: bool, metrics: Metrics):
         self._application, self._refuse, self._metrics = application, refuse, metrics
-        self._always = [(name.lower(), name, value) for name, value in always(https).items()]
+        self._always = [(name.lower(), name, value) for name, value in security_headers(https).items()]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         began = time.perf_counter()

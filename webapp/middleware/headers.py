@@ -8,7 +8,7 @@ POLICY = (
 )
 
 
-def always(https: bool) -> dict[str, str]:
+def security_headers(https: bool) -> dict[str, str]:
     """What an answer has unless its part says otherwise; `https` says that the outside is reached by TLS alone."""
     headers = {
         "X-Content-Type-Options": "nosniff",

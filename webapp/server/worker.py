@@ -35,7 +35,7 @@ from werkzeug.http import parse_accept_header
 
 from webapp.http import errors
 from webapp.logs import formatter
-from webapp.middleware.headers import always
+from webapp.middleware.headers import security_headers
 from webapp.server.connections import Connection, waiting
 from webapp.server.shares import Shares, first_to_go
 from webapp.services import services
@@ -109,7 +109,7 @@ class Log(Logger):
             handler.setFormatter(formatter())
 
 
-class Crowd:
+class OverloadDetector:
     """Tells a crowd before the door from a burst that passes."""
 
     def __init__(self, workers: int):
@@ -195,7 +195,7 @@ class Worker(SyncWorker):
         # Those we wait for, in the order of their coming, each with how much of it is counted in `_collected`.
         self._slow: dict[Connection, int] = {}
         self._whole: collections.deque[Connection] = collections.deque()  # requests that can be answered
-        self._crowd, self._shares = Crowd(self.cfg.workers), Shares()
+        self._crowd, self._shares = OverloadDetector(self.cfg.workers), Shares()
         self._collected, self._refused, self._swept_at = 0, 0, 0.0
         self._passed_over = 0  # turns in which somebody was left to wait before the door
         self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
@@ -467,7 +467,7 @@ def rendered(app: Flask, https: bool, refusal: Refusal, page: bool) -> tuple[str
     with app.test_request_context(headers={"Accept": "text/html" if page else "application/json"}):
         response = errors.answer(*refusal)
     body = response.get_data()
-    headers = always(https) | dict(response.headers) | {"Content-Length": len(body), "Connection": "close"}
+    headers = security_headers(https) | dict(response.headers) | {"Content-Length": len(body), "Connection": "close"}
     if refusal.status == 503:
         headers["Retry-After"] = RETRY_AFTER_SECONDS
     first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"

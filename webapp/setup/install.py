@@ -13,7 +13,7 @@ from model.inference import weights
 from model.inference.classifier import SHIPPED, try_out
 from model.inference.weights import WeightsError
 from webapp import private_files
-from webapp.auth import Door
+from webapp.auth import Authenticator
 from webapp.middleware import assets
 from webapp.presentation.wording import worded
 from webapp.settings import Settings
@@ -43,7 +43,7 @@ def set_up(settings: Settings, say=print) -> None:
             insert_if_absent(session, Installation, id=1, secret_key=secrets.token_hex(32))
     make_file(settings, database, say)
     install_shipped(database, say)
-    set_up_password(settings, Door(database), say)
+    set_up_password(settings, Authenticator(database), say)
     try:
         mnist.fetch(settings.mnist_dir, say)
     except mnist.MnistMissing as error:
@@ -118,7 +118,7 @@ def _last_usable(session: Session) -> Version | None:
     return next((version for version in versions if _fault(version.weights) is None), None)
 
 
-def set_up_password(settings: Settings, door: Door, say) -> None:
+def set_up_password(settings: Settings, door: Authenticator, say) -> None:
     if settings.admin_password:
         door.keep_password(settings.admin_password)
         say("Administrator: sign in with the password in ADMIN_PASSWORD")

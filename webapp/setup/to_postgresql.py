@@ -15,9 +15,9 @@ from webapp.corrections.import_queue import STALE_SECONDS
 from webapp.storage.engine import Database, finite
 from webapp.storage.schema import (
     Administrator,
+    Artifact,
     Base,
     Checkpoint,
-    Computation,
     Import,
     ImportFile,
     Installation,
@@ -38,7 +38,7 @@ OF_SET_UP = {
     Promotion.__table__: Promotion.by == "set-up",
     Administrator.__table__: true(),
     SignInAttempt.__table__: true(),
-    Computation.__table__: true(),
+    Artifact.__table__: true(),
 }
 MANY_ROWS = 1_000
 FEW_ROWS = 4  # of megabytes each

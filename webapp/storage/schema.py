@@ -112,7 +112,7 @@ class Run(Base):
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     attempt: Mapped[int] = mapped_column(default=0)
-    losses: Mapped[int] = mapped_column(default=0, server_default="0")  # attempts that ended without a word
+    failed_attempts: Mapped[int] = mapped_column("losses", default=0, server_default="0")  # their process was lost
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict] = mapped_column(default=dict)
@@ -142,17 +142,17 @@ class Checkpoint(Base):
 
 
 class Correction(Base):
-    """A drawing with what its author meant by it, kept because the author said so.
+    """A drawing with the digit that its author meant, kept with the author's consent.
 
-    `meant` and `label` are 0 to 9, or NO_DIGIT: what the author said, and what the reviewer made of it. `source` is a
-    keyed digest of the sender's address. A correction that is nearly the same as an earlier one is its twin: reviewed
-    with it, and learnt from once.
+    `meant` and `label` are 0 to 9, or NO_DIGIT: the author's word, and the reviewer's. `submitter` is a keyed digest of
+    the sender's address. A correction nearly identical to an earlier one is its duplicate: reviewed with it, and learnt
+    from once.
     """
 
     __tablename__ = "correction"
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[float] = mapped_column(default=time.time, index=True)
-    source: Mapped[str] = mapped_column(index=True)
+    submitter: Mapped[str] = mapped_column("source", index=True)
     receipt_sha256: Mapped[str] = mapped_column(unique=True)  # of the secret in the receipt's address
     meant: Mapped[int]
     label: Mapped[int]
@@ -164,14 +164,14 @@ class Correction(Base):
     state: Mapped[str] = mapped_column(default="received")  # of REVIEW_STATES
     reason: Mapped[str | None]  # why it was refused
     decided_at: Mapped[float] = mapped_column(default=0.0, server_default="0")  # when a reviewer last changed it
-    twin_of: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
+    duplicate_of: Mapped[int | None] = mapped_column("twin_of", ForeignKey("correction.id"), index=True)
     suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
     doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
 
     @classmethod
     def firsts(cls, state: str) -> tuple[ColumnElement[bool], ...]:
-        """The conditions of those in a state without the twins, which go with their first."""
-        return cls.state == state, cls.twin_of.is_(None)
+        """The conditions of those in a state without the duplicates, which go with their first."""
+        return cls.state == state, cls.duplicate_of.is_(None)
 
     __table_args__ = (
         # Pages of the review and their numbers come from it alone, however many were decided.
@@ -217,7 +217,7 @@ class Import(Base):
     done: Mapped[int] = mapped_column(default=0)  # digits that are stored, or were there already
     added: Mapped[int] = mapped_column(default=0)  # the first of these
     attempt: Mapped[int] = mapped_column(default=0)
-    losses: Mapped[int] = mapped_column(default=0)  # attempts that ended without a word
+    failed_attempts: Mapped[int] = mapped_column("losses", default=0)  # their process was lost
     error: Mapped[str | None]
 
 
@@ -239,8 +239,8 @@ class RunCorrection(Base):
     )
 
 
-class Computation(Base):
-    """What is computed about a version besides its training: `kind` is one of `webapp.worker.artifacts.COMPUTATIONS`.
+class Artifact(Base):
+    """What is computed about a version besides its training: `kind` is one of `webapp.worker.artifacts.ARTIFACTS`.
 
     A row comes with the first attempt; `fraction` is 1 once the `result` is there, in that kind's own coding.
     """

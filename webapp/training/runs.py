@@ -24,9 +24,9 @@ from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import (
     ACTIVE,
     ENDED,
+    Artifact,
     Checkpoint,
     Comparison,
-    Computation,
     Correction,
     Promotion,
     Run,
@@ -41,7 +41,7 @@ from webapp.versions.promotions import record_promotion
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 20.0
-MOST_LOSSES = 3
+MOST_ATTEMPTS = 3
 MOST_PROCESSES = 8  # that a run may be asked to have
 
 
@@ -169,10 +169,11 @@ def _choose(session: Session, run: Run) -> None:
 
 
 def _lose(session: Session, held: tuple[Any, ...], reason: dict[str, Any]) -> list[int]:
-    error = coded("lost", times=MOST_LOSSES, last=reason)
+    error = coded("lost", times=MOST_ATTEMPTS, last=reason)
     _end(session, (*held, Run.cancel_requested), "cancelled")
-    _end(session, (*held, Run.losses >= MOST_LOSSES - 1), "lost", losses=Run.losses + 1, error=error)
-    again = update(Run).where(*held).values(state="queued", losses=Run.losses + 1, lease_until=None)
+    was_last = (*held, Run.failed_attempts >= MOST_ATTEMPTS - 1)
+    _end(session, was_last, "lost", failed_attempts=Run.failed_attempts + 1, error=error)
+    again = update(Run).where(*held).values(state="queued", failed_attempts=Run.failed_attempts + 1, lease_until=None)
     return list(session.scalars(again.returning(Run.id)))
 
 
@@ -237,7 +238,7 @@ class Lease:
             session.add(version)
             session.flush()
             self._write(session, state="finished", ended_at=time.time(), version_id=version.id, **values)
-            read = Computation(version_id=version.id, kind="predictions", fraction=1.0, result=predictions)
+            read = Artifact(version_id=version.id, kind="predictions", fraction=1.0, result=predictions)
             session.add(read)
             if comparison is not None:
                 comparison.version_id = version.id

@@ -30,7 +30,7 @@ class NoChampion(AppError):
     message = "No version of the model is in service yet; `make setup` installs the shipped one."
 
 
-class Live:
+class ActiveModel:
     """Holds the champion's recognizer and follows promotions.
 
     A promotion is a row in the database. Each process looks for a newer one every second, loads the new version beside

@@ -36,7 +36,7 @@ class NotComputed(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Readings:
+class VersionPredictions:
     """What one version reads in the test digits.
 
     labels uint8 (10000,); probabilities float32 (10000, 10); `digest` names these probabilities, for addresses that may
@@ -48,10 +48,10 @@ class Readings:
     digest: str
 
     @classmethod
-    def unpack(cls, labels: np.ndarray, packed: bytes) -> Readings:
+    def unpack(cls, labels: np.ndarray, pack: bytes) -> VersionPredictions:
         """From probabilities as the database holds them: float16, row by row."""
-        probabilities = np.frombuffer(packed, np.float16).reshape(len(labels), DIGITS).astype(np.float32)
-        return cls(labels, probabilities, hashlib.sha256(packed).hexdigest()[:12])
+        probabilities = np.frombuffer(pack, np.float16).reshape(len(labels), DIGITS).astype(np.float32)
+        return cls(labels, probabilities, hashlib.sha256(pack).hexdigest()[:12])
 
     @cached_property
     def report(self) -> Report:
@@ -96,7 +96,7 @@ class Readings:
         return ordered[fits[ordered]]
 
 
-class Library:
+class PredictionStore:
     """The test set and the last few versions' readings, as this process has come to know them."""
 
     def __init__(self, settings: Settings, database: Database):
@@ -111,15 +111,15 @@ class Library:
         """The pictures, uint8 (10000, 28, 28), ink 255 on 0; raises MnistMissing."""
         return self._test_set[0]
 
-    def _readings(self, version_id: int) -> Readings:
+    def _readings(self, version_id: int) -> VersionPredictions:
         """What a version reads; raises NotComputed or MnistMissing."""
         labels = self._test_set[1]
         row = look_up(self._database, version_id, "predictions")
         if row.result is None:
             raise NotComputed(row.fraction, row.error)
-        return Readings.unpack(labels, row.result)
+        return VersionPredictions.unpack(labels, row.result)
 
 
-def packed(probabilities: np.ndarray) -> bytes:
+def pack(probabilities: np.ndarray) -> bytes:
     """Probabilities (N, 10) as they are stored: float16, row by row."""
     return probabilities.astype(np.float16).tobytes()

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, undefer
 from model.imaging.png import ink_png
 from model.task import NO_DIGIT
 from webapp.corrections import digit_files, import_queue, review
-from webapp.corrections.review import Decided, Wish
+from webapp.corrections.review import DecisionRequest, DecisionResult
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
@@ -302,7 +302,7 @@ def decide() -> ResponseReturnValue:
     """
     found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
     sent = DECISION.validate_python(found, context=context)
-    wish = Wish(
+    wish = DecisionRequest(
         ids=tuple(dict.fromkeys(sent.ids)),
         state=ACTIONS[sent.action],
         label=numbered(sent.label) if isinstance(sent, Relabel) else None,
@@ -347,7 +347,7 @@ def undo() -> ResponseReturnValue:
 _WORDS = {"received": "waiting", "approved": "approved", "refused": "refused"}
 
 
-def _in_words(done: Decided, wish: Wish) -> str:
+def _in_words(done: DecisionResult, wish: DecisionRequest) -> str:
     parts = []
     if done.decided:
         as_what = "" if wish.label is None else f" as {label(wish.label)}"
@@ -407,11 +407,12 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
         .limit(PER_PAGE)
         .offset((number - 1) * PER_PAGE)
     ).all()
-    twins: dict[int | None, list[str]] = {row.id: [] for row in rows}
-    found = session.execute(select(Correction.twin_of, Correction.source).where(Correction.twin_of.in_(twins)))
+    duplicates: dict[int | None, list[str]] = {row.id: [] for row in rows}
+    columns = Correction.duplicate_of, Correction.submitter
+    found = session.execute(select(*columns).where(Correction.duplicate_of.in_(duplicates)))
     for first, source in found:
-        twins[first].append(source)
-    return [Entry(row, 1 + len(twins[row.id]), len({row.source, *twins[row.id]})) for row in rows]
+        duplicates[first].append(source)
+    return [Entry(row, 1 + len(duplicates[row.id]), len({row.submitter, *duplicates[row.id]})) for row in rows]
 
 
 def _back() -> ResponseReturnValue:

@@ -24,7 +24,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 @blueprint.get("")
 def dashboard() -> ResponseReturnValue:
     """The champion, the run under way, the form to start one, and what has been."""
-    if not services().door.is_open(session.get("administrator")):
+    if not services().authenticator.is_open(session.get("administrator")):
         return redirect(url_for("sign_in.page"), 303)
     with services().database.reading() as db:
         runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED)).all()

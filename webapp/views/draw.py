@@ -18,9 +18,9 @@ from webapp.http.json_body import json_object
 from webapp.http.messages import DescribedAs, Error, Otherwise, Request, VersionName
 from webapp.http.openapi import Operation
 from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
-from webapp.middleware.access_log import note
+from webapp.middleware.access_log import annotate_request
 from webapp.services import services
-from webapp.versions.active import Live
+from webapp.versions.active import ActiveModel
 from webapp.views.readings import Reading, ReadingOfMany, exactly, to_answer
 
 # Many pictures at once: as many of the page's as MOST_IMAGES take a quarter of the bytes. The pixels are those of
@@ -89,12 +89,12 @@ def predict() -> Response:
         return Response(encoded(_read_all(sent)), mimetype="application/json")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    answer, told = read_one(*OnePicture.model_validate(sent).image, services().live)
-    note(**told)
+    answer, told = read_one(*OnePicture.model_validate(sent).image, services().active_model)
+    annotate_request(**told)
     return Response(encoded(answer), mimetype="application/json")
 
 
-def read_one(image_type: str, data: bytes, live: Live) -> tuple[Reading, dict[str, Any]]:
+def read_one(image_type: str, data: bytes, live: ActiveModel) -> tuple[Reading, dict[str, Any]]:
     """Read a picture of this type; return the answer, and what the log and the counters are told of it."""
     image = digit_image(open_picture(data, (image_type,)))
     recognizer = live.recognizer()
@@ -112,9 +112,9 @@ def _read_all(sent: dict[str, Any]) -> Readings:
         raise BadRequest(413, "too_many_images", told)
     budget = PixelBudget(MOST_BATCH_PIXELS)
     seen = [_digit_image_or_error(image, budget) for image in images]
-    recognizer = services().live.recognizer()
+    recognizer = services().active_model.recognizer()
     readings = recognizer.read_all([image for image in seen if not isinstance(image, dict)])
-    note(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
+    annotate_request(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
     found = iter(readings)
     answers = [image if isinstance(image, dict) else to_answer(next(found)) for image in seen]
     return {"version": recognizer.version, "readings": answers}

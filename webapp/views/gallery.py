@@ -25,7 +25,7 @@ from webapp.services import services
 from webapp.storage.schema import BIGGEST_ROW_ID, Version, champion_id
 from webapp.versions.active import NoChampion
 from webapp.versions.artifacts import AGAIN_SECONDS
-from webapp.versions.test_predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, Readings
+from webapp.versions.test_predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, VersionPredictions
 
 PER_ROW = 10
 PER_PAGE = PER_ROW * PER_ROW
@@ -91,7 +91,7 @@ class View(Query):
         view = self.but(**({"page": 1} | changes if changes else {}))
         return {name: value for name, value in view if value is not None and (name, value) != ("page", 1)}
 
-    def select(self, readings: Readings) -> np.ndarray:
+    def select(self, readings: VersionPredictions) -> np.ndarray:
         return readings.select(self.true, self.predicted, self.outcome, self.order)
 
 
@@ -161,7 +161,7 @@ def index() -> ResponseReturnValue:
     if request.args.to_dict() != {name: str(value) for name, value in view.query().items()}:
         return redirect(url_for(".index", **view.query()), 302)
     version, champion = _version(view)
-    readings = services().library.readings(version.id)
+    readings = services().predictions.readings(version.id)
     page = Page.of(view.select(readings), view.page)
     return render_template(
         "gallery.html",
@@ -184,7 +184,7 @@ def picture(number: int) -> ResponseReturnValue:
     if number >= TEST_DIGITS:
         abort(404)
     version, champion = _version(view)
-    readings = services().library.readings(version.id)
+    readings = services().predictions.readings(version.id)
     selected = view.select(readings)
     place = np.flatnonzero(selected == number)
     if len(place) == 0:
@@ -198,7 +198,7 @@ def picture(number: int) -> ResponseReturnValue:
         version=version,
         champion=champion,
         picture=_picture(readings, number),
-        image_url=data_url(ink_png(services().library.images()[number])),
+        image_url=data_url(ink_png(services().predictions.images()[number])),
         probabilities=readings.probabilities[number].tolist(),
         place=at + 1,
         total=len(selected),
@@ -216,13 +216,13 @@ def sprite(version_id: int, digest: str) -> Response:
     """
     view = View.read()
     try:
-        readings = services().library.readings(_version(view.but(version=version_id))[0].id)
+        readings = services().predictions.readings(_version(view.but(version=version_id))[0].id)
     except NotComputed:
         abort(404)
     if digest != readings.digest:
         abort(404)
     page = Page.of(view.select(readings), view.page)
-    response = Response(ink_png(sheet(services().library.images()[page.indexes])), mimetype="image/png")
+    response = Response(ink_png(sheet(services().predictions.images()[page.indexes])), mimetype="image/png")
     response.cache_control.public = True
     response.cache_control.immutable = True
     response.cache_control.max_age = FOR_EVER
@@ -250,7 +250,7 @@ def progress() -> Response:
     version, _ = _version(View.read())
     fraction, error = 1.0, None
     try:
-        services().library.readings(version.id)
+        services().predictions.readings(version.id)
     except NotComputed as missing:
         fraction, error = missing.fraction, missing.error
     return unstored(Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response())
@@ -299,7 +299,7 @@ def sheet(images: np.ndarray) -> np.ndarray:
     return full.reshape(PER_ROW, PER_ROW, SIDE, SIDE).swapaxes(1, 2).reshape(PER_ROW * SIDE, PER_ROW * SIDE)
 
 
-def _picture(readings: Readings, number: int, place: int = 0) -> Picture:
+def _picture(readings: VersionPredictions, number: int, place: int = 0) -> Picture:
     return Picture(
         index=number,
         true=int(readings.labels[number]),

@@ -95,7 +95,7 @@ def _database() -> str:
 
 
 def _model() -> str:
-    live = services().live
+    live = services().active_model
     try:
         recognizer = live.recognizer()
         recognizer.warm()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from model.imaging import picture as road
 from model.inference.weights import WeightsError
-from webapp.corrections.picture import redrawn
+from webapp.corrections.picture import redraw
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
 from webapp.exceptions import BadRequest
 from webapp.http.errors import answer, unstored, wants_page
@@ -28,7 +28,7 @@ from webapp.http.messages import (
 )
 from webapp.http.openapi import Codes, Operation
 from webapp.http.pictures import SEVEN, Picture
-from webapp.middleware.access_log import note
+from webapp.middleware.access_log import annotate_request
 from webapp.presentation.data_urls import data_url, png_url
 from webapp.services import services
 from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection
@@ -105,13 +105,13 @@ def send() -> Response:
     sent = SentCorrection.read()
     image_type, data = sent.image
     picture = road.open_picture(data, formats=(image_type,))
-    recognizer = services().live.recognizer()
+    recognizer = services().active_model.recognizer()
     reading = recognizer.recognize(picture)
-    note(version=recognizer.version, verdict=reading.verdict)
+    annotate_request(version=recognizer.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
     kept = services().corrections.add(
-        redrawn(picture),
+        redraw(picture),
         reading.digit_image,
         numbered(sent.meant),
         dict(to_keep(reading)),
@@ -166,13 +166,13 @@ def delete_by_form(secret: Secret) -> Response:
 
 
 def _used(correction: Correction) -> list[Use]:
-    """The versions that learnt from a correction or, held out, were compared by it; a twin's are its first's."""
+    """The versions that learnt from a correction or, held out, were compared by it; a duplicate's are its first's."""
     with services().database.reading() as session:
         found = session.execute(
             select(Run.version_id, Correction.held_out)
             .join(RunCorrection, RunCorrection.run_id == Run.id)
             .join(Correction, Correction.id == RunCorrection.correction_id)
-            .where(Correction.id == (correction.twin_of or correction.id), Run.version_id.is_not(None))
+            .where(Correction.id == (correction.duplicate_of or correction.id), Run.version_id.is_not(None))
             .order_by(Run.version_id)
         ).all()
     return [Use(version=row.version_id, what_for="comparison" if row.held_out else "training") for row in found]
@@ -181,7 +181,7 @@ def _used(correction: Correction) -> list[Use]:
 def _read_now(correction: Correction) -> ReadingNow | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
-        recognizer = services().live.recognizer()
+        recognizer = services().active_model.recognizer()
         return {**to_keep(recognizer.read(image_of(correction))), "version": recognizer.version}
     except (NoChampion, WeightsError):
         return None

@@ -175,4 +175,4 @@ def cancel(run_id: RowId) -> ResponseReturnValue:
 
 
 def _answer(run: Run) -> RunAnswer:
-    return RunAnswer.of(run, version=run.version_id, url=url_for(".run", run_id=run.id))
+    return RunAnswer.of(run, losses=run.failed_attempts, version=run.version_id, url=url_for(".run", run_id=run.id))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from webapp.middleware.access_log import NOTES
-from webapp.versions.active import Live
+from webapp.versions.active import ActiveModel
 from webapp.views import draw
 from webapp.views.readings import Reading
 
@@ -24,7 +24,7 @@ END = b'"}'
 
 
 class Shortcut:
-    def __init__(self, application: Callable, live: Live):
+    def __init__(self, application: Callable, live: ActiveModel):
         self._application, self._live = application, live
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ from webapp.auth import TooManyAttempts, WrongPassword
 from webapp.http import authentication
 from webapp.http.errors import answer
 from webapp.http.fields import any_form
-from webapp.middleware.access_log import note
+from webapp.middleware.access_log import annotate_request
 from webapp.services import services
 
 log = logging.getLogger(__name__)
@@ -35,13 +35,13 @@ def submit() -> ResponseReturnValue:
     """Begins a session for who knows the password."""
     password = any_form().get("password", "")
     try:
-        token = services().door.sign_in(password, authentication.source())
+        token = services().authenticator.sign_in(password, authentication.source())
     except WrongPassword:
-        note(code="wrong_password")
+        annotate_request(code="wrong_password")
         log.warning("a sign-in failed", extra=authentication.client())
         return render_template("sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
-        note(code=error.code)
+        annotate_request(code=error.code)
         log.warning("a sign-in was refused: too many have failed", extra=authentication.client())
         page = render_template("sign_in.html", page="admin", error=str(error))
         return page, error.status, {"Retry-After": str(error.retry_after)}
@@ -59,7 +59,7 @@ def sign_out() -> ResponseReturnValue:
     session.clear()
     if token:
         try:
-            services().door.sign_out(token)
+            services().authenticator.sign_out(token)
         except SQLAlchemyError as error:
             log.error("a session could not be ended: %s", getattr(error, "orig", error))
             return answer(503, "database", SIGNED_OUT_HERE)

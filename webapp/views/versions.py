@@ -42,7 +42,7 @@ from webapp.http.openapi import Operation
 from webapp.presentation import charts, comparison, wording
 from webapp.services import services
 from webapp.storage.engine import lock_table
-from webapp.storage.schema import Comparison, Computation, Promotion, Version, champion_id, champion_of, coded
+from webapp.storage.schema import Artifact, Comparison, Promotion, Version, champion_id, champion_of, coded
 from webapp.storage.timestamps import within
 from webapp.versions.artifacts import look_up
 from webapp.versions.promotions import record_promotion
@@ -299,7 +299,7 @@ def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) 
     )
 
 
-def _answer(version: Version, measured: Computation, answers: bool) -> VersionAnswer:
+def _answer(version: Version, measured: Artifact, answers: bool) -> VersionAnswer:
     with services().database.reading() as db:
         compared, served = db.get(Comparison, version.id), has_served(db, version.id)
     return VersionAnswer.of(
@@ -323,7 +323,7 @@ def _version(version_id: int) -> tuple[Version, Version | None]:
 def _put_into_service(version: Version, by: str, done: str, why: Callable[[Session], str]) -> ResponseReturnValue:
     """Raises BadRequest where the version cannot be used: damaged weights stay out, whoever wants them in."""
     try:
-        services().live.try_out(version.id)
+        services().active_model.try_out(version.id)
     except WeightsError as error:
         reason = f"Version {version.name} cannot be put into service: {error}."
         raise BadRequest(409, "unusable_version", reason) from error
@@ -331,17 +331,17 @@ def _put_into_service(version: Version, by: str, done: str, why: Callable[[Sessi
         lock_table(db, Promotion)
         record_promotion(db, version.id, by, why(db))
     log.info(done, version.name, by)
-    services().live.refresh()
+    services().active_model.refresh()
     if wants_page():
         return redirect(url_for("admin.dashboard"), 303)
     return InService(version=version.name).response()
 
 
-def _figures(measured: Computation | None) -> dict[str, Any] | None:
+def _figures(measured: Artifact | None) -> dict[str, Any] | None:
     return json.loads(measured.result) if measured and measured.result else None
 
 
-def _strength_part(version: Version, measured: Computation, other: Version | None) -> dict[str, Any]:
+def _strength_part(version: Version, measured: Artifact, other: Version | None) -> dict[str, Any]:
     """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
     other_measured = look_up(services().database, other.id, "strength") if other else None
     figures, theirs = _figures(measured), _figures(other_measured)

@@ -21,11 +21,11 @@ from model.data.mnist import MnistMissing, read_test
 from model.inference import weights
 from webapp.settings import Settings
 from webapp.storage.engine import Database, as_json, insert_if_absent
-from webapp.storage.schema import Computation, Version, champion_id, coded
+from webapp.storage.schema import Artifact, Version, champion_id, coded
 from webapp.storage.timestamps import within
 from webapp.versions.artifacts import AGAIN_SECONDS, STALE_SECONDS
-from webapp.versions.test_predictions import packed
-from webapp.worker.liveness import WorkerGone, go_on
+from webapp.versions.test_predictions import pack
+from webapp.worker.liveness import WorkerGone, beat_or_stop
 
 if TYPE_CHECKING:
     from model.inference.weights import ModelCard
@@ -44,7 +44,7 @@ def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) 
     from model.evaluation import metrics
 
     images, _ = read_test(mnist_folder)
-    return packed(metrics.probabilities(network, images, tell))
+    return pack(metrics.probabilities(network, images, tell))
 
 
 def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
@@ -57,7 +57,7 @@ def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> 
     return as_json(strength(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
 
 
-COMPUTATIONS = {"predictions": _predictions, "strength": _strength}
+ARTIFACTS = {"predictions": _predictions, "strength": _strength}
 """In the order in which a version gets them."""
 
 
@@ -67,20 +67,20 @@ def claim(database: Database) -> tuple[str, int] | None:
     Due is one that was never begun, has lost its worker, or failed some time ago.
     """
     now = time.time()
-    failed_lately = and_(Computation.error.is_not(None), within(Computation.updated_at, AGAIN_SECONDS, now))
-    waits = Computation.fraction < 1, ~within(Computation.updated_at, STALE_SECONDS, now), ~failed_lately
-    for kind in COMPUTATIONS:
-        row = and_(Computation.version_id == Version.id, Computation.kind == kind)
-        due = select(Version.id).outerjoin(Computation, row).where(or_(Computation.kind.is_(None), and_(*waits)))
+    failed_lately = and_(Artifact.error.is_not(None), within(Artifact.updated_at, AGAIN_SECONDS, now))
+    waits = Artifact.fraction < 1, ~within(Artifact.updated_at, STALE_SECONDS, now), ~failed_lately
+    for kind in ARTIFACTS:
+        row = and_(Artifact.version_id == Version.id, Artifact.kind == kind)
+        due = select(Version.id).outerjoin(Artifact, row).where(or_(Artifact.kind.is_(None), and_(*waits)))
         with database.reading() as session:
             champion_first = Version.id != champion_id(session), Version.id.desc()
             version_id = session.scalar(due.order_by(*champion_first).limit(1))
         if version_id is None:
             continue
         with database.writing() as session:
-            insert_if_absent(session, Computation, version_id=version_id, kind=kind, updated_at=0.0)
-            mine = update(Computation).where(*_unfinished(kind, version_id), *waits).values(updated_at=now, error=None)
-            if session.scalar(mine.returning(Computation.version_id)):  # or another worker was first
+            insert_if_absent(session, Artifact, version_id=version_id, kind=kind, updated_at=0.0)
+            mine = update(Artifact).where(*_unfinished(kind, version_id), *waits).values(updated_at=now, error=None)
+            if session.scalar(mine.returning(Artifact.version_id)):  # or another worker was first
                 return kind, version_id
     return None
 
@@ -94,7 +94,7 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
 
     def tell(done: float) -> None:
         nonlocal told_at
-        go_on(worker_gone)
+        beat_or_stop(worker_gone)
         if time.monotonic() - told_at > TELL_SECONDS:
             told_at = time.monotonic()
             _write(database, kind, version_id, fraction=0.99 * done)
@@ -103,7 +103,7 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
         tell(0)  # what an earlier attempt has reached counts no more
         with database.reading() as session:
             data = session.get_one(Version, version_id).weights
-        result = COMPUTATIONS[kind](*weights.from_bytes(data), settings.mnist_dir, tell)
+        result = ARTIFACTS[kind](*weights.from_bytes(data), settings.mnist_dir, tell)
         tell(1)
         _write(database, kind, version_id, fraction=1.0, result=result, error=None)
     except WorkerGone:
@@ -123,9 +123,9 @@ def fail(database: Database, kind: str, version_id: int, error: str) -> None:
 
 def _write(database: Database, kind: str, version_id: int, **values: Any) -> None:
     with database.writing() as session:
-        written = update(Computation).where(*_unfinished(kind, version_id))
+        written = update(Artifact).where(*_unfinished(kind, version_id))
         session.execute(written.values(updated_at=time.time(), **values))
 
 
 def _unfinished(kind: str, version_id: int) -> tuple[ColumnElement[bool], ...]:
-    return Computation.version_id == version_id, Computation.kind == kind, Computation.fraction < 1
+    return Artifact.version_id == version_id, Artifact.kind == kind, Artifact.fraction < 1

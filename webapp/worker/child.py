@@ -1,7 +1,7 @@
 """The worker's child process: trains a run, computes something about a version, judges corrections or imports them.
 
     python -m webapp.worker.child run ID ATTEMPT
-    python -m webapp.worker.child predictions VERSION    (or another of webapp.worker.artifacts.COMPUTATIONS)
+    python -m webapp.worker.child predictions VERSION    (or another of webapp.worker.artifacts.ARTIFACTS)
     python -m webapp.worker.child suspicion
     python -m webapp.worker.child import ID ATTEMPT
 
@@ -28,9 +28,9 @@ from webapp.storage.engine import WORK_SECONDS, Database
 from webapp.storage.secret_key import with_secret_key
 from webapp.training.runs import Lease
 from webapp.worker import liveness
-from webapp.worker.artifacts import COMPUTATIONS, compute
+from webapp.worker.artifacts import ARTIFACTS, compute
 from webapp.worker.import_run import take_in
-from webapp.worker.label_check import score_waiting
+from webapp.worker.label_check import check_labels
 from webapp.worker.liveness import WorkerGone
 from webapp.worker.training_run import train_as_follower, train_run
 
@@ -58,11 +58,11 @@ def main(arguments: list[str]) -> None:
             case "run", [run_id, attempt]:
                 train_run(settings, Lease(database, run_id, attempt), worker_gone)
             case "suspicion", []:
-                if not score_waiting(settings, database, worker_gone):
+                if not check_labels(settings, database, worker_gone):
                     sys.exit(1)
             case "import", [import_id, attempt]:
                 _import(settings, import_queue.ImportLease(database, import_id, attempt), worker_gone)
-            case kind, [version_id] if kind in COMPUTATIONS:
+            case kind, [version_id] if kind in ARTIFACTS:
                 compute(settings, database, kind, version_id, worker_gone)
             case _:
                 sys.exit(f"there is no such work: {' '.join(arguments)}")

@@ -26,7 +26,7 @@ THREADS = 2
 REMIND_SECONDS = 10.0
 
 
-class Outage(logging.Filter):
+class OutageFilter(logging.Filter):
     """Says in a line now and then that the queue is away, where Huey logs a traceback for each thread each second."""
 
     def __init__(self):
@@ -50,10 +50,10 @@ def main(settings: Settings) -> None:
     set_up_logging()
     settings = wait_for_secret_key(settings, log.warning)
     executor = Executor(Database(settings.database_url, WORK_SECONDS), settings)
-    outage = Outage()
+    outage = OutageFilter()
     for part in ("Worker", "Scheduler"):
         logging.getLogger(f"huey.consumer.{part}").addFilter(outage)
-    threading.Thread(target=keep_house, args=(executor,), name="housekeeping", daemon=True).start()
+    threading.Thread(target=housekeep, args=(executor,), name="housekeeping", daemon=True).start()
     # A message waits for a second at most; a signal ends the consumer at once, whatever its threads wait for.
     consumer = Consumer(executor.jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
     log.info("the worker is ready")
@@ -62,7 +62,7 @@ def main(settings: Settings) -> None:
     log.info("the worker has ended")
 
 
-def keep_house(executor: Executor) -> None:
+def housekeep(executor: Executor) -> None:
     """Takes up what was lost and removes what is no longer needed, every few seconds until the worker stops."""
     while not executor.stopping.wait(OVERDUE_SECONDS):
         try:

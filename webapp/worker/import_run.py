@@ -18,7 +18,7 @@ from webapp.corrections.store import Corrections
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.storage.schema import coded
-from webapp.worker.liveness import WorkerGone, go_on
+from webapp.worker.liveness import WorkerGone, beat_or_stop
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ def _take_in(corrections: Corrections, database: Database, hold: ImportLease, wo
 
     def decoded(done: float) -> None:
         nonlocal told_at
-        go_on(worker_gone)
+        beat_or_stop(worker_gone)
         if time.monotonic() - told_at > TELL_SECONDS:
             told_at = time.monotonic()
             hold.write(fraction=DECODING * done)
 
     def stored(session: Session, done: int, more: int) -> None:
         nonlocal added
-        go_on(worker_gone)
+        beat_or_stop(worker_gone)
         added += more
         fraction = DECODING + (1 - DECODING) * done / row.digits
         hold.write_in(session, done=done, added=added, fraction=fraction)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BATCH = 128
 
 
-def score_waiting(settings: Settings, database: Database, worker_gone: threading.Event) -> bool:
+def check_labels(settings: Settings, database: Database, worker_gone: threading.Event) -> bool:
     """Stores suspicion and doubt of every correction that waits for review and has none, batch by batch.
 
     A correction that was decided, deleted, judged or changed by its author meanwhile is left alone. False, and nothing

@@ -40,7 +40,7 @@ def beat() -> None:
             os.write(_pipe, b".")
 
 
-def go_on(worker_gone: threading.Event) -> None:
+def beat_or_stop(worker_gone: threading.Event) -> None:
     """The same; raises WorkerGone where the worker has ended: nothing may be written any more."""
     beat()
     if worker_gone.is_set():

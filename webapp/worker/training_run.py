@@ -22,7 +22,7 @@ from webapp.settings import Settings
 from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version, champion_of, coded
 from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Lease, LeaseLost
-from webapp.versions.test_predictions import packed
+from webapp.versions.test_predictions import pack
 from webapp.worker import liveness
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _finish(watch: Heartbeat, sealed: Sealed, data: Mnist, corrections: Correcti
         comparison = _compare(watch, sealed.data, data, corrections)
         version = Version.of(sealed.data, sealed.card, "run", watch.hold.run_id)
         try:
-            promoted = watch.hold.finish(version, packed(sealed.test_probabilities), comparison, **watch.news)
+            promoted = watch.hold.finish(version, pack(sealed.test_probabilities), comparison, **watch.news)
         except ChampionChanged:
             continue
         log.info("run %s made %s, %s", version.run_id, version.name, "promoted" if promoted else "which waits")
