@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { pageModule } from "./page_modules.js";
 
-const { LONGEST, MARGIN, paintInk, toPicture } = await pageModule("ink");
+const { LONGEST, MARGIN, paintInk, toPicture } = await pageModule("draw/ink");
 
 function recordingContext() {
   const calls = [];

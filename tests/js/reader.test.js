@@ -4,7 +4,7 @@ import test from "node:test";
 import { pageModule } from "./page_modules.js";
 import { randomNumbers } from "./random.js";
 
-const { Reader } = await pageModule("reader");
+const { Reader } = await pageModule("draw/reader");
 
 /** A clock that moves only when told to. */
 class Clock {

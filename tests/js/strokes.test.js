@@ -4,7 +4,7 @@ import test from "node:test";
 import { pageModule } from "./page_modules.js";
 import { randomNumbers } from "./random.js";
 
-const { Drawing } = await pageModule("strokes");
+const { Drawing } = await pageModule("draw/strokes");
 
 function drawStroke(drawing, at, width = 18) {
   drawing.begin({ x: at, y: at }, width);

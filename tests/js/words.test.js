@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { pageModule } from "./page_modules.js";
 
-const { inWords, percent, spoken } = await pageModule("words");
+const { inWords, percent, spoken } = await pageModule("draw/words");
 
 for (const [probability, words] of [
   [1, ">99 %"],

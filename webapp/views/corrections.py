@@ -314,7 +314,7 @@ def index() -> ResponseReturnValue:
         ]
         return _private(Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections))
     page = render_template(
-        "corrections.html",
+        "admin/corrections.html",
         page="admin",
         state=state,
         states=REVIEW_STATES,
@@ -461,7 +461,7 @@ def one_import(number: RowId) -> ResponseReturnValue:
     with services().database.reading() as session:
         row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
     if request.args.get("part"):
-        return _private(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
+        return _private(Response(render_template("admin/_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
         return redirect(url_for(".index"), 302)
     url = url_for(".one_import", number=row.id)

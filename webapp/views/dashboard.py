@@ -78,7 +78,7 @@ def dashboard() -> ResponseReturnValue:
         said = comparison.verdicts(db, versions)
         waiting = db.scalar(select(func.count()).where(*Correction.firsts("received")))
     return render_template(
-        "admin.html",
+        "admin/dashboard.html",
         page="admin",
         runs=runs,
         active=active,
@@ -98,7 +98,7 @@ def dashboard() -> ResponseReturnValue:
 
 @blueprint.get("/sign-in")
 def sign_in() -> str:
-    return render_template("sign_in.html", page="admin", error=None)
+    return render_template("admin/sign_in.html", page="admin", error=None)
 
 
 @blueprint.post("/sign-in")
@@ -110,11 +110,11 @@ def try_to_sign_in() -> ResponseReturnValue:
     except WrongPassword:
         note(code="wrong_password")
         log.warning("a sign-in failed", extra=authentication.client())
-        return render_template("sign_in.html", page="admin", error="That is not the password."), 403
+        return render_template("admin/sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
         note(code=error.code)
         log.warning("a sign-in was refused: too many have failed", extra=authentication.client())
-        page = render_template("sign_in.html", page="admin", error=str(error))
+        page = render_template("admin/sign_in.html", page="admin", error=str(error))
         return page, error.status, {"Retry-After": str(error.retry_after)}
     session.clear()
     session.permanent = True
@@ -250,10 +250,10 @@ def run(run_id: RowId) -> ResponseReturnValue:
         found = row_or_404(db, Run, run_id)
         part = _part(db, found, champion_of(db))
     if request.args.get("part"):
-        return render_template("_run.html", **part)
+        return render_template("admin/_run.html", **part)
     if not wants_page():
         return _answer(found).response()
-    return render_template("run.html", page="admin", **part)
+    return render_template("admin/run.html", page="admin", **part)
 
 
 @blueprint.post("/runs/<int:run_id>/cancel")
@@ -282,7 +282,7 @@ def _answer(run: Run) -> RunAnswer:
 
 
 def _part(db: Session, run: Run | None, champion: Version | None) -> dict[str, Any]:
-    """What `_run.html` shows of a run; only the champion where there is no run."""
+    """What `admin/_run.html` shows of a run; only the champion where there is no run."""
     if run is None:
         return {"champion": champion}
     now = time.time()

@@ -71,7 +71,7 @@ export class Feedback {
 
   /** Nothing is seen before its style is there. */
   #dress() {
-    const style = make("link", { rel: "stylesheet", href: new URL("../css/feedback.css", import.meta.url) });
+    const style = make("link", { rel: "stylesheet", href: new URL("../../css/draw/feedback.css", import.meta.url) });
     this.#place.hidden = true;
     style.onload = style.onerror = () => {
       this.#place.hidden = false;
