@@ -104,7 +104,7 @@ test("the caller's point is copied", () => {
   const point = { x: 1, y: 2 };
   drawing.begin(point, 6);
   point.x = 99;
-  assert.equal(drawing.live.points[0].x, 1);
+  assert.equal(drawing.open.points[0].x, 1);
 });
 
 test("points that add no shape are dropped", () => {
@@ -112,15 +112,15 @@ test("points that add no shape are dropped", () => {
   drawing.begin({ x: 10, y: 10 }, 6);
   assert.equal(drawing.extend({ x: 10.1, y: 10 }), false);
   assert.equal(drawing.extend({ x: 12, y: 10 }), true);
-  assert.equal(drawing.live.points.length, 2);
+  assert.equal(drawing.open.points.length, 2);
 });
 
-test("an abandoned stroke leaves no trace", () => {
+test("a cancelled stroke leaves no trace", () => {
   const drawing = new Drawing();
   drawStroke(drawing, 10);
   const before = plain(drawing);
   drawing.begin({ x: 1, y: 1 }, 6);
-  drawing.abandon();
+  drawing.cancel();
   assert.equal(plain(drawing), before);
   assert.equal(drawing.extend({ x: 50, y: 50 }), false);
 });

@@ -1,27 +1,28 @@
 /*
- * Says a thing once it has stopped changing: a screen reader should hear the reading, not every guess on the way.
+ * Text for screen readers in a live region.
  */
 
-const SETTLED_AFTER = 900; // ms
+const SETTLE_DELAY = 900; // ms
 
 export class Announcer {
-  #line;
+  #region;
   #timer = null;
 
-  /** line: an element with aria-live. */
-  constructor(line) {
-    this.#line = line;
+  /** region: an element with aria-live. */
+  constructor(region) {
+    this.#region = region;
   }
 
+  /** Announce the text unless another one follows soon: do not read out each prediction while a digit is drawn. */
   sayWhenSettled(text) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      if (this.#line.textContent !== text) this.#line.textContent = text;
-    }, SETTLED_AFTER);
+      if (this.#region.textContent !== text) this.#region.textContent = text;
+    }, SETTLE_DELAY);
   }
 
   sayNow(text) {
     clearTimeout(this.#timer);
-    this.#line.textContent = text;
+    this.#region.textContent = text;
   }
 }

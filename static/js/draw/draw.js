@@ -1,17 +1,17 @@
 /*
- * The drawing page: which element is which, and who listens to whom.
+ * The drawing page: connect the pad, the prediction client, the answer panel and the feedback to the page's elements.
  */
 
 import { Announcer } from "./announcer.js";
-import { Answer } from "./answer.js";
+import { AnswerPanel } from "./answer_panel.js";
 import { toPicture } from "./ink.js";
 import { Pad } from "./pad.js";
-import { Reader } from "./reader.js";
+import { PredictionClient } from "./prediction_client.js";
 import { BRUSH } from "./strokes.js";
-import { spoken } from "./words.js";
+import { speechText } from "./words.js";
 
 const BRUSH_STEP = 2;
-const WORDS = { blank: "Draw a digit from 0 to 9", reading: "Reading while you draw" };
+const STATUS = { blank: "Draw a digit from 0 to 9", reading: "Reading while you draw" };
 
 const byId = (id) => document.getElementById(id);
 const page = document.querySelector("main");
@@ -19,9 +19,9 @@ const buttons = { undo: byId("undo"), redo: byId("redo"), clear: byId("clear") }
 const brush = byId("brush");
 
 const pad = new Pad(byId("canvas"));
-const answer = new Answer(byId("answer"));
+const answer = new AnswerPanel(byId("answer"));
 const announcer = new Announcer(byId("spoken"));
-const reader = new Reader({
+const client = new PredictionClient({
   url: page.dataset.predictUrl,
   fetch: window.fetch.bind(window),
   clock: {
@@ -29,39 +29,39 @@ const reader = new Reader({
     setTimeout: window.setTimeout.bind(window),
     clearTimeout: window.clearTimeout.bind(window),
   },
-  onReading: show,
-  onTrouble: ({ kind, message }) => setState(kind, message),
+  onPrediction: showPrediction,
+  onError: ({ kind, message }) => setState(kind, message),
 });
 
 let feedback, loading, offered;
 
-function setState(state, message = WORDS[state]) {
+function setState(state, message = STATUS[state]) {
   page.dataset.state = state;
   const status = byId("status");
-  // A live region speaks at every write, also of the same words.
+  // Screen readers announce a live region at every write, even of an equal text.
   if (status.textContent !== message) status.textContent = message;
 }
 
-function show(reading, isOfNow) {
-  if (reading.verdict === "blank") {
+function showPrediction(prediction, isCurrent) {
+  if (prediction.verdict === "blank") {
     showBlank();
     return;
   }
   setState("reading");
-  answer.show(reading);
-  announcer.sayWhenSettled(spoken(reading));
-  if (isOfNow) offer(reading);
+  answer.show(prediction);
+  announcer.sayWhenSettled(speechText(prediction));
+  if (isCurrent) offerFeedback(prediction);
 }
 
-/** Asks what the person says of this reading (null: of none). How that is done is loaded with the first one. */
-function offer(reading) {
-  offered = reading;
-  if (feedback) feedback.offer(reading);
-  else if (reading) loading ??= import("./feedback.js").then(beginFeedback).catch(() => (loading = null));
+/** Offer feedback on the prediction, or none for null. Load feedback.js only with the first prediction. */
+function offerFeedback(prediction) {
+  offered = prediction;
+  if (feedback) feedback.offer(prediction);
+  else if (prediction) loading ??= import("./feedback.js").then(startFeedback).catch(() => (loading = null));
 }
 
-function beginFeedback({ Feedback }) {
-  feedback = new Feedback(byId("feedback"), () => toPicture(pad.strokes()), (words) => announcer.sayNow(words));
+function startFeedback({ Feedback }) {
+  feedback = new Feedback(byId("feedback"), () => toPicture(pad.strokes()), (text) => announcer.sayNow(text));
   feedback.offer(offered);
 }
 
@@ -71,25 +71,25 @@ function showBlank() {
   announcer.sayNow("");
 }
 
-function enable(button, usable) {
-  // A disabled button loses the focus to nowhere; whoever works by keyboard goes on at the sheet.
-  if (!usable && button.matches(":focus-visible")) byId("canvas").focus();
-  button.disabled = !usable;
+function setEnabled(button, enabled) {
+  // A button loses the focus when it is disabled: move a keyboard user's focus to the sheet.
+  if (!enabled && button.matches(":focus-visible")) byId("canvas").focus();
+  button.disabled = !enabled;
 }
 
 function drawingChanged({ detail }) {
-  offer(null);
-  enable(buttons.undo, pad.canUndo);
-  enable(buttons.redo, pad.canRedo);
-  enable(buttons.clear, !pad.isBlank);
+  offerFeedback(null);
+  setEnabled(buttons.undo, pad.canUndo);
+  setEnabled(buttons.redo, pad.canRedo);
+  setEnabled(buttons.clear, !pad.isBlank);
   byId("sheet").classList.toggle("is-empty", pad.isBlank);
   if (pad.isBlank) {
-    reader.forget();
+    client.reset();
     showBlank();
     return;
   }
   if (page.dataset.state === "blank") setState("reading");
-  reader.look(() => toPicture(pad.strokes()), detail);
+  client.update(() => toPicture(pad.strokes()), detail);
 }
 
 function setBrush(width) {
@@ -98,7 +98,7 @@ function setBrush(width) {
   byId("brush-dot").style.transform = `scale(${pad.brush / BRUSH.widest})`;
 }
 
-/** What a key does, or undefined. Undo and redo follow each platform's habit. */
+/** Return the action of a keyboard event, or undefined. Accept the undo and redo keys of all platforms. */
 function shortcut(event) {
   const command = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
@@ -124,7 +124,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   action();
 });
-window.addEventListener("online", () => reader.retryNow());
+window.addEventListener("online", () => client.retryNow());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pad.redraw());
 
 setBrush(Number(brush.value));

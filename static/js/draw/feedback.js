@@ -1,182 +1,188 @@
 /*
- * "Right" or "No, it was ...", under an answer: what a person says of it, sent with the drawing as it was at the tap.
- * Loaded with the first answer. Nothing is sent before the person has agreed once to what is kept.
+ * Feedback on an answer: "Right" or "No, it was ...". Sends the digit that the person meant and the drawing, once the
+ * person has consented to storing it. draw.js loads this module with the first prediction.
  */
 
-import { meaning, NO_DIGIT } from "./words.js";
+import { labelText, NO_DIGIT } from "./words.js";
 
-const AGREED = "inkling-keep"; // in this browser's storage: the person has agreed
-const ANSWER_WAITS = 10000; // ms
+const CONSENT_KEY = "inkling-keep"; // in local storage, once the person has consented
+const TIMEOUT = 10_000; // ms
 const UNREACHABLE = "The server cannot be reached.";
 const UNREADABLE = "The server gave no readable answer.";
 
-function make(tag, attributes = {}, ...children) {
+function createElement(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }
 
-function button(words, action, attributes = {}) {
-  const made = make("button", { type: "button", ...attributes }, words);
-  // The second half of a double tap would fall on what the first one has brought.
-  made.addEventListener("click", (event) => event.detail < 2 && action());
-  return made;
+function createButton(text, action, attributes = {}) {
+  const button = createElement("button", { type: "button", ...attributes }, text);
+  // Ignore the second click of a double tap: it would hit a button that the first one has brought.
+  button.addEventListener("click", (event) => event.detail < 2 && action());
+  return button;
 }
 
-function hasAgreed() {
+function hasConsented() {
   try {
-    return localStorage.getItem(AGREED) !== null;
+    return localStorage.getItem(CONSENT_KEY) !== null;
   } catch {
-    return false; // storage is switched off: the person is asked each time
+    return false; // storage is disabled: ask each time
   }
 }
 
-function rememberAgreement() {
+function rememberConsent() {
   try {
-    localStorage.setItem(AGREED, "1");
+    localStorage.setItem(CONSENT_KEY, "1");
   } catch {
-    // as above
+    // storage is disabled: ask again next time
   }
 }
 
 export class Feedback {
-  #place;
+  #root;
   #url;
-  #picture;
-  #say;
-  #last = make("a", { class: "last", target: "_blank", rel: "noopener", hidden: "" }, "Your last correction");
-  #reading = null; // of the drawing as it is now; null while there is none
+  #getPicture;
+  #announce;
+  #lastReceipt = createElement(
+    "a",
+    { class: "last", target: "_blank", rel: "noopener", hidden: "" },
+    "Your last correction",
+  );
+  #prediction = null; // of the current drawing; null while there is none
   #sending = false;
   #receipt = null;
 
   /**
-   * place: an empty element whose height is reserved and whose data-url says where corrections go; picture(): the
-   * drawing of now as a data URL; say(words): for the ear.
+   * root: an empty element of reserved height, with the address for corrections in data-url. getPicture(): the current
+   * drawing as a data URL. announce(text): tell a screen reader.
    */
-  constructor(place, picture, say) {
-    this.#place = place;
-    this.#url = place.dataset.url;
-    this.#picture = picture;
-    this.#say = say;
+  constructor(root, getPicture, announce) {
+    this.#root = root;
+    this.#url = root.dataset.url;
+    this.#getPicture = getPicture;
+    this.#announce = announce;
     for (const [name, value] of Object.entries({ role: "group", "aria-label": "Was it right?", tabindex: -1 })) {
-      place.setAttribute(name, value);
+      root.setAttribute(name, value);
     }
-    place.parentElement.append(this.#last);
-    this.#dress();
-    place.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && place.querySelector(".panel")) this.#ask();
+    root.parentElement.append(this.#lastReceipt);
+    this.#loadStyleSheet();
+    root.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && root.querySelector(".panel")) this.#showQuestion();
     });
   }
 
-  /** Nothing is seen before its style is there. */
-  #dress() {
-    const style = make("link", { rel: "stylesheet", href: new URL("../../css/draw/feedback.css", import.meta.url) });
-    this.#place.hidden = true;
+  /** Load the style sheet, and hide the element until then. */
+  #loadStyleSheet() {
+    const href = new URL("../../css/draw/feedback.css", import.meta.url);
+    const style = createElement("link", { rel: "stylesheet", href });
+    this.#root.hidden = true;
     style.onload = style.onerror = () => {
-      this.#place.hidden = false;
+      this.#root.hidden = false;
     };
     document.head.append(style);
   }
 
-  /** The drawing of now has this reading, or null: none yet. What is being sent of an earlier one goes on its way. */
-  offer(reading) {
-    this.#reading = reading;
-    if (!this.#sending) this.#ask("offer");
+  /** Set the prediction of the current drawing; null while there is none. A request under way continues. */
+  offer(prediction) {
+    this.#prediction = prediction;
+    if (!this.#sending) this.#showQuestion("offer");
   }
 
-  /** The first question; as an "offer" it comes by itself, and not before the pen has rested for a moment. */
-  #ask(step = "ask") {
-    if (this.#reading === null) {
+  /** Ask whether the answer is right. The style sheet shows step "offer" only after a delay without changes. */
+  #showQuestion(step = "ask") {
+    if (this.#prediction === null) {
       this.#show("none");
       return;
     }
-    const { verdict, digits } = this.#reading;
-    const words = verdict === "unsure" ? "another …" : "No, it was …";
-    const other = button(words, () => this.#choose(), { class: "other" });
+    const { verdict, digits } = this.#prediction;
+    const text = verdict === "unsure" ? "another …" : "No, it was …";
+    const other = createButton(text, () => this.#showDigits(), { class: "other" });
     if (verdict === "unsure") {
-      const named = digits.slice(0, 3).map((digit) => this.#digit(digit));
-      this.#show(step, make("span", {}, "It was"), ...named, other);
+      const named = digits.slice(0, 3).map((digit) => this.#createDigitButton(digit));
+      this.#show(step, createElement("span", {}, "It was"), ...named, other);
     } else {
-      this.#show(step, button("Right", () => this.#mean(verdict === "digit" ? digits[0] : NO_DIGIT)), other);
+      this.#show(step, createButton("Right", () => this.#submit(verdict === "digit" ? digits[0] : NO_DIGIT)), other);
     }
   }
 
-  #digit(digit) {
-    return button(String(digit), () => this.#mean(digit), { class: "digit" });
+  #createDigitButton(digit) {
+    return createButton(String(digit), () => this.#submit(digit), { class: "digit" });
   }
 
-  #choose() {
-    const digits = Array.from({ length: 10 }, (_, digit) => this.#digit(digit));
-    const close = button("×", () => this.#ask(), { "aria-label": "Close" });
-    const panel = make(
+  #showDigits() {
+    const digits = Array.from({ length: 10 }, (_, digit) => this.#createDigitButton(digit));
+    const close = createButton("×", () => this.#showQuestion(), { "aria-label": "Close" });
+    const panel = createElement(
       "div",
       { class: "panel", role: "group", "aria-label": "Which digit was it?" },
-      make("div", { class: "panel-head" }, make("span", {}, "It was …"), close),
-      make("div", { class: "choices" }, ...digits, button("not a digit", () => this.#mean(NO_DIGIT))),
+      createElement("div", { class: "panel-head" }, createElement("span", {}, "It was …"), close),
+      createElement("div", { class: "choices" }, ...digits, createButton("not a digit", () => this.#submit(NO_DIGIT))),
     );
     this.#show("choose", panel);
   }
 
-  /** The person has said it: the drawing is taken as it is at this moment. */
-  #mean(meant) {
-    const correction = { image: this.#picture(), meant };
-    if (hasAgreed()) this.#send(correction);
-    else this.#askToKeep(correction);
+  /** Send what the person meant, with the drawing as it is now; ask for consent first. */
+  #submit(meant) {
+    const correction = { image: this.#getPicture(), meant };
+    if (hasConsented()) this.#send(correction);
+    else this.#askForConsent(correction);
   }
 
-  #askToKeep(correction) {
+  #askForConsent(correction) {
     const keep = () => {
-      rememberAgreement();
+      rememberConsent();
       this.#send(correction);
     };
-    const buttons = [button("Keep it", keep, { class: "primary" }), button("Not now", () => this.#ask())];
-    const panel = make(
+    const yes = createButton("Keep it", keep, { class: "primary" });
+    const no = createButton("Not now", () => this.#showQuestion());
+    const panel = createElement(
       "div",
       { class: "panel", role: "group", "aria-label": "May it be kept?", "aria-describedby": "keep-words" },
-      make(
+      createElement(
         "p",
         { id: "keep-words" },
-        make("strong", {}, "Keep this drawing? "),
+        createElement("strong", {}, "Keep this drawing? "),
         "So that the network can learn, it is kept with what you meant, what was read, the time and a code made from " +
           "your network address. A person looks at it first. You get a link to follow or delete it. What you do not " +
           "send is never kept.",
       ),
-      make("div", { class: "panel-foot" }, ...buttons),
+      createElement("div", { class: "panel-foot" }, yes, no),
     );
     this.#show("keep", panel);
-    this.#say("Keep this drawing?");
+    this.#announce("Keep this drawing?");
   }
 
   async #send(correction) {
     this.#sending = true;
-    const before = this.#reading;
-    this.#show("sending", make("span", {}, "Sending …"));
+    const before = this.#prediction;
+    this.#show("sending", createElement("span", {}, "Sending …"));
     const outcome = await this.#request(correction);
     this.#sending = false;
-    if (outcome.receipt) this.#kept(outcome, correction, before === this.#reading);
-    else this.#failed(outcome, correction);
+    if (outcome.receipt) this.#showReceipt(outcome, before === this.#prediction);
+    else this.#showFailure(outcome, correction);
   }
 
-  #kept({ receipt, meant }, correction, isOfNow) {
+  #showReceipt({ receipt, meant }, isCurrent) {
     this.#receipt = receipt;
-    this.#say(`Kept as ${meaning(meant)}.`);
-    if (!isOfNow) {
-      this.#ask();
+    this.#announce(`Kept as ${labelText(meant)}.`);
+    if (!isCurrent) {
+      this.#showQuestion();
       return;
     }
-    const link = make("a", { href: receipt, target: "_blank", rel: "noopener" }, "Follow or delete it");
-    const change = button("Change", () => this.#choose());
-    this.#show("kept", make("span", {}, `Kept as ${meaning(meant)}.`), link, change);
+    const link = createElement("a", { href: receipt, target: "_blank", rel: "noopener" }, "Follow or delete it");
+    const change = createButton("Change", () => this.#showDigits());
+    this.#show("kept", createElement("span", {}, `Kept as ${labelText(meant)}.`), link, change);
   }
 
-  #failed({ message, again }, correction) {
-    const retry = again ? [button("Try again", () => this.#send(correction))] : [];
-    this.#show("failed", make("span", {}, message), ...retry);
-    this.#say(message);
+  #showFailure({ message, retryable }, correction) {
+    const retry = retryable ? [createButton("Try again", () => this.#send(correction))] : [];
+    this.#show("failed", createElement("span", {}, message), ...retry);
+    this.#announce(message);
   }
 
-  /** The server's answer, or {message, again}: why there is none, and whether it may help to try again. */
+  /** Return the server's answer, or {message, retryable} on failure. */
   async #request(correction) {
     let response;
     try {
@@ -184,31 +190,31 @@ export class Feedback {
         method: "POST",
         headers: { "Content-Type": "application/json", Accept: "application/json" },
         body: JSON.stringify(correction),
-        signal: AbortSignal.timeout(ANSWER_WAITS),
+        signal: AbortSignal.timeout(TIMEOUT),
       });
     } catch {
-      return { message: UNREACHABLE, again: true };
+      return { message: UNREACHABLE, retryable: true };
     }
     const body = await response.json().catch(() => null);
     if (response.ok && typeof body?.receipt === "string") return body;
-    const again = response.ok || response.status === 429 || response.status >= 500;
-    return { message: body?.error?.message || UNREADABLE, again };
+    const retryable = response.ok || response.status === 429 || response.status >= 500;
+    return { message: body?.error?.message || UNREADABLE, retryable };
   }
 
-  /** Puts these into the place; whoever worked here by keyboard goes on here. */
+  /** Replace the content, and keep the focus inside if it was there. */
   #show(step, ...children) {
-    if (step === "none" && this.#place.dataset.step === step) return;
-    const hadFocus = this.#place.contains(document.activeElement);
-    this.#place.dataset.step = step;
-    this.#place.replaceChildren(...children);
-    this.#last.hidden = this.#receipt === null || step === "kept";
-    if (this.#receipt) this.#last.href = this.#receipt;
-    if (hadFocus) this.#bestForFocus().focus({ preventScroll: true });
+    if (step === "none" && this.#root.dataset.step === step) return;
+    const hadFocus = this.#root.contains(document.activeElement);
+    this.#root.dataset.step = step;
+    this.#root.replaceChildren(...children);
+    this.#lastReceipt.hidden = this.#receipt === null || step === "kept";
+    if (this.#receipt) this.#lastReceipt.href = this.#receipt;
+    if (hadFocus) this.#focusTarget().focus({ preventScroll: true });
   }
 
-  #bestForFocus() {
-    const first = (selector) => this.#place.querySelector(selector);
-    // not "Keep it", to which a second press of the same key would agree unread
-    return first(".choices button") ?? first(".panel-foot :last-child") ?? first("button, a") ?? this.#place;
+  #focusTarget() {
+    const first = (selector) => this.#root.querySelector(selector);
+    // Focus the last button, not "Keep it": a second press of the same key would consent unread.
+    return first(".choices button") ?? first(".panel-foot :last-child") ?? first("button, a") ?? this.#root;
   }
 }

@@ -1,20 +1,20 @@
 /*
- * Strokes onto a 2D context: the one way ink is drawn, on the sheet that the person sees and in the picture that the
- * server gets.
+ * Draws strokes on a 2D context: for the sheet on the page and for the picture that is sent to the server.
  */
 
 import { curve, widthAt } from "./smoothing.js";
 
-export const LONGEST = 60; // pixels: three for one of the digit image's; more are read no better
-export const MARGIN = 2; // pixels of paper, which the server knows by the border
+export const LONGEST_SIDE = 60; // pixels: three per pixel of the digit image; more do not improve accuracy
+export const MARGIN = 2; // pixels; the server takes the colour of the border for the paper's
 
-/** A tap of the pen: canvases leave no ink for a line of no length. */
+/** Draw a dot: a canvas draws nothing for a line of length zero. */
 function paintDot(context, { to, width }) {
   context.beginPath();
   context.arc(to.x, to.y, width / 2, 0, 2 * Math.PI);
   context.fill();
 }
 
+/** Draw a stroke, with one path per run of segments of equal width. */
 function paintStroke(context, stroke) {
   let width = null;
   for (const segment of curve(stroke)) {
@@ -30,7 +30,7 @@ function paintStroke(context, stroke) {
   if (width !== null) context.stroke();
 }
 
-/** The context's transform must already map sheet units to pixels. */
+/** Draw the strokes. The context's transform must map sheet units to pixels. */
 export function paintInk(context, strokes, colour) {
   context.strokeStyle = colour;
   context.fillStyle = colour;
@@ -43,13 +43,13 @@ export function paintInk(context, strokes, colour) {
 }
 
 /**
- * The picture that is sent, a data URL: the ink alone, bright on black, always of one size, whatever the screen, its pixel
- * density or its theme. A grey PGM needs no packing on either side.
+ * Return the picture for the server as a data URL: the ink's bounding box, bright on black, scaled to a fixed size,
+ * independent of screen and theme. The format is grey PGM, because it needs no compression on either side.
  */
 export function toPicture(strokes, canvas = document.createElement("canvas")) {
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const { width, points } of strokes) {
-    const reach = widthAt(width, 1) / 2;
+    const reach = widthAt(width, 1) / 2; // half of the greatest width
     for (const { x, y } of points) {
       left = Math.min(left, x - reach);
       top = Math.min(top, y - reach);
@@ -57,7 +57,7 @@ export function toPicture(strokes, canvas = document.createElement("canvas")) {
       bottom = Math.max(bottom, y + reach);
     }
   }
-  const scale = LONGEST / Math.max(right - left, bottom - top);
+  const scale = LONGEST_SIDE / Math.max(right - left, bottom - top);
   const width = (canvas.width = Math.ceil((right - left) * scale) + 2 * MARGIN);
   const height = (canvas.height = Math.ceil((bottom - top) * scale) + 2 * MARGIN);
   const context = canvas.getContext("2d", { willReadFrequently: true });

@@ -1,7 +1,6 @@
 /*
- * The sheet one draws on: pointer and keyboard events into strokes, strokes into pixels. It never asks the server;
- * it says "change" (detail.grown: ink was only added, detail.ended: a stroke is finished) and "pen" (detail.down: the
- * keyboard's pen went down or up).
+ * The drawing pad: turns pointer and keyboard events into strokes, and draws them. Dispatches "change" (detail.grown:
+ * ink was only added; detail.ended: a stroke has ended) and "pen" (detail.down: whether the keyboard's pen is down).
  */
 
 import { paintInk } from "./ink.js";
@@ -10,18 +9,18 @@ import { BRUSH, Drawing, SHEET } from "./strokes.js";
 const STEP = 4;
 const BIG_STEP = 20;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const SHARPEST = 3; // more pixels per CSS pixel cost memory and show nothing
+const MAX_DENSITY = 3; // pixels per CSS pixel; more cost memory without a visible gain
 
-const within = (value) => Math.min(SHEET, Math.max(0, value));
+const clamp = (value) => Math.min(SHEET, Math.max(0, value));
 
 export class Pad extends EventTarget {
   #canvas;
   #context;
-  #settled; // the finished strokes' pixels, so that a moving pen redraws only its own stroke
-  #settledStrokes = null;
+  #layer; // offscreen bitmap of the finished strokes, so that each frame redraws only the open one
+  #layerStrokes = null;
   #drawing = new Drawing();
   #brush = BRUSH.usual;
-  #pointer = null; // {id, type} of the pointer that draws
+  #pointer = null; // {id, type} of the drawing pointer
   #cursor = { x: SHEET / 2, y: SHEET / 4, visible: false, down: false };
   #frame = null;
 
@@ -29,11 +28,11 @@ export class Pad extends EventTarget {
     super();
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d");
-    this.#settled = document.createElement("canvas").getContext("2d");
+    this.#layer = document.createElement("canvas").getContext("2d");
     this.#listenToPointers();
     this.#listenToKeys();
     new ResizeObserver(() => this.#fit()).observe(canvas);
-    window.addEventListener("resize", () => this.#fit()); // also when only the screen's density has changed
+    window.addEventListener("resize", () => this.#fit()); // fires also if only the pixel density changes
     this.#fit();
   }
 
@@ -58,7 +57,7 @@ export class Pad extends EventTarget {
     return this.#drawing.canRedo;
   }
 
-  /** The strokes as they are now; never changed by later drawing. */
+  /** Return the current strokes; later drawing does not change them. */
   strokes() {
     return this.#drawing.snapshot();
   }
@@ -75,13 +74,13 @@ export class Pad extends EventTarget {
     if (!this.isBlank) this.#rewrite(() => this.#drawing.clear());
   }
 
-  /** Draws again with the colours of now, for a change of theme. */
+  /** Redraw everything, with the colours of the current theme. */
   redraw() {
-    this.#settledStrokes = null;
+    this.#layerStrokes = null;
     this.#requestFrame();
   }
 
-  /** A change of history; a stroke under way ends first, and the pointer that drew it must come down anew. */
+  /** Change the history. End the open stroke first; its pointer draws again only after its next pointerdown. */
   #rewrite(change) {
     this.#liftPen();
     this.#pointer = null;
@@ -104,7 +103,7 @@ export class Pad extends EventTarget {
     canvas.addEventListener("pointercancel", (event) => this.#pointerUp(event, false));
     canvas.addEventListener("lostpointercapture", (event) => this.#pointerUp(event));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    // Safari on iOS shows its loupe and selects text in spite of touch-action; only this stops it.
+    // Safari on iOS shows its loupe and selects text despite touch-action, unless touchstart is cancelled.
     canvas.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   }
 
@@ -118,12 +117,12 @@ export class Pad extends EventTarget {
     this.#changed(true);
   }
 
-  /** One pointer draws at a time; but a pen beats the palm that came down before it. */
+  /** Return whether the pointer may draw: one at a time, but a pen replaces a touch, which may be the palm. */
   #accepts(event) {
     if (this.#pointer === null) return true;
     if (event.pointerType !== "pen" || this.#pointer.type !== "touch") return false;
     this.#pointer = null;
-    this.#drawing.abandon();
+    this.#drawing.cancel();
     this.#changed(false);
     return true;
   }
@@ -133,18 +132,18 @@ export class Pad extends EventTarget {
     const box = this.#canvas.getBoundingClientRect();
     const coalesced = event.getCoalescedEvents?.() ?? [];
     let grew = false;
-    for (const moment of coalesced.length > 0 ? coalesced : [event]) {
-      grew = this.#drawing.extend(this.#pointOf(moment, box)) || grew;
+    for (const each of coalesced.length > 0 ? coalesced : [event]) {
+      grew = this.#drawing.extend(this.#pointOf(each, box)) || grew;
     }
     if (grew) this.#changed(true);
   }
 
-  /** The stroke ends, or, where the system took the pointer away, has never been. */
+  /** End the stroke; discard it on pointercancel, when the system has taken over the pointer. */
   #pointerUp(event, kept = true) {
     if (event.pointerId !== this.#pointer?.id) return;
     this.#pointer = null;
     if (kept) this.#drawing.end();
-    else this.#drawing.abandon();
+    else this.#drawing.cancel();
     this.#changed(kept, kept);
   }
 
@@ -152,7 +151,7 @@ export class Pad extends EventTarget {
     return {
       x: ((event.clientX - box.left) / box.width) * SHEET,
       y: ((event.clientY - box.top) / box.height) * SHEET,
-      // A mouse says 0.5 and a finger 0, 1 or anything: only a pen's pressure is the writer's.
+      // Use the pressure of pens only: a mouse reports 0.5, a finger any value.
       pressure: event.pointerType === "pen" && event.pressure > 0 ? event.pressure : 0.5,
     };
   }
@@ -184,8 +183,8 @@ export class Pad extends EventTarget {
 
   #moveCursor([right, down], step) {
     const cursor = this.#cursor;
-    cursor.x = within(cursor.x + right * step);
-    cursor.y = within(cursor.y + down * step);
+    cursor.x = clamp(cursor.x + right * step);
+    cursor.y = clamp(cursor.y + down * step);
     if (cursor.down && this.#drawing.extend(cursor)) this.#changed(true);
   }
 
@@ -198,7 +197,7 @@ export class Pad extends EventTarget {
     cursor.down = true;
     this.#drawing.begin(cursor, this.#brush);
     this.#changed(true);
-    this.#sayPen();
+    this.#dispatchPen();
   }
 
   #liftPen() {
@@ -206,10 +205,10 @@ export class Pad extends EventTarget {
     this.#cursor.down = false;
     this.#drawing.end();
     this.#changed(true, true);
-    this.#sayPen();
+    this.#dispatchPen();
   }
 
-  #sayPen() {
+  #dispatchPen() {
     this.dispatchEvent(new CustomEvent("pen", { detail: { down: this.#cursor.down } }));
   }
 
@@ -221,15 +220,15 @@ export class Pad extends EventTarget {
   // Pixels
 
   #fit() {
-    const density = Math.min(SHARPEST, window.devicePixelRatio || 1);
+    const density = Math.min(MAX_DENSITY, window.devicePixelRatio || 1);
     const side = Math.round(this.#canvas.clientWidth * density);
     if (side === 0 || side === this.#canvas.width) return;
-    for (const bitmap of [this.#canvas, this.#settled.canvas]) {
+    for (const bitmap of [this.#canvas, this.#layer.canvas]) {
       bitmap.width = side;
       bitmap.height = side;
     }
-    this.#settledStrokes = null;
-    this.#paint(); // at once: a resized bitmap is empty, and the next frame would show it so
+    this.#layerStrokes = null;
+    this.#paint(); // without waiting for a frame: a resized bitmap is empty and would flicker
   }
 
   #requestFrame() {
@@ -241,25 +240,25 @@ export class Pad extends EventTarget {
 
   #paint() {
     const style = getComputedStyle(this.#canvas);
-    this.#paintSettled(style.color);
+    this.#paintLayer(style.color);
     const { width } = this.#canvas;
     this.#context.setTransform(1, 0, 0, 1, 0, 0);
     this.#context.clearRect(0, 0, width, width);
-    this.#context.drawImage(this.#settled.canvas, 0, 0);
+    this.#context.drawImage(this.#layer.canvas, 0, 0);
     this.#context.scale(width / SHEET, width / SHEET);
-    const { live } = this.#drawing;
-    if (live) paintInk(this.#context, [live], style.color);
+    const { open } = this.#drawing;
+    if (open) paintInk(this.#context, [open], style.color);
     if (this.#cursor.visible) this.#paintCursor(style.outlineColor);
   }
 
-  #paintSettled(colour) {
-    if (this.#settledStrokes === this.#drawing.finished) return;
-    this.#settledStrokes = this.#drawing.finished;
-    const { width } = this.#settled.canvas;
-    this.#settled.setTransform(1, 0, 0, 1, 0, 0);
-    this.#settled.clearRect(0, 0, width, width);
-    this.#settled.scale(width / SHEET, width / SHEET);
-    paintInk(this.#settled, this.#settledStrokes, colour);
+  #paintLayer(colour) {
+    if (this.#layerStrokes === this.#drawing.finished) return;
+    this.#layerStrokes = this.#drawing.finished;
+    const { width } = this.#layer.canvas;
+    this.#layer.setTransform(1, 0, 0, 1, 0, 0);
+    this.#layer.clearRect(0, 0, width, width);
+    this.#layer.scale(width / SHEET, width / SHEET);
+    paintInk(this.#layer, this.#layerStrokes, colour);
   }
 
   #paintCursor(colour) {

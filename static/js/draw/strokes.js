@@ -1,18 +1,17 @@
 /*
- * What has been drawn, as data: strokes, and the history that undo and redo walk.
- * Pure: knows no page, no pixels, no clock.
+ * Data model of the drawing: strokes, and the history for undo and redo. Depends on no canvas or page.
  *
- * A point is {x, y, pressure}: x and y in sheet units (0..SHEET), pressure 0..1 (0.5 where the device has none).
- * A stroke is {width, points}: width is the brush's, in sheet units.
+ * A point is {x, y, pressure}: x and y in sheet units (0..SHEET), pressure 0..1 (0.5 if the device reports none).
+ * A stroke is {width, points}: width of the brush in sheet units.
  */
 
 export const SHEET = 280;
 export const BRUSH = Object.freeze({ thinnest: 6, usual: 18, widest: 36 });
 
-// Points nearer than this to the one before carry no shape, only work: a 1 kHz mouse sends thousands of them.
-const NEAREST = 0.7;
+// In sheet units. Drop points closer to the previous one: a 1 kHz mouse sends thousands that do not change the shape.
+const MIN_DISTANCE = 0.7;
 
-const NOTHING = Object.freeze([]);
+const NO_STROKES = Object.freeze([]);
 
 function frozenPoint({ x, y, pressure = 0.5 }) {
   return Object.freeze({ x, y, pressure });
@@ -23,74 +22,74 @@ function frozenStroke(width, points) {
 }
 
 /**
- * A drawing that grows stroke by stroke. Every change of the finished strokes (a stroke, a clear) is one step of the
- * history; the stroke under the pen is not part of the history until it ends.
+ * Strokes with undo and redo. Each change of the finished strokes (a stroke, a clear) is one step of the history; the
+ * open stroke becomes a step when it ends.
  */
 export class Drawing {
   #past = [];
-  #strokes = NOTHING;
+  #strokes = NO_STROKES;
   #future = [];
-  #live = null;
+  #open = null;
 
-  /** The finished strokes: frozen, and the same array until they change. */
+  /** The finished strokes, frozen; the array keeps its identity until they change. */
   get finished() {
     return this.#strokes;
   }
 
-  /** The stroke under the pen, frozen, or null. */
-  get live() {
-    return this.#live && frozenStroke(this.#live.width, this.#live.points);
+  /** The open stroke, frozen, or null. */
+  get open() {
+    return this.#open && frozenStroke(this.#open.width, this.#open.points);
   }
 
   get isBlank() {
-    return this.#strokes.length === 0 && this.#live === null;
+    return this.#strokes.length === 0 && this.#open === null;
   }
 
   get canUndo() {
-    return this.#past.length > 0 || this.#live !== null;
+    return this.#past.length > 0 || this.#open !== null;
   }
 
   get canRedo() {
-    return this.#future.length > 0 && this.#live === null;
+    return this.#future.length > 0 && this.#open === null;
   }
 
-  /** All strokes including the one under the pen, frozen: later drawing never changes a snapshot. */
+  /** Return all strokes including the open one, frozen: later drawing does not change a snapshot. */
   snapshot() {
-    return this.#live ? Object.freeze([...this.#strokes, this.live]) : this.#strokes;
+    return this.#open ? Object.freeze([...this.#strokes, this.open]) : this.#strokes;
   }
 
-  /** Puts the pen down. A stroke that is still open is finished first. */
+  /** Open a stroke. End the open one first. */
   begin(point, width) {
     this.end();
-    this.#live = { width, points: [frozenPoint(point)] };
+    this.#open = { width, points: [frozenPoint(point)] };
   }
 
-  /** Moves the pen. Returns whether the drawing changed; without an open stroke nothing does. */
+  /** Add a point to the open stroke, if there is one. Return whether the drawing changed. */
   extend(point) {
-    if (this.#live === null) return false;
-    const { points } = this.#live;
+    if (this.#open === null) return false;
+    const { points } = this.#open;
     const last = points[points.length - 1];
-    if (Math.hypot(point.x - last.x, point.y - last.y) < NEAREST) return false;
+    if (Math.hypot(point.x - last.x, point.y - last.y) < MIN_DISTANCE) return false;
     points.push(frozenPoint(point));
     return true;
   }
 
-  /** Lifts the pen: the open stroke becomes a step of the history. */
+  /** End the open stroke: it becomes a step of the history. */
   end() {
-    if (this.#live === null) return;
-    const stroke = this.live;
-    this.#live = null;
-    this.#step([...this.#strokes, stroke]);
+    if (this.#open === null) return;
+    const stroke = this.open;
+    this.#open = null;
+    this.#push([...this.#strokes, stroke]);
   }
 
-  /** Forgets the open stroke, as if the pen had never touched the sheet. */
-  abandon() {
-    this.#live = null;
+  /** Discard the open stroke. */
+  cancel() {
+    this.#open = null;
   }
 
   clear() {
     this.end();
-    if (this.#strokes.length > 0) this.#step([]);
+    if (this.#strokes.length > 0) this.#push([]);
   }
 
   undo() {
@@ -106,7 +105,7 @@ export class Drawing {
     this.#strokes = this.#future.pop();
   }
 
-  #step(strokes) {
+  #push(strokes) {
     this.#past.push(this.#strokes);
     this.#strokes = Object.freeze(strokes);
     this.#future = [];

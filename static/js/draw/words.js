@@ -1,5 +1,5 @@
 /*
- * A reading in plain words. Pure of the page.
+ * Sentences about a prediction. Depends on no page.
  */
 
 const REASONS = {
@@ -8,59 +8,59 @@ const REASONS = {
   several: "It looks like several digits. Draw one at a time.",
   unlike_any_digit: "Draw one digit, 0 to 9.",
 };
-export const NO_DIGIT = "not_a_digit"; // as a verdict, and as what a person meant
-const MOST_NAMED = 4; // of a larger set only the three likeliest, which have their places on the page
+export const NO_DIGIT = "not_a_digit"; // a verdict, and a label of a correction
+const MAX_NAMED = 4; // digits; of a larger set name only the three that the page shows
 
 /** "a 7", "an 8" */
-export const aDigit = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
+const aDigit = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 
-/** What a person meant: "a 7", "no digit" */
-export const meaning = (meant) => (meant === NO_DIGIT ? "no digit" : aDigit(meant));
+/** Label of a correction: "a 7", "no digit" */
+export const labelText = (label) => (label === NO_DIGIT ? "no digit" : aDigit(label));
 
-function listed(words) {
-  return words.length === 1 ? words[0] : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+function joinWithOr(names) {
+  return names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
 }
 
-function oneOf(digits) {
-  const named = digits.length > MOST_NAMED ? [...digits.slice(0, 3).map(aDigit), "another"] : digits.map(aDigit);
-  const words = listed(named);
-  return words[0].toUpperCase() + words.slice(1);
+function alternativesText(digits) {
+  const names = digits.length > MAX_NAMED ? [...digits.slice(0, 3).map(aDigit), "another"] : digits.map(aDigit);
+  const text = joinWithOr(names);
+  return text[0].toUpperCase() + text.slice(1);
 }
 
-function verdictOf({ verdict, digits }) {
+function verdictText({ verdict, digits }) {
   if (verdict === "digit") return `It is ${aDigit(digits[0])}`;
-  if (verdict === "unsure") return oneOf(digits);
+  if (verdict === "unsure") return alternativesText(digits);
   return verdict === NO_DIGIT ? "That does not look like a digit" : "";
 }
 
-function remarkOn({ verdict, reason, coverage }) {
+function remarkText({ verdict, reason, coverage }) {
   if (verdict === "unsure") return `${Math.round(coverage * 100)} of 100 doubtful answers hold the right digit.`;
   return REASONS[reason] ?? "";
 }
 
 /**
- * What a reading says, and a quieter remark on it (or ""): "A 4 or a 9", "98 of 100 doubtful answers hold the right
- * digit." A blank sheet says nothing.
+ * Return the verdict and a remark on it as text: "A 4 or a 9", "98 of 100 doubtful answers hold the right digit." Both
+ * may be empty, as for a blank sheet.
  */
-export function inWords(reading) {
-  return { verdict: verdictOf(reading), remark: remarkOn(reading) };
+export function describe(prediction) {
+  return { verdict: verdictText(prediction), remark: remarkText(prediction) };
 }
 
-/** For the ear: "It is a 7, 98 percent", "A 4 or a 9", "That does not look like a digit. It is only a dot." */
-export function spoken(reading) {
-  const words = verdictOf(reading);
-  if (reading.verdict === "digit") return `${words}, ${spokenPercent(reading.top[0].probability)}`;
-  return reading.verdict === NO_DIGIT ? `${words}. ${remarkOn(reading)}`.trim() : words;
+/** Return the text for screen readers: "It is a 7, 98 percent", "That does not look like a digit. It is only a dot." */
+export function speechText(prediction) {
+  const text = verdictText(prediction);
+  if (prediction.verdict === "digit") return `${text}, ${speechPercent(prediction.top[0].probability)}`;
+  return prediction.verdict === NO_DIGIT ? `${text}. ${remarkText(prediction)}`.trim() : text;
 }
 
-/** "98 %"; the ends say "<1 %" and ">99 %", since a rounded 0 or 100 would claim certainty. */
+/** Return "98 %", at the ends "<1 %" and ">99 %": a rounded 0 or 100 would claim certainty. */
 export function percent(probability) {
   if (probability >= 0.995) return ">99\u00a0%";
   if (probability < 0.005) return "<1\u00a0%";
   return `${Math.round(probability * 100)}\u00a0%`;
 }
 
-function spokenPercent(probability) {
+function speechPercent(probability) {
   const [sign, number] = percent(probability).match(/^([<>]?)(\d+)/).slice(1);
   return `${{ "<": "less than ", ">": "more than ", "": "" }[sign]}${number} percent`;
 }
