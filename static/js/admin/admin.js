@@ -1,18 +1,19 @@
 /*
- * The administrator's pages: moments in local words, and a run, or a version, that is watched while it trains, or while
- * its strength is measured. The server renders all there is to see; this only fetches it again and changes what
- * differs, so that focus and open details stay.
+ * The administrator's pages: shows times in the local format, and updates runs, imports and measurements while they are
+ * active. The server renders the HTML; this fetches it again and changes only the nodes that differ, to keep focus and
+ * open <details>.
  */
 
-const LOOK_EVERY = 1000; // ms
-const LOOK_WAITS = 10_000; // ms until the server counts as silent
+const POLL_INTERVAL = 1000; // ms
+const TIMEOUT = 10_000; // ms
 const ACTIVE = new Set(["queued", "running", "measuring"]);
 
 const byId = (id) => document.getElementById(id);
-const MOMENT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
-const thisYear = new Intl.DateTimeFormat(undefined, MOMENT);
-const otherYear = new Intl.DateTimeFormat(undefined, { ...MOMENT, year: "numeric" });
+const TIME_FORMAT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
+const thisYear = new Intl.DateTimeFormat(undefined, TIME_FORMAT);
+const otherYear = new Intl.DateTimeFormat(undefined, { ...TIME_FORMAT, year: "numeric" });
 
+/** Show the times in the local time zone and language; keep the UTC text as the tooltip. */
 function localise(root) {
   for (const time of root.querySelectorAll("time")) {
     time.title = time.textContent;
@@ -22,10 +23,10 @@ function localise(root) {
 }
 
 /**
- * Makes `old` equal to `next`, keeping every node that can stay: what has an id stays the thing it is, so that the button
- * under a finger never becomes another row's. Whether a <details> is open is the reader's matter.
+ * Make `old` equal to `next`, reusing its nodes. Match elements with an id by it, so that a button never turns into
+ * that of another row just before a click. Keep the open state of <details>.
  */
-function become(old, next) {
+function morph(old, next) {
   for (const { name } of [...old.attributes]) {
     if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
@@ -34,115 +35,116 @@ function become(old, next) {
   }
   let at = old.firstChild;
   for (const node of [...next.childNodes]) {
-    if (node.id && ahead(at, node.id)) at = removeUpTo(at, ahead(at, node.id));
+    if (node.id && findSibling(at, node.id)) at = removeUntil(at, findSibling(at, node.id));
     if (at && at.nodeName === node.nodeName && at.id === node.id) {
-      if (at.nodeType === Node.ELEMENT_NODE) become(at, node);
+      if (at.nodeType === Node.ELEMENT_NODE) morph(at, node);
       else if (at.data !== node.data) at.data = node.data;
       at = at.nextSibling;
     } else {
       old.insertBefore(node, at);
     }
   }
-  removeUpTo(at, null);
+  removeUntil(at, null);
 }
 
-function ahead(node, id) {
+function findSibling(node, id) {
   while (node && node.id !== id) node = node.nextSibling;
   return node;
 }
 
-function removeUpTo(node, end) {
+function removeUntil(node, end) {
   while (node !== end) {
-    const gone = node;
-    node = node.nextSibling;
-    gone.remove();
+    const next = node.nextSibling;
+    node.remove();
+    node = next;
   }
   return end;
 }
 
-/** The page at an address, once the server answers, however long that takes; null when nobody is signed in any more. */
+/** Fetch a page, retrying until the server answers. Return null if the session has ended or the page is gone. */
 async function fetchPage(url) {
   for (;;) {
-    const response = await ask(url);
+    const response = await get(url);
     if (response?.ok) {
-      say("");
+      showConnection("");
       const page = new DOMParser().parseFromString(response.text, "text/html");
       localise(page);
       return page;
     }
     if (response?.status === 401) {
-      say("You have been signed out. Reload the page to sign in again.");
+      showConnection("You have been signed out. Reload the page to sign in again.");
       return null;
     }
     if (response?.status === 404) {
-      say("This is no longer there.");
+      showConnection("This is no longer there.");
       return null;
     }
-    say("The server cannot be reached; trying again. The work goes on without this page.");
-    await pause(LOOK_EVERY);
-    await inSight();
+    showConnection("The server cannot be reached; trying again. The work goes on without this page.");
+    await sleep(POLL_INTERVAL);
+    await untilVisible();
   }
 }
 
-/** The answer's status and text; undefined where the server is silent or breaks off. */
-async function ask(url) {
+/** Return the status and text of the response; undefined if the request fails. */
+async function get(url) {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(LOOK_WAITS) });
+    const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT) });
     return { ok: response.ok, status: response.status, text: await response.text() };
   } catch {
     return undefined;
   }
 }
 
-const pause = (ms) => new Promise((resume) => setTimeout(resume, ms));
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function inSight() {
+function untilVisible() {
   if (!document.hidden) return Promise.resolve();
-  return new Promise((resume) => document.addEventListener("visibilitychange", resume, { once: true }));
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 }
 
-function say(text) {
+function showConnection(text) {
   if (byId("connection").textContent !== text) byId("connection").textContent = text;
 }
 
-async function watch(part) {
+/** Poll a part of the page while its state is active. */
+async function poll(part) {
   while (ACTIVE.has(part.dataset.state)) {
-    await pause(LOOK_EVERY);
-    await inSight();
+    await sleep(POLL_INTERVAL);
+    await untilVisible();
     const before = part.dataset.state;
     const page = await fetchPage(part.dataset.part);
     if (!page) return;
-    show(part, page.getElementById(part.id));
-    if (part.dataset.state !== before) await refreshSurroundings();
+    update(part, page.getElementById(part.id));
+    if (part.dataset.state !== before) await refreshDashboard();
   }
 }
 
-function show(part, next) {
+function update(part, next) {
   const hadFocus = part.contains(document.activeElement);
-  become(part, next);
-  // The button that had the focus may be gone with the run's end.
+  morph(part, next);
+  // The focused button may be removed when the run ends.
   if (hadFocus && !part.contains(document.activeElement)) part.focus({ preventScroll: true });
 }
 
-/** What stands around a run on the dashboard: the version that answers, the form for the next run, the lists. */
-async function refreshSurroundings() {
+/** Update the rest of the dashboard after a run changes state: the champion, the form for the next run, the lists. */
+async function refreshDashboard() {
   const parts = document.querySelectorAll("[data-refresh]");
   if (!parts.length) return;
   const page = await fetchPage(location.href);
   for (const old of parts) {
     const next = page?.getElementById(old.id);
-    if (next) become(old, next);
+    if (next) morph(old, next);
   }
-  suggestEpochs();
+  showDefaultEpochs();
 }
 
-/** The chosen preset's own number of epochs, shown where none is typed. */
-function suggestEpochs() {
+/** Show the default number of epochs of the chosen preset as the placeholder. */
+function showDefaultEpochs() {
   const chosen = document.querySelector("#start-run [name=preset]:checked");
   if (chosen) byId("epochs").placeholder = chosen.dataset.epochs;
 }
 
 localise(document);
-suggestEpochs();
-document.addEventListener("change", suggestEpochs);
-for (const part of document.querySelectorAll("[data-part]")) watch(part);
+showDefaultEpochs();
+document.addEventListener("change", showDefaultEpochs);
+for (const part of document.querySelectorAll("[data-part]")) poll(part);

@@ -1,15 +1,15 @@
 /*
- * The review of corrections by keyboard, and without waiting: a decision takes its cards away at once, the server is
- * told one decision after the other, and what it then has to show fills the places. The page works without this, as a
- * plain form.
+ * The review of corrections: keyboard control, and decisions without a page load. A decision removes its cards at once;
+ * requests are sent one after the other, and the page is refreshed after the last one. The page works without this, as
+ * a plain form.
  */
 
-const WAITS = 15_000; // ms until the server counts as silent
-const JUDGED_AFTER = 2_000; // ms between two looks whether those that wait have been judged
+const TIMEOUT = 15_000; // ms
+const POLL_INTERVAL = 2_000; // ms between refreshes while corrections wait for the label check
 const DIGITS = "0123456789";
 const NO_DIGIT = "not_a_digit";
-// The places that two cards of one row may differ by, for fractions of a pixel.
-const SAME_ROW = 4;
+const ROW_TOLERANCE = 4; // px between the tops of cards of one row
+
 
 const byId = (id) => document.getElementById(id);
 const form = byId("review");
@@ -18,27 +18,24 @@ const refusing = byId("refusing");
 const state = form.dataset.state;
 const token = form.elements.csrf_token.value;
 
-/** Where a range began. */
-let anchor = null;
-/** The batches that were decided here, the latest last: what Undo takes back first. */
-const batches = [];
-/** What the server is told, one after the other: how much it has been in all, and how much is still to come. */
-let telling = Promise.resolve();
-let told = 0;
-let untold = 0;
+let anchor = null; // card at which a range starts
+const batches = []; // ids of the decisions made here; Undo reverts the last one
+let requests = Promise.resolve(); // resolves after the last request
+let requestCount = 0;
+let pendingCount = 0;
 
 // The cards
 
 const cards = () => [...queue.children];
 const current = () => queue.querySelector(".is-current");
-const box = (card) => card.querySelector(".card-pick");
-const number = (card) => Number(card.dataset.id);
-const chosen = () => cards().filter((card) => box(card).checked);
+const checkbox = (card) => card.querySelector(".card-pick");
+const idOf = (card) => Number(card.dataset.id);
+const chosen = () => cards().filter((card) => checkbox(card).checked);
 
-/** What a decision is about: the chosen cards, or the one at hand. */
-function targets() {
-  const picked = chosen();
-  return picked.length ? picked : [current()].filter(Boolean);
+/** Return the chosen cards, or the current one if none is chosen. */
+function getTargets() {
+  const cards = chosen();
+  return cards.length ? cards : [current()].filter(Boolean);
 }
 
 function moveTo(card, focus = true) {
@@ -53,16 +50,16 @@ function moveTo(card, focus = true) {
   if (focus) card.focus();
 }
 
-/** The card so many places, or with `rows` so many rows, from the current one; itself at the end. */
-function beside(card, step, rows) {
+/** Return the card `step` places from a card, or with `rows` in the next row in that direction; itself at the end. */
+function neighbour(card, step, rows) {
   const all = cards();
   const at = all.indexOf(card);
   if (!rows) return all[at + step] ?? card;
   const { offsetTop, offsetLeft } = card;
-  const further = step > 0 ? all.slice(at + 1) : all.slice(0, at).reverse();
-  const next = further.find((other) => Math.abs(other.offsetTop - offsetTop) > SAME_ROW);
+  const candidates = step > 0 ? all.slice(at + 1) : all.slice(0, at).reverse();
+  const next = candidates.find((other) => Math.abs(other.offsetTop - offsetTop) > ROW_TOLERANCE);
   if (!next) return card;
-  const row = all.filter((other) => Math.abs(other.offsetTop - next.offsetTop) <= SAME_ROW);
+  const row = all.filter((other) => Math.abs(other.offsetTop - next.offsetTop) <= ROW_TOLERANCE);
   return row.reduce((best, other) =>
     Math.abs(other.offsetLeft - offsetLeft) < Math.abs(best.offsetLeft - offsetLeft) ? other : best,
   );
@@ -72,77 +69,77 @@ function chooseRange(from, to) {
   const all = cards();
   const [first, last] = [all.indexOf(from), all.indexOf(to)].sort((a, b) => a - b);
   if (first < 0) return;
-  for (const card of all.slice(first, last + 1)) box(card).checked = true;
+  for (const card of all.slice(first, last + 1)) checkbox(card).checked = true;
 }
 
 function chooseAll() {
-  const some = cards().some((card) => !box(card).checked);
-  for (const card of cards()) box(card).checked = some;
-  tellChosen();
+  const some = cards().some((card) => !checkbox(card).checked);
+  for (const card of cards()) checkbox(card).checked = some;
+  showChosenCount();
 }
 
-function tellChosen() {
+function showChosenCount() {
   const count = chosen().length;
-  const words = count ? `${count} chosen` : "This one";
-  if (byId("chosen").textContent !== words) byId("chosen").textContent = words;
+  const text = count ? `${count} chosen` : "This one";
+  if (byId("chosen").textContent !== text) byId("chosen").textContent = text;
   byId("all").textContent = count && count === cards().length ? "None" : "All";
 }
 
 // Decisions
 
-function decide(action, about, more = {}) {
-  if (!about.length) return;
-  const ids = about.map(number);
-  take(about);
+function decide(action, targets, more = {}) {
+  if (!targets.length) return;
+  const ids = targets.map(idOf);
+  removeCards(targets);
   if (refusing) refusing.open = false;
   const body = { action, ids, state, ...more };
-  tell(form.action, () => body, (answer) => {
+  send(form.action, () => body, (answer) => {
     if (answer.batch) batches.push(answer.batch);
   });
 }
 
-/** Takes cards away and hands over to the one that takes the place of the first of them. */
-function take(gone) {
+/** Remove cards, and make the next remaining one current. */
+function removeCards(removed) {
   const all = cards();
-  const rest = all.filter((card) => !gone.includes(card));
-  const at = all.indexOf(gone.includes(current()) ? current() : gone[0]);
-  const next = all.slice(at).find((card) => !gone.includes(card)) ?? rest.at(-1);
-  for (const card of gone) card.remove();
+  const rest = all.filter((card) => !removed.includes(card));
+  const at = all.indexOf(removed.includes(current()) ? current() : removed[0]);
+  const next = all.slice(at).find((card) => !removed.includes(card)) ?? rest.at(-1);
+  for (const card of removed) card.remove();
   if (next) moveTo(next);
-  showWhetherEmpty();
-  tellChosen();
+  showIfEmpty();
+  showChosenCount();
 }
 
 function undo() {
   const last = () => (batches.length ? { batch: batches.pop() } : {});
-  tell(byId("undo").action, last, null, (answer) => moveTo(byId(`c${answer.undone[0]}`)));
+  send(byId("undo").action, last, null, (answer) => moveTo(byId(`c${answer.undone[0]}`)));
 }
 
 /**
- * Tells the server what `body()` returns, after what it is being told already, and shows what it then has to show.
- * `then` gets the answer at once, `afterwards` when it is shown; neither where something is wrong.
+ * Post what `body()` returns, after the requests sent before, and refresh the page after the last one. Call `onAnswer`
+ * with the answer before the refresh and `onRefresh` after it, neither on failure.
  */
-function tell(url, body, then, afterwards) {
-  told += 1;
-  untold += 1;
-  telling = telling.then(async () => {
+function send(url, body, onAnswer, onRefresh) {
+  requestCount += 1;
+  pendingCount += 1;
+  requests = requests.then(async () => {
     const answer = await post(url, body());
-    untold -= 1;
-    say(answer.error ?? answer.said, Boolean(answer.error));
-    if (!answer.error) then?.(answer);
-    if (untold === 0) await refill();
-    if (!answer.error) afterwards?.(answer);
+    pendingCount -= 1;
+    showStatus(answer.error ?? answer.said, Boolean(answer.error));
+    if (!answer.error) onAnswer?.(answer);
+    if (pendingCount === 0) await refresh();
+    if (!answer.error) onRefresh?.(answer);
   });
 }
 
-/** The answer, or what is wrong as `error`, a sentence. */
+/** Return the server's answer, or {error}, a sentence. */
 async function post(url, body) {
   try {
     const response = await fetch(url, {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": token },
       body: JSON.stringify(body),
-      signal: AbortSignal.timeout(WAITS),
+      signal: AbortSignal.timeout(TIMEOUT),
     });
     const answer = await response.json();
     return response.ok ? answer : { error: answer.error.message };
@@ -151,72 +148,72 @@ async function post(url, body) {
   }
 }
 
-function say(words, isBad) {
-  byId("told").textContent = words;
+function showStatus(text, isBad) {
+  byId("told").textContent = text;
   byId("told").classList.toggle("is-bad", isBad);
 }
 
-function showWhetherEmpty() {
+function showIfEmpty() {
   byId("nothing").hidden = queue.children.length > 0;
   byId("bar").hidden = queue.children.length === 0;
 }
 
-// What the server shows
+// Refresh
 
 /**
- * Fetches the page anew. Cards that are there stay where they are, whatever the order is by now, so that none moves
- * away from under a finger; new ones, and those that were taken back, come in where they belong among them.
+ * Fetch the page again. Keep the order of the present cards, so that none moves just before a click; insert new and
+ * restored ones after their predecessor in the fetched page.
  */
-async function refill() {
-  const before = told;
+async function refresh() {
+  const before = requestCount;
   const page = await fetchPage();
-  if (!page || told !== before || untold) return; // it shows what has been decided by now
-  const hadCurrent = cards().indexOf(current());
+  if (!page || requestCount !== before || pendingCount) return; // outdated: it shows cards decided meanwhile
+  const currentIndex = cards().indexOf(current());
   const next = [...page.getElementById("queue").children];
-  if (page.getElementById("review").dataset.pages === "1") removeAllBut(next);
+  if (page.getElementById("review").dataset.pages === "1") removeMissing(next);
   let last = null;
   for (const card of next) {
     const old = byId(card.id);
-    if (old) renew(old, card);
+    if (old) updateCard(old, card);
     else if (last) last.after(card);
     else queue.prepend(card);
     last = old ?? card;
   }
-  showFigures(page);
-  if (!current()) moveTo(cards()[Math.min(Math.max(hadCurrent, 0), cards().length - 1)], focusIsNowhere());
-  showWhetherEmpty();
-  tellChosen();
+  showCounts(page);
+  if (!current()) moveTo(cards()[Math.min(Math.max(currentIndex, 0), cards().length - 1)], focusIsNowhere());
+  showIfEmpty();
+  showChosenCount();
 }
 
-/** Those that the only page does not show are decided or deleted; of several pages it may be that others came first. */
-function removeAllBut(next) {
-  const there = new Set(next.map((card) => card.id));
-  for (const card of cards()) if (!there.has(card.id)) card.remove();
+/** Remove the cards that the only page does not show any more. With several pages they may be on another one. */
+function removeMissing(next) {
+  const ids = new Set(next.map((card) => card.id));
+  for (const card of cards()) if (!ids.has(card.id)) card.remove();
 }
 
-function showFigures(page) {
+function showCounts(page) {
   for (const count of page.querySelectorAll(".tabs .count")) {
     byId(count.parentElement.id).querySelector(".count").textContent = count.textContent;
   }
   form.dataset.unjudged = page.getElementById("review").dataset.unjudged;
 }
 
-/** What is said on a card may have changed; its box and its place stay. */
-function renew(old, next) {
-  const mine = old.querySelector(".card-words");
-  const theirs = next.querySelector(".card-words");
-  if (mine.innerHTML === theirs.innerHTML) return;
+/** Update the text of a card; keep its checkbox and its place. */
+function updateCard(old, next) {
+  const oldText = old.querySelector(".card-words");
+  const nextText = next.querySelector(".card-words");
+  if (oldText.innerHTML === nextText.innerHTML) return;
   const isCurrent = old.classList.contains("is-current");
   old.className = next.className;
   old.classList.toggle("is-current", isCurrent);
-  mine.replaceWith(theirs);
+  oldText.replaceWith(nextText);
 }
 
 async function fetchPage() {
   try {
     const response = await fetch(location.href, {
       headers: { Accept: "text/html" },
-      signal: AbortSignal.timeout(WAITS),
+      signal: AbortSignal.timeout(TIMEOUT),
     });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     return page.getElementById("queue") ? page : null;
@@ -225,24 +222,24 @@ async function fetchPage() {
   }
 }
 
-let watching = false;
+let polling = false;
 
-/** As long as some are being judged, looks again. */
-async function watchJudging() {
-  if (watching) return;
-  watching = true;
+/** Refresh while corrections wait for the label check. */
+async function pollUnjudged() {
+  if (polling) return;
+  polling = true;
   while (Number(form.dataset.unjudged) > 0) {
-    await new Promise((resume) => setTimeout(resume, JUDGED_AFTER));
-    if (!document.hidden && untold === 0) await refill();
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
+    if (!document.hidden && pendingCount === 0) await refresh();
   }
-  watching = false;
+  polling = false;
 }
 
-/** What an import has brought is shown when admin.js has seen it end. */
-function watchImports() {
+/** Refresh when admin.js changes the state of an import. */
+function observeImports() {
   const observer = new MutationObserver(async () => {
-    if (untold === 0) await refill();
-    watchJudging();
+    if (pendingCount === 0) await refresh();
+    pollUnjudged();
   });
   for (const part of document.querySelectorAll(".import")) {
     observer.observe(part, { attributes: true, attributeFilter: ["data-state"] });
@@ -253,6 +250,7 @@ function watchImports() {
 
 const focusIsNowhere = () => document.activeElement === document.body;
 
+// [step, rows] of neighbour()
 const MOVES = {
   ArrowRight: [1, false],
   ArrowLeft: [-1, false],
@@ -265,13 +263,13 @@ const MOVES = {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   if (!(focusIsNowhere() || form.contains(event.target) || byId("undo").contains(event.target))) return;
-  if (refusing?.open ? refuseByKey(event) : actByKey(event)) event.preventDefault();
+  if (refusing?.open ? handleReasonKey(event) : handleKey(event)) event.preventDefault();
 }
 
 const isTyping = (element) => element.matches("input:not([type=checkbox]), textarea, select");
 
-/** While the reasons are open, a figure is one of them. Whether the key meant anything. */
-function refuseByKey(event) {
+/** While the reasons are open, number keys pick one. Return whether the key was handled. */
+function handleReasonKey(event) {
   if (event.key === "Escape") {
     refusing.open = false;
     current()?.focus();
@@ -280,44 +278,45 @@ function refuseByKey(event) {
   const reasons = [...refusing.querySelectorAll("[name=because]")];
   const reason = event.key === "r" ? reasons[0] : DIGITS.includes(event.key) && reasons[Number(event.key) - 1];
   if (!reason) return false;
-  decide("refuse", targets(), { reason: reason.value });
+  decide("refuse", getTargets(), { reason: reason.value });
   return true;
 }
 
-function actByKey(event) {
+/** Return whether the key was handled. */
+function handleKey(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (key in MOVES) return move(...MOVES[key], event.shiftKey);
   if (key === "u") return undo(), true;
   if (key === "s") return chooseAll(), true;
   if (key === " " && !event.target.matches("button, summary, input")) return toggle(current());
-  if (key === "a" && form.querySelector(".bar [name=approve]")) return decide("approve", targets()), true;
+  if (key === "a" && form.querySelector(".bar [name=approve]")) return decide("approve", getTargets()), true;
   if (key === "r" && refusing) return openReasons();
-  if (key === "n") return decide("relabel", targets(), { label: NO_DIGIT }), true;
-  if (DIGITS.includes(key)) return decide("relabel", targets(), { label: Number(key) }), true;
+  if (key === "n") return decide("relabel", getTargets(), { label: NO_DIGIT }), true;
+  if (DIGITS.includes(key)) return decide("relabel", getTargets(), { label: Number(key) }), true;
   return false;
 }
 
 function move(step, rows, range) {
   const from = current() ?? cards()[0];
   if (!from) return false;
-  const to = beside(from, step, rows);
+  const to = neighbour(from, step, rows);
   if (range) chooseRange(from, to);
   anchor = to;
   moveTo(to);
-  tellChosen();
+  showChosenCount();
   return true;
 }
 
 function toggle(card) {
   if (!card) return false;
-  box(card).checked = !box(card).checked;
+  checkbox(card).checked = !checkbox(card).checked;
   anchor = card;
-  tellChosen();
+  showChosenCount();
   return true;
 }
 
 function openReasons() {
-  if (!targets().length) return false;
+  if (!getTargets().length) return false;
   refusing.open = true;
   refusing.querySelector("[name=because]").focus();
   return true;
@@ -326,47 +325,47 @@ function openReasons() {
 function onClick(event) {
   const card = event.target.closest(".card");
   const button = event.target.closest("button");
-  if (card && !button) pick(event, card);
+  if (card && !button) selectCard(event, card);
   if (button?.id === "all") chooseAll();
   if (!button || button.type !== "submit") return;
   event.preventDefault();
-  press(button, card);
+  submit(button, card);
 }
 
-/** A click on a card makes it the one at hand; with shift it chooses all from the last one. */
-function pick(event, card) {
+/** Make the clicked card current; with shift, choose the range from the last one to it. */
+function selectCard(event, card) {
   const isBox = event.target.matches(".card-pick");
   const from = queue.contains(anchor) ? anchor : current();
   moveTo(card, !isBox);
   if (event.shiftKey) {
-    if (!isBox) event.preventDefault(); // its label would turn the box back
+    if (!isBox) event.preventDefault(); // or the click on the label would toggle the checkbox back
     chooseRange(from, card);
-    tellChosen();
+    showChosenCount();
   }
   anchor = card;
 }
 
-/** A submit button of the form does what it says, here. */
-function press(button, card) {
-  const about = card ? [card] : targets();
-  if (button.name === "approve") decide("approve", about);
-  else if (button.name === "relabel") decide("relabel", about, { label: Number(button.value) });
-  else if (button.name === "because") decide("refuse", about, { reason: button.value });
-  else if (card) refuseOne(card);
-  else refuseFor(byId("reason"));
+/** Do the action of a submit button, without submitting the form. */
+function submit(button, card) {
+  const targets = card ? [card] : getTargets();
+  if (button.name === "approve") decide("approve", targets);
+  else if (button.name === "relabel") decide("relabel", targets, { label: Number(button.value) });
+  else if (button.name === "because") decide("refuse", targets, { reason: button.value });
+  else if (card) openReasonsFor(card);
+  else refuseWithReason(byId("reason"));
 }
 
-function refuseOne(card) {
-  for (const other of chosen()) box(other).checked = false;
+function openReasonsFor(card) {
+  for (const other of chosen()) checkbox(other).checked = false;
   moveTo(card, false);
-  tellChosen();
+  showChosenCount();
   openReasons();
 }
 
-function refuseFor(field) {
+function refuseWithReason(field) {
   const reason = field.value.trim();
   if (!reason) return field.focus();
-  decide("refuse", targets(), { reason });
+  decide("refuse", getTargets(), { reason });
   field.value = "";
 }
 
@@ -374,25 +373,25 @@ byId("all").hidden = false;
 document.addEventListener("keydown", onKey);
 form.addEventListener("click", onClick);
 form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("change", tellChosen);
+form.addEventListener("change", showChosenCount);
 queue.addEventListener("focusin", (event) => moveTo(event.target.closest(".card"), false));
 byId("undo").addEventListener("submit", (event) => {
   event.preventDefault();
   undo();
 });
 byId("reason")?.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") refuseFor(event.target);
+  if (event.key === "Enter") refuseWithReason(event.target);
   else if (event.key === "Escape") {
     refusing.open = false;
     current()?.focus();
   } else return;
   event.preventDefault();
 });
-// A click beside the reasons closes them.
+// Close the reasons on a click outside them.
 document.addEventListener("pointerdown", (event) => {
   if (refusing?.open && !refusing.contains(event.target)) refusing.open = false;
 });
 moveTo(cards()[0], focusIsNowhere());
-tellChosen();
-watchJudging();
-watchImports();
+showChosenCount();
+pollUnjudged();
+observeImports();

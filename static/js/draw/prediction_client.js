@@ -52,8 +52,8 @@ export class PredictionClient {
   #failures = 0;
 
   /**
-   * clock: {now(), setTimeout(f, ms), clearTimeout(id)}. onPrediction(prediction, isCurrent): isCurrent is whether it is
-   * about the latest revision. onError({kind: "offline" | "error", message}): the next onPrediction ends the error.
+   * clock: {now(), setTimeout(f, ms), clearTimeout(id)}. onPrediction(prediction, isCurrent): whether it is about the
+   * latest revision. onError({kind: "offline" | "error", message}): the next onPrediction ends the error.
    */
   constructor({ url, fetch, clock, onPrediction, onError, ...options }) {
     this.#url = url;

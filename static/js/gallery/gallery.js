@@ -1,16 +1,15 @@
 /*
- * The gallery works without this: here are only the arrow keys of a picture's page, and the progress of the page that
- * waits for predictions.
+ * Arrow keys on the page of a picture, and progress on the page that waits for predictions. The gallery works without.
  */
 
-const PATIENCE = 15_000; // ms without any progress after which the page says so
+const STALLED_AFTER = 15_000; // ms without progress
 
-const TURNS = { ArrowLeft: "prev", ArrowRight: "next" };
+const LINK_OF_KEY = { ArrowLeft: "prev", ArrowRight: "next" };
 
-function turnByArrows() {
+function followArrowKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const rel = TURNS[event.key];
+    const rel = LINK_OF_KEY[event.key];
     const link = rel && document.querySelector(`.steps a[rel="${rel}"]`);
     if (!link) return;
     event.preventDefault();
@@ -18,36 +17,36 @@ function turnByArrows() {
   });
 }
 
-/** Asks how far the predictions are until they are there, and then loads the page anew. */
-async function follow(panel) {
+/** Poll the progress until the predictions are computed or have failed, then reload the page. */
+async function pollProgress(panel) {
   const bar = panel.querySelector("progress");
   const status = panel.querySelector("[role=status]");
-  let movedAt = performance.now();
+  let changedAt = performance.now();
   for (;;) {
-    const progress = await ask(panel.dataset.progressUrl);
+    const progress = await fetchJson(panel.dataset.progressUrl);
     if (progress?.ready || progress?.error) {
       window.location.reload();
       return;
     }
     if (progress && progress.fraction !== bar.value) {
       bar.value = progress.fraction;
-      movedAt = performance.now();
+      changedAt = performance.now();
     }
-    tell(status, progress, performance.now() - movedAt > PATIENCE);
-    await new Promise((wake) => setTimeout(wake, panel.dataset.pollSeconds * 1000));
+    showStatus(status, progress, performance.now() - changedAt > STALLED_AFTER);
+    await new Promise((resolve) => setTimeout(resolve, panel.dataset.pollSeconds * 1000));
   }
 }
 
-function tell(status, progress, stuck) {
+function showStatus(status, progress, stalled) {
   let message = "";
   if (!progress) message = "The server does not answer; asking again.";
-  else if (stuck) message = "Nothing has moved for a while: is the worker running, or busy with another version?";
-  // A live region speaks at every write, also of the same words.
+  else if (stalled) message = "Nothing has moved for a while: is the worker running, or busy with another version?";
+  // Screen readers announce a live region at every write, even of an equal text.
   if (status.textContent !== message) status.textContent = message;
 }
 
-/** The answer, or null where there is none now. */
-async function ask(url) {
+/** Return the server's answer, or null on failure. */
+async function fetchJson(url) {
   try {
     const response = await fetch(url, { headers: { Accept: "application/json" } });
     return response.ok ? await response.json() : null;
@@ -57,5 +56,5 @@ async function ask(url) {
 }
 
 const panel = document.getElementById("computing");
-if (panel) follow(panel);
-else turnByArrows();
+if (panel) pollProgress(panel);
+else followArrowKeys();
