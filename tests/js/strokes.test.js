@@ -27,7 +27,7 @@ test("random sequences agree with a history kept the obvious way", () => {
   for (let seed = 1; seed <= 60; seed += 1) {
     const random = randomNumbers(seed);
     const drawing = new Drawing();
-    const states = [plain(drawing)]; // every state that was ever reached and can be reached again
+    const states = [plain(drawing)]; // all states in reach of undo and redo
     let now = 0;
     for (let step = 0; step < 80; step += 1) {
       const dice = random();

@@ -24,7 +24,7 @@ let requests = Promise.resolve(); // resolves after the last request
 let requestCount = 0;
 let pendingCount = 0;
 
-// The cards
+// Cards
 
 const cards = () => [...queue.children];
 const current = () => queue.querySelector(".is-current");

@@ -23,7 +23,7 @@ function errorOutcome(status, body, retryAfter) {
   const message = body?.error?.message;
   return {
     error: { kind: "error", message: typeof message === "string" && message ? message : UNREADABLE },
-    // Any other status would be the same for the same picture.
+    // Do not retry after other statuses: they reject this picture for good.
     retryable: status === 429 || status >= 500,
     retryAfter: Number(retryAfter) > 0 ? Number(retryAfter) * 1000 : 0,
   };
