@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { pageModule } from "./page_modules.js";
 
-const { LONGEST, MARGIN, paintInk, toPicture } = await pageModule("ink");
+const { LONGEST_SIDE, MARGIN, paintInk, toPicture } = await pageModule("draw/ink");
 
 function recordingContext() {
   const calls = [];
@@ -62,7 +62,7 @@ for (const [name, points] of Object.entries({
     assert.equal(bytes.subarray(0, header.length).toString(), header);
     assert.deepEqual([...new Set(bytes.subarray(header.length))], [200]);
     assert.equal(bytes.length, header.length + canvas.width * canvas.height);
-    assert.equal(Math.max(canvas.width, canvas.height), LONGEST + 2 * MARGIN);
+    assert.equal(Math.max(canvas.width, canvas.height), LONGEST_SIDE + 2 * MARGIN);
     // every point, with the widest line that a pen leaves, is inside the margin
     const [, scaleX, , , scaleY, left, top] = canvas.context.calls.find(([call]) => call === "setTransform");
     assert.equal(scaleX, scaleY);

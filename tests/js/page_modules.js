@@ -1,6 +1,6 @@
 /*
- * The page's own modules, in Node. Browsers know a module by its script tag, Node by a package.json, which has no place
- * among files that are served: so this says it for everything under static/js/.
+ * Loads the modules of static/js/ in Node. Node treats a .js file as a module if a package.json says so; use a hook in
+ * place of that file, which would be served among the static files.
  */
 
 import { register } from "node:module";
@@ -14,7 +14,7 @@ const hooks = `
 
 register(`data:text/javascript,${encodeURIComponent(hooks)}`);
 
-/** The module static/js/<name>.js. */
+/** Import static/js/<name>.js. */
 export function pageModule(name) {
   return import(new URL(`../../static/js/${name}.js`, import.meta.url));
 }

@@ -1,4 +1,4 @@
-/** Numbers in [0, 1) that are the same in every run (mulberry32), so that a failing sequence can be seen again. */
+/** Return a seeded generator of numbers in [0, 1) (mulberry32), to reproduce a failing sequence. */
 export function randomNumbers(seed) {
   let state = seed >>> 0;
   return () => {

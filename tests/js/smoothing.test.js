@@ -4,7 +4,7 @@ import test from "node:test";
 import { pageModule } from "./page_modules.js";
 import { randomNumbers } from "./random.js";
 
-const { curve, widthAt } = await pageModule("smoothing");
+const { curve, widthAt } = await pageModule("draw/smoothing");
 
 const at = (x, y, pressure = 0.5) => ({ x, y, pressure });
 

@@ -4,7 +4,7 @@ import test from "node:test";
 import { pageModule } from "./page_modules.js";
 import { randomNumbers } from "./random.js";
 
-const { Drawing } = await pageModule("strokes");
+const { Drawing } = await pageModule("draw/strokes");
 
 function drawStroke(drawing, at, width = 18) {
   drawing.begin({ x: at, y: at }, width);
@@ -27,7 +27,7 @@ test("random sequences agree with a history kept the obvious way", () => {
   for (let seed = 1; seed <= 60; seed += 1) {
     const random = randomNumbers(seed);
     const drawing = new Drawing();
-    const states = [plain(drawing)]; // every state that was ever reached and can be reached again
+    const states = [plain(drawing)]; // all states in reach of undo and redo
     let now = 0;
     for (let step = 0; step < 80; step += 1) {
       const dice = random();
@@ -104,7 +104,7 @@ test("the caller's point is copied", () => {
   const point = { x: 1, y: 2 };
   drawing.begin(point, 6);
   point.x = 99;
-  assert.equal(drawing.live.points[0].x, 1);
+  assert.equal(drawing.open.points[0].x, 1);
 });
 
 test("points that add no shape are dropped", () => {
@@ -112,15 +112,15 @@ test("points that add no shape are dropped", () => {
   drawing.begin({ x: 10, y: 10 }, 6);
   assert.equal(drawing.extend({ x: 10.1, y: 10 }), false);
   assert.equal(drawing.extend({ x: 12, y: 10 }), true);
-  assert.equal(drawing.live.points.length, 2);
+  assert.equal(drawing.open.points.length, 2);
 });
 
-test("an abandoned stroke leaves no trace", () => {
+test("a cancelled stroke leaves no trace", () => {
   const drawing = new Drawing();
   drawStroke(drawing, 10);
   const before = plain(drawing);
   drawing.begin({ x: 1, y: 1 }, 6);
-  drawing.abandon();
+  drawing.cancel();
   assert.equal(plain(drawing), before);
   assert.equal(drawing.extend({ x: 50, y: 50 }), false);
 });

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { pageModule } from "./page_modules.js";
 
-const { inWords, percent, spoken } = await pageModule("words");
+const { describe, percent, speechText } = await pageModule("draw/words");
 
 for (const [probability, words] of [
   [1, ">99 %"],
@@ -31,16 +31,16 @@ for (const [digits, words] of [
   [[4, 9, 8, 1, 0], "A 4, a 9, an 8 or another"],
   [[8, 1, 2, 3, 4, 5, 6, 7, 9, 0], "An 8, a 1, a 2 or another"],
 ]) {
-  test(`the set of ${digits} is said as "${words}", with what to expect of it`, () => {
+  test(`the set of ${digits} is described as "${words}", with its coverage`, () => {
     const remark = "98 of 100 doubtful answers hold the right digit.";
-    assert.deepEqual(inWords({ verdict: "unsure", digits, reason: null, coverage: 0.98 }), { verdict: words, remark });
+    assert.deepEqual(describe({ verdict: "unsure", digits, reason: null, coverage: 0.98 }), { verdict: words, remark });
   });
 }
 
 for (let digit = 0; digit <= 9; digit += 1) {
   test(`a ${digit} has its article`, () => {
     const words = digit === 8 ? "It is an 8" : `It is a ${digit}`;
-    assert.deepEqual(inWords({ verdict: "digit", digits: [digit], reason: null }), { verdict: words, remark: "" });
+    assert.deepEqual(describe({ verdict: "digit", digits: [digit], reason: null }), { verdict: words, remark: "" });
   });
 }
 
@@ -52,20 +52,20 @@ for (const [reason, remark] of [
   ["a later reason", ""],
 ]) {
   test(`no digit because of ${reason}`, () => {
-    const reading = { verdict: "not_a_digit", digits: [], reason };
-    assert.deepEqual(inWords(reading), { verdict: "That does not look like a digit", remark });
-    assert.equal(spoken(reading), `That does not look like a digit. ${remark}`.trim());
+    const prediction = { verdict: "not_a_digit", digits: [], reason };
+    assert.deepEqual(describe(prediction), { verdict: "That does not look like a digit", remark });
+    assert.equal(speechText(prediction), `That does not look like a digit. ${remark}`.trim());
   });
 }
 
-test("a blank sheet says nothing", () => {
-  assert.deepEqual(inWords({ verdict: "blank", digits: [], reason: null }), { verdict: "", remark: "" });
+test("a blank sheet has no text", () => {
+  assert.deepEqual(describe({ verdict: "blank", digits: [], reason: null }), { verdict: "", remark: "" });
 });
 
-test("the ear hears the words of the eye, and how sure they are", () => {
+test("the text for screen readers is the verdict, with its probability", () => {
   const certain = (digit, probability) => ({ verdict: "digit", digits: [digit], top: [{ digit, probability }] });
-  assert.equal(spoken(certain(7, 0.98)), "It is a 7, 98 percent");
-  assert.equal(spoken(certain(8, 0.9999)), "It is an 8, more than 99 percent");
-  assert.equal(spoken(certain(1, 0.001)), "It is a 1, less than 1 percent");
-  assert.equal(spoken({ verdict: "unsure", digits: [4, 9] }), "A 4 or a 9");
+  assert.equal(speechText(certain(7, 0.98)), "It is a 7, 98 percent");
+  assert.equal(speechText(certain(8, 0.9999)), "It is an 8, more than 99 percent");
+  assert.equal(speechText(certain(1, 0.001)), "It is a 1, less than 1 percent");
+  assert.equal(speechText({ verdict: "unsure", digits: [4, 9] }), "A 4 or a 9");
 });

@@ -36,9 +36,10 @@ def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
 
 def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app):
     app = create_app(settings_in(tmp_path))
-    response = got(app, "js/draw.js", **PACKED)
-    assert response.data == (assets.FILES / "js/draw.js").read_bytes() and "Content-Encoding" not in response.headers
-    assert app.jinja_env.globals["asset"]("js/draw.js") == shared_app.jinja_env.globals["asset"]("js/draw.js")
+    name = "js/draw/draw.js"
+    response = got(app, name, **PACKED)
+    assert response.data == (assets.FILES / name).read_bytes() and "Content-Encoding" not in response.headers
+    assert app.jinja_env.globals["asset"](name) == shared_app.jinja_env.globals["asset"](name)
 
 
 def test_static_copies_made_at_once_are_one(tmp_path):

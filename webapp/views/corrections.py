@@ -263,7 +263,7 @@ def index() -> ResponseReturnValue:
         queue = Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections)
         return unstored(queue.response())
     page = render_template(
-        "corrections.html",
+        "admin/corrections.html",
         page="admin",
         state=state,
         states=REVIEW_STATES,

@@ -37,7 +37,7 @@ def dashboard() -> ResponseReturnValue:
         said = comparison.verdicts(db, versions)
         waiting = db.scalar(select(func.count()).where(*Correction.firsts("received")))
     return render_template(
-        "admin.html",
+        "admin/dashboard.html",
         page="admin",
         runs=runs,
         active=active,

@@ -66,7 +66,7 @@ class Readings(TypedDict):
 
 @blueprint.get("/")
 def page() -> str:
-    return render_template("draw.html", page="draw")
+    return render_template("draw/draw.html", page="draw")
 
 
 @blueprint.post(ADDRESS)

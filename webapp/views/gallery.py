@@ -164,7 +164,7 @@ def index() -> ResponseReturnValue:
     readings = services().predictions.readings(version.id)
     page = Page.of(view.select(readings), view.page)
     return render_template(
-        "gallery.html",
+        "gallery/index.html",
         page="gallery",
         view=view,
         version=version,
@@ -192,7 +192,7 @@ def picture(number: int) -> ResponseReturnValue:
         return redirect(url_for(".picture", number=number, version=view.version), 302)
     at = int(place[0])
     return render_template(
-        "gallery_picture.html",
+        "gallery/picture.html",
         page="gallery",
         view=view,
         version=version,
@@ -262,7 +262,7 @@ def _computing(missing: NotComputed) -> Response:
     view = View.read()
     version, _ = _version(view)
     page = render_template(
-        "gallery_computing.html",
+        "gallery/computing.html",
         page="gallery",
         view=view,
         version=version,
@@ -278,7 +278,7 @@ def _computing(missing: NotComputed) -> Response:
 def _no_mnist(missing: MnistMissing) -> Response:
     if not wants_page():
         return answer(503, "no_mnist", str(missing))
-    return unstored(Response(render_template("gallery_empty.html", page="gallery", reason=str(missing)), 503))
+    return unstored(Response(render_template("gallery/empty.html", page="gallery", reason=str(missing)), 503))
 
 
 def confusion_levels(confusion: np.ndarray) -> list[list[int]]:

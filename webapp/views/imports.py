@@ -162,7 +162,7 @@ def one_import(number: RowId) -> ResponseReturnValue:
     with services().database.reading() as session:
         row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
     if request.args.get("part"):
-        return unstored(Response(render_template("_import.html", one=row, next_id=next_id, now=time.time())))
+        return unstored(Response(render_template("admin/_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
         return redirect(url_for("review.index"), 302)
     url = url_for(".one_import", number=row.id)

@@ -142,7 +142,7 @@ def receipt(secret: Secret) -> Response:
     if not wants_page():
         return _private(told.response())
     shown = told.model_dump(include={"used", "now", "picture", "digit_image"})
-    return _private(Response(render_template("receipt.html", correction=correction, secret=secret, **shown)))
+    return _private(Response(render_template("receipts/receipt.html", correction=correction, secret=secret, **shown)))
 
 
 @blueprint.delete("/receipts/<secret>")
@@ -191,7 +191,7 @@ def _gone(message: str, status: int) -> Response:
     """What an address answers whose drawing is not, or no longer, there."""
     if not wants_page():
         return _private(answer(status, "no_receipt", message))
-    return _private(Response(render_template("receipt_gone.html", message=message, deleted=status == 200), status))
+    return _private(Response(render_template("receipts/gone.html", message=message, deleted=status == 200), status))
 
 
 def _private(response: Response) -> Response:

@@ -148,10 +148,10 @@ def run(run_id: RowId) -> ResponseReturnValue:
         found = row_or_404(db, Run, run_id)
         part = run_part(db, found, champion_of(db))
     if request.args.get("part"):
-        return render_template("_run.html", **part)
+        return render_template("admin/_run.html", **part)
     if not wants_page():
         return _answer(found).response()
-    return render_template("run.html", page="admin", **part)
+    return render_template("admin/run.html", page="admin", **part)
 
 
 @blueprint.post("/runs/<int:run_id>/cancel")

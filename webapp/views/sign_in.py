@@ -27,7 +27,7 @@ blueprint = Blueprint("sign_in", __name__, url_prefix="/admin")
 
 @blueprint.get("/sign-in")
 def page() -> str:
-    return render_template("sign_in.html", page="admin", error=None)
+    return render_template("admin/sign_in.html", page="admin", error=None)
 
 
 @blueprint.post("/sign-in")
@@ -39,11 +39,11 @@ def submit() -> ResponseReturnValue:
     except WrongPassword:
         annotate_request(code="wrong_password")
         log.warning("a sign-in failed", extra=authentication.client())
-        return render_template("sign_in.html", page="admin", error="That is not the password."), 403
+        return render_template("admin/sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
         annotate_request(code=error.code)
         log.warning("a sign-in was refused: too many have failed", extra=authentication.client())
-        page = render_template("sign_in.html", page="admin", error=str(error))
+        page = render_template("admin/sign_in.html", page="admin", error=str(error))
         return page, error.status, {"Retry-After": str(error.retry_after)}
     session.clear()
     session.permanent = True

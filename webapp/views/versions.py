@@ -184,7 +184,7 @@ def index() -> ResponseReturnValue:
         said = comparison.verdicts(db, found)
     if wants_page():
         shown = {"versions": found, "champion": champion, "older": older, "before": before}
-        return render_template("versions.html", page="admin", **shown, **said)
+        return render_template("admin/versions.html", page="admin", **shown, **said)
     following = url_for(".index", before=older) if older else None
     return Versions(versions=[_in_short(one, champion, said) for one in found], next=following).response()
 
@@ -200,11 +200,17 @@ def page(version_id: RowId) -> ResponseReturnValue:
         return _answer(found, measured, answers).response()
     part = _strength_part(found, measured, None if answers else champion)
     if request.args.get("part"):
-        return render_template("_strength.html", **part)
+        return render_template("admin/_robustness.html", **part)
     with services().database.reading() as db:
         report, served = comparison.report(db, version_id), has_served(db, version_id)
     return render_template(
-        "version.html", page="admin", answers=answers, served=served, report=report, longest=LONGEST_REASON, **part
+        "admin/version.html",
+        page="admin",
+        answers=answers,
+        served=served,
+        report=report,
+        longest=LONGEST_REASON,
+        **part,
     )
 
 
@@ -265,7 +271,7 @@ def promotions() -> ResponseReturnValue:
     with services().database.reading() as db:
         found, older = _latest(db, Promotion, before)
     if wants_page():
-        return render_template("promotions.html", page="admin", promotions=found, older=older, before=before)
+        return render_template("admin/promotions.html", page="admin", promotions=found, older=older, before=before)
     following = url_for(".promotions", before=older) if older else None
     listed = [PromotionAnswer.of(one, before=one.from_id, to=one.version_id) for one in found]
     return Promotions(promotions=listed, next=following).response()

@@ -1,0 +1,113 @@
+/*
+ * Data model of the drawing: strokes, and the history for undo and redo. Depends on no canvas or page.
+ *
+ * A point is {x, y, pressure}: x and y in sheet units (0..SHEET), pressure 0..1 (0.5 if the device reports none).
+ * A stroke is {width, points}: width of the brush in sheet units.
+ */
+
+export const SHEET = 280;
+export const BRUSH = Object.freeze({ thinnest: 6, usual: 18, widest: 36 });
+
+// In sheet units. Drop points closer to the previous one: a 1 kHz mouse sends thousands that do not change the shape.
+const MIN_DISTANCE = 0.7;
+
+const NO_STROKES = Object.freeze([]);
+
+function frozenPoint({ x, y, pressure = 0.5 }) {
+  return Object.freeze({ x, y, pressure });
+}
+
+function frozenStroke(width, points) {
+  return Object.freeze({ width, points: Object.freeze([...points]) });
+}
+
+/**
+ * Strokes with undo and redo. Each change of the finished strokes (a stroke, a clear) is one step of the history; the
+ * open stroke becomes a step when it ends.
+ */
+export class Drawing {
+  #past = [];
+  #strokes = NO_STROKES;
+  #future = [];
+  #open = null;
+
+  /** The finished strokes, frozen; the array keeps its identity until they change. */
+  get finished() {
+    return this.#strokes;
+  }
+
+  /** The open stroke, frozen, or null. */
+  get open() {
+    return this.#open && frozenStroke(this.#open.width, this.#open.points);
+  }
+
+  get isBlank() {
+    return this.#strokes.length === 0 && this.#open === null;
+  }
+
+  get canUndo() {
+    return this.#past.length > 0 || this.#open !== null;
+  }
+
+  get canRedo() {
+    return this.#future.length > 0 && this.#open === null;
+  }
+
+  /** Return all strokes including the open one, frozen: later drawing does not change a snapshot. */
+  snapshot() {
+    return this.#open ? Object.freeze([...this.#strokes, this.open]) : this.#strokes;
+  }
+
+  /** Open a stroke. End the open one first. */
+  begin(point, width) {
+    this.end();
+    this.#open = { width, points: [frozenPoint(point)] };
+  }
+
+  /** Add a point to the open stroke, if there is one. Return whether the drawing changed. */
+  extend(point) {
+    if (this.#open === null) return false;
+    const { points } = this.#open;
+    const last = points[points.length - 1];
+    if (Math.hypot(point.x - last.x, point.y - last.y) < MIN_DISTANCE) return false;
+    points.push(frozenPoint(point));
+    return true;
+  }
+
+  /** End the open stroke: it becomes a step of the history. */
+  end() {
+    if (this.#open === null) return;
+    const stroke = this.open;
+    this.#open = null;
+    this.#push([...this.#strokes, stroke]);
+  }
+
+  /** Discard the open stroke. */
+  cancel() {
+    this.#open = null;
+  }
+
+  clear() {
+    this.end();
+    if (this.#strokes.length > 0) this.#push([]);
+  }
+
+  undo() {
+    this.end();
+    if (this.#past.length === 0) return;
+    this.#future.push(this.#strokes);
+    this.#strokes = this.#past.pop();
+  }
+
+  redo() {
+    if (!this.canRedo) return;
+    this.#past.push(this.#strokes);
+    this.#strokes = this.#future.pop();
+  }
+
+  #push(strokes) {
+    this.#past.push(this.#strokes);
+    this.#strokes = Object.freeze(strokes);
+    this.#future = [];
+  }
+}
