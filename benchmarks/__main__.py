@@ -1,4 +1,7 @@
-"""Every figure of speed that the README quotes, as one table: `make bench`, or `python -m benchmarks [PART ...]`."""
+"""Every figure that docs/measurements.md quotes: `make bench`, or `python -m benchmarks [PART ...]`.
+
+`--write` puts the tables into docs/measurements.md; `--strokes FOLDER` measures recognition as well.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import gallery, memory, page, serving, start, training
-from benchmarks.figures import Figure, machine, table
-from benchmarks.server import Failed
+from benchmarks import gallery, memory, page, recognition, start, training
+from benchmarks import serving as requests
+from benchmarks.figures import Figure, machine, table, write
+from benchmarks.server import Failed, installation, serving
+from webapp.settings import ROOT
+
+DOCUMENT = ROOT / "docs" / "measurements.md"
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
-    "serving": serving.figures,
+    "serving": requests.figures,
     "start": start.figures,
     "memory": memory.figures,
     "page": page.figures,
@@ -24,7 +31,10 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    parts = parser.parse_args(argv).parts or list(PARTS)
+    parser.add_argument("--strokes", metavar="FOLDER", help="measure recognition too, on *.jsonl.gz files of strokes")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.relative_to(ROOT)}")
+    args = parser.parse_args(argv)
+    parts = args.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     found = []
@@ -37,7 +47,18 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\nbenchmarks: {part}: {error}", file=sys.stderr)
             return 2
         print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
-    print(f"{table(found)}\n\n{machine()}")
+    tables = {"speed": f"{table(found)}\n\n{machine()}"}
+    if args.strokes:
+        try:
+            with installation() as folder, serving(folder) as server:
+                tables["recognition"] = f"{recognition.measured(args.strokes, server.url)}\n\n{machine()}"
+        except (Failed, OSError, *recognition.ERRORS) as error:
+            print(f"benchmarks: recognition: {error}", file=sys.stderr)
+            return 2
+    for name, text in tables.items():
+        print(f"\n{text}")
+        if args.write:
+            write(DOCUMENT, name, text)
     return 0
 
 

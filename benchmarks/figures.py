@@ -57,6 +57,13 @@ def table(figures: Iterable[Figure]) -> str:
     return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
 
 
+def write(document: Path, name: str, text: str) -> None:
+    """Put `text` between the lines "<!-- begin NAME -->" and "<!-- end NAME -->" of a document, which has them once."""
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
+    before, _, rest = document.read_text().partition(begin)
+    document.write_text(f"{before}{begin}\n{text}\n\n{end}{rest.partition(end)[2]}")
+
+
 def machine() -> str:
     """The machine and the day, as a line beneath a table."""
     found = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]

@@ -50,6 +50,9 @@ class ServerError(Exception):
     """The server cannot be reached or does not read a picture, or changes its version; the message is one line."""
 
 
+ERRORS = (ServerError, strokes.StrokesError, mnist.MnistMissing)
+
+
 class Server:
     """A running Inkling, asked about several pictures at once; `version` is the one that answers, "" before it has."""
 
@@ -256,20 +259,25 @@ def _stream(purpose: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(seeds.seed(f"recognition, {purpose}", seed))
 
 
+def measured(folder: str, url: str, count: int | None = None, seed: int = 0) -> str:
+    """Return the table of a running server's figures; raises StrokesError, ServerError or MnistMissing."""
+    drawings = chosen(strokes.read_folder(folder), count, seed)
+    if all(drawing.digit is None for drawing in drawings):
+        raise strokes.StrokesError(f"{folder} holds no drawing of a digit")
+    with Server(url) as server:
+        found = table(figures(server, drawings, count, seed))
+    return f"{found}\n\n{server.version} at {server.url}"
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parsed(argv)
     begun = time.monotonic()
     try:
-        drawings = chosen(strokes.read_folder(args.folder), args.count, args.seed)
-        if all(drawing.digit is None for drawing in drawings):
-            raise strokes.StrokesError(f"{args.folder} holds no drawing of a digit")
-        with Server(args.url) as server:
-            rows = figures(server, drawings, args.count, args.seed)
-    except (ServerError, strokes.StrokesError, mnist.MnistMissing) as error:
+        found = measured(args.folder, args.url, args.count, args.seed)
+    except ERRORS as error:
         print(f"recognition: {error}", file=sys.stderr)
         return 2
-    print(table(rows))
-    print(f"\n{server.version} at {server.url}, {date.today()}, in {time.monotonic() - begun:.0f} s")
+    print(f"{found}, {date.today()}, in {time.monotonic() - begun:.0f} s")
     return 0
 
 
