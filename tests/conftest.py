@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 
 from model.data import mnist
 from model.inference import classifier
-from tests import servers
+from tests.support import servers
 from webapp import auth
 from webapp.app import create_app
 from webapp.services import services

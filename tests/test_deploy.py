@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from model.data import mnist
-from tests.cluster.cluster import install
-from tests.servers import free_port, wait_until
+from tests.support.cluster import install
+from tests.support.servers import free_port, wait_until
 from webapp.settings import ROOT, Settings
 
 DEPLOY = ROOT / "deploy"

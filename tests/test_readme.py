@@ -10,9 +10,9 @@ import pytest
 
 from model.cli import main
 from tests.conftest import TOKEN, install
-from tests.webapp.asking import drawn, encoded
-from tests.webapp.serving import serve
-from tests.webapp.versions import add_version, turned
+from tests.support.gunicorn import serve
+from tests.support.requests import drawn, encoded
+from tests.support.versions import add_version, turned
 from webapp.settings import ROOT, Settings
 
 README = (ROOT / "README.md").read_text()

@@ -18,7 +18,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from model.data import mnist
-from tests.webapp.versions import measured
+from tests.support.versions import measured
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
 
@@ -88,7 +88,7 @@ def start(prepared: Path, data_dir: Path) -> Server:
         "ADMIN_PASSWORD": password,
         "ADMIN_TOKEN": token,
         "WEB_CONCURRENCY": "2",
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/browser/small'}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/support/few_digits'}",
     }
     with open(data_dir / "output.log", "ab") as output:
         process = subprocess.Popen(

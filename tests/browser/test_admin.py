@@ -6,9 +6,9 @@ import pytest
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, draw
 
-from tests.webapp.versions import add_version, figures, measured, promotions, turned
+from tests.support.strokes import DIGITS, draw
+from tests.support.versions import add_version, figures, measured, promotions, turned
 from webapp.storage.engine import Database
 
 TRAINING_SECONDS = 150

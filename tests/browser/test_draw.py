@@ -5,9 +5,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 
 from model.inference.decision import Calibration
+from tests.support.strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 
 ANSWER_SECONDS = 20
 

@@ -7,7 +7,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, NO_DIGITS, draw
+
+from tests.support.strokes import DIGITS, NO_DIGITS, draw
 
 ANSWER_SECONDS = 20
 

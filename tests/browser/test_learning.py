@@ -4,7 +4,8 @@ import pytest
 from conftest import start, stop
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import draw
+
+from tests.support.strokes import draw
 
 STEP_SECONDS = 120
 TRAINING_SECONDS = 400

@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from sqlalchemy import delete, select
 
 from model.task import NO_DIGIT
-from tests.webapp.corrected import add_correction, digits
+from tests.support.corrections import add_correction, digits
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.storage.schema import Correction

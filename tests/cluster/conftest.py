@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster import cluster as clusters
+from tests.support import cluster as clusters
 
 
 @pytest.fixture(scope="module")

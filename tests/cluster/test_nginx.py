@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.cluster.cluster import DEPLOY, HOST, Browser, Load
 from tests.conftest import PASSWORD
-from tests.servers import wait_until
-from tests.webapp.asking import ONE
+from tests.support.cluster import DEPLOY, HOST, Browser, Load
+from tests.support.requests import ONE
+from tests.support.servers import wait_until
 from webapp.auth import ATTEMPTS_PER_ADDRESS
 from webapp.corrections import digit_files
 from webapp.http.pictures import MAX_BODY_BYTES

@@ -11,9 +11,9 @@ import pytest
 from PIL import ImageDraw
 from sqlalchemy import func, select
 
-from tests.cluster.cluster import SCRIPT, Load
-from tests.servers import wait_until
-from tests.webapp.asking import ONE, blank, data_url, encoded
+from tests.support.cluster import SCRIPT, Load
+from tests.support.requests import ONE, blank, data_url, encoded
+from tests.support.servers import wait_until
 from webapp.storage.schema import Correction
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from model.inference.classifier import SHIPPED
-from tests.cluster.cluster import DEPLOY, SCRIPT, STOP_SECONDS, WEB_WORKERS, Browser, Load
 from tests.conftest import PASSWORD
-from tests.servers import wait_until
-from tests.webapp.asking import ONE, drawn, encoded
-from tests.webapp.versions import add_version, promote, read_by, turned
+from tests.support.cluster import DEPLOY, SCRIPT, STOP_SECONDS, WEB_WORKERS, Browser, Load
+from tests.support.requests import ONE, drawn, encoded
+from tests.support.servers import wait_until
+from tests.support.versions import add_version, promote, read_by, turned
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

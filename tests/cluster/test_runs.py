@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from tests.cluster.cluster import SCRIPT, descendants
-from tests.servers import wait_until
+from tests.support.cluster import SCRIPT, descendants
+from tests.support.servers import wait_until
 from webapp.storage.schema import ACTIVE, Artifact, Checkpoint, Run, Version
 from webapp.training.runs import LEASE_SECONDS
 

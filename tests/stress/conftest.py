@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from model.presets import Config
-from tests.webapp.corrected import add_correction, digits
+from tests.support.corrections import add_correction, digits
 from webapp import auth
 from webapp.corrections import store
 from webapp.services import services

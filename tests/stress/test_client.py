@@ -12,7 +12,7 @@ import pytest
 from model.task import SIDE
 from tests.conftest import TOKEN
 from tests.stress.test_contract import served
-from tests.webapp.asking import ONE, data_url, drawn, encoded
+from tests.support.requests import ONE, data_url, drawn, encoded
 from webapp.corrections.digit_files import SHORT_DIGITS
 
 pytestmark = pytest.mark.stress

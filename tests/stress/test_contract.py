@@ -13,8 +13,8 @@ from sqlalchemy import select
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.conftest import TOKEN
-from tests.stress.forms import forms
-from tests.webapp.asking import data_url, drawn, encoded
+from tests.support.forms import forms
+from tests.support.requests import data_url, drawn, encoded
 from webapp.corrections import exports
 from webapp.storage.schema import Correction
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.stress.fuzzing import Outcome, examined, in_processes, try_picture, try_request
+from tests.support.fuzzing import Outcome, examined, in_processes, try_picture, try_request
 from webapp.services import services
 
 PICTURES = 900_000

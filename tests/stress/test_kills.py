@@ -23,11 +23,11 @@ from sqlalchemy import select, text
 
 from model.data import mnist
 from tests.conftest import TOKEN
-from tests.stress.whole import ROUND
-from tests.webapp.administrator import SCRIPT
-from tests.webapp.asking import data_url
-from tests.webapp.corrected import digits
-from tests.webapp.versions import add_version, promotions, turned
+from tests.support.administrator import SCRIPT
+from tests.support.corrections import digits
+from tests.support.requests import data_url
+from tests.support.versions import add_version, promotions, turned
+from tests.support.whole import ROUND
 from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
@@ -130,7 +130,7 @@ class Whole:
         }
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.stress.whole"],
+                [sys.executable, "-m", "tests.support.whole"],
                 cwd=ROOT, env=environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file,
             )  # fmt: skip
 

@@ -16,10 +16,10 @@ from sqlalchemy import delete, select
 from model.imaging.picture import BOX, PictureError, digit_image, open_picture
 from model.task import NO_DIGIT
 from tests.conftest import TOKEN
-from tests.stress.forms import forms
-from tests.stress.mutation import Blow
-from tests.webapp.administrator import BROWSER, SCRIPT
-from tests.webapp.asking import INTERNALS
+from tests.support.administrator import BROWSER, SCRIPT
+from tests.support.forms import forms
+from tests.support.mutation import Blow
+from tests.support.requests import INTERNALS
 from webapp.corrections import digit_files, exports
 from webapp.corrections.import_digits import store
 from webapp.corrections.store import NOT_A_DIGIT

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, event, func, select
 
-from tests.stress.forms import forms
-from tests.webapp.corrected import add_correction, digits
+from tests.support.corrections import add_correction, digits
+from tests.support.forms import forms
 from webapp.corrections import review
 from webapp.corrections.review import DecisionRequest
 from webapp.corrections.store import Corrections, image_of

@@ -19,12 +19,12 @@ import pytest
 from sqlalchemy import func, select, text
 
 from tests.conftest import TOKEN
-from tests.webapp import serving
-from tests.webapp.administrator import BROWSER, SCRIPT
-from tests.webapp.asking import ONE, data_url
-from tests.webapp.corrected import digits
-from tests.webapp.serving import serve
-from tests.webapp.versions import add_version, turned
+from tests.support import gunicorn
+from tests.support.administrator import BROWSER, SCRIPT
+from tests.support.corrections import digits
+from tests.support.gunicorn import serve
+from tests.support.requests import ONE, data_url
+from tests.support.versions import add_version, turned
 from webapp.corrections.digit_files import picture_of
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
@@ -40,7 +40,7 @@ MOST_RUN_SECONDS = 60
 @pytest.mark.stress
 @pytest.mark.timeout(3600)
 def test_installation_under_everything_makes_no_error_and_does_not_grow(settings, database, tmp_path, monkeypatch):
-    monkeypatch.setattr(serving, "ANSWER_SECONDS", 60)  # on a busy machine; how long it takes is told
+    monkeypatch.setattr(gunicorn, "ANSWER_SECONDS", 60)  # on a busy machine; how long it takes is told
     add_version(database, turned(1))
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.conftest import install, settings_in
-from tests.webapp.administrator import sign_in
+from tests.support.administrator import sign_in
 from webapp.app import create_app
 from webapp.services import services
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.conftest import PASSWORD, TOKEN
-from tests.webapp.administrator import sign_in
-from tests.webapp.asking import ONE
+from tests.support.administrator import sign_in
+from tests.support.requests import ONE
 from webapp import logs
 from webapp.logs import JsonLines
 from webapp.views import draw

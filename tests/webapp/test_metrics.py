@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOKEN
-from tests.servers import wait_until
-from tests.webapp.asking import ONE, assert_error
-from tests.webapp.serving import serve
-from tests.webapp.versions import add_version, damaged, promote, turned
+from tests.support.gunicorn import serve
+from tests.support.requests import ONE, assert_error
+from tests.support.servers import wait_until
+from tests.support.versions import add_version, damaged, promote, turned
 from webapp import metrics
 from webapp.services import services
 

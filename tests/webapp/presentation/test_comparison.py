@@ -1,0 +1,159 @@
+"""What a version's page and the dashboard show of a comparison."""
+
+import re
+
+import numpy as np
+import pytest
+
+from model.task import NO_DIGIT
+from tests.support.administrator import BROWSER, SCRIPT
+from tests.support.versions import add_version, compared, evidence, promote, turned
+from webapp.services import services
+from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version
+
+
+@pytest.fixture
+def database(app):
+    return services(app).database
+
+
+@pytest.fixture
+def challenger(database):
+    """A version that waits, v2."""
+    return add_version(database, turned(1))
+
+
+def page_of(admin, number):
+    return re.sub(r"\s+", " ", admin.get(f"/admin/versions/{number}", headers=BROWSER).text.replace("\xa0", " "))
+
+
+def correct(database, **values) -> int:
+    """Stores an approved correction, held out, and returns its number."""
+    digit_image = np.full((28, 28), 9, np.uint8).tobytes()
+    given = {
+        "submitter": "s", "receipt_sha256": "r", "meant": 1, "label": 1, "digit_image": digit_image, "picture": b"",
+        "answered": {}, "held_out": True, "state": "approved",
+    }  # fmt: skip
+    correction = Correction(**given | values)
+    with database.writing() as session:
+        session.add(correction)
+    return correction.id
+
+
+def compared_by(database, version_id, numbers) -> None:
+    """Stores a comparison of a run's version by these corrections."""
+    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", version_id=version_id)
+    with database.writing() as session:
+        session.add(run)
+        session.flush()
+        session.add_all(RunCorrection(run_id=run.id, correction_id=number) for number in numbers)
+    compared(database, version_id, evidence(corrections=numbers))
+
+
+def test_evidence_of_a_waiting_version_says_why_first(admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    page = page_of(admin, challenger)
+    assert 'id="verdict" data-passed="false"' in page and "<li>reads 9s 3.2 points worse</li>" in page
+    assert page.index("reads 9s 3.2 points worse") < page.index("Every figure")
+    assert f'action="/admin/versions/{challenger}/promote"' in page and "<textarea" in page
+    row = page[page.index('data-criterion="recall-9"') :]
+    row = row[: row.index("</tr>")]
+    for part in ('data-passed="false"', "9s read right", "95.92 %", "99.12 %", "at most 1 point less", "not passed"):
+        assert part in row
+    assert 'data-criterion="recall-8" data-passed="true"' in page
+    assert "42,000" in page
+
+
+def test_evidence_of_a_passed_version_names_the_champion(admin, database, challenger):
+    compared(database, challenger, evidence())
+    page = page_of(admin, challenger)
+    assert 'data-passed="true"' in page and "99.70 % of validation digits." in page
+    assert 'against <a href="/admin/versions/1">v1</a>' in page
+    promote(database, challenger)
+    page = page_of(admin, challenger)
+    assert "<textarea" not in page and "answers now" in page
+    assert "<textarea" not in page_of(admin, 1) and 'formaction="/admin/versions/1/roll-back"' in page_of(admin, 1)
+
+
+def test_evidence_shows_pictures_gained_and_lost(admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    page = page_of(admin, challenger)
+    lost = page[page.index('id="digits-lost"') :]
+    assert 'src="data:image/png;base64,' in lost and 'id="digits-gained"' not in page
+    assert 'alt="Meant as 9: v1 read 9 with 88 %, v2 read 4 with 62 %"' in lost
+    assert re.search(r'was</span> 9, <span class="quiet">now</span> 4', lost)
+
+
+def test_evidence_of_many_pictures_says_how_many(admin, database, challenger):
+    compared(database, challenger, evidence())
+    assert re.search(
+        r"Gained: validation digits <span[^>]*>61, the clearest 1 of them here", page_of(admin, challenger)
+    )
+
+
+@pytest.mark.both_databases
+def test_evidence_omits_a_deleted_drawing(admin, database, challenger):
+    kept, gone = correct(database), correct(database, receipt_sha256="other")
+    compared_by(database, challenger, [kept, gone])
+    section = page_of(admin, challenger).split('id="drawings-gained"')[1].split("</section>")[0]
+    assert section.count("<img") == 2 and "deleted meanwhile" not in section
+    with database.writing() as session:
+        session.delete(session.get(Correction, gone))
+    section = page_of(admin, challenger).split('id="drawings-gained"')[1].split("</section>")[0]
+    assert section.count("<img") == 1 and section.count("deleted meanwhile") == 1
+    assert "was</span> 7" in section
+
+
+def test_evidence_calls_a_drawing_no_digit(admin, database, challenger):
+    number = correct(database, meant=NO_DIGIT, label=NO_DIGIT)
+    found = evidence(corrections=[number]).as_dict()
+    found["drawings"]["gained_pictures"][0] |= {"truth": NO_DIGIT, "challenger": {"read": NO_DIGIT, "probability": 0.5}}
+    with database.writing() as session:
+        session.add(Comparison(version_id=challenger, champion_id=1, passed=True, evidence=found))
+    page = page_of(admin, challenger)
+    assert "Meant as no digit: v1 read 7 with 75 %, v2 read no digit with 50 %" in page
+
+
+def test_evidence_without_a_comparison_says_so(admin, database, challenger):
+    assert "v1 was never compared with another version: it came with Inkling" in page_of(admin, 1)
+    with database.writing() as session:
+        session.get(Version, challenger).run_id = 1
+    assert "v2 was never compared with another version" in page_of(admin, challenger)
+
+
+def test_evidence_for_a_script_has_the_comparison(client, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    found = client.get(f"/admin/versions/{challenger}", headers=SCRIPT).get_json()
+    assert found["comparison"]["champion"] == "v1" and not found["comparison"]["passed"]
+    assert found["comparison"]["summary"] == "waits: reads 9s 3.2 points worse"
+    names = [one["name"] for one in found["comparison"]["criteria"]]
+    assert names == ["usable", "recall-8", "recall-9", "multiplications"]
+    assert client.get("/admin/versions/1", headers=SCRIPT).get_json()["comparison"] is None
+
+
+def test_dashboard_gives_each_verdict(admin, database, challenger):
+    other = add_version(database, turned(2))
+    compared(database, challenger, evidence(passed=False))
+    compared(database, other, evidence())
+    page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
+    rows = {number: page.split(f'id="version-{number}"')[1].split("</tr>")[0] for number in (1, challenger, other)}
+    assert "not compared" in rows[1] and ">passed<" in rows[other]
+    assert ">waits</span> reads 9s 3.2 points worse" in rows[challenger]
+
+
+def test_dashboard_leads_to_the_corrections_that_wait(admin, database):
+    first = correct(database, state="received")
+    correct(database, state="received", receipt_sha256="twin", duplicate_of=first)  # reviewed with the first
+    correct(database, receipt_sha256="approved")
+    page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
+    assert re.search(r'href="/admin/corrections">Corrections</a> <span[^>]*>1 waiting<', page)
+
+
+def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    assert "<strong>Waits</strong>" in page_of(admin, challenger)
+    promote(database, challenger)
+    page = page_of(admin, challenger)
+    assert "<strong>Did not pass</strong>" in page and "Waits" not in page
+    row = admin.get("/admin", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
+    assert ">did not pass</span>" in row and "waits" not in row

@@ -1,0 +1,325 @@
+"""Versions: putting one into service and going back, the list of that, downloads, and a version's page."""
+
+import json
+import threading
+
+import pytest
+from sqlalchemy import delete
+
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.task import DATA_SHA256
+from tests.support.administrator import BROWSER, SCRIPT, csrf_token
+from tests.support.challengers import DAMAGED
+from tests.support.requests import ONE, assert_error
+from tests.support.versions import (
+    add_version,
+    compared,
+    damaged,
+    evidence,
+    figures,
+    measured,
+    promote,
+    promotions,
+    turned,
+)
+from webapp.services import services
+from webapp.storage.schema import Artifact, Promotion, Version
+
+
+@pytest.fixture
+def database(app):
+    return services(app).database
+
+
+@pytest.fixture
+def challenger(database):
+    """A version that waits, v2."""
+    return add_version(database, turned(1), validation_accuracy=0.1)
+
+
+def changes(client, headers=SCRIPT):
+    """The list of promotions, the first one first: from, to, by and why."""
+    found = client.get("/admin/promotions", headers=headers).get_json()["promotions"]
+    return [(one["from"], one["to"], one["by"], one["why"]) for one in reversed(found)]
+
+
+def answering(client):
+    return client.post("/predict", json=ONE).get_json()["version"]
+
+
+# Promoting by hand
+
+
+@pytest.mark.both_databases
+def test_promotion_by_hand_is_listed_with_its_reason(app, admin, database, challenger):
+    form = {"csrf_token": csrf_token(admin), "reason": "  reads\r\nour  ones "}
+    path = f"/admin/versions/{challenger}/promote"
+    assert admin.post(path, data=form).get_json() == {"version": "v2"}
+    assert changes(admin, {})[-1] == ("v1", "v2", "administrator", "reads our ones")
+    assert answering(admin) == "v2"
+    assert admin.post(path, data=form).get_json() == {"version": "v2"}  # it answers already
+    assert promotions(database) == [1, 2]
+    response = admin.post("/admin/versions/1/promote", data=form, headers=BROWSER)
+    assert (response.status_code, response.headers["Location"]) == (303, "/admin")
+    assert promotions(database) == [1, 2, 1]
+
+
+def test_promotion_by_a_script_is_listed(client, challenger):
+    found = client.post(f"/admin/versions/{challenger}/promote", json={"reason": "x" * 500}, headers=SCRIPT)
+    assert found.get_json() == {"version": "v2"}
+    assert changes(client)[-1] == ("v1", "v2", "script", "x" * 500)
+
+
+BAD_REASONS = [None, "", " ", "\n\t\r", "\x00\x07", "x" * 501, 1, True, [], ["why"], {"reason": "why"}, "\ud800"]
+
+
+def test_promotion_without_a_reason_is_refused(client, database, challenger):
+    path = f"/admin/versions/{challenger}/promote"
+    for reason in BAD_REASONS:
+        assert "why" in assert_error(client.post(path, json={"reason": reason}, headers=SCRIPT), 400, "no_reason")
+        if isinstance(reason, str) and reason.isprintable():
+            assert_error(client.post(path, data={"reason": reason}, headers=SCRIPT), 400, "no_reason")
+    assert_error(client.post(path, headers=SCRIPT), 400, "no_reason")
+    assert promotions(database) == [1]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_promotion_of_damaged_weights_is_refused(client, database, damage):
+    make, told = DAMAGED[damage]
+    number = add_version(database, make())
+    refused = client.post(f"/admin/versions/{number}/promote", json={"reason": "I want it"}, headers=SCRIPT)
+    assert told in assert_error(refused, 409, "unusable_version")
+    assert promotions(database) == [1] and answering(client) == "v1"
+    assert client.get("/readyz").get_json()["checks"]["model"] == "ok, v1"
+
+
+# Rolling back
+
+
+@pytest.mark.both_databases
+def test_roll_back_takes_one_click(admin, database, challenger):
+    promote(database, challenger)
+    form = {"csrf_token": csrf_token(admin)}
+    response = admin.post("/admin/versions/1/roll-back", data=form, headers=BROWSER)
+    assert (response.status_code, response.headers["Location"]) == (303, "/admin")
+    assert changes(admin, {})[-1] == ("v2", "v1", "administrator", "rolled back from v2")
+    assert answering(admin) == "v1"
+    assert admin.post(f"/admin/versions/{challenger}/roll-back", data=form).get_json() == {"version": "v2"}
+    assert changes(admin, {})[-1] == ("v1", "v2", "administrator", "rolled back from v1")
+
+
+def test_roll_back_to_one_never_in_service_is_refused(client, database, challenger):
+    response = client.post(f"/admin/versions/{challenger}/roll-back", headers=SCRIPT)
+    assert "v2" in assert_error(response, 409, "never_in_service")
+    assert client.post("/admin/versions/1/roll-back", headers=SCRIPT).get_json() == {"version": "v1"}
+    assert promotions(database) == [1]  # it answers already
+
+
+def test_roll_back_to_a_damaged_version_is_refused(client, database, challenger):
+    number = add_version(database, damaged(SHIPPED.read_bytes()))
+    promote(database, number)
+    promote(database, challenger)
+    assert_error(client.post(f"/admin/versions/{number}/roll-back", headers=SCRIPT), 409, "unusable_version")
+    assert answering(client) == "v2"
+
+
+def test_roll_back_from_a_damaged_champion_succeeds(client, database):
+    promote(database, add_version(database, damaged(SHIPPED.read_bytes())))
+    assert client.post("/admin/versions/1/roll-back", headers=SCRIPT).get_json() == {"version": "v1"}
+    assert answering(client) == "v1" and changes(client)[-1][:2] == ("v2", "v1")
+
+
+# The list
+
+
+@pytest.mark.both_databases
+def test_promotions_at_once_leave_a_list_without_gaps(app, database):
+    numbers = [1, *(add_version(database, turned(by)) for by in (1, 2, 3))]
+    ready = threading.Barrier(len(numbers))
+
+    def insist(number):
+        ready.wait()
+        for _ in range(5):
+            app.test_client().post(f"/admin/versions/{number}/promote", json={"reason": "mine"}, headers=SCRIPT)
+
+    threads = [threading.Thread(target=insist, args=(number,)) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = changes(app.test_client())
+    assert len(found) > len(numbers) - 1
+    assert [one[0] for one in found] == [None, *(one[1] for one in found[:-1])]  # each from where the last one led
+    assert all(one[0] != one[1] for one in found)
+
+
+@pytest.mark.both_databases
+def test_promotions_are_listed_page_by_page(admin, database, challenger):
+    for number in (challenger, 1) * 30:
+        promote(database, number)
+    first = admin.get("/admin/promotions").get_json()
+    assert len(first["promotions"]) == 50 and first["promotions"][0]["to"] == "v1"
+    second = admin.get(first["next"]).get_json()
+    assert len(second["promotions"]) == 11 and second["next"] is None
+    assert second["promotions"][-1] | {"at": None} == {
+        "at": None, "from": None, "to": "v1", "by": "set-up", "why": second["promotions"][-1]["why"]
+    }  # fmt: skip
+    times = [one["at"] for one in first["promotions"] + second["promotions"]]
+    assert times == sorted(times, reverse=True)
+    page = admin.get("/admin/promotions", headers=BROWSER).text
+    assert page.count('id="promotion-') == 50 and "Older ones" in page
+    assert admin.get(first["next"], headers=BROWSER).text.count('id="promotion-') == 11
+
+
+BAD_PLACES = ["0", "-1", "x", "", "\u0661", str(2**31), str(2**63), "9" * 400, "-" + "9" * 400]
+
+
+@pytest.mark.parametrize("listed", ["promotions", "versions"])
+def test_list_from_any_place_is_answered_or_refused(reader, listed):
+    for headers in (SCRIPT, BROWSER | SCRIPT):
+        for before in ("1", "17", str(2**31 - 1)):
+            assert reader.get(f"/admin/{listed}?before={before}", headers=headers).status_code == 200
+        for before in BAD_PLACES:
+            assert reader.get(f"/admin/{listed}?before={before}", headers=headers).status_code == 400
+    assert_error(reader.get(f"/admin/{listed}?before=x", headers=SCRIPT), 400, "bad_page")
+
+
+def test_versions_are_listed_page_by_page(admin, database, challenger):
+    for _ in range(50):
+        last = add_version(database, b"of no matter here")
+    compared(database, challenger, evidence(passed=False))
+    first = admin.get("/admin/versions").get_json()
+    assert [one["version"] for one in first["versions"]] == [f"v{number}" for number in range(last, 2, -1)]
+    second = admin.get(first["next"]).get_json()
+    assert [one["version"] for one in second["versions"]] == ["v2", "v1"] and second["next"] is None
+    waiting, champion = second["versions"]
+    assert (waiting["passed"], waiting["summary"]) == (False, "waits: reads 9s 3.2 points worse")
+    assert (champion["passed"], champion["answers"], champion["has_served"]) == (None, True, True)
+    for page in ("/admin/versions", "/admin"):
+        assert admin.get(page, headers=BROWSER).text.count('id="version-') == 50
+    older = admin.get(first["next"], headers=BROWSER).text
+    assert older.count('id="version-') == 2 and "reads 9s 3.2 points worse" in older and "answers now" in older
+
+
+def test_dashboard_offers_promotion_and_roll_back(admin, database, challenger):
+    other = add_version(database, turned(2))
+    promote(database, challenger)
+    page = admin.get("/admin", headers=BROWSER).text
+    assert 'formaction="/admin/versions/1/roll-back"' in page
+    assert f'href="/admin/versions/{other}#promote"' in page and 'href="/admin/versions/1"' in page
+    assert f'formaction="/admin/versions/{challenger}/roll-back"' not in page  # it answers
+    assert "to see what happens" in page
+
+
+# Downloads
+
+
+def test_weights_are_downloaded_as_they_are(tmp_path, client, database, challenger):
+    response = client.get(f"/admin/versions/{challenger}/weights", headers=SCRIPT)
+    assert response.data == turned(1)
+    assert response.headers["Content-Disposition"] == "attachment; filename=v2.safetensors"
+    assert response.mimetype == "application/octet-stream"
+    assert weights.from_bytes(response.data)[1].data_sha256 == DATA_SHA256
+    again = client.get(
+        f"/admin/versions/{challenger}/weights", headers=SCRIPT | {"If-None-Match": response.headers["ETag"]}
+    )
+    assert again.status_code == 304 and not again.data
+
+
+def test_card_is_downloaded_as_json(client):
+    found = client.get("/admin/versions/1/card", headers=SCRIPT).get_json()
+    shipped = weights.read_card(SHIPPED.read_bytes()).as_dict()
+    assert found == json.loads(json.dumps(shipped)) | {"version": "v1", "sha256": weights.digest(SHIPPED.read_bytes())}
+
+
+def test_version_page_shows_any_card(admin, database, challenger):
+    with database.writing() as session:
+        version = session.get(Version, challenger)
+        version.card = {
+            "command": "python -m model train --preset <seed>",
+            "corrections": {"count": 51, "held_out": 12, "sha256": "c0ffee"},
+            "hidden": [64, 32],
+            "threads": 2,
+            "a_field_of_later": {"deeply": [{"nested": None}, 0.25]},
+        }
+    page = admin.get(f"/admin/versions/{challenger}", headers=BROWSER).text
+    for words in (
+        "python -m model train --preset &lt;seed&gt;",
+        "python -m webapp replay v2",
+        "count 51, held out 12, sha256 c0ffee",
+        "64, 32",
+        "A field of later",
+        'href="/admin/versions/2/weights"',
+        'href="/admin/versions/2/card"',
+    ):
+        assert words in page
+
+
+# A version's page: its strength
+
+
+def test_version_page_waits_for_the_strength(admin):
+    page = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
+    assert "answers now" in page and "Promote" not in page
+
+
+def test_version_page_shows_progress_of_measuring(app, admin):
+    measured(services(app).database, 1, fraction=0.42, figures=None)
+    part = admin.get("/admin/versions/1?part=1", headers=BROWSER).text
+    assert 'value="0.420"' in part and "<html" not in part and "csrf" not in part
+    assert "is the worker running" not in part
+    with services(app).database.writing() as session:
+        session.get(Artifact, (1, "strength")).updated_at -= 20
+    assert "is the worker running" in admin.get("/admin/versions/1?part=1", headers=BROWSER).text
+
+
+def test_version_page_compares_with_the_champion(app, admin):
+    database = services(app).database
+    number = add_version(database, turned(1))
+    measured(database, 1, figures=figures(accuracy=0.9432, area=0.9))
+    measured(database, number, figures=figures(accuracy=0.8765))
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert 'data-state="measured"' in page and "not in service" in page
+    assert f'action="/admin/versions/{number}/promote"' in page
+    for words in ("87.65", "94.32", "v1, which answers now", "Scribbles", "refuses nothing", "curve-champion"):
+        assert words in page
+    alone = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert "94.32" in alone and "curve-version" in alone
+    assert "curve-champion" not in alone and "87.65" not in alone and "refuses nothing" not in alone
+
+
+def test_version_page_without_a_champion_names_none(app, admin):
+    with services(app).database.writing() as session:
+        session.execute(delete(Promotion))
+    page = admin.get("/admin/versions/1", headers=BROWSER).text
+    assert "answers now" not in page and "not in service" in page
+    assert 'action="/admin/versions/1/promote"' in page
+
+
+def test_version_page_waits_for_the_champions_strength(app, admin):
+    number = add_version(services(app).database, turned(1))
+    measured(services(app).database, number)
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert "Measuring v1" in page and "to compare with" in page and 'id="report"' in page
+
+
+def test_version_page_says_why_it_was_not_measured(app, admin):
+    number = add_version(services(app).database, turned(1))
+    measured(services(app).database, number, fraction=0.5, figures=None, error="MNIST is <gone>.")
+    measured(services(app).database, 1)
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert f'role="status">The strength of v{number} could not be measured.' in page
+    assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
+    measured(services(app).database, number)
+    measured(services(app).database, 1, fraction=0.5, figures=None, error="It broke.")
+    page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
+    assert "is not compared with. It broke." in page and 'data-state="measured"' in page
+
+
+def test_version_for_a_script_has_its_figures(app, client):
+    measured(services(app).database, 1)
+    found = client.get("/admin/versions/1", headers=SCRIPT).get_json()
+    assert found["version"] == "v1" and found["answers"] and found["card"]["data_sha256"] == DATA_SHA256
+    assert found["strength"] == {"fraction": 1.0, "figures": figures(), "error": None}

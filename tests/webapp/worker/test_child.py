@@ -1,0 +1,148 @@
+"""What the worker's child process computes about a version, run within this one."""
+
+import json
+import sqlite3
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import delete
+from sqlalchemy.exc import OperationalError
+
+from model.data import mnist
+from model.evaluation import comparison, robustness
+from model.inference import weights
+from model.inference.classifier import SHIPPED
+from tests.support.versions import add_version, damaged
+from webapp.storage.schema import Artifact, Promotion, Run, Version, coded
+from webapp.training.runs import Lease, LeaseLost
+from webapp.versions.artifacts import look_up
+from webapp.worker import training_run
+from webapp.worker.artifacts import WorkerGone, compute
+from webapp.worker.training_run import Heartbeat, train_run
+
+
+@pytest.fixture
+def few(monkeypatch):
+    for module, name, count in (
+        (robustness, "CURVE_DIGITS", 10),
+        (robustness, "OTHERS", 60),
+        (comparison, "STRENGTH_DIGITS", 20),
+        (comparison, "OTHERS", 60),
+    ):
+        monkeypatch.setattr(module, name, count)
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("a secret of the machine")
+
+    monkeypatch.setattr(robustness, "strength", fail)
+
+
+def measure(settings, database, version_id=1, gone=False):
+    """Measures a version's strength as a child process does it, and returns the row."""
+    with database.writing() as session:
+        session.add(Artifact(version_id=version_id, kind="strength", fraction=0.6))
+    worker_gone = threading.Event()
+    if gone:
+        worker_gone.set()
+    with suppress(WorkerGone):
+        compute(settings, database, "strength", version_id, worker_gone)
+    return look_up(database, version_id, "strength")
+
+
+def test_strength_is_measured_and_kept(settings, database, few):
+    found = measure(settings, database)
+    assert (found.fraction, found.error) == (1, None)
+    figures = json.loads(found.result)
+    assert figures["accuracy"] > 0.99 and figures["curve_digits"] == 10
+
+
+def test_strength_of_damaged_weights_says_so(settings, database):
+    found = measure(settings, database, add_version(database, damaged(SHIPPED.read_bytes())))
+    assert found.fraction < 1 and "damaged" in found.error and found.result is None
+
+
+def test_strength_that_fails_says_no_more_than_it_must(settings, database, broken):
+    found = measure(settings, database)
+    assert (found.fraction, found.error) == (0, coded("broken"))
+
+
+def test_strength_without_its_worker_writes_nothing(settings, database, few):
+    found = measure(settings, database, gone=True)
+    assert found.fraction == 0.6 and found.error is None
+
+
+def fine_tuning(database):
+    run = Run(state="running", attempt=1, preset="fine-tune", epochs=1, seed=0, requested_by="a test", parent_id=1)
+    with database.writing() as session:
+        session.add(run)
+    return run.id
+
+
+def ended(database, run_id):
+    with database.reading() as session:
+        return session.get(Run, run_id)
+
+
+def test_fine_tuning_goes_on_from_the_version_in_service(settings, database, few, monkeypatch):
+    some = mnist.load(settings.mnist_dir).subset(300)
+    monkeypatch.setattr(mnist, "load", lambda folder: some)
+    number = fine_tuning(database)
+    train_run(settings, Lease(database, number, 1), threading.Event())
+    run = ended(database, number)
+    assert (run.state, run.error) == ("finished", None)
+    assert run.history[0]["validation_accuracy"] > 0.97  # before the first step
+    with database.reading() as session:
+        card = session.get(Version, run.version_id).card
+    assert card["parent"] == weights.digest(SHIPPED.read_bytes())
+
+
+def test_fine_tuning_without_a_version_fails(settings, database):
+    number = fine_tuning(database)
+    with database.writing() as session:
+        session.execute(delete(Promotion))
+        session.get(Run, number).parent_id = None
+    train_run(settings, Lease(database, number, 1), threading.Event())
+    assert ended(database, number).state == "failed"
+    assert ended(database, number).error == coded("no_parent")
+
+
+def test_run_without_mnist_fails_and_says_what_to_do(settings, database, tmp_path):
+    number = fine_tuning(database)
+    train_run(replace(settings, mnist_dir=tmp_path / "nothing"), Lease(database, number, 1), threading.Event())
+    assert ended(database, number).state == "failed" and "make data" in ended(database, number).error
+
+
+def said(words):
+    return OperationalError("INSERT", {}, sqlite3.OperationalError(words))
+
+
+def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
+    def fail(*_):
+        raise said("database is locked")
+
+    monkeypatch.setattr(Lease, "keep", fail)
+    training_run._keep(Lease(database, 1, 1), b"so far")
+
+
+@pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
+def test_checkpoint_without_room_or_right_ends_the_training(database, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Lease, "keep", fail)
+    with pytest.raises(type(error)):
+        training_run._keep(Lease(database, 1, 1), b"so far")
+
+
+def test_training_that_does_not_end_is_ended(database, monkeypatch):
+    monkeypatch.setattr(training_run, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(training_run, "STUCK_SECONDS", 0.01)
+    ended = threading.Event()
+    monkeypatch.setattr(training_run.os, "_exit", lambda code: ended.set())
+    with Heartbeat(Lease(database, 1, 1), threading.Event()):  # a run that nobody has
+        assert ended.wait(10)
