@@ -24,6 +24,9 @@ from webapp.storage.engine import Database
 from webapp.storage.secret_key import NotSetUp, with_secret_key
 
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+ON_POSTGRESQL_UNDER_STRESS = pytest.mark.parametrize(
+    "settings", ["sqlite", pytest.param("postgresql", marks=pytest.mark.stress)], indirect=True
+)
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
 LONGEST = ["worker", "run", "admin", "overload", "transactions", "contract", "feedback", "review", "draw"]

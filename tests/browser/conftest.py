@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -16,11 +17,16 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from model.data import mnist
+from tests.conftest import settings_in
 from tests.support.versions import measured
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
+from webapp.storage.schema import Artifact
+from webapp.worker.artifacts import compute
 
 START_SECONDS = STOP_SECONDS = 180  # ends what hangs, on a busy machine too
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -74,11 +80,14 @@ def free_port() -> int:
 def start(prepared: Path, data_dir: Path) -> Server:
     """Starts `python -m webapp run` as `make run` does, and waits until it can answer.
 
-    What takes longest to compute about the shipped version is there already, which would slow down everything else.
+    All that there is to compute about the shipped version is there already.
     """
     shutil.copytree(prepared, data_dir, dirs_exist_ok=True)
     database = Database(f"sqlite:///{data_dir}/inkling.db")
     measured(database, 1)
+    with database.writing() as session:
+        session.add(Artifact(version_id=1, kind="predictions"))
+    compute(settings_in(data_dir), database, "predictions", 1, threading.Event())
     database.close()
     port, password, token = free_port(), "drawn by hand", "a-token-for-scripts"
     variables = {
@@ -138,6 +147,25 @@ def driver(tmp_path_factory):
     driver = chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="session")
+def session_cookie(driver, server):
+    """The cookie of an administrator who has signed in once for all tests."""
+    driver.get(f"{server.url}/admin")
+    driver.find_element(By.ID, "password").send_keys(server.password)
+    driver.find_element(By.CSS_SELECTOR, "main button").click()
+    WebDriverWait(driver, START_SECONDS).until(lambda d: d.find_elements(By.ID, "champion"))
+    (cookie,) = driver.get_cookies()
+    driver.get("about:blank")
+    return {"url": server.url} | {key: cookie[key] for key in ("name", "value", "httpOnly", "sameSite")}
+
+
+@pytest.fixture
+def signed_in(browser, session_cookie):
+    """The browser with the cookie of an administrator, on no page yet."""
+    browser.execute_cdp_cmd("Network.setCookie", session_cookie)
+    return browser
 
 
 @pytest.fixture

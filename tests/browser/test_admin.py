@@ -97,15 +97,14 @@ def sideways(driver):
 
 
 @pytest.fixture
-def admin(browser, server):
+def admin(signed_in, server):
     """A signed-in browser on the dashboard. Leaves no run behind for the next test, however this one ends."""
-    sign_in(browser, server, server.password)
-    wait_for(browser, lambda d: find(d, "#champion"))
-    yield browser
-    browser.get(f"{server.url}/admin")
-    for run in browser.find_elements(By.ID, "run"):
+    signed_in.get(f"{server.url}/admin")
+    yield signed_in
+    signed_in.get(f"{server.url}/admin")
+    for run in signed_in.find_elements(By.ID, "run"):
         cancel(server, run.get_attribute("data-run"))
-        wait_for(browser, lambda d: run_state(d) == "cancelled", TRAINING_SECONDS)
+        wait_for(signed_in, lambda d: run_state(d) == "cancelled", TRAINING_SECONDS)
 
 
 def test_sign_in_wrong_password_is_refused(browser, server):
@@ -196,7 +195,7 @@ def test_strength_report_shows_progress_then_figures(admin, server):
 
 
 def test_run_cancelled_says_so(admin, server):
-    start_run(admin, "standard", "1000")
+    start_run(admin, "seed", "1000")
     wait_for(admin, lambda d: "of 1000" in find(d, ".run-state").text, TRAINING_SECONDS)
     admin.get(f"{server.url}/admin")
     assert not find(admin, "#start").is_displayed()
@@ -207,8 +206,9 @@ def test_run_cancelled_says_so(admin, server):
     assert "made no version" in find(admin, "#run").text
 
 
+@pytest.mark.stress
 def test_dashboard_takes_in_the_end_of_a_run(admin, server):
-    start_run(admin, "standard", "1000")
+    start_run(admin, "seed", "1000")
     admin.get(f"{server.url}/admin")
     run = find(admin, "#run").get_attribute("data-run")
     listed = find(admin, f'#runs [data-run="{run}"] a')
@@ -219,10 +219,12 @@ def test_dashboard_takes_in_the_end_of_a_run(admin, server):
     assert admin.switch_to.active_element == listed
 
 
-def test_cookie_copied_before_sign_out_opens_nothing(admin, server):
-    (cookie,) = admin.get_cookies()
-    find(admin, "#sign-out").click()
-    wait_for(admin, lambda d: d.current_url == f"{server.url}/")
-    admin.add_cookie({"name": cookie["name"], "value": cookie["value"]})
-    admin.get(f"{server.url}/admin")
-    assert admin.current_url.endswith("/admin/sign-in")
+def test_cookie_copied_before_sign_out_opens_nothing(browser, server):
+    sign_in(browser, server, server.password)
+    wait_for(browser, lambda d: find(d, "#sign-out"))
+    (cookie,) = browser.get_cookies()
+    find(browser, "#sign-out").click()
+    wait_for(browser, lambda d: d.current_url == f"{server.url}/")
+    browser.add_cookie({"name": cookie["name"], "value": cookie["value"]})
+    browser.get(f"{server.url}/admin")
+    assert browser.current_url.endswith("/admin/sign-in")

@@ -120,7 +120,7 @@ def stubbed_page(browser, server):
     return browser
 
 
-@pytest.mark.parametrize("digits", [range(5), range(5, 10)])
+@pytest.mark.parametrize("digits", [(4, 7), pytest.param(range(10), marks=pytest.mark.stress)], ids=["two", "all"])
 def test_drawing_each_digit_comes_first(page, digits):
     for digit in digits:
         draw(page, DIGITS[digit])
@@ -135,6 +135,7 @@ def test_drawing_each_digit_comes_first(page, digits):
         clear(page)
 
 
+@pytest.mark.stress
 def test_drawing_in_other_hands_comes_first(page):
     for digit, strokes in OTHER_HANDS.values():
         draw(page, strokes)
@@ -142,6 +143,7 @@ def test_drawing_in_other_hands_comes_first(page):
         clear(page)
 
 
+@pytest.mark.stress
 def test_drawing_no_digit_is_refused(page):
     for strokes in NO_DIGITS.values():
         draw(page, strokes)
@@ -167,7 +169,14 @@ VERDICTS = {
 }
 
 
-@pytest.mark.parametrize("name", VERDICTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no digit",
+        "two digits",
+        *(pytest.param(name, marks=pytest.mark.stress) for name in ("a digit", "three digits", "many digits")),
+    ],
+)
 def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
     (kind, digits, *reason), words, spoken = VERDICTS[name]
     stub(stubbed_page, kind, digits, *reason)
@@ -183,7 +192,7 @@ def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
         ]
 
 
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.stress)])
 def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
     set_width(stubbed_page, width)
     boxes = (
@@ -245,6 +254,7 @@ def test_undo_redo_clear_by_button_and_key(page):
     wait_for(page, lambda d: ink(d) == 0 and state(d) == "blank")
 
 
+@pytest.mark.stress
 def test_brush_width_changes_the_line(page):
     draw(page, DIGITS[1])
     thin = wait_for(page, lambda d: best(d) == "1" and ink(d))
@@ -255,13 +265,14 @@ def test_brush_width_changes_the_line(page):
     wait_for(page, lambda d: ink(d) > 1.2 * thin)
 
 
+@pytest.mark.stress
 def test_resize_keeps_the_strokes(page):
     draw(page, DIGITS[2])
     page.set_window_size(420, 800)
     wait_for(page, lambda d: best(d) == "2" and ink(d) > 0)
 
 
-@pytest.mark.parametrize("kind", ["pen", "touch"])
+@pytest.mark.parametrize("kind", ["pen", pytest.param("touch", marks=pytest.mark.stress)])
 def test_other_pointers_draw(page, kind):
     draw(page, DIGITS[3], kind)
     wait_for(page, lambda d: best(d) == "3")

@@ -164,6 +164,7 @@ def test_next_correction_is_sent_at_once_with_the_drawing(page):
     assert changed["link"] == kept["link"] and receipt(kept["link"])["meant"] == 8
 
 
+@pytest.mark.stress
 def test_changed_drawing_starts_over_and_keeps_the_receipt(page):
     agreed(page)
     draw(page, DIGITS[4])
@@ -211,7 +212,14 @@ TROUBLE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TROUBLE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no network",
+        "a refusal",
+        *(pytest.param(name, marks=pytest.mark.stress) for name in ("too many", "a broken server")),
+    ],
+)
 def test_correction_that_fails_is_told_and_not_lost(page, name):
     answer, words, again = TROUBLE[name]
     agreed(page)
@@ -243,7 +251,10 @@ def test_correction_by_keyboard_alone_is_kept(page):
     assert settled(page, lambda shown: shown["step"] == "kept")["focus"] == "Follow or delete it"
 
 
-@pytest.mark.parametrize(("width", "height"), [(375, 667), (667, 375), (1280, 800)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(375, 667), *(pytest.param(*size, marks=pytest.mark.stress) for size in ((667, 375), (1280, 800)))],
+)
 def test_feedback_moves_nothing_and_targets_are_large(page, width, height):
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)

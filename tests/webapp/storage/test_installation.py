@@ -32,6 +32,7 @@ def empty(postgresql):
         yield url
 
 
+@pytest.mark.stress
 def test_replicas_started_together_set_up_once(empty, tmp_path):
     lines = processes.in_processes(processes.install, 4, tmp_path, DATABASE_URL=empty)
     said = "\n".join(sum(lines, []))
@@ -74,6 +75,7 @@ def test_wait_for_the_database_is_said_once(monkeypatch, empty, tmp_path):
     assert len(said) == 1 and "is not set up yet" in said[0]
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(300)
 @ON_POSTGRESQL
 def test_web_without_postgresql_starts_and_goes_on(settings, postgresql, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from model.presets import Config
-from tests.conftest import PASSWORD, TOKEN
+from tests.conftest import ON_POSTGRESQL_UNDER_STRESS, PASSWORD, TOKEN
 from tests.support import processes
 from tests.support.corrections import add_correction, digits
 from tests.support.requests import assert_error
@@ -195,6 +195,7 @@ def test_text_that_a_database_refuses_is_stopped_before(client, database):
         assert "a b" in session.scalars(select(Promotion.why)).all()
 
 
+@ON_POSTGRESQL_UNDER_STRESS
 def test_processes_reading_and_writing_lose_nothing(settings, database):
     run = runs.start(database, CONFIG, "test", False)
     url = settings.database_url

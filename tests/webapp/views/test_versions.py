@@ -9,6 +9,7 @@ from sqlalchemy import delete
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.task import DATA_SHA256
+from tests.conftest import ON_POSTGRESQL_UNDER_STRESS
 from tests.support.administrator import BROWSER, SCRIPT, csrf_token
 from tests.support.challengers import DAMAGED
 from tests.support.requests import ONE, assert_error
@@ -133,7 +134,7 @@ def test_roll_back_from_a_damaged_champion_succeeds(client, database):
 # The list
 
 
-@pytest.mark.both_databases
+@ON_POSTGRESQL_UNDER_STRESS
 def test_promotions_at_once_leave_a_list_without_gaps(app, database):
     numbers = [1, *(add_version(database, turned(by)) for by in (1, 2, 3))]
     ready = threading.Barrier(len(numbers))

@@ -13,6 +13,7 @@ from model.inference import weights
 from model.training import package, train
 from model.training.package import Sealed
 from model.training.train import Result
+from tests.conftest import ON_POSTGRESQL_UNDER_STRESS
 from tests.support.challengers import DAMAGED, nines_read_less, shipped, wider
 from tests.support.requests import drawn
 from tests.support.versions import add_version, promote, promotions
@@ -70,7 +71,14 @@ BAD = {
 """Challengers, and the code of why each waits."""
 
 
-@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "one bit flipped",
+        "fine except for nines",
+        *(pytest.param(bad, marks=pytest.mark.stress) for bad in ("truncated", "NaN", "wrong shape", "larger")),
+    ],
+)
 def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     make_weights, code = BAD[bad]
     data = make_weights()
@@ -88,7 +96,7 @@ def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     assert live.recognizer().recognize(drawn()).top[0][0] == 1
 
 
-@pytest.mark.both_databases
+@ON_POSTGRESQL_UNDER_STRESS
 def test_challenger_that_is_good_is_promoted(database, make):
     worse = add_version(database, nines_read_less(3.0))
     promote(database, worse)
@@ -99,6 +107,7 @@ def test_challenger_that_is_good_is_promoted(database, make):
     assert json.loads(change.why) == get(database, Comparison, run.version_id).evidence["summary"]
 
 
+@pytest.mark.stress
 def test_champion_that_changes_meanwhile_is_compared_with_too(database, make, monkeypatch):
     """What was found beside the champion of before says nothing about the one of now."""
     worse, better = add_version(database, nines_read_less(3.0)), 1

@@ -32,9 +32,9 @@ def started(script):
         ("exit 3", 3),
         ("for i in 0 1 2 3 4 5 6 7 8 9; do echo; sleep 0.2; done", 0),
         ("kill -9 $$", -9),
-        ("sleep 60", None),
+        pytest.param("sleep 60", None, marks=pytest.mark.stress),
         ("echo; sleep 60", None),
-        ("exec >&-; sleep 60", None),
+        pytest.param("exec >&-; sleep 60", None, marks=pytest.mark.stress),
     ],
     ids=["ends", "beats for longer", "is killed", "hangs at once", "hangs later", "hangs at its end"],
 )
