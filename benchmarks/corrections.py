@@ -25,7 +25,7 @@ from model.data import mnist
 from model.data.corrections import Corrections
 from model.data.strokes import Drawing, draw
 from model.evaluation import metrics
-from model.imaging.picture import digit_image
+from model.imaging.normalise import digit_image
 from model.inference import weights
 from model.inference.decision import Calibration
 from model.network.mlp import MLP

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from model.data import mnist
-from model.imaging.picture import to_tensor
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.inference.mlp import Forward
+from model.network.mlp import to_tensor
 from model.task import PIXELS
 
 DIGITS, ROUNDS = 500, 20

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from model.data import mnist, npz, strokes
 from model.evaluation import metrics
 from model.files import write_beside
-from model.imaging import picture
+from model.imaging import decode
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
 from model.presets import PRESETS, Config
@@ -392,8 +392,8 @@ def _predict(args: argparse.Namespace) -> int:
 def _open(name: str) -> Image.Image:
     try:
         with _told("read", name):
-            return picture.open_picture(Path(name).read_bytes())
-    except picture.PictureError as error:
+            return decode.open_picture(Path(name).read_bytes())
+    except decode.PictureError as error:
         raise UsageError(f"{name}: {error}") from error
 
 
@@ -441,4 +441,3 @@ def _in_words(answer: dict[str, Any]) -> str:
         named[3:] = ["another"]
     words = f"{', '.join(named[:-1])} or {named[-1]}"
     return words[0].upper() + words[1:]
-

@@ -16,7 +16,7 @@ from model.data import synthetic
 from model.data.augment import Deformer
 from model.data.corrections import Corrections, class_of
 from model.data.mnist import Split
-from model.imaging.picture import to_tensor
+from model.network.mlp import to_tensor
 from model.task import NO_DIGIT
 
 REDRAWN = 30  # epochs: drawing takes longer than one of them

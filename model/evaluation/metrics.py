@@ -55,7 +55,7 @@ def readings(
     """
     import torch
 
-    from model.imaging.picture import to_tensor
+    from model.network.mlp import to_tensor
 
     network.eval()
     found = np.empty((len(images), DIGITS), np.float32)

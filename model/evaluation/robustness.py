@@ -19,7 +19,7 @@ from model import seeds
 from model.data import strokes
 from model.data.strokes import Drawing, Look
 from model.evaluation.metrics import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
-from model.imaging.picture import digit_image
+from model.imaging.normalise import digit_image
 from model.inference.decision import UNCALIBRATED, Calibration, digit_set
 from model.task import DIGITS, REASONS, SIDE
 

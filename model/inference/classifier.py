@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model.imaging import picture as road
+from model.imaging.normalise import digit_image
 from model.inference import weights
 from model.inference.decision import Calibration, Verdict, decide, not_a_digit, ranked
 from model.inference.mlp import Forward
@@ -66,7 +66,7 @@ class Recognizer:
 
     def recognize(self, picture: Image.Image) -> Reading:
         """The reading of a picture of one digit."""
-        return self.read(road.digit_image(picture))
+        return self.read(digit_image(picture))
 
     def read(self, image: np.ndarray | None) -> Reading:
         """The reading of what `picture.digit_image` makes of a picture: uint8 (28, 28), or None where it is blank."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
@@ -55,6 +56,11 @@ def for_training(preset: Preset) -> MLP:
     """A freshly initialised network of this preset, batch normalisation included where the preset has it."""
     outputs = OUTPUTS[preset.drawn]
     return NormalizedMLP(preset.hidden, outputs) if preset.batch_norm else MLP(preset.hidden, outputs)
+
+
+def to_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Convert digit images, uint8 (N, 28, 28), to the network's input: float32 (N, 784), 0 to 1."""
+    return torch.as_tensor(images).flatten(1).to(torch.float32).div_(255)
 
 
 @torch.no_grad()

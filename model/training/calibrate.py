@@ -14,9 +14,8 @@ from model import seeds
 from model.data import synthetic
 from model.data.augment import Deformer
 from model.data.mnist import Split
-from model.imaging.picture import to_tensor
 from model.inference.decision import Calibration, ranked
-from model.network.mlp import MLP, fold
+from model.network.mlp import MLP, fold, to_tensor
 from model.task import DIGITS
 
 COVERAGE = Calibration.coverage

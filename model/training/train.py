@@ -19,8 +19,7 @@ from model import provenance
 from model.data.corrections import Corrections
 from model.data.loader import Batch, Material
 from model.data.mnist import Mnist, Split
-from model.imaging.picture import to_tensor
-from model.network.mlp import MLP, fold, for_training
+from model.network.mlp import MLP, fold, for_training, to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.rank import Failure, GroupLost
 from model.task import DIGITS

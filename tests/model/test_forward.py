@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.imaging.picture import to_tensor
 from model.inference import mlp as served_by
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.inference.mlp import Forward
-from model.network.mlp import MLP
+from model.network.mlp import MLP, to_tensor
 
 
 def served(network):

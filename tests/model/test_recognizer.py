@@ -41,7 +41,7 @@ def run(code):
 def test_recognizer_imports_no_torch():
     run(
         "import sys\n"
-        "import model.imaging.picture, model.data.mnist, model.evaluation.metrics, model.inference.weights\n"
+        "import model.imaging.normalise, model.data.mnist, model.evaluation.metrics, model.inference.weights\n"
         "model.data.mnist.read_test()\n"
         "from PIL import Image\n"
         "from model.inference.classifier import SHIPPED, Recognizer\n"

@@ -13,7 +13,7 @@ from model.data.corrections import Corrections
 from model.data.loader import Material
 from model.data.strokes import Drawing, Look, draw
 from model.evaluation import metrics
-from model.imaging.picture import digit_image
+from model.imaging.normalise import digit_image
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.network.mlp import MLP, for_training

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 from sqlalchemy import func, select, update
 
-from model.imaging import picture as road
+from model.imaging.normalise import digit_image
 from model.task import NO_DIGIT
 from tests.webapp.corrected import answer, digits
 from webapp.corrections import store as limits
@@ -57,7 +57,7 @@ def reviewed(database, correction_id, state, label):
 def redrawn(image, edit):
     """A digit image after its picture has been changed a little on the way."""
     large = Image.fromarray(255 - image).resize((140, 140), Image.Resampling.BICUBIC)
-    return road.digit_image(edit(large))
+    return digit_image(edit(large))
 
 
 def as_jpeg(picture):

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select, update
 
-from model.imaging import picture as road
+from model.imaging.decode import open_picture
+from model.imaging.normalise import digit_image
 from model.inference.weights import WeightsError
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.test_predict import REFUSED
@@ -77,7 +78,7 @@ def test_feedback_keeps_the_servers_own_reading(app, client):
     }
     shown = Image.open(io.BytesIO(base64.b64decode(reading["digit_image"].partition(",")[2])))
     assert np.array_equal(limits.image_of(row), np.asarray(shown))
-    again = road.digit_image(road.open_picture(picture))
+    again = digit_image(open_picture(picture))
     assert limits.similarity(again, limits.image_of(row)[None])[0] > 0.98
 
 

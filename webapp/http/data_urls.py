@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import PlainValidator, WithJsonSchema
 
-from model.imaging.picture import MAX_BYTES, PictureTooLarge
+from model.imaging.decode import MAX_BYTES, PictureTooLarge
 from model.imaging.png import grey_png
 from webapp.exceptions import BadRequest
 from webapp.http.messages import Refuses

@@ -12,7 +12,8 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.imaging.picture import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, digit_image, open_picture
+from model.imaging.decode import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, open_picture
+from model.imaging.normalise import digit_image
 from webapp.exceptions import BadRequest
 from webapp.http.data_urls import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.http.json_body import json_object

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, render_template, request, url_for
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
-from model.imaging import picture as road
+from model.imaging.decode import open_picture
 from model.inference.weights import WeightsError
 from webapp.corrections.picture import redrawn
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
@@ -103,7 +103,7 @@ def send() -> Response:
     """
     sent = SentCorrection.read()
     image_type, data = sent.image
-    picture = road.open_picture(data, formats=(image_type,))
+    picture = open_picture(data, formats=(image_type,))
     recognizer = services().live.recognizer()
     reading = recognizer.recognize(picture)
     note(version=recognizer.version, verdict=reading.verdict)
