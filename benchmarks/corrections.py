@@ -26,9 +26,9 @@ from model.data.corrections import Corrections
 from model.data.strokes import Drawing, draw
 from model.evaluation import metrics
 from model.imaging.normalise import digit_image
-from model.inference import weights
 from model.inference.decision import Calibration
 from model.network.mlp import MLP
+from model.network.weights import load_network
 from model.presets import PRESETS, Config
 from model.progress import training_bar
 from model.training.calibrate import calibrate
@@ -98,7 +98,7 @@ def _drawing(row: dict) -> Drawing:
 
 
 def _loaded(path: Path) -> tuple[MLP, Calibration]:
-    network, card = weights.load(path)
+    network, card = load_network(path)
     return network, card.calibration
 
 

@@ -158,6 +158,7 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from model.network.weights import deserialize
     from model.training.distributed import together
     from model.training.package import seal
     from model.training.train import train
@@ -170,7 +171,7 @@ def _train(args: argparse.Namespace) -> int:
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
     with _told("read", checkpoint):
         broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
-    start = weights.from_bytes(parent)[0] if parent else None
+    start = deserialize(parent)[0] if parent else None
     take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
     with together(config.processes, args.command) as group:
         if group.rank > 0:
@@ -205,15 +206,10 @@ def _config(args: argparse.Namespace) -> Config:
 def _parent(config: Config, start: Path | None) -> bytes | None:
     """The weights to go on from, as bytes that can be used; None for a preset that begins anew."""
     if PRESETS[config.preset].fine_tunes:
-        return _weights(start or SHIPPED)
+        return weights.read(start or SHIPPED)
     if start:
         raise UsageError(f"--from goes with a preset that fine-tunes, and {config.preset} begins anew")
     return None
-
-
-def _weights(path: Path) -> bytes:
-    weights.load(path)  # says what is wrong with them, and with which file
-    return path.read_bytes()
 
 
 def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], None]:
@@ -253,8 +249,8 @@ def _check_writable(path: Path) -> None:
 def _replay(args: argparse.Namespace) -> int:
     from model.training.reproduce import ReplayError, differences, replay
 
-    data = _weights(args.weights)
-    parent = _weights(args.start) if args.start else None
+    data = weights.read(args.weights)
+    parent = weights.read(args.start) if args.start else None
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
     for difference in differences(weights.read_card(data)) if leads() else ():
         _complain(f"note: {difference}")
@@ -270,6 +266,8 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from model.network.weights import load_network
+
     out, samples = args.out, args.samples
     if (samples is None) != (out is None):
         raise UsageError("--samples and --out go together: how many digits to draw, and into which file")
@@ -280,7 +278,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             raise UsageError(f"--out writes a PNG picture, so its name must end in .png, not {out.name!r}")
         _check_writable(out)
     images, labels = npz.read_digits(args.data) if args.data else mnist.read_test()
-    network, _ = weights.load(args.weights)
+    network, _ = load_network(args.weights)
     with progress_bar() as move:
         likely = metrics.probabilities(network, images, move)
     if out:
@@ -307,12 +305,13 @@ def _table(report: metrics.Report) -> str:
 
 def _strength(args: argparse.Namespace) -> int:
     from model.evaluation.robustness import strength
+    from model.network.weights import load_network
 
     drawings = strokes.read_folder(args.strokes) if args.strokes else []
     if args.strokes and all(drawing.digit is None for drawing in drawings):
         raise UsageError(f"{args.strokes} holds no drawing of a digit")
     images, labels = mnist.read_test()
-    network, card = weights.load(args.weights)
+    network, card = load_network(args.weights)
     read = functools.partial(metrics.readings, network)
     with progress_bar() as move:
         found = strength(read, card.calibration, images, labels, drawings, args.seed, move)
@@ -372,7 +371,7 @@ def _stroke_rows(found: Strokes) -> list[str]:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    data = _weights(args.weights)
+    data = weights.read(args.weights)
     recognizer = Recognizer(lambda: data, args.weights.stem)
     answers: list[dict[str, Any]] = []
     for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):

@@ -24,6 +24,7 @@ from model.inference import weights
 from model.inference.classifier import try_out
 from model.inference.decision import Calibration
 from model.inference.weights import WeightsError
+from model.network.weights import deserialize
 from model.task import DIGITS, NO_DIGIT
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class _Reader:
 def _loaded(data: bytes) -> _Reader:
     """What reads with these weights; raises WeightsError where nothing can."""
     try_out(data)
-    network, card = weights.from_bytes(data)
+    network, card = deserialize(data)
     return _Reader(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
 
 

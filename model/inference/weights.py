@@ -2,8 +2,7 @@
 
 Half precision on disk, float32 in memory. The header carries, beside safetensors' own table, `format`, `card`
 (JSON) and `sha256`: the digest of the card's text followed by the tensors' bytes in the order of their names,
-so that a flipped bit anywhere is found. Reading runs no code from the file. Only what makes a network of them
-imports torch.
+so that a flipped bit anywhere is found. Reading runs no code from the file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Len, Predicate
@@ -24,12 +23,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from typing_extensions import TypedDict
 
-from model.files import write_beside
 from model.inference.decision import UNCALIBRATED, Calibration
 from model.task import DIGITS, OUTPUTS, PIXELS
-
-if TYPE_CHECKING:
-    from model.network.mlp import MLP
 
 FORMAT = "inkling-mlp-1"
 _HEADER_LIMIT = 1_000_000
@@ -124,68 +119,20 @@ class ModelCard:
 _CARD = TypeAdapter(ModelCard)
 
 
-def to_bytes(network: MLP, card: ModelCard) -> bytes:
-    """Return the network as a safetensors file; the same network and card give the same bytes.
+def pack(arrays: dict[str, np.ndarray], card: ModelCard) -> bytes:
+    """Return a file of the tensors, float16 by name, and the card; equal ones give equal bytes.
 
-    Raises WeightsError when a weight is NaN, infinite or beyond half precision, or the card does not fit.
+    Raises WeightsError when a weight is NaN or infinite, or the card does not fit.
     """
-    state = network.state_dict()
-    _check_shapes({name: list(tensor.shape) for name, tensor in state.items()}, card)
-    arrays = {name: tensor.detach().cpu().half().contiguous().numpy() for name, tensor in state.items()}
+    _check_shapes({name: list(array.shape) for name, array in arrays.items()}, card)
     _check_finite(arrays)
     text = json.dumps(card.as_dict(), sort_keys=True, allow_nan=False)
     metadata = {"format": FORMAT, "card": text, "sha256": _seal(text, arrays)}
     return _with_sorted_header(save_arrays(arrays, metadata))
 
 
-def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
-    """Return the MLP, in eval mode and float32, with its card; raises WeightsError for any other bytes."""
-    import torch
-
-    from model.network.mlp import MLP
-
-    arrays, card = _arrays(data)
-    with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
-        network = MLP(card.hidden, card.outputs)
-    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
-    network.load_state_dict(state, assign=True)
-    return network.eval(), card
-
-
-def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]:
-    """Return what `from_bytes` returns, without torch: of each layer a weight (outputs, inputs) and a bias, float16."""
-    arrays, card = _arrays(data)
-    count = len(card.hidden) + 1
-    return [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"]) for i in range(count)], card
-
-
-def read_card(data: bytes) -> ModelCard:
-    """Return the card alone, without torch and without looking at the weights; raises WeightsError."""
-    return _described(_header(data))[1]
-
-
-def save(path: Path | str, network: MLP, card: ModelCard) -> None:
-    """Write the weights to a file, at once or not at all; raises OSError or what `to_bytes` raises."""
-    write_beside(Path(path), to_bytes(network, card))
-
-
-def load(path: Path | str) -> tuple[MLP, ModelCard]:
-    """Return what `from_bytes` returns for a file; raises WeightsError that begins with the path."""
-    try:
-        return from_bytes(Path(path).read_bytes())
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-
-
-def digest(data: bytes) -> str:
-    """Return the SHA-256 of a whole file of weights, in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def _arrays(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
-    """Take the tensors, float16, and the card out of a file after every check."""
+def unpack(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
+    """Return the tensors of a file, float16 by name, and its card, after every check; raises WeightsError."""
     table = _header(data)
     metadata, card = _described(table)
     for name, entry in table.items():  # before memory is taken for them: a card may promise any size
@@ -200,6 +147,35 @@ def _arrays(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
         raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
     _check_finite(arrays)
     return arrays, card
+
+
+def read(path: Path | str) -> bytes:
+    """Return the bytes of a file of weights, after every check; raises WeightsError that begins with the path."""
+    try:
+        data = Path(path).read_bytes()
+        unpack(data)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return data
+
+
+def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]:
+    """Return each layer's weight (outputs, inputs) and bias (outputs,), float16, and the card; raises WeightsError."""
+    arrays, card = unpack(data)
+    count = len(card.hidden) + 1
+    return [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"]) for i in range(count)], card
+
+
+def read_card(data: bytes) -> ModelCard:
+    """Return the card alone, without looking at the weights; raises WeightsError."""
+    return _described(_header(data))[1]
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of a whole file of weights, in hex."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _header(data: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from model.data import mnist
 from model.data.corrections import Corrections
 from model.evaluation import metrics
 from model.inference import weights
+from model.network.weights import deserialize, serialize
 from model.presets import Config
 from model.task import DATA_SHA256
 from model.training.calibrate import calibrate
@@ -64,11 +65,11 @@ def seal(
     if again:
         names = "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
-    kept, card = weights.from_bytes(weights.to_bytes(network, card))
+    kept, card = deserialize(serialize(network, card))
     probabilities = metrics.probabilities(kept, data.test.images)
     report = metrics.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
-    return Sealed(weights.to_bytes(kept, card), card, probabilities)
+    return Sealed(serialize(kept, card), card, probabilities)
 
 
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:

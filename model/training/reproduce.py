@@ -13,6 +13,7 @@ from model.data.corrections import Corrections
 from model.data.mnist import Mnist
 from model.inference import weights
 from model.inference.weights import ModelCard
+from model.network.weights import deserialize
 from model.presets import PRESETS, Config
 from model.training.distributed import together
 from model.training.package import seal
@@ -62,14 +63,14 @@ def replay(
     make the same network all the same. Raises WeightsError where bytes are damaged, ReplayError where they are not
     those that the card names, and GroupLost where one of the processes is lost.
     """
-    card = weights.from_bytes(data)[1]
+    card = deserialize(data)[1]
     try:
         config = Config(card.preset, card.epochs, card.seed, card.processes)
     except ValueError as error:
         raise ReplayError(str(error)) from error
     _check(card, parent, corrections)
     with together(config.processes, command) as group, _threads(card.threads):
-        start = weights.from_bytes(parent)[0] if parent else None
+        start = deserialize(parent)[0] if parent else None
         result = train(config, mnist, on_progress, start=start, corrections=corrections, group=group)
         if group.rank > 0:
             return None

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from model.evaluation import metrics
-from model.inference import weights
 from model.inference.decision import Calibration, digit_set
 from model.network.mlp import MLP
+from model.network.weights import deserialize, serialize
 from model.task import DIGITS
 from model.training.calibrate import COVERAGE, REFUSED_DIGITS, _groups, _mass, calibrate
 
@@ -69,7 +69,7 @@ def test_calibration_is_in_the_card(calibrated, card):
 
     network, calibration = calibrated
     card = replace(card, hidden=network.hidden, outputs=network.outputs, calibration=calibration)
-    assert weights.from_bytes(weights.to_bytes(network, card))[1].calibration == calibration
+    assert deserialize(serialize(network, card))[1].calibration == calibration
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from model import cli as command_line
 from model.data import mnist as mnist_module
 from model.inference import weights
 from model.inference.classifier import Reading
+from model.network.weights import load_network
 from model.task import DATA_SHA256
 from model.training import train as train_module
 
@@ -204,7 +205,7 @@ def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist)
     out = tmp_path / "seed.safetensors"
     code, printed, complaint = run("train", "--preset", "seed", "--seed", "5", "--out", out)
     assert code == 0 and complaint == ""
-    network, card = weights.load(out)
+    network, card = load_network(out)
     assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 4, 5)
     assert card.command == "python -m model train --preset seed --epochs 4 --seed 5"
     assert card.data_sha256 == DATA_SHA256
@@ -234,19 +235,19 @@ def test_train_other_presets_measure_the_test_set_last(run, quick, tmp_path):
     *epochs, _, last = printed.splitlines()
     assert code == 0 and len(epochs) == 2
     assert not any("test" in line for line in epochs) and last.startswith("test accuracy")
-    assert weights.load(tmp_path / "s.safetensors")[1].preset == "standard"
+    assert load_network(tmp_path / "s.safetensors")[1].preset == "standard"
 
 
 def test_train_fine_tune_says_its_parent(run, quick, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     assert run("train", "--preset", "seed", "--epochs", "1", "--out", first)[0] == 0
     code, _, complaint = run("train", "--preset", "fine-tune", "--epochs", "1", "--from", first, "--out", second)
-    card = weights.load(second)[1]
+    card = load_network(second)[1]
     assert code == 0 and complaint == ""
     assert (card.preset, card.hidden, card.outputs) == ("fine-tune", (64, 64, 64), 10)
     assert card.parent == weights.digest(first.read_bytes())
     assert card.command.endswith(f"--from {card.parent[:12]}.safetensors")
-    assert weights.load(first)[1].parent is None
+    assert load_network(first)[1].parent is None
 
 
 def test_train_from_a_file_needs_fine_tune(run, quick, tmp_path):

@@ -13,6 +13,7 @@ import torch
 
 from model.cli import main
 from model.inference import weights
+from model.network.weights import load_network
 from model.presets import PRESETS, Config
 from model.rank import GroupLost, cores
 from model.training import distributed
@@ -173,7 +174,7 @@ def seed(epochs):
 
 
 def network(path):
-    found, card = weights.load(path)
+    found, card = load_network(path)
     return state(found), card
 
 

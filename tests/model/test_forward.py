@@ -9,6 +9,7 @@ from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.inference.mlp import Forward
 from model.network.mlp import MLP, to_tensor
+from model.network.weights import load_network
 
 
 def served(network):
@@ -42,7 +43,7 @@ def test_forward_agrees_with_the_network(hidden, share, monkeypatch):
 
 def test_forward_of_the_shipped_network_reads_alike(mnist):
     images = mnist.test.images[:300].numpy()
-    network, card = weights.load(SHIPPED)
+    network, card = load_network(SHIPPED)
     layers, card_again = weights.layers(SHIPPED.read_bytes())
     forward, expected = Forward(layers), trained(network, images)
     assert card_again == card

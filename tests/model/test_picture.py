@@ -23,9 +23,9 @@ from model.data.strokes import Drawing, Look
 from model.data.strokes import draw as drawn_strokes
 from model.imaging.decode import FORMATS, MAX_BYTES, PictureError, PictureTooLarge, open_picture
 from model.imaging.normalise import digit_image
-from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.network.mlp import to_tensor
+from model.network.weights import load_network
 
 SIDE = 280
 
@@ -47,7 +47,7 @@ def draw(strokes, size=0.6, pen=16, at=(0.5, 0.5), side=SIDE):
 @pytest.fixture(scope="module")
 def read():
     """What the shipped network reads in a picture: a digit, or None for a blank one."""
-    network, _ = weights.load(SHIPPED)
+    network, _ = load_network(SHIPPED)
 
     def read(picture):
         image = digit_image(picture)
@@ -339,7 +339,7 @@ NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 @pytest.mark.parametrize("enlarged, most", [(None, 0.01), (NEAREST, 0.03), (BICUBIC, 0.04)])
 def test_digit_image_of_mnist_is_as_it_was(mnist, read, enlarged, most):
-    network, _ = weights.load(SHIPPED)
+    network, _ = load_network(SHIPPED)
     images = mnist.test.images[:200].numpy()
     through = []
     for i, image in enumerate(images):

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
+from model.network.weights import serialize
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,6 +177,6 @@ def test_weights_that_overflow_are_refused(card):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(60_000)
-    data = weights.to_bytes(network, replace(card, hidden=network.hidden))
+    data = serialize(network, replace(card, hidden=network.hidden))
     with pytest.raises(weights.WeightsError, match="no finite probabilities"):
         Recognizer(lambda: data, "v1").warm()

@@ -13,6 +13,7 @@ from model import provenance
 from model.data.corrections import Corrections
 from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.network.weights import deserialize
 from model.presets import PRESETS, Config
 from model.training.package import seal
 from model.training.reproduce import ReplayError, differences, replay
@@ -51,7 +52,7 @@ def version(tiny, few):
 
 def made(preset, data, parent=None, corrections=None):
     config = Config(preset, 2, 7)
-    start = weights.from_bytes(parent)[0] if parent else None
+    start = deserialize(parent)[0] if parent else None
     result = train(config, data, start=start, corrections=corrections)
     return seal(config, result, data, parent, corrections).data
 

@@ -6,8 +6,8 @@ import pytest
 from model.data import synthetic
 from model.evaluation import label_quality, metrics
 from model.evaluation.label_quality import FAR, NEAR, NEIGHBOURS, NO_DIGIT, Reference, features
-from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.network.weights import load_network
 
 JUDGED = 1_000
 WRONG = 100
@@ -22,7 +22,7 @@ def reference(mnist):
 
 @pytest.fixture(scope="module")
 def network():
-    return weights.load(SHIPPED)[0]
+    return load_network(SHIPPED)[0]
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from model.data.loader import Material
 from model.data.strokes import Drawing, Look, draw
 from model.evaluation import metrics
 from model.imaging.normalise import digit_image
-from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.network.mlp import MLP, for_training
+from model.network.weights import deserialize, load_network, serialize
 from model.presets import PRESETS, Config
 from model.training import train as training
 from model.training.calibrate import calibrate
@@ -216,14 +216,14 @@ def test_fine_tuning_goes_on_from_a_network(few, card, hidden, outputs, monkeypa
         torch.manual_seed(1)
         begun = MLP(hidden, outputs)
     card = replace(card, hidden=hidden, outputs=outputs)
-    start, _ = weights.from_bytes(weights.to_bytes(begun, card))
+    start, _ = deserialize(serialize(begun, card))
     before = {name: value.clone() for name, value in start.state_dict().items()}
     result = train(Config("fine-tune", 2), few, start=start)
     assert (result.network.hidden, result.network.outputs) == (hidden, outputs)
     assert result.history[0].validation_accuracy == pytest.approx(accuracy(start, few.validation), abs=1e-6)
     assert result.validation_accuracy > result.history[0].validation_accuracy
     assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
-    weights.to_bytes(result.network, card)
+    serialize(result.network, card)
 
 
 @pytest.mark.parametrize("preset, start", [("fine-tune", None), ("seed", MLP((8,)))])
@@ -403,7 +403,7 @@ def test_corrections_held_out_are_not_learnt_from(few):
 @pytest.mark.timeout(600)
 def test_corrections_of_a_style_teach_it_and_forget_no_digit(mnist):
     """The shipped network refuses mirrored fours, or takes them for others; MNIST has none."""
-    start, card = weights.load(SHIPPED)
+    start, card = load_network(SHIPPED)
     style, some = mirrored(150, held_out=range(50, 150)), mnist.subset(8_000)
     result = train(Config("fine-tune"), some, start=start, corrections=style)
     network, calibration = calibrate(result.network, some.validation)

@@ -16,6 +16,7 @@ from sqlalchemy import delete
 from model.inference import weights
 from model.inference.decision import Calibration
 from model.network.mlp import MLP
+from model.network.weights import serialize
 from tests.webapp.asking import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.webapp.versions import add_version, promote
 from webapp.http.data_urls import MAX_BODY_BYTES
@@ -79,7 +80,7 @@ def version_that_says(app, calibration, *, outliers=(), **digits):
     network.layers[-1].bias.data = torch.from_numpy(np.log(shares)).float()
     card = weights.ModelCard("seed", (1,), 1, 0, "", "", "", {}, 0.5, None, outputs, calibration)
     database = services(app).database
-    promote(database, add_version(database, weights.to_bytes(network, card)))
+    promote(database, add_version(database, serialize(network, card)))
 
 
 UNSURE = Calibration(hesitant_mass=0.9)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.inference import weights
+from model.network.weights import deserialize
 from model.presets import Config
 from tests.webapp.administrator import csrf_token, sign_in
 from tests.webapp.asking import assert_error
@@ -74,7 +74,7 @@ class Several(Installation):
 
     def network(self, version_id):
         with self.database.reading() as session:
-            return weights.from_bytes(session.get(Version, version_id).weights)
+            return deserialize(session.get(Version, version_id).weights)
 
 
 def children(process):

@@ -17,6 +17,7 @@ from sqlalchemy import select, text
 
 from model.data import mnist
 from model.inference import weights
+from model.network.weights import deserialize
 from model.presets import Config
 from tests.conftest import install, settings_in
 from tests.servers import wait_until
@@ -78,7 +79,7 @@ class Installation:
 
     def network(self, version_id):
         with self.database.reading() as session:
-            return weights.from_bytes(session.get(Version, version_id).weights)[0]
+            return deserialize(session.get(Version, version_id).weights)[0]
 
     def made_by(self, run_id):
         """The versions that a run has made: one, or none."""
@@ -170,7 +171,7 @@ def test_run_after_a_cancelled_one_makes_a_version(shared):
     assert run.progress["fraction"] == 1
     with shared.database.reading() as session:
         version = session.get(Version, run.version_id)
-        network, card = weights.from_bytes(version.weights)
+        network, card = deserialize(version.weights)
     likely = np.frombuffer(shared.result(version.id, "predictions"), np.float16).reshape(10_000, 10)
     assert (card.preset, card.epochs, card.seed) == ("seed", 1, 5)
     assert version.sha256 == weights.digest(version.weights)

@@ -13,6 +13,7 @@ from model.evaluation.comparison import Criterion, Difference, Differences, Evid
 from model.imaging.png import ink_png
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
+from model.network.weights import deserialize, serialize
 from model.task import DIGITS
 from webapp.storage.database import Comparison, Computation, Database, Promotion, Version
 from webapp.versions.promotions import record_promotion
@@ -23,12 +24,12 @@ from webapp.worker.artifacts import COMPUTATIONS
 def turned(by: int) -> bytes:
     """The shipped weights with the digits' outputs turned: every digit is read as that one `by` further on, and what
     the shipped network refuses is refused."""
-    network, card = weights.from_bytes(SHIPPED.read_bytes())
+    network, card = deserialize(SHIPPED.read_bytes())
     last = len(network.layers) - 1
     for name in ("weight", "bias"):
         values = network.state_dict()[f"layers.{last}.{name}"]
         values[:DIGITS] = values[:DIGITS].roll(by, 0)
-    return weights.to_bytes(network, card)
+    return serialize(network, card)
 
 
 def damaged(data: bytes) -> bytes:

@@ -116,11 +116,13 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
             told_at = time.monotonic()
             _write(database, kind, version_id, fraction=0.99 * done)
 
+    from model.network.weights import deserialize
+
     try:
         tell(0)  # what an earlier attempt has reached counts no more
         with database.reading() as session:
             data = session.get_one(Version, version_id).weights
-        result = COMPUTATIONS[kind](*weights.from_bytes(data), settings.mnist_dir, tell)
+        result = COMPUTATIONS[kind](*deserialize(data), settings.mnist_dir, tell)
         tell(1)
         _write(database, kind, version_id, fraction=1.0, result=result, error=None)
     except WorkerGone:

@@ -27,7 +27,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from model.inference import weights
 from model.presets import PRESETS, Config
 from model.rank import LOST, Failure, GroupLost, leads
 from webapp.corrections import import_queue
@@ -170,6 +169,7 @@ def _why(error: Exception) -> str:
 def _make(settings: Settings, watch: Watch) -> None:
     """Trains, compares and stores the version, unless the run is stopped."""
     from model.data import mnist
+    from model.network.weights import deserialize
     from model.training.distributed import together
     from model.training.package import seal
     from model.training.train import train
@@ -185,7 +185,7 @@ def _make(settings: Settings, watch: Watch) -> None:
             data,
             watch.tell,
             watch.is_over,
-            start=weights.from_bytes(parent)[0] if parent else None,
+            start=deserialize(parent)[0] if parent else None,
             corrections=corrections,
             checkpoint=hold.checkpoint(),
             on_checkpoint=functools.partial(_keep, hold),
@@ -200,13 +200,14 @@ def _make(settings: Settings, watch: Watch) -> None:
 def help_train(settings: Settings, hold: Hold) -> None:
     """Trains along with the process that has the hold, as it says, and writes nothing."""
     from model.data import mnist
+    from model.network.weights import deserialize
     from model.training.distributed import together
     from model.training.train import train
 
     try:
         config, parent, corrections = _order(hold)
         with together(config.processes, ()) as group:
-            start = weights.from_bytes(parent)[0] if parent else None
+            start = deserialize(parent)[0] if parent else None
             train(config, mnist.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
     except GroupLost as error:
         log.warning("helping with run %s: %s", hold.run_id, error)

@@ -33,7 +33,8 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
     """
     from model.evaluation import metrics
     from model.evaluation.label_quality import suspicion
-    from model.inference import weights
+    from model.inference.weights import WeightsError
+    from model.network.weights import deserialize
 
     with database.reading() as session:
         champion = champion_of(session)
@@ -42,8 +43,8 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
         log.error("corrections cannot be judged: no version is in service")
         return False
     try:
-        network, _ = weights.from_bytes(data)
-    except weights.WeightsError as error:
+        network, _ = deserialize(data)
+    except WeightsError as error:
         log.error("corrections cannot be judged: %s: %s", champion.name, error)
         return False
     reference = _reference(settings.mnist_dir, database)
