@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from model.data import mnist
+from model.data import splits
 from model.data.corrections import Corrections
 from model.data.strokes import Drawing, draw
 from model.evaluation import metrics
@@ -62,7 +62,7 @@ class Reader:
         taken = metrics.not_a_digit(outliers) <= self.calibration.refuse_above
         return taken & (probabilities.argmax(1) == labels)
 
-    def error(self, split: mnist.Split) -> float:
+    def error(self, split: splits.Split) -> float:
         probabilities = metrics.probabilities(self.network, split.images)
         return 1 - metrics.report(probabilities, split.labels.numpy()).accuracy
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, metavar="FILE")
     args = parser.parse_args()
-    written, data = read(args.folder), mnist.load()
+    written, data = read(args.folder), splits.load()
     before = Reader(*_loaded(args.weights)) if args.weights else trained(data)
     right = before.right(written.images, written.labels)
     print(f"{len(right):,} drawings, {right.mean():.2%} read right; MNIST test error {before.error(data.test):.2%}")
@@ -102,7 +102,7 @@ def _loaded(path: Path) -> tuple[MLP, Calibration]:
     return network, card.calibration
 
 
-def trained(data: mnist.Mnist) -> Reader:
+def trained(data: splits.Mnist) -> Reader:
     """A network that has seen MNIST's digits alone, deformed."""
     PRESETS["mnist alone"] = replace(PRESETS["standard"], name="mnist alone", drawn=False)
     with training_bar() as follow:
@@ -133,7 +133,7 @@ def _by_writer(style: np.ndarray, written: Handwriting) -> Iterator[int]:
         yield from (i for i in style if written.writers[i] == writer)
 
 
-def learn(name: str, style: np.ndarray, written: Handwriting, data: mnist.Mnist, before: Reader) -> str:
+def learn(name: str, style: np.ndarray, written: Handwriting, data: splits.Mnist, before: Reader) -> str:
     """Fine-tunes on one style; a line of the table."""
     learnt, held_out = parts(style, written)
     corrections = Corrections(written.images[learnt], written.labels[learnt], np.zeros(len(learnt), bool), learnt)

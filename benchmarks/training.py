@@ -29,9 +29,9 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.figures import Figure
-from model.data import mnist
+from model.data import mnist, splits
+from model.data.download import import_datasets
 from model.data.loader import REDRAWN, Material
-from model.data.torchvision_shim import import_datasets
 from model.evaluation import metrics
 from model.network.mlp import MLP, for_training
 from model.presets import PRESETS, Config
@@ -86,7 +86,7 @@ def _accuracy(data, net: Net) -> float:
 
 def seed() -> float:
     """The preset: reading MNIST included; its accuracy on the test set, 0 to 1."""
-    data = mnist.load()
+    data = splits.load()
 
     def accuracy(network: MLP) -> float:
         return metrics.report(metrics.probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
@@ -100,7 +100,7 @@ def seed() -> float:
 class Epochs:
     """Epochs of the standard preset, and what their parts take by themselves, all in seconds."""
 
-    def __init__(self, data: mnist.Mnist, dtype: torch.dtype, rounds: int):
+    def __init__(self, data: splits.Mnist, dtype: torch.dtype, rounds: int):
         preset = replace(PRESETS["standard"], mixed_precision=dtype == torch.bfloat16)
         self.dtype = dtype
         material = Material(data.train, 0, deformed=True, drawings=True, refused=True)
@@ -155,7 +155,7 @@ class Epochs:
 
 def epochs(rounds: int) -> list[Epochs]:
     """In the dtype that is fastest here, and in float32 where that is another; in turns."""
-    data, dtypes = mnist.load(), (torch.bfloat16, torch.float32) if HALF_IS_FAST else (torch.float32,)
+    data, dtypes = splits.load(), (torch.bfloat16, torch.float32) if HALF_IS_FAST else (torch.float32,)
     ways = [Epochs(data, dtype, rounds) for dtype in dtypes]
     for epoch in tqdm(range(1, rounds + 1), unit=" rounds", disable=None):
         for way in ways:

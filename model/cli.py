@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
-from model.data import mnist, npz, strokes
+from model.data import download, mnist, npz, strokes
 from model.evaluation import metrics
 from model.files import write_beside
 from model.imaging import decode
@@ -32,6 +32,7 @@ from model.rank import LOST, Failure, GroupLost, leads, size
 if TYPE_CHECKING:
     from PIL import Image
 
+    from model.data.splits import Split
     from model.evaluation.robustness import Refusals, Strength, Strokes
     from model.inference.classifier import Reading
     from model.network.mlp import MLP
@@ -153,11 +154,12 @@ def _seed(text: str) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
-    mnist.fetch(None, print)
+    download.fetch(None, print)
     return 0
 
 
 def _train(args: argparse.Namespace) -> int:
+    from model.data import splits
     from model.network.weights import deserialize
     from model.training.distributed import together
     from model.training.package import seal
@@ -167,7 +169,7 @@ def _train(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{config.preset}.safetensors")
     for file in filter(None, (out, checkpoint)):
         _check_writable(file)
-    data, parent = mnist.load(), _parent(config, args.start)
+    data, parent = splits.load(), _parent(config, args.start)
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
     with _told("read", checkpoint):
         broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
@@ -212,7 +214,7 @@ def _parent(config: Config, start: Path | None) -> bytes | None:
     return None
 
 
-def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], None]:
+def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
     ended = 0.0
 
     def tell(epoch: Epoch, network: MLP) -> None:
@@ -247,6 +249,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _replay(args: argparse.Namespace) -> int:
+    from model.data import splits
     from model.training.reproduce import ReplayError, differences, replay
 
     data = weights.read(args.weights)
@@ -256,7 +259,7 @@ def _replay(args: argparse.Namespace) -> int:
         _complain(f"note: {difference}")
     try:
         with training_bar() as follow:
-            found = replay(data, mnist.load(), parent, corrections, follow, args.command)
+            found = replay(data, splits.load(), parent, corrections, follow, args.command)
     except ReplayError as error:
         raise UsageError(f"{args.weights} cannot be made again: {error}") from error
     if found is None:

@@ -10,7 +10,7 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from benchmarks import corrections, recognition
-from model.data import mnist
+from model.data import mnist, splits
 from model.data.strokes import Drawing
 from model.inference.classifier import SHIPPED, Recognizer
 from webapp.services import services
@@ -116,7 +116,6 @@ def test_recognition_drawings_are_shuffled_where_few_are_asked_for():
 
 @pytest.fixture
 def mnist_images():
-    from model.data import mnist
 
     return mnist.read_test()[0][:40]
 
@@ -150,8 +149,8 @@ def test_corrections_bench_measures_on_other_writers(tmp_path, monkeypatch, caps
     (tmp_path / "all.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     for name, value in {"LEARNT": 4, "LEAST_HELD_OUT": 3, "LEAST_DRAWINGS": 7, "STYLES": 1}.items():
         monkeypatch.setattr(corrections, name, value)
-    few = mnist.load().subset(200)
-    monkeypatch.setattr(mnist, "load", lambda: few)
+    few = splits.load().subset(200)
+    monkeypatch.setattr(splits, "load", lambda: few)
     monkeypatch.setattr("sys.argv", ["corrections", str(tmp_path), "--weights", str(SHIPPED)])
     corrections.main()
     first, _, style = capsys.readouterr().out.splitlines()

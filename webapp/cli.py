@@ -15,7 +15,6 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.data import mnist
 from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
@@ -132,6 +131,7 @@ def copy_embedded(settings: Settings) -> None:
 
 def replay_version(settings: Settings, version_id: int) -> None:
     """Makes a version again from its card, its parent and its corrections, as they are stored."""
+    from model.data import splits
     from model.progress import training_bar
     from model.training.reproduce import ReplayError, differences, replay
     from webapp.worker.child import chosen_corrections
@@ -149,7 +149,7 @@ def replay_version(settings: Settings, version_id: int) -> None:
     command = sys.executable, "-m", "webapp", "replay", version.name
     try:
         with training_bar() as follow:
-            found = replay(data, mnist.load(settings.mnist_dir), parent, corrections, follow, command)
+            found = replay(data, splits.load(settings.mnist_dir), parent, corrections, follow, command)
     except (ReplayError, GroupLost) as error:
         raise Refused(f"{version.name} cannot be made again: {error}") from error
     if found is None:

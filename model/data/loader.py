@@ -15,7 +15,7 @@ from model import seeds
 from model.data import synthetic
 from model.data.augment import Deformer
 from model.data.corrections import Corrections, class_of
-from model.data.mnist import Split
+from model.data.splits import Split
 from model.network.mlp import to_tensor
 from model.task import NO_DIGIT
 

@@ -28,7 +28,7 @@ from model.network.weights import deserialize
 from model.task import DIGITS, NO_DIGIT
 
 if TYPE_CHECKING:
-    from model.data.mnist import Split
+    from model.data.splits import Split
     from model.network.mlp import MLP
 
 Tell = Callable[[float], None]

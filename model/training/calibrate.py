@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from model import seeds
 from model.data import synthetic
 from model.data.augment import Deformer
-from model.data.mnist import Split
+from model.data.splits import Split
 from model.inference.decision import Calibration, ranked
 from model.network.mlp import MLP, fold, to_tensor
 from model.task import DIGITS

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from model import provenance
-from model.data import mnist
+from model.data import splits
 from model.data.corrections import Corrections
 from model.evaluation import metrics
 from model.inference import weights
@@ -32,7 +32,7 @@ class Sealed:
 def seal(
     config: Config,
     result: Result,
-    data: mnist.Mnist,
+    data: splits.Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
     again: weights.ModelCard | None = None,

@@ -10,7 +10,7 @@ import torch
 
 from model import provenance
 from model.data.corrections import Corrections
-from model.data.mnist import Mnist
+from model.data.splits import Mnist
 from model.inference import weights
 from model.inference.weights import ModelCard
 from model.network.weights import deserialize

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from model import provenance
 from model.data.corrections import Corrections
 from model.data.loader import Batch, Material
-from model.data.mnist import Mnist, Split
+from model.data.splits import Mnist, Split
 from model.network.mlp import MLP, fold, for_training, to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.rank import Failure, GroupLost

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from model.data import mnist
+from model.data import splits
 from model.presets import PRESETS, Config
 from model.rank import LOST, GroupLost
 from model.training.distributed import Group, Joined, together
@@ -41,7 +41,7 @@ def trainings(group: Group) -> dict:
 
     As if on machines that differ.
     """
-    data, kept = mnist.load().subset(DIGITS), []
+    data, kept = splits.load().subset(DIGITS), []
     with patch("model.provenance.libraries", lambda: f"those of machine {group.rank}"):
         plain = train(Config("plain", 2, 5, group.size), data, group=group)
         whole = train(Config("whole", 2, 5, group.size), data, on_checkpoint=kept.append, group=group)
@@ -52,7 +52,7 @@ def trainings(group: Group) -> dict:
 
 def stopped(group: Group) -> tuple:
     """A training that the first process, or another one, would stop after some steps; and how many it took."""
-    data, found = mnist.load().subset(DIGITS), []
+    data, found = splits.load().subset(DIGITS), []
     for wishing in range(group.size):
         asked = []
 
@@ -70,11 +70,11 @@ def everything(group: Group) -> tuple:
 
 
 def different(group: Group) -> None:
-    train(Config("plain", 1, group.rank, group.size), mnist.load().subset(DIGITS), group=group)
+    train(Config("plain", 1, group.rank, group.size), splits.load().subset(DIGITS), group=group)
 
 
 def for_ever(group: Group, on_progress=lambda progress: None) -> None:
-    train(Config("plain", 1000, 0, group.size), mnist.load().subset(DIGITS), on_progress, group=group)
+    train(Config("plain", 1000, 0, group.size), splits.load().subset(DIGITS), on_progress, group=group)
 
 
 def main(*what: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.data import mnist as mnist_module
+from model.data import splits
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.inference.decision import Calibration
@@ -25,7 +25,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def mnist():
     """All of MNIST, read once; `make data` (or `python -m model data`) puts it where it is looked for."""
-    return mnist_module.load()
+    return splits.load()
 
 
 @pytest.fixture(scope="session")

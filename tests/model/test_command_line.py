@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from model import cli as command_line
-from model.data import mnist as mnist_module
+from model.data import splits
 from model.inference import weights
 from model.inference.classifier import Reading
 from model.network.weights import load_network
@@ -52,7 +52,7 @@ def refused(run):
 @pytest.fixture
 def quick(monkeypatch, small_mnist):
     """Training on 3,000 digits instead of 55,000."""
-    monkeypatch.setattr(mnist_module, "load", lambda folder=None: small_mnist)
+    monkeypatch.setattr(splits, "load", lambda folder=None: small_mnist)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_data_not_to_be_had_is_one_line(monkeypatch, tmp_path, run):
     def fail():
         raise ImportError("no torchvision here")
 
-    monkeypatch.setattr("model.data.torchvision_shim.import_datasets", fail)
+    monkeypatch.setattr("model.data.download.import_datasets", fail)
     monkeypatch.setenv("MNIST_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     code, printed, complaint = run("data")

@@ -16,7 +16,7 @@ from PIL import Image
 from model import task
 from model.data import synthetic
 from model.data.corrections import Corrections
-from model.data.mnist import Split
+from model.data.splits import Split
 from model.evaluation import comparison
 from model.inference import weights
 from model.presets import Config

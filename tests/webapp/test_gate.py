@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model.data import mnist
+from model.data import splits
 from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.training import package, train
@@ -25,7 +25,7 @@ from webapp.worker.child import train_run
 
 @pytest.fixture(scope="module")
 def data():
-    return mnist.load()
+    return splits.load()
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def few(monkeypatch, data):
     for module, count in {comparison: 120, robustness: 20}.items():
         monkeypatch.setattr(module, "OTHERS", count)
     monkeypatch.setattr(robustness, "CURVE_DIGITS", 5)
-    monkeypatch.setattr(mnist, "load", lambda folder: data)
+    monkeypatch.setattr(splits, "load", lambda folder: data)
 
 
 @pytest.fixture

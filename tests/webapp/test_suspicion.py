@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model.data import mnist
+from model.data import mnist, splits
 from model.task import NO_DIGIT
 from tests.webapp.corrected import add_correction, digits
 from tests.webapp.versions import add_version, damaged, promote, turned
@@ -18,9 +18,9 @@ from webapp.worker.label_check import score_waiting
 @pytest.fixture(scope="module", autouse=True)
 def less_of_mnist():
     """A tenth of the training digits: enough to know a digit by."""
-    whole = mnist.load().subset(6_000)
+    whole = splits.load().subset(6_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist, "load", lambda folder: whole)
+        patch.setattr(splits, "load", lambda folder: whole)
         yield
 
 
@@ -84,7 +84,7 @@ def test_judging_without_mnist_asks_the_approved_ones_alone(settings, database, 
     def missing(folder):
         raise mnist.MnistMissing(f"not in {folder}")
 
-    monkeypatch.setattr(mnist, "load", missing)
+    monkeypatch.setattr(splits, "load", missing)
     (image, digit), *_ = digits(1)
     waiting = add_correction(settings, database, image, (digit + 1) % 10, address="192.0.2.9")
     score(settings, database)

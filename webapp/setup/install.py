@@ -8,7 +8,7 @@ import secrets
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from model.data import mnist
+from model.data import download, mnist
 from model.inference import weights
 from model.inference.classifier import SHIPPED, try_out
 from model.inference.weights import WeightsError
@@ -44,7 +44,7 @@ def set_up(settings: Settings, say=print) -> None:
     install_shipped(database, say)
     set_up_password(settings, Door(database), say)
     try:
-        mnist.fetch(settings.mnist_dir, say)
+        download.fetch(settings.mnist_dir, say)
     except mnist.MnistMissing as error:
         say(f"{error}.\nDrawing works without it; the gallery and retraining wait for `make data` to fetch it.")
     database.close()

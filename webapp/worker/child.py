@@ -55,7 +55,7 @@ from webapp.worker.liveness import WorkerGone
 
 if TYPE_CHECKING:
     from model.data.corrections import Corrections
-    from model.data.mnist import Mnist
+    from model.data.splits import Mnist
     from model.training.package import Sealed
 
 log = logging.getLogger("webapp.worker.child")
@@ -168,7 +168,7 @@ def _why(error: Exception) -> str:
 
 def _make(settings: Settings, watch: Watch) -> None:
     """Trains, compares and stores the version, unless the run is stopped."""
-    from model.data import mnist
+    from model.data import splits
     from model.network.weights import deserialize
     from model.training.distributed import together
     from model.training.package import seal
@@ -179,7 +179,7 @@ def _make(settings: Settings, watch: Watch) -> None:
     config, parent, corrections = _order(hold)
     command = sys.executable, "-m", "webapp.worker.child", "run", str(hold.run_id), str(hold.attempt)
     with together(config.processes, command) as group:
-        data = mnist.load(settings.mnist_dir)
+        data = splits.load(settings.mnist_dir)
         result = train(
             config,
             data,
@@ -199,7 +199,7 @@ def _make(settings: Settings, watch: Watch) -> None:
 
 def help_train(settings: Settings, hold: Hold) -> None:
     """Trains along with the process that has the hold, as it says, and writes nothing."""
-    from model.data import mnist
+    from model.data import splits
     from model.network.weights import deserialize
     from model.training.distributed import together
     from model.training.train import train
@@ -208,7 +208,7 @@ def help_train(settings: Settings, hold: Hold) -> None:
         config, parent, corrections = _order(hold)
         with together(config.processes, ()) as group:
             start = deserialize(parent)[0] if parent else None
-            train(config, mnist.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
+            train(config, splits.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
     except GroupLost as error:
         log.warning("helping with run %s: %s", hold.run_id, error)
         sys.exit(LOST)

@@ -68,7 +68,7 @@ def _next_batch(database: Database, after: int) -> list[Row]:
 
 def _reference(mnist_folder: Path, database: Database) -> Reference:
     """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
-    from model.data import mnist
+    from model.data import mnist, splits
     from model.evaluation.label_quality import Reference
 
     approved = select(Correction.digit_image, Correction.label).where(*Correction.firsts("approved"))
@@ -76,7 +76,7 @@ def _reference(mnist_folder: Path, database: Database) -> Reference:
         rows = list(session.execute(approved))
     images, labels = _digits(rows)
     try:
-        digits = mnist.load(mnist_folder).train
+        digits = splits.load(mnist_folder).train
     except mnist.MnistMissing as error:
         log.warning("corrections are judged without MNIST: %s", error)
         return Reference(images, labels)
