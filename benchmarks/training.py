@@ -34,6 +34,7 @@ from model.data.download import import_datasets
 from model.data.loader import REDRAWN, Material
 from model.evaluation import metrics
 from model.network.mlp import MLP, for_training
+from model.network.predict import digit_probabilities
 from model.presets import PRESETS, Config
 from model.training.train import HALF_IS_FAST, Epoch, Loop, train
 
@@ -89,7 +90,7 @@ def seed() -> float:
     data = splits.load()
 
     def accuracy(network: MLP) -> float:
-        return metrics.report(metrics.probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
+        return metrics.report(digit_probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
 
     def measure(epoch: Epoch, network: MLP) -> None:
         accuracy(network)

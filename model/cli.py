@@ -26,7 +26,7 @@ from model.imaging import decode
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Recognizer
 from model.presets import PRESETS, Config
-from model.progress import progress_bar, training_bar
+from model.progress import progress_bar
 from model.rank import LOST, Failure, GroupLost, leads, size
 
 if TYPE_CHECKING:
@@ -179,10 +179,13 @@ def _train(args: argparse.Namespace) -> int:
         if group.rank > 0:
             take_part(group=group)
             return 0
-        with training_bar() as follow:
+        with progress_bar() as move:
             keep = functools.partial(write_beside, checkpoint) if checkpoint else None
             result = take_part(
-                group=group, on_progress=follow, on_epoch=_epoch_printer(config, data.test), on_checkpoint=keep
+                group=group,
+                on_progress=lambda progress: move(progress.fraction),
+                on_epoch=_epoch_printer(config, data.test),
+                on_checkpoint=keep,
             )
         sealed = seal(config, result, data, parent, corrections)
         with _told("written", out):
@@ -215,6 +218,8 @@ def _parent(config: Config, start: Path | None) -> bytes | None:
 
 
 def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
+    from model.network.predict import digit_probabilities
+
     ended = 0.0
 
     def tell(epoch: Epoch, network: MLP) -> None:
@@ -224,7 +229,7 @@ def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
         line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
         ended = epoch.seconds
         if config.preset == "seed":  # the script measured the test set here; this only prints it
-            likely = metrics.probabilities(network, test.images)
+            likely = digit_probabilities(network, test.images)
             line += f"   test accuracy {metrics.report(likely, test.labels.numpy()).accuracy:.2%}"
         tqdm.write(line)
 
@@ -258,8 +263,8 @@ def _replay(args: argparse.Namespace) -> int:
     for difference in differences(weights.read_card(data)) if leads() else ():
         _complain(f"note: {difference}")
     try:
-        with training_bar() as follow:
-            found = replay(data, splits.load(), parent, corrections, follow, args.command)
+        with progress_bar() as move:
+            found = replay(data, splits.load(), parent, corrections, move, args.command)
     except ReplayError as error:
         raise UsageError(f"{args.weights} cannot be made again: {error}") from error
     if found is None:
@@ -269,6 +274,8 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from model.evaluation.contact_sheet import contact_sheet
+    from model.network.predict import digit_probabilities
     from model.network.weights import load_network
 
     out, samples = args.out, args.samples
@@ -283,10 +290,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     images, labels = npz.read_digits(args.data) if args.data else mnist.read_test()
     network, _ = load_network(args.weights)
     with progress_bar() as move:
-        likely = metrics.probabilities(network, images, move)
+        likely = digit_probabilities(network, images, move)
     if out:
         with _told("written", out):
-            metrics.contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
+            contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
     report = metrics.report(likely, labels)
     print(json.dumps({"weights": str(args.weights)} | report.as_dict()) if args.json else _table(report))
     return 0
@@ -308,6 +315,7 @@ def _table(report: metrics.Report) -> str:
 
 def _strength(args: argparse.Namespace) -> int:
     from model.evaluation.robustness import strength
+    from model.network.predict import predict
     from model.network.weights import load_network
 
     drawings = strokes.read_folder(args.strokes) if args.strokes else []
@@ -315,7 +323,7 @@ def _strength(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.strokes} holds no drawing of a digit")
     images, labels = mnist.read_test()
     network, card = load_network(args.weights)
-    read = functools.partial(metrics.readings, network)
+    read = functools.partial(predict, network)
     with progress_bar() as move:
         found = strength(read, card.calibration, images, labels, drawings, args.seed, move)
     print(json.dumps({"weights": str(args.weights)} | found.as_dict()) if args.json else _strength_table(found))

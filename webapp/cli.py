@@ -132,7 +132,7 @@ def copy_embedded(settings: Settings) -> None:
 def replay_version(settings: Settings, version_id: int) -> None:
     """Makes a version again from its card, its parent and its corrections, as they are stored."""
     from model.data import splits
-    from model.progress import training_bar
+    from model.progress import progress_bar
     from model.training.reproduce import ReplayError, differences, replay
     from webapp.worker.child import chosen_corrections
 
@@ -148,8 +148,8 @@ def replay_version(settings: Settings, version_id: int) -> None:
         print(f"note: {difference}")
     command = sys.executable, "-m", "webapp", "replay", version.name
     try:
-        with training_bar() as follow:
-            found = replay(data, splits.load(settings.mnist_dir), parent, corrections, follow, command)
+        with progress_bar() as move:
+            found = replay(data, splits.load(settings.mnist_dir), parent, corrections, move, command)
     except (ReplayError, GroupLost) as error:
         raise Refused(f"{version.name} cannot be made again: {error}") from error
     if found is None:

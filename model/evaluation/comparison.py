@@ -24,6 +24,7 @@ from model.inference import weights
 from model.inference.classifier import try_out
 from model.inference.decision import Calibration
 from model.inference.weights import WeightsError
+from model.network.predict import predict
 from model.network.weights import deserialize
 from model.task import DIGITS, NO_DIGIT
 
@@ -218,7 +219,7 @@ class _Reader:
     """Of one reading, as if no input were zero."""
 
     def answers(self, images: np.ndarray) -> _Answers:
-        probabilities, outliers = metrics.readings(self.network, images)
+        probabilities, outliers = predict(self.network, images)
         scores = metrics.not_a_digit(outliers)
         return _Answers(probabilities, scores, scores > self.calibration.refuse_above)
 

@@ -93,7 +93,7 @@ def suspicion(
     """Judge labels (N,) of 0..10 for digit images uint8 (N, 28, 28); the module's own words say how.
 
     `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0) of a network that refuses nothing, are what
-    `metrics.readings` returns for the images.
+    `predict` returns for the images.
     """
     # all eleven labels, the digits' given that it is a digit at all
     no_digit = not_a_digit(outliers)[:, None]

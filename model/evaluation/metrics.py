@@ -1,75 +1,17 @@
-"""How well a network reads: probabilities, accuracy, per digit and confused pairs, calibration, telling digits from
-others, and a sheet to look at.
-
-Only `readings` imports torch; all that judges them needs numpy alone.
-"""
+"""How well a network reads, from its probabilities: accuracy, confused digits, calibration, refusals (numpy alone)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from model.task import DIGITS, TOP
 
-    from model.network.mlp import MLP
-
-from model.task import DIGITS, SIDE, TOP
-
-BATCH = 1_000
 BINS = 15
 BESIDE = 0.02
 """The share of digits refused at which networks are compared, each having a threshold of its own (calibrate's)."""
-
-_SCALE = 3
-_CAPTION = 20
-_GAP = 6
-_COLUMNS = 10
-_RIGHT, _WRONG = (30, 30, 30), (176, 32, 32)
-
-
-def probabilities(
-    network: MLP,
-    images: np.ndarray | Tensor,
-    on_progress: Callable[[float], None] | None = None,
-) -> np.ndarray:
-    """Return float32 (N, 10), the softmax of the network's ten digit logits for digit images uint8 (N, 28, 28).
-
-    The network is left in eval mode; `on_progress` is told the fraction done, 0 to 1, after each batch.
-    """
-    return readings(network, images, on_progress)[0]
-
-
-def readings(
-    network: MLP,
-    images: np.ndarray | Tensor,
-    on_progress: Callable[[float], None] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `probabilities` returns, and float32 (N, 4): the probability of each reason why it is no digit.
-
-    The second array is (N, 0) for a network that refuses nothing.
-    """
-    import torch
-
-    from model.network.mlp import to_tensor
-
-    network.eval()
-    found = np.empty((len(images), DIGITS), np.float32)
-    outliers = np.empty((len(images), network.outputs - DIGITS), np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            batch = slice(start, start + BATCH)
-            logits = network(to_tensor(images[batch]))
-            found[batch] = logits[:, :DIGITS].softmax(1).numpy()
-            outliers[batch] = logits.softmax(1)[:, DIGITS:].numpy()
-            if on_progress:
-                on_progress(min(start + BATCH, len(images)) / len(images))
-    return found, outliers
-
 
 def not_a_digit(outliers: np.ndarray) -> np.ndarray:
     """Return float64 (N,), 0 to 1: the probability of no digit, of all reasons (N, 4) or (N, 0) together.
@@ -177,23 +119,3 @@ def refused_beside(inside: np.ndarray, outside: np.ndarray, share: float = BESID
         return None
     threshold = np.sort(inside)[len(inside) - 1 - int(share * len(inside))]
     return float((outside > threshold).mean())
-
-
-def contact_sheet(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Image.Image:
-    """Return an RGB picture of digit images, ten a row, each over "true/read confidence", in red when wrong.
-
-    images uint8 (N, 28, 28), N at least 1; labels (N,); probabilities (N, 10). They are shown dark on white.
-    """
-    width, height = SIDE * _SCALE + _GAP, SIDE * _SCALE + _CAPTION + _GAP
-    columns, rows = min(len(images), _COLUMNS), -(-len(images) // _COLUMNS)
-    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
-    for i, (image, label, likely) in enumerate(zip(images, labels, probabilities, strict=True)):
-        x, y = _GAP + i % _COLUMNS * width, _GAP + i // _COLUMNS * height
-        picture = Image.fromarray(255 - np.asarray(image))
-        sheet.paste(picture.resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.BICUBIC), (x, y))
-        read = int(likely.argmax())
-        caption = f"{int(label)}/{read}  {likely[read]:.0%}"
-        draw.text((x + 2, y + SIDE * _SCALE + 2), caption, _RIGHT if read == label else _WRONG, font)
-    return sheet

@@ -24,7 +24,7 @@ from model.inference.decision import UNCALIBRATED, Calibration, digit_set
 from model.task import DIGITS, REASONS, SIDE
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `metrics.readings`."""
+"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `predict` returns."""
 Tell = Callable[[float], None]
 """Is told the fraction done, 0 to 1."""
 

@@ -13,6 +13,7 @@ from model.data import splits
 from model.data.corrections import Corrections
 from model.evaluation import metrics
 from model.inference import weights
+from model.network.predict import digit_probabilities
 from model.network.weights import deserialize, serialize
 from model.presets import Config
 from model.task import DATA_SHA256
@@ -66,7 +67,7 @@ def seal(
         names = "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = deserialize(serialize(network, card))
-    probabilities = metrics.probabilities(kept, data.test.images)
+    probabilities = digit_probabilities(kept, data.test.images)
     report = metrics.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
     return Sealed(serialize(kept, card), card, probabilities)

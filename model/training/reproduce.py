@@ -17,7 +17,7 @@ from model.network.weights import deserialize
 from model.presets import PRESETS, Config
 from model.training.distributed import together
 from model.training.package import seal
-from model.training.train import Progress, train
+from model.training.train import train
 
 
 class ReplayError(ValueError):
@@ -52,7 +52,7 @@ def replay(
     mnist: Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[float], None] = lambda fraction: None,
     command: Sequence[str] = (),
 ) -> Replay | None:
     """Trains the version again whose bytes these are, with as many threads as then.
@@ -71,7 +71,14 @@ def replay(
     _check(card, parent, corrections)
     with together(config.processes, command) as group, _threads(card.threads):
         start = deserialize(parent)[0] if parent else None
-        result = train(config, mnist, on_progress, start=start, corrections=corrections, group=group)
+        result = train(
+            config,
+            mnist,
+            lambda progress: on_progress(progress.fraction),
+            start=start,
+            corrections=corrections,
+            group=group,
+        )
         if group.rank > 0:
             return None
         sealed = seal(config, result, mnist, parent, corrections, card)

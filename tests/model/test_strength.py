@@ -12,6 +12,7 @@ from model.data import synthetic
 from model.data.strokes import Drawing
 from model.evaluation import metrics, robustness
 from model.inference.decision import UNCALIBRATED, Calibration
+from model.network.predict import predict
 from model.task import REASONS
 
 
@@ -38,7 +39,7 @@ def digits(mnist):
 
 @pytest.fixture(scope="module")
 def read(trained):
-    return functools.partial(metrics.readings, trained)
+    return functools.partial(predict, trained)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from model.evaluation import metrics
 from model.imaging.normalise import digit_image
 from model.inference.classifier import SHIPPED
 from model.network.mlp import MLP, for_training
+from model.network.predict import predict
 from model.network.weights import deserialize, load_network, serialize
 from model.presets import PRESETS, Config
 from model.training import train as training
@@ -414,6 +415,6 @@ def test_corrections_of_a_style_teach_it_and_forget_no_digit(mnist):
 
 def read_right(network, calibration, corrections):
     """The share that is taken for a digit, and for the right one."""
-    probabilities, outliers = metrics.readings(network, corrections.images)
+    probabilities, outliers = predict(network, corrections.images)
     taken = metrics.not_a_digit(outliers) <= calibration.refuse_above
     return float((taken & (probabilities.argmax(1) == corrections.labels)).mean())

@@ -135,9 +135,9 @@ def test_judging_without_a_usable_version_does_nothing(settings, database, servi
 def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeypatch):
     """Its author says another digit, or it is decided, deleted or judged, between the reading and the writing."""
     numbers = [add_correction(settings, database, image, label) for image, label in digits(5)]
-    from model.evaluation import metrics
+    from model.network import predict
 
-    readings = metrics.readings
+    readings = predict.predict
 
     def meanwhile(network, images):
         with database.writing() as session:
@@ -148,7 +148,7 @@ def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeyp
             elsewhere.suspicion = 0.125
         return readings(network, images)
 
-    monkeypatch.setattr(metrics, "readings", meanwhile)
+    monkeypatch.setattr(predict, "predict", meanwhile)
     score(settings, database)
     changed, decided, deleted, elsewhere, judged = (stored(database, number) for number in numbers)
     assert changed.suspicion is None and decided.suspicion is None and deleted is None

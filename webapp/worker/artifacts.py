@@ -43,19 +43,19 @@ Tell = Callable[[float], None]
 
 def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
     """The probabilities for the test digits, packed."""
-    from model.evaluation import metrics
+    from model.network.predict import digit_probabilities
 
     images, _ = read_test(mnist_folder)
-    return packed(metrics.probabilities(network, images, tell))
+    return packed(digit_probabilities(network, images, tell))
 
 
 def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
     """`model.evaluation.robustness.Strength.as_dict()` as JSON."""
-    from model.evaluation import metrics
     from model.evaluation.robustness import strength
+    from model.network.predict import predict
 
     images, labels = read_test(mnist_folder)
-    read = functools.partial(metrics.readings, network)
+    read = functools.partial(predict, network)
     return as_json(strength(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
 
 

@@ -31,9 +31,9 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
     is judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the
     worker has gone.
     """
-    from model.evaluation import metrics
     from model.evaluation.label_quality import suspicion
     from model.inference.weights import WeightsError
+    from model.network.predict import predict
     from model.network.weights import deserialize
 
     with database.reading() as session:
@@ -52,7 +52,7 @@ def score_waiting(settings: Settings, database: Database, worker_gone: threading
     while rows and not worker_gone.is_set():
         liveness.beat()
         images, labels = _digits(rows)
-        found = suspicion(images, labels, *metrics.readings(network, images), reference)
+        found = suspicion(images, labels, *predict(network, images), reference)
         _store(database, rows, found, champion.name)
         log.info("judged %s corrections", len(rows))
         rows = _next_batch(database, rows[-1].id)
