@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from HersheyFonts import HersheyFonts
 
 DIGITS: dict[int, tuple[str, ...]] = {
     0: (
@@ -344,8 +345,6 @@ def letters() -> list[Skeleton]:
 
 
 def _hershey_letters() -> list[Skeleton]:
-    from HersheyFonts import HersheyFonts
-
     found = []
     for name in HERSHEY_FONTS:
         font = HersheyFonts()

@@ -10,13 +10,14 @@ import base64
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from model import seeds
 from model.data import synthetic
 from model.data.corrections import Corrections
+from model.data.splits import Split
 from model.evaluation import metrics
 from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, stream
 from model.imaging.png import ink_png
@@ -24,13 +25,10 @@ from model.inference import weights
 from model.inference.classifier import try_out
 from model.inference.decision import Calibration
 from model.inference.weights import WeightsError
+from model.network.mlp import MLP
 from model.network.predict import predict
 from model.network.weights import deserialize
 from model.task import DIGITS, NO_DIGIT
-
-if TYPE_CHECKING:
-    from model.data.splits import Split
-    from model.network.mlp import MLP
 
 Tell = Callable[[float], None]
 """Is told the fraction done, 0 to 1."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from model import seeds
-from model.data import strokes
+from model.data import strokes, synthetic
 from model.data.strokes import Drawing, Look
 from model.evaluation.metrics import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
 from model.imaging.normalise import digit_image
@@ -230,8 +230,6 @@ def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibratio
 
 
 def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: int) -> Refusals:
-    from model.data import synthetic  # draws with torch
-
     images, reasons = synthetic.others(OTHERS, seeds.seed("strength, others", seed))
     digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
