@@ -1,4 +1,4 @@
-"""The seed preset beside the script that Inkling grew from: `python benchmarks/training.py`.
+"""The basic preset beside the script that Inkling grew from: `python benchmarks/training.py`.
 
 Both train an MLP 784-64-64-64-10 on MNIST and measure it on the test set before training and after every epoch. The
 script's loop stands below as it was: torchvision's DataLoader, batches of 15, Adam at 0.001, two epochs. The rounds
@@ -85,7 +85,7 @@ def _accuracy(data, net: Net) -> float:
     return right / total
 
 
-def seed() -> float:
+def basic() -> float:
     """The preset: reading MNIST included; its accuracy on the test set, 0 to 1."""
     data = splits.load()
 
@@ -95,7 +95,7 @@ def seed() -> float:
     def measure(epoch: Epoch, network: MLP) -> None:
         accuracy(network)
 
-    return accuracy(train(Config("seed"), data, on_epoch=measure).network)
+    return accuracy(train(Config("basic"), data, on_epoch=measure).network)
 
 
 class Epochs:
@@ -178,17 +178,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each is trained (default: 3)")
     rounds = parser.parse_args().rounds
-    seconds: dict[Callable[[], float], list[float]] = {original: [], seed: []}
-    accuracies: dict[Callable[[], float], list[float]] = {original: [], seed: []}
+    seconds: dict[Callable[[], float], list[float]] = {original: [], basic: []}
+    accuracies: dict[Callable[[], float], list[float]] = {original: [], basic: []}
     for _ in tqdm(range(rounds), unit=" rounds", disable=None):
-        for way in (original, seed):
+        for way in (original, basic):
             begun = time.perf_counter()
             accuracies[way].append(way())
             seconds[way].append(time.perf_counter() - begun)
     print(f"{'':<22}{'seconds':>9}{'test accuracy':>15}     (medians of {rounds}, {torch.get_num_threads()} threads)")
-    for way, name in ((original, "the original loop"), (seed, "--preset seed")):
+    for way, name in ((original, "the original loop"), (basic, "--preset basic")):
         print(f"{name:<22}{statistics.median(seconds[way]):>9.2f}{statistics.median(accuracies[way]):>15.2%}")
-    ratios = sorted(a / b for a, b in zip(seconds[original], seconds[seed], strict=True))
+    ratios = sorted(a / b for a, b in zip(seconds[original], seconds[basic], strict=True))
     print(f"{'times as fast':<22}{statistics.median(ratios):>9.1f}   from {ratios[0]:.1f} to {ratios[-1]:.1f}")
     for measured in epochs(rounds):
         name = f"standard, {measured.dtype}".replace("torch.", "")

@@ -99,7 +99,7 @@ def _parser() -> Parser:
 
     command("data", _data, "fetch the MNIST digits and verify them", "")
 
-    add = command("train", _train, "train a network and write its weights", "--preset seed --out s.safetensors")
+    add = command("train", _train, "train a network and write its weights", "--preset basic --out b.safetensors")
     add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
     add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
     add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
@@ -166,7 +166,7 @@ def _train(args: argparse.Namespace) -> int:
     from model.training.train import train
 
     config, checkpoint = _config(args), args.checkpoint
-    out = args.out or Path(f"{config.preset}.safetensors")
+    out = args.out or Path(f"{args.preset}.safetensors")
     for file in filter(None, (out, checkpoint)):
         _check_writable(file)
     data, parent = splits.load(), _parent(config, args.start)
@@ -228,7 +228,7 @@ def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
         figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
         line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
         ended = epoch.seconds
-        if config.preset == "seed":  # the script measured the test set here; this only prints it
+        if config.preset == "basic":  # the script measured the test set here; this only prints it
             likely = digit_probabilities(network, test.images)
             line += f"   test accuracy {metrics.report(likely, test.labels.numpy()).accuracy:.2%}"
         tqdm.write(line)

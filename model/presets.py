@@ -39,8 +39,8 @@ class Preset:
         return not self.hidden
 
 
-_SEED = Preset(
-    name="seed",
+_BASIC = Preset(
+    name="basic",
     hidden=(64, 64, 64),
     epochs=4,
     batch_size=384,
@@ -78,14 +78,20 @@ _FINE_TUNE = replace(
     correcting_rate=1e-4,
     batch_norm=False,  # it has gone into the weights
 )
-PRESETS = {preset.name: preset for preset in (_SEED, _STANDARD, _THOROUGH, _FINE_TUNE)}
+PRESETS = {preset.name: preset for preset in (_BASIC, _STANDARD, _THOROUGH, _FINE_TUNE)}
+_FORMER_NAMES = {"seed": "basic"}
+
+
+def canonical(name: str) -> str:
+    """Return the present name of a preset: rows, model cards and command lines may hold a former one."""
+    return _FORMER_NAMES.get(name, name)
 
 
 @dataclass(frozen=True)
 class Config:
     """What to train: a preset's name, for how many epochs, from which seed, by how many processes together.
 
-    Raises ValueError where a value is out of its range.
+    `preset` may be a former name and becomes the present one. Raises ValueError where a value is out of its range.
     """
 
     preset: str = "standard"
@@ -94,6 +100,7 @@ class Config:
     processes: int = 1
 
     def __post_init__(self):
+        object.__setattr__(self, "preset", canonical(self.preset))
         if self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are {', '.join(PRESETS)}")
         if self.epochs == 0:

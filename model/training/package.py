@@ -40,8 +40,8 @@ def seal(
 ) -> Sealed:
     """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
     its card. `parent` are the weights that fine-tuning went on from, as a file's bytes. `again` is the card of the
-    version that this one repeats: its date, code, libraries and threads are taken over, so that equal networks make
-    equal bytes.
+    version that this one repeats: its preset's name, command, date, code, libraries and threads are taken over, so that
+    equal networks make equal bytes.
     """
     network, calibration = calibrate(result.network, data.validation)
     card = weights.ModelCard(
@@ -64,7 +64,7 @@ def seal(
         processes=config.processes,
     )
     if again:
-        names = "created", "libraries", "code_sha256", "threads"
+        names = "preset", "command", "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = deserialize(serialize(network, card))
     probabilities = digit_probabilities(kept, data.test.images)

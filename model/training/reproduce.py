@@ -68,7 +68,7 @@ def replay(
         config = Config(card.preset, card.epochs, card.seed, card.processes)
     except ValueError as error:
         raise ReplayError(str(error)) from error
-    _check(card, parent, corrections)
+    _check(card, config, parent, corrections)
     with together(config.processes, command) as group, _threads(card.threads):
         start = deserialize(parent)[0] if parent else None
         result = train(
@@ -95,10 +95,10 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check(card: ModelCard, parent: bytes | None, corrections: Corrections | None) -> None:
+def _check(card: ModelCard, config: Config, parent: bytes | None, corrections: Corrections | None) -> None:
     if card.parent != (weights.digest(parent) if parent else None):
         raise ReplayError(f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others")
-    if PRESETS[card.preset].fine_tunes and parent is None:
+    if PRESETS[config.preset].fine_tunes and parent is None:
         raise ReplayError("the weights that it was fine-tuned from are needed")
     named = card.corrections["sha256"] if card.corrections else None
     if named != (corrections.digest() if corrections else None):

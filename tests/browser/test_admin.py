@@ -130,7 +130,7 @@ def under_way(driver):
 @pytest.mark.stress
 def test_run_from_start_to_promotion_is_shown(admin, server):
     shipped = find(admin, "#champion").get_attribute("data-version")
-    start_run(admin, "seed", str(EPOCHS))
+    start_run(admin, "basic", str(EPOCHS))
     address = admin.current_url
     admin.execute_script("window.sameDocument = true; document.getElementById('cancel').focus()")
 

@@ -16,7 +16,7 @@ from model.training.distributed import Group, Joined, together
 from model.training.train import train
 
 # All that the real presets have, and small enough for many trainings; batches of 45 and 46 do not go into two halves.
-PLAIN = replace(PRESETS["seed"], name="plain", hidden=(16, 12), batch_size=50)
+PLAIN = replace(PRESETS["basic"], name="plain", hidden=(16, 12), batch_size=50)
 WHOLE = replace(PRESETS["standard"], name="whole", hidden=(24, 16), batch_size=50)
 DIGITS = 501
 

@@ -36,12 +36,12 @@ def small_mnist(mnist):
 @pytest.fixture
 def card():
     return weights.ModelCard(
-        preset="seed",
+        preset="basic",
         hidden=(16, 12),
         epochs=2,
         seed=7,
         data_sha256=DATA_SHA256,
-        command="python -m model train --preset seed --epochs 2 --seed 7",
+        command="python -m model train --preset basic --epochs 2 --seed 7",
         created="2025-01-31T12:00:00+00:00",
         libraries={"python": "3.11.0", "torch": "2.13.0"},
         validation_accuracy=0.9712,
@@ -58,14 +58,14 @@ def network():
 
 @pytest.fixture(scope="session")
 def trained(small_mnist):
-    """A network of the seed's shape after some epochs on 3,000 digits: it reads most of them."""
-    return train(Config("seed", 8), small_mnist).network
+    """A network of the basic preset's shape after some epochs on 3,000 digits: it reads most of them."""
+    return train(Config("basic", 8), small_mnist).network
 
 
 @pytest.fixture(scope="session")
 def trained_file(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
-    card = weights.ModelCard("seed", trained.hidden, 1, 0, "", "", "", {}, 0.8, None)
+    card = weights.ModelCard("basic", trained.hidden, 1, 0, "", "", "", {}, 0.8, None)
     save_network(path, trained, card)
     return path
 
@@ -78,7 +78,7 @@ def refusing_file(tmp_path_factory):
         network = MLP((16, 12), 14).eval()
     path = tmp_path_factory.mktemp("weights") / "refusing.safetensors"
     calibration = Calibration(0.9, refuse_above=0.3, hesitant_mass=0.3)
-    card = weights.ModelCard("seed", network.hidden, 1, 0, "", "", "", {}, 0.1, None, 14, calibration)
+    card = weights.ModelCard("basic", network.hidden, 1, 0, "", "", "", {}, 0.1, None, 14, calibration)
     save_network(path, network, card)
     return path
 

@@ -202,12 +202,12 @@ def test_data_not_to_be_had_is_one_line(monkeypatch, tmp_path, run):
 
 
 def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist):
-    out = tmp_path / "seed.safetensors"
-    code, printed, complaint = run("train", "--preset", "seed", "--seed", "5", "--out", out)
+    out = tmp_path / "basic.safetensors"
+    code, printed, complaint = run("train", "--preset", "basic", "--seed", "5", "--out", out)
     assert code == 0 and complaint == ""
     network, card = load_network(out)
-    assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 4, 5)
-    assert card.command == "python -m model train --preset seed --epochs 4 --seed 5"
+    assert (card.preset, card.hidden, card.epochs, card.seed) == ("basic", (64, 64, 64), 4, 5)
+    assert card.command == "python -m model train --preset basic --epochs 4 --seed 5"
     assert card.data_sha256 == DATA_SHA256
     assert card.libraries["torch"] == torch.__version__ and card.created.endswith("+00:00")
     with torch.no_grad():
@@ -216,11 +216,11 @@ def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist)
     assert card.validation_accuracy > 0.7
 
 
-def test_train_seed_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
+def test_train_basic_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
     """Accuracy on the test set before training and after each epoch, which has its own time."""
     monkeypatch.setattr("model.training.train.REPORT_SECONDS", math.inf)
     monkeypatch.setattr("model.training.train.time", SimpleNamespace(monotonic=itertools.count().__next__))
-    _, printed, _ = run("train", "--preset", "seed", "--out", tmp_path / "s.safetensors")
+    _, printed, _ = run("train", "--preset", "basic", "--out", tmp_path / "s.safetensors")
     lines = printed.splitlines()
     begun = ["before training", *(f"epoch {epoch} of 4" for epoch in (1, 2, 3, 4))]
     assert [line.split("  ")[0] for line in lines[:5]] == begun
@@ -240,7 +240,7 @@ def test_train_other_presets_measure_the_test_set_last(run, quick, tmp_path):
 
 def test_train_fine_tune_says_its_parent(run, quick, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    assert run("train", "--preset", "seed", "--epochs", "1", "--out", first)[0] == 0
+    assert run("train", "--preset", "basic", "--epochs", "1", "--out", first)[0] == 0
     code, _, complaint = run("train", "--preset", "fine-tune", "--epochs", "1", "--from", first, "--out", second)
     card = load_network(second)[1]
     assert code == 0 and complaint == ""
@@ -251,7 +251,7 @@ def test_train_fine_tune_says_its_parent(run, quick, tmp_path):
 
 
 def test_train_from_a_file_needs_fine_tune(run, quick, tmp_path):
-    code, printed, complaint = run("train", "--preset", "seed", "--from", "x.safetensors", "--out", tmp_path / "s")
+    code, printed, complaint = run("train", "--preset", "basic", "--from", "x.safetensors", "--out", tmp_path / "s")
     assert code == 2 and printed == "" and complaint.count("\n") == 1 and "begins anew" in complaint
 
 
@@ -263,8 +263,15 @@ def test_train_fine_tune_without_weights_is_refused(run, quick, tmp_path):
 
 def test_train_without_out_writes_beside_the_caller(run, quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert run("train", "--preset", "basic", "--epochs", "1")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["basic.safetensors"]
+
+
+def test_train_by_a_presets_former_name_writes_the_present_one(run, quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert run("train", "--preset", "seed", "--epochs", "1")[0] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["seed.safetensors"]
+    card = load_network(tmp_path / "seed.safetensors")[1]
+    assert (card.preset, card.command) == ("basic", "python -m model train --preset basic --epochs 1 --seed 0")
 
 
 @pytest.mark.parametrize("out", ["absent/w.safetensors", "file/w.safetensors", "."])

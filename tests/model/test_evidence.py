@@ -61,8 +61,8 @@ def twin(compare):
 
 
 def trained_on(mnist, labels, epochs=5):
-    """A quickly trained version of the seed's shape."""
-    data, config = replace(mnist, train=Split(mnist.train.images, labels).first(8_000)), Config("seed", epochs)
+    """A quickly trained version of the basic preset's shape."""
+    data, config = replace(mnist, train=Split(mnist.train.images, labels).first(8_000)), Config("basic", epochs)
     return seal(config, train(config, data), data).data
 
 

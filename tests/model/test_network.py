@@ -26,10 +26,10 @@ def test_presets_make_networks(name):
     assert hasattr(network, "norms") == preset.batch_norm
 
 
-def test_preset_seed_is_the_original_script():
-    seed = PRESETS["seed"]
-    assert seed.hidden == (64, 64, 64)
-    assert not (seed.deformed or seed.drawn or seed.averaged or seed.batch_norm or seed.label_smoothing)
+def test_preset_basic_is_the_original_script():
+    basic = PRESETS["basic"]
+    assert basic.hidden == (64, 64, 64)
+    assert not (basic.deformed or basic.drawn or basic.averaged or basic.batch_norm or basic.label_smoothing)
 
 
 def test_network_state_is_named_by_layer():

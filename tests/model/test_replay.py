@@ -94,6 +94,13 @@ def test_version_fine_tuned_is_the_same_from_its_parent_and_corrections(version,
             replay(data, few, parent, given)
 
 
+def test_version_of_a_presets_former_name_is_the_same(few):
+    arrays, card = weights.unpack(made("basic", few))
+    former = replace(card, preset="seed", command=card.command.replace("basic", "seed"))
+    assert former.command == "python -m model train --preset seed --epochs 2 --seed 7"
+    assert replay(weights.pack(arrays, former), few).same
+
+
 @pytest.mark.parametrize("changed", ["data", "code"])
 def test_version_of_other_data_or_code_is_another(version, few, mnist, monkeypatch, changed):
     if changed == "code":

@@ -29,7 +29,7 @@ def tiny_presets(monkeypatch):
     """Presets with all that the real ones have, and small enough for many trainings."""
     small = replace(PRESETS["standard"], name="tiny", hidden=(24,), batch_size=50, drawn=False)
     drawing = replace(small, name="tiny drawn", drawn=True)
-    plain = replace(PRESETS["seed"], name="tiny seed", hidden=(16, 12), batch_size=50)
+    plain = replace(PRESETS["basic"], name="tiny basic", hidden=(16, 12), batch_size=50)
     for preset in (small, drawing, plain):
         monkeypatch.setitem(PRESETS, preset.name, preset)
 
@@ -85,7 +85,7 @@ def test_training_history_has_the_start_and_every_epoch(tiny, few):
     assert result.history[-1].as_dict()["validation_accuracy"] == result.history[-1].validation_accuracy
 
 
-@pytest.mark.parametrize("preset", ["tiny seed", "tiny drawn"])
+@pytest.mark.parametrize("preset", ["tiny basic", "tiny drawn"])
 def test_training_of_the_same_seed_gives_the_same_bits(few, preset):
     first, again, other = (train(Config(preset, 1, seed), few).network for seed in (3, 3, 4))
     assert same_weights(first, again)
@@ -227,7 +227,7 @@ def test_fine_tuning_goes_on_from_a_network(few, card, hidden, outputs, monkeypa
     serialize(result.network, card)
 
 
-@pytest.mark.parametrize("preset, start", [("fine-tune", None), ("seed", MLP((8,)))])
+@pytest.mark.parametrize("preset, start", [("fine-tune", None), ("basic", MLP((8,)))])
 def test_training_anew_from_a_network_is_refused(few, preset, start):
     with pytest.raises(ValueError, match="goes on from a network"):
         train(Config(preset, 1), few, start=start)
@@ -252,7 +252,7 @@ def test_training_keeps_the_best_epoch(tiny, few, as_measured, accuracies, best)
 # Going wrong
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tiny seed"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny basic"])
 def test_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
     monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], learning_rate=1e30, batch_norm=False))
     heard = []
@@ -293,9 +293,13 @@ def test_config_refuses(values, complaint):
 
 
 def test_config_takes_the_presets_epochs_where_none_are_named():
-    assert Config("seed").epochs == PRESETS["seed"].epochs
+    assert Config("basic").epochs == PRESETS["basic"].epochs
     assert Config("standard", seed=2**32 - 1).epochs == PRESETS["standard"].epochs
-    assert Config("seed", 1000).epochs == 1000
+    assert Config("basic", 1000).epochs == 1000
+
+
+def test_config_of_a_presets_former_name_has_its_present_one():
+    assert Config("seed", 2) == Config("basic", 2)
 
 
 def going_on(config, data, **more):
@@ -308,7 +312,7 @@ def figures(result):
     return [replace(epoch, seconds=0) for epoch in result.history]
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tiny seed"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny basic"])
 def test_training_resumed_from_any_checkpoint_gives_the_same_bits(few, preset):
     whole, kept = going_on(Config(preset, 3, 2), few)
     assert len(kept) == 2
@@ -346,7 +350,7 @@ def test_training_resumed_remembers_the_best_epoch(few, as_measured):
     assert (resumed.best_epoch, resumed.validation_accuracy) == (1, 0.9)
 
 
-@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 3}, {"preset": "tiny seed"}])
+@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 3}, {"preset": "tiny basic"}])
 def test_checkpoint_of_another_training_is_left_aside(few, change):
     _, kept = going_on(Config("tiny", 2, 2), few)
     ended = []
@@ -358,10 +362,10 @@ def test_checkpoint_of_another_training_is_left_aside(few, change):
 @pytest.mark.parametrize("name, other", [("version", lambda name: "another"), ("digest", lambda: "another")])
 def test_checkpoint_of_other_library_or_code_begins_anew(few, monkeypatch, name, other):
     """The card would name those of now, under which a replay gives other bits."""
-    _, kept = going_on(Config("tiny seed", 2, 2), few)
+    _, kept = going_on(Config("tiny basic", 2, 2), few)
     monkeypatch.setattr(provenance, name, other)
     ended = []
-    train(Config("tiny seed", 2, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[0])
+    train(Config("tiny basic", 2, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[0])
     assert ended == [0, 1, 2]
 
 

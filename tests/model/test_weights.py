@@ -290,7 +290,7 @@ def test_weights_with_a_lying_header_are_refused(data, change):
 def test_weights_with_swapped_names_are_found(data):
     """Two tensors of one shape could stand in for each other; the seal runs over the names in order."""
     network = MLP((16, 16, 16))
-    card = ModelCard("seed", (16, 16, 16), 1, 0, "", "", "", {}, 0.5, None)
+    card = ModelCard("basic", (16, 16, 16), 1, 0, "", "", "", {}, 0.5, None)
     header, body = parts(serialize(network, card))
     one, two = "layers.1.weight", "layers.2.weight"
     header[one], header[two] = header[two], header[one]

@@ -344,7 +344,7 @@ def test_correction_deleted_is_in_no_file(add, corrections, database, settings):
 def test_correction_deleted_takes_reviews_and_runs_along(add, corrections, database):
     first, second = add().correction, add(*DIGITS[1]).correction
     reviewed(database, first.id, "approved", 7)
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", corrections=True)
     with database.writing() as session:
         session.add(run)
         session.flush()
@@ -360,7 +360,7 @@ def test_correction_deleted_takes_reviews_and_runs_along(add, corrections, datab
 @pytest.mark.both_databases
 def test_correction_deleted_leaves_no_picture_in_comparisons(add, corrections, database):
     held_out, other = add().correction.id, add(*DIGITS[1]).correction.id
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True, version_id=1)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", corrections=True, version_id=1)
     lists = {"gained_pictures": [{"number": held_out, "truth": 7}], "lost_pictures": [{"number": other, "truth": 2}]}
     evidence = {"summary": "x", "drawings": {"count": 2, "gained": 1, "lost": 1} | lists, "digits": lists}
     with database.writing() as session:

@@ -270,7 +270,7 @@ def test_receipt_shows_the_decision(app, client, values, words):
 
 
 def finished_run(database, version_id, *correction_ids):
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", version_id=version_id)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", version_id=version_id)
     with database.writing() as session:
         session.add(run)
         session.flush()

@@ -47,7 +47,7 @@ def make(settings, database, monkeypatch):
         result = Sealed(data, card, np.zeros((10_000, 10), np.float32))
         monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
         monkeypatch.setattr(package, "seal", lambda *_: result)
-        run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
+        run = Run(state="running", attempt=1, preset="basic", epochs=1, seed=0, requested_by="a test")
         with database.writing() as session:
             session.add(run)
         train_run(settings, Hold(database, run.id, 1), threading.Event())

@@ -25,7 +25,7 @@ from webapp.training.task_queue import open_queue
 from webapp.worker.artifacts import AGAIN_SECONDS, COMPUTATIONS, STALE_SECONDS, look_up
 from webapp.worker.child import train_run
 
-CONFIG = Config("seed", 1)
+CONFIG = Config("basic", 1)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def change(database, run_id, **values):
 def test_start_queues_a_row_and_rings_once(jobs, database):
     run = jobs.start(CONFIG, "somebody")
     row = get(database, run.id)
-    assert (row.state, row.preset, row.epochs, row.requested_by) == ("queued", "seed", 1, "somebody")
+    assert (row.state, row.preset, row.epochs, row.requested_by) == ("queued", "basic", 1, "somebody")
     assert jobs.huey.pending_count() == 1
 
 

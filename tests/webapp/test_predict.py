@@ -78,7 +78,7 @@ def version_that_says(app, calibration, *, outliers=(), **digits):
     for parameter in network.parameters():
         parameter.data.zero_()
     network.layers[-1].bias.data = torch.from_numpy(np.log(shares)).float()
-    card = weights.ModelCard("seed", (1,), 1, 0, "", "", "", {}, 0.5, None, outputs, calibration)
+    card = weights.ModelCard("basic", (1,), 1, 0, "", "", "", {}, 0.5, None, outputs, calibration)
     database = services(app).database
     promote(database, add_version(database, serialize(network, card)))
 

@@ -21,7 +21,7 @@ from webapp.settings import ROOT
 from webapp.storage.database import Run, Version
 from webapp.views import dashboard
 
-LONG = Config("seed", 1000, processes=2)
+LONG = Config("basic", 1000, processes=2)
 
 
 @pytest.mark.parametrize("sent, processes", [(0, 1), (1, 1), (8, 8)])
@@ -110,7 +110,7 @@ def test_run_that_loses_a_process_goes_on_and_is_cancelled(several):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("which", [0, 1])
 def test_run_broken_ends_like_an_unbroken_one(several, settings, which):
-    config = Config("seed", 8, 11, processes=2)
+    config = Config("basic", 8, 11, processes=2)
     unbroken = several.ended(several.jobs.start(config, "test").id, 120)
     started = several.jobs.start(config, "test")
     wait_until(lambda: several.checkpoint(started.id))

@@ -20,6 +20,8 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    String,
+    TypeDecorator,
     create_engine,
     delete,
     event,
@@ -37,6 +39,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
 from model.inference.weights import ModelCard, digest
+from model.presets import canonical
 from webapp.private_files import create
 
 BUSY_SECONDS = 5
@@ -55,6 +58,18 @@ ENDED = get_args(Ended)
 RunState = Active | Ended
 
 
+class PresetName(TypeDecorator[str]):
+    """A preset's name. Rows hold former names as well; all are read by their present one."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return value and canonical(value)
+
+    process_result_value = process_bind_param
+
+
 class Base(DeclarativeBase):
     type_annotation_map = {float: Double, dict: JSON, list: JSON, bytes: LargeBinary}
 
@@ -67,7 +82,7 @@ class Version(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
     source: Mapped[str]  # "shipped" or "run"
     run_id: Mapped[int | None]
-    preset: Mapped[str]
+    preset: Mapped[str] = mapped_column(PresetName)
     sha256: Mapped[str]
     weights: Mapped[bytes] = mapped_column(deferred=True)
     card: Mapped[dict]
@@ -124,7 +139,7 @@ class Run(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(default="retrain")
     state: Mapped[str]  # of ACTIVE or ENDED
-    preset: Mapped[str]
+    preset: Mapped[str] = mapped_column(PresetName)
     epochs: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
     processes: Mapped[int] = mapped_column(default=1, server_default="1")  # that train it together
