@@ -31,12 +31,12 @@ from tqdm import tqdm
 from benchmarks.figures import Figure
 from model.data import mnist, splits
 from model.data.download import import_datasets
-from model.data.loader import REDRAWN, Material
+from model.data.loader import REDRAW_EPOCHS, TrainingData
 from model.evaluation import metrics
-from model.network.mlp import MLP, for_training
+from model.network.mlp import MLP, build_network
 from model.network.predict import digit_probabilities
 from model.presets import PRESETS, Config
-from model.training.train import HALF_IS_FAST, Epoch, Loop, train
+from model.training.train import HALF_IS_FAST, Epoch, TrainingLoop, train
 
 BATCH, EPOCHS, LEARNING_RATE = 15, 2, 0.001
 
@@ -104,16 +104,18 @@ class Epochs:
     def __init__(self, data: splits.Mnist, dtype: torch.dtype, rounds: int):
         preset = replace(PRESETS["standard"], mixed_precision=dtype == torch.bfloat16)
         self.dtype = dtype
-        material = Material(data.train, 0, deformed=True, drawings=True, refused=True)
+        training_data = TrainingData(data.train, 0, deformed=True, drawings=True, refused=True)
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self._time("drawing", lambda: material.draw(1))
-        self.loop = Loop(preset, for_training(preset), material, rounds)
+        self._time("drawing", lambda: training_data.draw(1))
+        self.loop = TrainingLoop(preset, build_network(preset), training_data, rounds)
 
     def round(self, epoch: int) -> None:
         loop = self.loop
         self._time("epoch", lambda: loop.epoch(epoch, lambda: False, lambda epochs, loss: None))
         self._time("matrix products", self._products())
-        self._time("batches, deformed", lambda: deque(loop.material.epoch(epoch, loop.preset.batch_size), maxlen=0))
+        self._time(
+            "batches, deformed", lambda: deque(loop.training_data.epoch(epoch, loop.preset.batch_size), maxlen=0)
+        )
 
     def _time(self, part: str, do: Callable[[], object]) -> None:
         begun = time.perf_counter()
@@ -122,7 +124,7 @@ class Epochs:
 
     def _products(self) -> Callable[[], object]:
         """Prepare an epoch's matrix products, with nothing but what they need."""
-        batches = self.loop.material.epoch(1, self.loop.preset.batch_size)
+        batches = self.loop.training_data.epoch(1, self.loop.preset.batch_size)
         counts = [len(batch.labels) for batch in batches]
         steps = {count: self._step(count) for count in set(counts)}
         return lambda: [steps[count]() for count in counts]
@@ -150,7 +152,7 @@ class Epochs:
         seconds = self.medians()
         epoch, drawing, products = seconds.pop("epoch"), seconds.pop("drawing"), seconds["matrix products"]
         seconds["all the rest"] = epoch - sum(seconds.values())
-        seconds |= {"one epoch": epoch, "and its share of drawing": epoch + drawing / REDRAWN}
+        seconds |= {"one epoch": epoch, "and its share of drawing": epoch + drawing / REDRAW_EPOCHS}
         return [f"{part:<28}{each:>9.2f}{each / products:>9.2f}" for part, each in seconds.items()]
 
 
@@ -168,7 +170,7 @@ def figures(rounds: int = 3) -> list[Figure]:
     found = []
     for way in epochs(rounds):
         seconds = way.medians()
-        whole = seconds["epoch"] + seconds["drawing"] / REDRAWN
+        whole = seconds["epoch"] + seconds["drawing"] / REDRAW_EPOCHS
         what = f"an epoch of the standard preset, {way.dtype}".replace("torch.", "")
         found.append(Figure(what, "s", whole, seconds["matrix products"], "its matrix products alone", 1.5))
     return found

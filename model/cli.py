@@ -21,20 +21,20 @@ from tqdm import tqdm
 
 from model.data import download, mnist, npz, strokes
 from model.evaluation import metrics
-from model.files import write_beside
+from model.files import atomic_write
 from model.imaging import decode
 from model.inference import weights
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
 from model.presets import PRESETS, Config
 from model.progress import progress_bar
-from model.rank import LOST, Failure, GroupLost, leads, size
+from model.rank import LOST, Failure, GroupLost, is_rank_zero, size
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from model.data.splits import Split
-    from model.evaluation.robustness import Refusals, Strength, Strokes
-    from model.inference.classifier import Reading
+    from model.evaluation.robustness import Refusals, Robustness, Strokes
+    from model.inference.classifier import Prediction
     from model.network.mlp import MLP
     from model.training.train import Epoch
 
@@ -161,8 +161,8 @@ def _data(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from model.data import splits
     from model.network.weights import deserialize
-    from model.training.distributed import together
-    from model.training.package import seal
+    from model.training.distributed import process_group
+    from model.training.package import build_package
     from model.training.train import train
 
     config, checkpoint = _config(args), args.checkpoint
@@ -175,24 +175,24 @@ def _train(args: argparse.Namespace) -> int:
         broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
     start = deserialize(parent)[0] if parent else None
     take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
-    with together(config.processes, args.command) as group:
+    with process_group(config.processes, args.command) as group:
         if group.rank > 0:
             take_part(group=group)
             return 0
         with progress_bar() as move:
-            keep = functools.partial(write_beside, checkpoint) if checkpoint else None
+            keep = functools.partial(atomic_write, checkpoint) if checkpoint else None
             result = take_part(
                 group=group,
                 on_progress=lambda progress: move(progress.fraction),
                 on_epoch=_epoch_printer(config, data.test),
                 on_checkpoint=keep,
             )
-        sealed = seal(config, result, data, parent, corrections)
+        package = build_package(config, result, data, parent, corrections)
         with _told("written", out):
-            write_beside(out, sealed.data)
-        card = sealed.card
+            atomic_write(out, package.data)
+        card = package.card
         print(f"epoch {result.best_epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
-        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
+        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(package.data):,} bytes)")
         if checkpoint:
             checkpoint.unlink(missing_ok=True)
     return 0
@@ -255,17 +255,17 @@ def _check_writable(path: Path) -> None:
 
 def _replay(args: argparse.Namespace) -> int:
     from model.data import splits
-    from model.training.reproduce import ReplayError, differences, replay
+    from model.training.reproduce import ReproductionError, differences, reproduce
 
     data = weights.read(args.weights)
     parent = weights.read(args.start) if args.start else None
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
-    for difference in differences(weights.read_card(data)) if leads() else ():
+    for difference in differences(weights.read_card(data)) if is_rank_zero() else ():
         _complain(f"note: {difference}")
     try:
         with progress_bar() as move:
-            found = replay(data, splits.load(), parent, corrections, move, args.command)
-    except ReplayError as error:
+            found = reproduce(data, splits.load(), parent, corrections, move, args.command)
+    except ReproductionError as error:
         raise UsageError(f"{args.weights} cannot be made again: {error}") from error
     if found is None:
         return 0
@@ -314,7 +314,7 @@ def _table(report: metrics.Report) -> str:
 
 
 def _strength(args: argparse.Namespace) -> int:
-    from model.evaluation.robustness import strength
+    from model.evaluation.robustness import measure_robustness
     from model.network.predict import predict
     from model.network.weights import load_network
 
@@ -325,12 +325,12 @@ def _strength(args: argparse.Namespace) -> int:
     network, card = load_network(args.weights)
     read = functools.partial(predict, network)
     with progress_bar() as move:
-        found = strength(read, card.calibration, images, labels, drawings, args.seed, move)
+        found = measure_robustness(read, card.calibration, images, labels, drawings, args.seed, move)
     print(json.dumps({"weights": str(args.weights)} | found.as_dict()) if args.json else _strength_table(found))
     return 0
 
 
-def _strength_table(found: Strength) -> str:
+def _strength_table(found: Robustness) -> str:
     sets = found.sets
     lines = [
         f"MNIST test set, {found.digits:,} digits",
@@ -383,11 +383,11 @@ def _stroke_rows(found: Strokes) -> list[str]:
 
 def _predict(args: argparse.Namespace) -> int:
     data = weights.read(args.weights)
-    recognizer = Recognizer(lambda: data, args.weights.stem)
+    recognizer = Classifier(lambda: data, args.weights.stem)
     answers: list[dict[str, Any]] = []
     for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
         try:
-            answers.append(_answer(name, recognizer.recognize(_open(name))))
+            answers.append(_answer(name, recognizer.predict(_open(name))))
         except UsageError as error:
             _complain(error)
             answers.append({"picture": name, "error": str(error)})
@@ -407,16 +407,16 @@ def _open(name: str) -> Image.Image:
         raise UsageError(f"{name}: {error}") from error
 
 
-def _answer(name: str, reading: Reading) -> dict[str, Any]:
+def _answer(name: str, prediction: Prediction) -> dict[str, Any]:
     return {
         "picture": name,
-        "verdict": reading.verdict,
-        "digits": reading.digits,
-        "reason": reading.reason,
-        "top": [{"digit": digit, "probability": share} for digit, share in reading.top],
-        "probabilities": reading.probabilities,
-        "not_a_digit": reading.not_a_digit,
-        "coverage": reading.coverage,
+        "verdict": prediction.verdict,
+        "digits": prediction.digits,
+        "reason": prediction.reason,
+        "top": [{"digit": digit, "probability": share} for digit, share in prediction.top],
+        "probabilities": prediction.probabilities,
+        "not_a_digit": prediction.not_a_digit,
+        "coverage": prediction.coverage,
     }
 
 

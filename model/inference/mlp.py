@@ -11,7 +11,7 @@ import numpy as np
 PORTION = 70_000
 
 
-class Forward:
+class NumpyMLP:
     """What an MLP computes in eval mode, equal to it within the rounding of float32.
 
     `layers` are a weight (outputs, inputs) and a bias (outputs,) each, from the pixels to the logits, of any float
@@ -24,7 +24,7 @@ class Forward:
             for weight, bias in layers
         ]
 
-    def many(self, images: np.ndarray) -> np.ndarray:
+    def forward_batch(self, images: np.ndarray) -> np.ndarray:
         """Digit images, uint8 (N, 28, 28), to logits, float32 (N, outputs)."""
         x = _SHARES[images.reshape(len(images), -1)]
         for weight, bias in self._layers[:-1]:
@@ -32,7 +32,7 @@ class Forward:
         weight, bias = self._layers[-1]
         return x @ weight + bias
 
-    def one(self, image: np.ndarray) -> np.ndarray:
+    def forward_one(self, image: np.ndarray) -> np.ndarray:
         """Logits, float32 (outputs,), of one digit image, uint8 (28, 28).
 
         The weights of inputs that are zero are not touched: one product with a vector takes as long as it takes to

@@ -40,7 +40,7 @@ Width = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 
 
-def _whole(calibration: Any) -> Any:
+def _complete(calibration: Any) -> Any:
     """Refuse a calibration of which a figure would be left to its default."""
     if not isinstance(calibration, dict) or set(calibration) != set(Calibration.__dataclass_fields__):
         raise ValueError("a calibration has just its figures")
@@ -48,7 +48,7 @@ def _whole(calibration: Any) -> Any:
 
 
 @with_config(extra="forbid")
-class Learnt(TypedDict):
+class LearntCorrections(TypedDict):
     """How many corrections were learnt from and held out, and their `Corrections.digest`."""
 
     learnt: Count
@@ -81,11 +81,11 @@ class ModelCard:
     validation_accuracy: Share
     test_accuracy: Share | None
     outputs: Annotated[int, Predicate(OUTPUTS.__contains__)] = DIGITS
-    calibration: Annotated[Calibration, BeforeValidator(_whole)] = UNCALIBRATED
+    calibration: Annotated[Calibration, BeforeValidator(_complete)] = UNCALIBRATED
     parent: str | None = None
     code_sha256: str | None = None
     threads: Count | None = None
-    corrections: Learnt | None = None
+    corrections: LearntCorrections | None = None
     processes: Count = 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,14 +127,14 @@ def pack(arrays: dict[str, np.ndarray], card: ModelCard) -> bytes:
     _check_shapes({name: list(array.shape) for name, array in arrays.items()}, card)
     _check_finite(arrays)
     text = json.dumps(card.as_dict(), sort_keys=True, allow_nan=False)
-    metadata = {"format": FORMAT, "card": text, "sha256": _seal(text, arrays)}
+    metadata = {"format": FORMAT, "card": text, "sha256": _checksum(text, arrays)}
     return _with_sorted_header(save_arrays(arrays, metadata))
 
 
 def unpack(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
     """Return the tensors of a file, float16 by name, and its card, after every check; raises WeightsError."""
     table = _header(data)
-    metadata, card = _described(table)
+    metadata, card = _metadata_and_card(table)
     for name, entry in table.items():  # before memory is taken for them: a card may promise any size
         if not isinstance(entry, dict) or entry.get("dtype") != "F16":
             raise WeightsError(f"{name} is not stored in half precision")
@@ -143,7 +143,7 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
         arrays = load_arrays(data)
     except SafetensorError as error:
         raise WeightsError(f"the weights are damaged or cut short ({error})") from error
-    if _seal(metadata["card"], arrays) != metadata.get("sha256"):
+    if _checksum(metadata["card"], arrays) != metadata.get("sha256"):
         raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
     _check_finite(arrays)
     return arrays, card
@@ -170,7 +170,7 @@ def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]
 
 def read_card(data: bytes) -> ModelCard:
     """Return the card alone, without looking at the weights; raises WeightsError."""
-    return _described(_header(data))[1]
+    return _metadata_and_card(_header(data))[1]
 
 
 def digest(data: bytes) -> str:
@@ -193,7 +193,7 @@ def _header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def _described(header: dict[str, Any]) -> tuple[dict[str, Any], ModelCard]:
+def _metadata_and_card(header: dict[str, Any]) -> tuple[dict[str, Any], ModelCard]:
     """Take the metadata out of a header, what remains being the table of tensors; return it with its card."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
@@ -227,7 +227,7 @@ def _check_finite(arrays: dict[str, np.ndarray]) -> None:
             raise WeightsError(f"{name} holds a value that is NaN, infinite or beyond half precision")
 
 
-def _seal(card_text: str, arrays: dict[str, np.ndarray]) -> str:
+def _checksum(card_text: str, arrays: dict[str, np.ndarray]) -> str:
     seal = hashlib.sha256(card_text.encode())
     for name in sorted(arrays):
         seal.update(arrays[name].tobytes())

@@ -37,7 +37,7 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-class NormalizedMLP(MLP):
+class BatchNormMLP(MLP):
     """The same network with batch normalisation before each ReLU (Ioffe and Szegedy 2015): trains faster and better."""
 
     def __init__(self, hidden: tuple[int, ...], outputs: int = DIGITS):
@@ -52,10 +52,10 @@ class NormalizedMLP(MLP):
         return self.layers[-1](x)
 
 
-def for_training(preset: Preset) -> MLP:
+def build_network(preset: Preset) -> MLP:
     """A freshly initialised network of this preset, batch normalisation included where the preset has it."""
     outputs = OUTPUTS[preset.drawn]
-    return NormalizedMLP(preset.hidden, outputs) if preset.batch_norm else MLP(preset.hidden, outputs)
+    return BatchNormMLP(preset.hidden, outputs) if preset.batch_norm else MLP(preset.hidden, outputs)
 
 
 def to_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -64,13 +64,13 @@ def to_tensor(images: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fold(network: MLP) -> MLP:
+def fuse_batch_norm(network: MLP) -> MLP:
     """Return a plain MLP, in eval mode, that computes what `network` computes in eval mode."""
     with torch.device("meta"):  # no random start: its layers are replaced
         plain = MLP(network.hidden, network.outputs)
     trained = copy.deepcopy(network).eval()
     plain.layers = trained.layers
-    if isinstance(trained, NormalizedMLP):
+    if isinstance(trained, BatchNormMLP):
         for i, (layer, norm) in enumerate(zip(trained.layers, trained.norms, strict=False)):
             assert isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
             plain.layers[i] = fuse_linear_bn_eval(layer, norm)

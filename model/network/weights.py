@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.files import write_beside
+from model.files import atomic_write
 from model.inference import weights
 from model.inference.weights import ModelCard
 from model.network.mlp import MLP
@@ -34,7 +34,7 @@ def deserialize(data: bytes) -> tuple[MLP, ModelCard]:
 
 def save_network(path: Path | str, network: MLP, card: ModelCard) -> None:
     """Write the network to a file in one step; raises OSError, or WeightsError as `serialize` does."""
-    write_beside(Path(path), serialize(network, card))
+    atomic_write(Path(path), serialize(network, card))
 
 
 def load_network(path: Path | str) -> tuple[MLP, ModelCard]:

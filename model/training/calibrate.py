@@ -15,7 +15,7 @@ from model.data import synthetic
 from model.data.augment import Deformer
 from model.data.splits import Split
 from model.inference.decision import Calibration, ranked
-from model.network.mlp import MLP, fold, to_tensor
+from model.network.mlp import MLP, fuse_batch_norm, to_tensor
 from model.task import DIGITS
 
 COVERAGE = Calibration.coverage
@@ -60,15 +60,15 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
     plain = to_tensor(validation.images)
     if not and_drawn:
         return plain, validation.labels
-    deformer = Deformer(validation.images, seeds.seed("calibration, deformed"))
-    images, labels = synthetic.digits(len(validation), seeds.seed("calibration"))
+    deformer = Deformer(validation.images, seeds.derive_seed("calibration, deformed"))
+    images, labels = synthetic.digits(len(validation), seeds.derive_seed("calibration"))
     deformed, order = deformer.batch(torch.arange(len(validation)))
     inputs = torch.cat((plain, deformed.t().float(), to_tensor(images)))
     return inputs, torch.cat((validation.labels, validation.labels[order], torch.from_numpy(labels)))
 
 
 def _cooled(network: MLP, temperature: float) -> MLP:
-    cooled = fold(network)
+    cooled = fuse_batch_norm(network)
     for parameter in cooled.layers[-1].parameters():
         parameter.div_(temperature)
     return cooled

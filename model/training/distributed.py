@@ -37,9 +37,9 @@ class Group:
     def __init__(self, rank: int = 0, size: int = 1):
         self.rank, self.size = rank, size
 
-    def stops(self, wish: bool) -> bool:
+    def should_stop(self, requested: bool) -> bool:
         """Whether all of them stop now; `wish` says whether this one would."""
-        return wish
+        return requested
 
     def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
         """Replace each of the tensors (float32) by the mean over the processes' own, the same bits in all of them.
@@ -47,51 +47,51 @@ class Group:
         `weight` is this process's; all weights together are 1.
         """
 
-    def agrees(self, text: bytes) -> bool:
+    def all_equal(self, text: bytes) -> bool:
         """Whether all processes have the same text."""
         return True
 
-    def as_first(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         """Return the bytes that the first of them was given, whatever this one was."""
         return data
 
 
-class Joined(Group):
+class DistributedGroup(Group):
     """A group of several. Each method is for all of them to call, in the same order; raises GroupLost."""
 
     def __init__(self):
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._wish = self._told = False
+        self._stop_requested = self._all_stop = False
 
-    def stops(self, wish: bool) -> bool:
+    def should_stop(self, requested: bool) -> bool:
         # Stop requests travel with the next all-reduce, so that all ranks stop at the same step.
-        self._wish = self._wish or wish
-        return self._told
+        self._stop_requested = self._stop_requested or requested
+        return self._all_stop
 
     def average(self, tensors: Sequence[torch.Tensor], weight: float) -> None:
-        tensors = *tensors, torch.tensor([float(self._wish)])
+        tensors = *tensors, torch.tensor([float(self._stop_requested)])
         flat = torch.cat([tensor.flatten() for tensor in tensors]) * weight
-        _by_all(dist.all_reduce, flat)
+        _run_collective(dist.all_reduce, flat)
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
-        self._told = bool(tensors[-1] > 0)
+        self._all_stop = bool(tensors[-1] > 0)
 
-    def agrees(self, text: bytes) -> bool:
+    def all_equal(self, text: bytes) -> bool:
         mine = torch.frombuffer(bytearray(hashlib.sha256(text).digest()), dtype=torch.uint8)
         all_of_them = [torch.empty_like(mine) for _ in range(self.size)]
-        _by_all(dist.all_gather, all_of_them, mine)
+        _run_collective(dist.all_gather, all_of_them, mine)
         return all(torch.equal(mine, each) for each in all_of_them)
 
-    def as_first(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         count = torch.tensor([len(data)])
-        _by_all(dist.broadcast, count, 0)
+        _run_collective(dist.broadcast, count, 0)
         mine = bytearray(data) if self.rank == 0 else bytearray(int(count))
         if mine:
-            _by_all(dist.broadcast, torch.frombuffer(mine, dtype=torch.uint8), 0)
+            _run_collective(dist.broadcast, torch.frombuffer(mine, dtype=torch.uint8), 0)
         return bytes(mine)
 
 
-def _by_all(collective: Callable[..., object], *arguments, **options) -> None:
+def _run_collective(collective: Callable[..., object], *arguments, **options) -> None:
     """Does what all processes have to do together; raises GroupLost where one does not."""
     try:
         collective(*arguments, **options)
@@ -101,7 +101,7 @@ def _by_all(collective: Callable[..., object], *arguments, **options) -> None:
 
 
 @contextmanager
-def together(processes: int, command: Sequence[str]) -> Iterator[Group]:
+def process_group(processes: int, command: Sequence[str]) -> Iterator[Group]:
     """The group of so many processes, joined until the block ends; the cores of a machine are shared out among them.
 
     One that was started as part of a group joins that; otherwise this one leads, and the others are started here, each
@@ -110,26 +110,26 @@ def together(processes: int, command: Sequence[str]) -> Iterator[Group]:
     if processes == 1:
         yield Group()
     elif size() == processes:
-        with _joined() as group:
+        with _joined_group() as group:
             yield group
     else:
-        with _others(processes, command), _joined() as group:
+        with _other_processes(processes, command), _joined_group() as group:
             yield group
 
 
 @contextmanager
-def _joined() -> Iterator[Group]:
+def _joined_group() -> Iterator[Group]:
     threads = torch.get_num_threads()
-    _by_all(_meet)
+    _run_collective(_rendezvous)
     try:
         torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-        yield Joined()
+        yield DistributedGroup()
     finally:
         torch.set_num_threads(threads)
         dist.destroy_process_group()
 
 
-def _meet() -> None:
+def _rendezvous() -> None:
     where = os.environ.get(RENDEZVOUS, "env://")
     store, rank, count = next(rendezvous(where, int(os.environ["RANK"]), size(), timeout=SILENCE))
     store.set_timeout(SILENCE)
@@ -140,16 +140,19 @@ def _meet() -> None:
 
 
 @contextmanager
-def _others(processes: int, command: Sequence[str]) -> Iterator[None]:
+def _other_processes(processes: int, command: Sequence[str]) -> Iterator[None]:
     """Starts the other processes, so that this one can join them as the first; none outlives the block."""
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     count = str(processes)
-    with tempfile.TemporaryDirectory() as folder, _environment(
-        RANK="0",
-        WORLD_SIZE=count,
-        LOCAL_WORLD_SIZE=count,
-        GLOO_SOCKET_IFNAME=loopback,
-        **{RENDEZVOUS: f"file://{folder}/rendezvous"},
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _environment(
+            RANK="0",
+            WORLD_SIZE=count,
+            LOCAL_WORLD_SIZE=count,
+            GLOO_SOCKET_IFNAME=loopback,
+            **{RENDEZVOUS: f"file://{folder}/rendezvous"},
+        ),
     ):
         # Sessions of their own: a Ctrl-C reaches the first one, which then ends the others.
         others = [
@@ -163,7 +166,7 @@ def _others(processes: int, command: Sequence[str]) -> Iterator[None]:
             _wait(others, END_SECONDS)
         except GroupLost as error:
             _wait(others, 1.0)
-            raise _fate(others) or error from None
+            raise _exit_reason(others) or error from None
         finally:
             for other in others:
                 other.kill()
@@ -177,7 +180,7 @@ def _wait(others: list[subprocess.Popen], seconds: float) -> None:
             other.wait(max(0.0, deadline - time.monotonic()))
 
 
-def _fate(others: list[subprocess.Popen]) -> GroupLost | None:
+def _exit_reason(others: list[subprocess.Popen]) -> GroupLost | None:
     """What became of the one that the others have lost; None where that is not known."""
     ended = [(code, rank) for rank, other in enumerate(others, 2) if (code := other.poll()) and code != LOST]
     if not ended:

@@ -22,7 +22,7 @@ from model.training.train import Result
 
 
 @dataclass(frozen=True, eq=False)
-class Sealed:
+class Package:
     """A version ready to be stored: safetensors bytes, the card in them, and float32 (N, 10) for the N test digits."""
 
     data: bytes
@@ -30,14 +30,14 @@ class Sealed:
     test_probabilities: np.ndarray
 
 
-def seal(
+def build_package(
     config: Config,
     result: Result,
     data: splits.Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
     again: weights.ModelCard | None = None,
-) -> Sealed:
+) -> Package:
     """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
     its card. `parent` are the weights that fine-tuning went on from, as a file's bytes. `again` is the card of the
     version that this one repeats: its preset's name, command, date, code, libraries and threads are taken over, so that
@@ -70,7 +70,7 @@ def seal(
     probabilities = digit_probabilities(kept, data.test.images)
     report = metrics.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
-    return Sealed(serialize(kept, card), card, probabilities)
+    return Package(serialize(kept, card), card, probabilities)
 
 
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:
@@ -83,7 +83,7 @@ def _command(config: Config, parent: bytes | None, corrections: Corrections | No
     return f"{command} --corrections corrections.npz" if corrections else command
 
 
-def _in_numbers(corrections: Corrections | None) -> weights.Learnt | None:
+def _in_numbers(corrections: Corrections | None) -> weights.LearntCorrections | None:
     if corrections is None:
         return None
     held_out = int(corrections.held_out.sum())

@@ -15,17 +15,17 @@ from model.inference import weights
 from model.inference.weights import ModelCard
 from model.network.weights import deserialize
 from model.presets import PRESETS, Config
-from model.training.distributed import together
-from model.training.package import seal
+from model.training.distributed import process_group
+from model.training.package import build_package
 from model.training.train import train
 
 
-class ReplayError(ValueError):
+class ReproductionError(ValueError):
     """The version cannot be made again from what is there; the message says what is missing or other than it was."""
 
 
 @dataclass(frozen=True)
-class Replay:
+class Reproduction:
     """What came of it: the SHA-256 of the version and of what was made again under its card, in hex."""
 
     expected: str
@@ -47,14 +47,14 @@ def differences(card: ModelCard) -> list[str]:
     return found
 
 
-def replay(
+def reproduce(
     data: bytes,
     mnist: Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
     command: Sequence[str] = (),
-) -> Replay | None:
+) -> Reproduction | None:
     """Trains the version again whose bytes these are, with as many threads as then.
 
     Where several processes trained it, as many do so again: those beside this one are started by `command`, which has
@@ -67,9 +67,9 @@ def replay(
     try:
         config = Config(card.preset, card.epochs, card.seed, card.processes)
     except ValueError as error:
-        raise ReplayError(str(error)) from error
+        raise ReproductionError(str(error)) from error
     _check(card, config, parent, corrections)
-    with together(config.processes, command) as group, _threads(card.threads):
+    with process_group(config.processes, command) as group, _threads(card.threads):
         start = deserialize(parent)[0] if parent else None
         result = train(
             config,
@@ -81,8 +81,8 @@ def replay(
         )
         if group.rank > 0:
             return None
-        sealed = seal(config, result, mnist, parent, corrections, card)
-    return Replay(weights.digest(data), weights.digest(sealed.data))
+        package = build_package(config, result, mnist, parent, corrections, card)
+    return Reproduction(weights.digest(data), weights.digest(package.data))
 
 
 @contextmanager
@@ -97,11 +97,13 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def _check(card: ModelCard, config: Config, parent: bytes | None, corrections: Corrections | None) -> None:
     if card.parent != (weights.digest(parent) if parent else None):
-        raise ReplayError(f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others")
+        raise ReproductionError(
+            f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others"
+        )
     if PRESETS[config.preset].fine_tunes and parent is None:
-        raise ReplayError("the weights that it was fine-tuned from are needed")
+        raise ReproductionError("the weights that it was fine-tuned from are needed")
     named = card.corrections["sha256"] if card.corrections else None
     if named != (corrections.digest() if corrections else None):
         count = card.corrections["learnt"] + card.corrections["held_out"] if card.corrections else 0
         there = len(corrections) if corrections else 0
-        raise ReplayError(f"its {count} corrections are no longer what they were; {there} are there")
+        raise ReproductionError(f"its {count} corrections are no longer what they were; {there} are there")

@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from model import provenance
 from model.data.corrections import Corrections
-from model.data.loader import Batch, Material
+from model.data.loader import Batch, TrainingData
 from model.data.splits import Mnist, Split
-from model.network.mlp import MLP, fold, for_training, to_tensor
+from model.network.mlp import MLP, build_network, fuse_batch_norm, to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.rank import Failure, GroupLost
 from model.task import DIGITS
@@ -111,7 +111,7 @@ def train(
         raise ValueError(f"{config.processes} processes are to train, and {group.size} are there")
     learnt = corrections.to_learn if corrections else None
     run = _Run(config, data, on_progress, on_epoch, start, learnt, on_checkpoint, group)
-    return run.go(should_stop, checkpoint)
+    return run.run(should_stop, checkpoint)
 
 
 @dataclass
@@ -130,15 +130,15 @@ class _Run:
         self.preset = PRESETS[self.config.preset]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            self.network = copy.deepcopy(self.start) if self.start else for_training(self.preset)
+            self.network = copy.deepcopy(self.start) if self.start else build_network(self.preset)
         self.started = self.reported = time.monotonic()
 
-    def go(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
-        if not self.group.agrees(self._task().encode()):
+    def run(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
+        if not self.group.all_equal(self._task().encode()):
             message = "the processes were not given the same to train, or have not the same code"
             raise GroupLost(message, "tasks_differ")
         teacher = self.start if self.corrections else None
-        material = Material(
+        training_data = TrainingData(
             self.data.train,
             self.config.seed,
             deformed=self.preset.deformed,
@@ -146,10 +146,10 @@ class _Run:
             refused=self.network.outputs > DIGITS,
             corrections=self.corrections,
         )
-        self.loop = Loop(self.preset, self.network, material, self.config.epochs, teacher, self.group)
+        self.loop = TrainingLoop(self.preset, self.network, training_data, self.config.epochs, teacher, self.group)
         # the first one's too, since all must come to the same answer, on whatever machines they are
-        identity = self.group.as_first(self._identity().encode()).decode()
-        checkpoint = self.group.as_first(checkpoint or b"")
+        identity = self.group.broadcast(self._identity().encode()).decode()
+        checkpoint = self.group.broadcast(checkpoint or b"")
         state = unpack(checkpoint, identity) if checkpoint else None
         if state:
             self._resume(state)
@@ -188,7 +188,7 @@ class _Run:
     def _resume(self, state: dict[str, Any]) -> None:
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best_epoch = self.history[state["best_epoch"]]
-        self.best = fold(self.network)
+        self.best = fuse_batch_norm(self.network)
         self.best.load_state_dict(state["best"])
         self.loop.resume(state["loop"])
         self.started -= self.history[-1].seconds
@@ -205,11 +205,11 @@ class _Run:
         self.on_progress(told)
 
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
-        network = fold(network)
-        if self.group.size > 1 and not self.group.agrees(_bytes(network)):
+        network = fuse_batch_norm(network)
+        if self.group.size > 1 and not self.group.all_equal(_bytes(network)):
             message = f"the processes have come to different networks in epoch {epoch}"
             raise TrainingError(message, "networks_differ", epoch=epoch)
-        loss, accuracy = _measure(network, self.data.validation)
+        loss, accuracy = _validate(network, self.data.validation)
         if not math.isfinite(loss + (train_loss or 0.0)):
             raise TrainingError(f"the loss stopped being a number in epoch {epoch}", "diverged", epoch=epoch)
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
@@ -223,7 +223,7 @@ class _Run:
         return Result(self.best, tuple(self.history), epoch.epoch, epoch.validation_accuracy, stopped)
 
 
-class Loop:
+class TrainingLoop:
     """Train one network step by step; `averaged` is what it has become.
 
     With a `teacher`, all but the corrections has what the teacher says for its label: so a network that goes on from it
@@ -234,14 +234,14 @@ class Loop:
         self,
         preset: Preset,
         network: MLP,
-        material: Material,
+        training_data: TrainingData,
         epochs: int,
         teacher: MLP | None = None,
         group: Group | None = None,
     ):
-        self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
+        self.preset, self.network, self.training_data, self.teacher = preset, network, training_data, teacher
         self.group = group or Group()
-        self.steps = math.ceil(len(material) / preset.batch_size)
+        self.steps = math.ceil(len(training_data) / preset.batch_size)
         rate = preset.correcting_rate if teacher else preset.learning_rate
         parameters = list(network.parameters())
         self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=preset.weight_decay, fused=True)
@@ -258,9 +258,9 @@ class Loop:
         """
         self.network.train()
         total = torch.zeros(())
-        batches = self.material.epoch(epoch, self.preset.batch_size, self.group.rank, self.group.size)
+        batches = self.training_data.epoch(epoch, self.preset.batch_size, self.group.rank, self.group.size)
         for step, batch in enumerate(batches, 1):
-            if self.group.stops(should_stop()):
+            if self.group.should_stop(should_stop()):
                 return None
             total += self.step(batch)
             tell(epoch - 1 + step / self.steps, total / step)
@@ -328,7 +328,7 @@ def _bytes(network: MLP) -> bytes:
 
 
 @torch.inference_mode()
-def _measure(network: MLP, split: Split) -> tuple[float, float]:
+def _validate(network: MLP, split: Split) -> tuple[float, float]:
     logits = network(to_tensor(split.images))[:, :DIGITS]
     loss = F.cross_entropy(logits, split.labels)
     return float(loss), float((logits.argmax(1) == split.labels).float().mean())

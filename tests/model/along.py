@@ -12,7 +12,7 @@ import torch
 from model.data import splits
 from model.presets import PRESETS, Config
 from model.rank import LOST, GroupLost
-from model.training.distributed import Group, Joined, together
+from model.training.distributed import DistributedGroup, Group, process_group
 from model.training.train import train
 
 # All that the real presets have, and small enough for many trainings; batches of 45 and 46 do not go into two halves.
@@ -33,7 +33,7 @@ def averages(group: Group) -> list:
 
 
 def alike(group: Group) -> list:
-    return [group.agrees(b"this"), group.agrees(bytes(group.rank)), group.as_first(bytes(9 - 9 * group.rank))]
+    return [group.all_equal(b"this"), group.all_equal(bytes(group.rank)), group.broadcast(bytes(9 - 9 * group.rank))]
 
 
 def trainings(group: Group) -> dict:
@@ -60,7 +60,7 @@ def stopped(group: Group) -> tuple:
             asked.append(1)
             return group.rank == wishing and len(asked) == 15
 
-        result = train(Config("plain", 3, 5, group.size), data, should_stop=should_stop, group=Joined())
+        result = train(Config("plain", 3, 5, group.size), data, should_stop=should_stop, group=DistributedGroup())
         found.append((result.stopped, len(result.history), len(asked)))
     return found
 
@@ -81,7 +81,7 @@ def main(*what: str) -> None:
     torch.set_num_threads(1)
     PRESETS.update(plain=PLAIN, whole=WHOLE)
     try:
-        with together(2, ()) as group:
+        with process_group(2, ()) as group:
             for one in what:
                 globals()[one](group)
     except GroupLost:

@@ -18,7 +18,7 @@ from PIL import Image
 from model import cli as command_line
 from model.data import splits
 from model.inference import weights
-from model.inference.classifier import Reading
+from model.inference.classifier import Prediction
 from model.network.weights import load_network
 from model.task import DATA_SHA256
 from model.training import train as train_module
@@ -423,7 +423,7 @@ def test_predict_blank_picture_is_an_answer(run, trained_file, tmp_path):
 def reading(verdict, digits=(), reason=None):
     order = [*digits, *(digit for digit in range(10) if digit not in digits)]
     top = tuple((digit, 0.5 * 0.6**rank) for rank, digit in enumerate(order[:3]))
-    return Reading(verdict, digits, reason, top)
+    return Prediction(verdict, digits, reason, top)
 
 
 @pytest.mark.parametrize(
@@ -441,11 +441,11 @@ def reading(verdict, digits=(), reason=None):
         (reading("not_a_digit", reason="scribble"), ["That does not look like a digit: it looks like a scribble"]),
         (reading("not_a_digit", reason="several"), ["That does not look like a digit: it looks like several digits"]),
         (reading("not_a_digit", reason="unlike_any_digit"), ["That does not look like a digit: it is unlike any"]),
-        (Reading("blank"), ["blank"]),
+        (Prediction("blank"), ["blank"]),
     ],
 )
 def test_predict_says_the_verdict_in_words(run, trained_file, pictures, monkeypatch, reading, printed):
-    monkeypatch.setattr(command_line.Recognizer, "recognize", lambda self, picture: reading)
+    monkeypatch.setattr(command_line.Classifier, "predict", lambda self, picture: reading)
     file = pictures(7, "a.png")
     assert run("predict", file, "--weights", trained_file)[1].rstrip("\n").split("   ") == [str(file), *printed]
 

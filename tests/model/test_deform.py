@@ -1,4 +1,4 @@
-"""Deformed digits: still what the road to the network would hand on, never twice the same, repeatable by seed."""
+"""Deformed digits: still what preprocessing would make, never twice the same, repeatable by seed."""
 
 import math
 

@@ -17,7 +17,7 @@ from model.network.weights import load_network
 from model.presets import PRESETS, Config
 from model.rank import GroupLost, cores
 from model.training import distributed
-from model.training.distributed import together
+from model.training.distributed import process_group
 from model.training.train import train
 from tests.model import along
 
@@ -40,7 +40,7 @@ def ours():
 def found(presets):
     """What two processes do together, as the first of them sees it."""
     before = ours(), torch.get_num_threads()
-    with pytest.raises(GroupLost) as caught, together(2, along.command("everything", "different")) as group:
+    with pytest.raises(GroupLost) as caught, process_group(2, along.command("everything", "different")) as group:
         found = along.everything(group)
         along.different(group)
     assert (ours(), torch.get_num_threads()) == before
@@ -136,7 +136,7 @@ def started(monkeypatch):
     [(signal.SIGKILL, "process 2 of 2 was killed by signal 9"), (signal.SIGSTOP, "not answered for 60 seconds")],
 )
 def test_process_lost_is_named(presets, started, sign, words):
-    with pytest.raises(GroupLost, match=words), together(2, along.command("for_ever")) as group:
+    with pytest.raises(GroupLost, match=words), process_group(2, along.command("for_ever")) as group:
 
         def strike(progress):
             if progress.epoch == 2:
@@ -149,9 +149,9 @@ def test_process_lost_is_named(presets, started, sign, words):
 ALONE = """
 import sys
 from datetime import timedelta
-from model import distributed
+from model.training import distributed
 distributed.SILENCE = timedelta(seconds=2)
-with distributed.together(2, [sys.executable, "-c", "raise SystemExit(3)"]):
+with distributed.process_group(2, [sys.executable, "-c", "raise SystemExit(3)"]):
     pass
 """
 

@@ -21,7 +21,7 @@ from model.evaluation import comparison
 from model.inference import weights
 from model.presets import Config
 from model.task import NO_DIGIT
-from model.training.package import seal
+from model.training.package import build_package
 from model.training.train import train
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 
@@ -63,7 +63,7 @@ def twin(compare):
 def trained_on(mnist, labels, epochs=5):
     """A quickly trained version of the basic preset's shape."""
     data, config = replace(mnist, train=Split(mnist.train.images, labels).first(8_000)), Config("basic", epochs)
-    return seal(config, train(config, data), data).data
+    return build_package(config, train(config, data), data).data
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import torch
 from model import provenance
 from model.data import synthetic
 from model.data.corrections import Corrections
-from model.data.loader import Material
+from model.data.loader import TrainingData
 from model.data.strokes import Drawing, Look, draw
 from model.evaluation import metrics
 from model.imaging.normalise import digit_image
 from model.inference.classifier import SHIPPED
-from model.network.mlp import MLP, for_training
+from model.network.mlp import MLP, build_network
 from model.network.predict import predict
 from model.network.weights import deserialize, load_network, serialize
 from model.presets import PRESETS, Config
@@ -60,7 +60,7 @@ def as_measured(monkeypatch):
 
     def set_accuracies(*accuracies):
         figures = iter(accuracies)
-        monkeypatch.setattr(training, "_measure", lambda network, split: (1.0, next(figures)))
+        monkeypatch.setattr(training, "_validate", lambda network, split: (1.0, next(figures)))
 
     return set_accuracies
 
@@ -94,11 +94,11 @@ def test_training_of_the_same_seed_gives_the_same_bits(few, preset):
 
 def loop_over(split, **changes):
     """A loop of ten steps an epoch in which no chance but that of the order takes part."""
-    material = Material(split, 1, deformed=False, drawings=False, refused=False)
+    material = TrainingData(split, 1, deformed=False, drawings=False, refused=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         preset = replace(PRESETS["tiny"], **changes)
-        return training.Loop(preset, for_training(preset), material, 3)
+        return training.TrainingLoop(preset, build_network(preset), material, 3)
 
 
 def test_average_within_its_memory_is_the_mean_of_every_fourth_step(few):
@@ -172,8 +172,8 @@ def test_training_hands_out_each_epochs_network(tiny, few):
 @pytest.mark.parametrize("steps", [0, 9, 10, 25])
 def test_stop_is_obeyed_before_the_next_step(tiny, few, monkeypatch, steps):
     taken = []
-    step = training.Loop.step
-    monkeypatch.setattr(training.Loop, "step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
+    step = training.TrainingLoop.step
+    monkeypatch.setattr(training.TrainingLoop, "step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
     result = train(tiny, few, should_stop=lambda: len(taken) >= steps)
     assert result.stopped
     assert len(taken) == steps
@@ -264,14 +264,14 @@ def test_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
 
 def test_weights_that_stop_being_numbers_are_an_error(few, monkeypatch):
     """Whatever the loss says: a ReLU may hide them from it."""
-    step = training.Loop.step
+    step = training.TrainingLoop.step
 
     def poisoned(loop, batch):
         loss = step(loop, batch)
         loop.network.layers[0].weight.data[0, 0] = torch.nan
         return torch.ones_like(loss)
 
-    monkeypatch.setattr(training.Loop, "step", poisoned)
+    monkeypatch.setattr(training.TrainingLoop, "step", poisoned)
     with pytest.raises(TrainingError, match="loss .* epoch 1"):
         train(Config("tiny", 3), few)
 

@@ -11,7 +11,7 @@ from model.data import splits
 from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.training import package, train
-from model.training.package import Sealed
+from model.training.package import Package
 from model.training.train import Result
 from tests.challengers import DAMAGED, nines_read_less, shipped, wider
 from tests.webapp.asking import drawn
@@ -44,9 +44,9 @@ def make(settings, database, monkeypatch):
 
     def make(data: bytes) -> Run:
         card = weights.read_card(shipped())
-        result = Sealed(data, card, np.zeros((10_000, 10), np.float32))
+        result = Package(data, card, np.zeros((10_000, 10), np.float32))
         monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
-        monkeypatch.setattr(package, "seal", lambda *_: result)
+        monkeypatch.setattr(package, "build_package", lambda *_: result)
         run = Run(state="running", attempt=1, preset="basic", epochs=1, seed=0, requested_by="a test")
         with database.writing() as session:
             session.add(run)
@@ -85,7 +85,7 @@ def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     assert [reason["code"] for reason in found.evidence["summary"]["reasons"]] == [code]
     live.refresh()
     assert promotions(database) == [1] and live.recognizer().version == "v1"
-    assert live.recognizer().recognize(drawn()).top[0][0] == 1
+    assert live.recognizer().predict(drawn()).top[0][0] == 1
 
 
 @pytest.mark.both_databases

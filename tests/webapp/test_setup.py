@@ -146,7 +146,7 @@ def not_finite():
     arrays = load_arrays(WHOLE)
     arrays["layers.0.bias"][0] = np.inf
     metadata = weights._header(WHOLE)["__metadata__"]
-    return save_arrays(arrays, metadata | {"sha256": weights._seal(metadata["card"], arrays)})
+    return save_arrays(arrays, metadata | {"sha256": weights._checksum(metadata["card"], arrays)})
 
 
 DAMAGES = {

@@ -38,7 +38,7 @@ def broken(monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("a secret of the machine")
 
-    monkeypatch.setattr(robustness, "strength", fail)
+    monkeypatch.setattr(robustness, "measure_robustness", fail)
 
 
 def measure(settings, database, version_id=1, gone=False):

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from model.evaluation.comparison import Criterion, Difference, Differences, Evidence, Seen
 from model.imaging.png import ink_png
 from model.inference import weights
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
 from model.network.weights import deserialize, serialize
 from model.task import DIGITS
 from webapp.storage.database import Comparison, Computation, Database, Promotion, Version
@@ -40,7 +40,7 @@ def damaged(data: bytes) -> bytes:
 
 def read_by(data: bytes, png: bytes) -> np.ndarray:
     """The probabilities that these weights give for a picture, float64 (10,)."""
-    return np.array(Recognizer(lambda: data, "").recognize(Image.open(io.BytesIO(png))).probabilities)
+    return np.array(Classifier(lambda: data, "").predict(Image.open(io.BytesIO(png))).probabilities)
 
 
 def add_version(database: Database, data: bytes, validation_accuracy=0.5) -> int:

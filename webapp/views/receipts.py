@@ -105,7 +105,7 @@ def send() -> Response:
     image_type, data = sent.image
     picture = open_picture(data, formats=(image_type,))
     recognizer = services().live.recognizer()
-    reading = recognizer.recognize(picture)
+    reading = recognizer.predict(picture)
     note(version=recognizer.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")

@@ -50,13 +50,13 @@ def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) 
 
 
 def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
-    """`model.evaluation.robustness.Strength.as_dict()` as JSON."""
-    from model.evaluation.robustness import strength
+    """`model.evaluation.robustness.Robustness.as_dict()` as JSON."""
+    from model.evaluation.robustness import measure_robustness
     from model.network.predict import predict
 
     images, labels = read_test(mnist_folder)
     read = functools.partial(predict, network)
-    return as_json(strength(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
+    return as_json(measure_robustness(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
 
 
 COMPUTATIONS = {"predictions": _predictions, "strength": _strength}

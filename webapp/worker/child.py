@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from model.presets import PRESETS, Config
-from model.rank import LOST, Failure, GroupLost, leads
+from model.rank import LOST, Failure, GroupLost, is_rank_zero
 from webapp.corrections import import_queue
 from webapp.corrections.import_digits import take_in
 from webapp.corrections.store import images_of
@@ -56,7 +56,7 @@ from webapp.worker.liveness import WorkerGone
 if TYPE_CHECKING:
     from model.data.corrections import Corrections
     from model.data.splits import Mnist
-    from model.training.package import Sealed
+    from model.training.package import Package
 
 log = logging.getLogger("webapp.worker.child")
 
@@ -170,15 +170,15 @@ def _make(settings: Settings, watch: Watch) -> None:
     """Trains, compares and stores the version, unless the run is stopped."""
     from model.data import splits
     from model.network.weights import deserialize
-    from model.training.distributed import together
-    from model.training.package import seal
+    from model.training.distributed import process_group
+    from model.training.package import build_package
     from model.training.train import train
 
     hold = watch.hold
     hold.drop_refused()
     config, parent, corrections = _order(hold)
     command = sys.executable, "-m", "webapp.worker.child", "run", str(hold.run_id), str(hold.attempt)
-    with together(config.processes, command) as group:
+    with process_group(config.processes, command) as group:
         data = splits.load(settings.mnist_dir)
         result = train(
             config,
@@ -193,20 +193,20 @@ def _make(settings: Settings, watch: Watch) -> None:
         )
         if result.stopped:
             return
-        sealed = seal(config, result, data, parent, corrections)
-    _finish(watch, sealed, data, corrections)
+        package = build_package(config, result, data, parent, corrections)
+    _finish(watch, package, data, corrections)
 
 
 def help_train(settings: Settings, hold: Hold) -> None:
     """Trains along with the process that has the hold, as it says, and writes nothing."""
     from model.data import splits
     from model.network.weights import deserialize
-    from model.training.distributed import together
+    from model.training.distributed import process_group
     from model.training.train import train
 
     try:
         config, parent, corrections = _order(hold)
-        with together(config.processes, ()) as group:
+        with process_group(config.processes, ()) as group:
             start = deserialize(parent)[0] if parent else None
             train(config, splits.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
     except GroupLost as error:
@@ -255,13 +255,13 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     return Corrections(images_of(rows), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
 
 
-def _finish(watch: Watch, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> None:
+def _finish(watch: Watch, package: Package, data: Mnist, corrections: Corrections | None) -> None:
     """Compares the version with the one that answers and stores both, unless the run is stopped meanwhile."""
     while not watch.over.is_set():
-        comparison = _compare(watch, sealed.data, data, corrections)
-        version = Version.of(sealed.data, sealed.card, "run", watch.hold.run_id)
+        comparison = _compare(watch, package.data, data, corrections)
+        version = Version.of(package.data, package.card, "run", watch.hold.run_id)
         try:
-            promoted = watch.hold.finish(version, packed(sealed.test_probabilities), comparison, **watch.news)
+            promoted = watch.hold.finish(version, packed(package.test_probabilities), comparison, **watch.news)
         except ChampionChanged:
             continue
         log.info("run %s made %s, %s", version.run_id, version.name, "promoted" if promoted else "which waits")
@@ -293,7 +293,7 @@ def main(arguments: list[str]) -> None:
     set_up_logging(**dict(zip(names, numbers, strict=False)))
     settings = Settings.read()
     database = Database(settings.database_url, WORK_SECONDS)
-    if not leads():
+    if not is_rank_zero():
         help_train(settings, Hold(database, *numbers))
         return
     liveness.begin()
