@@ -1,4 +1,4 @@
-"""Progress of long work on a terminal; nothing where the output is none."""
+"""Progress bars on a terminal; nothing where the output is none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float], None]]:
-    """A bar that moves to each fraction, 0 to 1, that is told."""
+    """Show a bar; yield a function that moves it to a fraction, 0 to 1."""
     with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
         yield lambda fraction: bar.update(100 * fraction - bar.n)
