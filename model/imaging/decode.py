@@ -21,47 +21,47 @@ from PIL import (
 MAX_BYTES = 1 << 20
 MAX_PIXELS = 4_000_000
 MAX_SIDE = 1 << 14
-# How a file of each format begins, and what reads it. Image.open would import every plugin of Pillow, for a fifth of a
-# second, at the first file that it does not know.
+# First bytes and parser of each format. Image.open would import every plugin of Pillow, for a fifth of a second, at the
+# first file of an unknown format.
 PARSERS: dict[str, tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "PNG": (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     "JPEG": (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     "WEBP": (b"RIFF", WebPImagePlugin.WebPImageFile),
     "BMP": (b"BM", BmpImagePlugin.BmpImageFile),
 }
-# Binary PGM of 8 bits without comments, the one format that is its pixels: what the drawing page sends.
+# Binary PGM of 8 bits without comments: uncompressed pixels, as the drawing page sends them.
 GREY = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s", re.ASCII)
 FORMATS = (*PARSERS, "PGM")
-# Parts that cost time each and may be repeated without end: scans of the whole JPEG (real ones have about ten),
-# compressed colour profiles in a PNG (real ones have one at most).
+# Marker and maximum count of parts that each cost time and may be repeated without end: scans of a JPEG (real ones have
+# about ten), compressed colour profiles of a PNG (real ones have at most one).
 MOST_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
 
-# Text chunks are of no use here and must not be unpacked by the megabyte.
+# Text chunks are not used, so limit what they may unpack to.
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
 
 _catching_warnings = threading.Lock()
 
 
 class PictureError(ValueError):
-    """The bytes are not a picture that can be read; the message says why in one sentence."""
+    """The bytes are not a picture that can be decoded; the message says why in one sentence."""
 
     code = "not_a_picture"
 
 
 class PictureTooLarge(PictureError):
-    """More bytes or more pixels than are read."""
+    """The picture has more bytes or more pixels than are allowed."""
 
     code = "picture_too_large"
 
 
 class PixelBudget:
-    """How many pixels may be unpacked from now on, in one picture or in several together."""
+    """Number of pixels that may still be decoded, in one picture or in several together."""
 
     def __init__(self, left: int = MAX_PIXELS):
         self._left = left
 
     def spend(self, size: tuple[int, int]) -> None:
-        """Raises PictureTooLarge where a picture of this size has more pixels than are left."""
+        """Take a picture of this size (width, height) off the budget; raises PictureTooLarge where it does not fit."""
         width, height = size
         most = min(self._left, MAX_PIXELS)
         if width * height > most or max(size) > MAX_SIDE:
@@ -72,11 +72,10 @@ class PixelBudget:
 
 
 def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None) -> Image.Image:
-    """Decodes a picture of at most 1 MB and 4 million pixels in one of `formats` (Pillow's names).
+    """Decode a picture of at most 1 MB and 4 million pixels in one of `formats` (Pillow's names).
 
-    Only the parsers of these formats run, and the size is checked, and taken off `budget`, before any pixel is
-    unpacked. Of an animation the first frame is taken, and a photo is turned the way it was held. Raises PictureError,
-    or PictureTooLarge.
+    Only the parsers of these formats run. The size is checked, and taken off `budget`, before any pixel is decoded. Of
+    an animation, decode the first frame; turn a photo by its EXIF orientation. Raises PictureError or PictureTooLarge.
     """
     if len(data) > MAX_BYTES:
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
@@ -88,8 +87,8 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
     try:
         if not name or data.count(part) > most:
             raise ValueError("no real picture")
-        # Pillow warns of harmless oddities, in the metadata for instance; the lock is there because catching warnings
-        # changes the state of the process.
+        # Pillow warns of harmless faults, in metadata for instance. Catching warnings changes the state of the process,
+        # hence the lock.
         with _catching_warnings, warnings.catch_warnings(action="ignore"):
             return _parsed(data, PARSERS[name][1], budget)
     except PictureError:
@@ -97,12 +96,12 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(f"The picture has too many pixels; at most {MAX_PIXELS:,} are read.") from error
     except Exception as error:
-        # Whatever a decoder raises on damaged or hostile bytes means the same here.
+        # Decoders raise many kinds of errors on damaged or hostile bytes.
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
 
 
 def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
-    """The picture in a PGM; raises PictureError."""
+    """Decode a PGM; raises PictureError."""
     size = int(header[1]), int(header[2])
     budget.spend(size)
     pixels = data[header.end() :]

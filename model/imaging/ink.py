@@ -1,4 +1,4 @@
-"""Find the ink in a picture: how much pen is at each place, whatever the colours."""
+"""Extract the ink of a picture: how much pen is at each pixel, whatever the colours."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from PIL import Image, ImageFilter
 
 # Ink is found on a picture of at most this side; a larger one is reduced first.
 WORKING_SIDE = 640
-# Less difference from the paper than this, of the full range, is paper: grain, shadow, compression.
+# Differences from the paper, of the full range. A picture whose strongest ink is below MIN_CONTRAST is blank; relative
+# to the strongest, less than NOISE_FLOOR is paper: grain, shadow, compression.
 MIN_CONTRAST = 0.1
 NOISE_FLOOR = 0.08
-# So many times the border's median difference from the paper is still grain: five standard deviations of grey noise.
+# Up to GRAIN times the border's median difference from the paper is grain: five standard deviations of grey noise.
 GRAIN = 7.5
-# What is strongest is the fourth strongest, so that a speck or two do not decide what full ink is.
+# Full ink is the value of the fourth strongest pixel, so that a speck or two do not decide it.
 _STRONGEST = 4
 _GREYS = np.arange(256, dtype=np.float32) / 255
 
 
 def extract_ink(picture: Image.Image) -> np.ndarray | None:
-    """How much ink is at each place: float32 (H, W), 0 to 1; None for a blank picture.
+    """Return how much ink is at each pixel, float32 (H, W), 0 to 1; None for a blank picture.
 
-    The paper is what the border shows (or what is transparent), the ink what differs from it, in whatever colour and
-    whichever of the two is darker. A picture is blank when nothing differs enough: few dark pixels, as in a thin 1, are
-    ink all the same.
+    Paper is the colour of the border (or transparency), ink any colour that differs from it, darker or lighter. A
+    picture is blank when nothing differs enough; the number of pixels that differ does not matter.
     """
     picture = _working_part(_plain_mode(picture))
     pixels = np.asarray(picture)
     if picture.mode == "RGBA":
         return _stretched(_difference_from_nothing(pixels / np.float32(255)))
     if picture.mode == "L" and (_border(pixels) == pixels[0, 0]).all():
-        # On even paper, as the drawing page sends it, the ink at a pixel follows from its grey alone: find it for the
-        # 256 greys and look it up. How often a grey is seen matters up to the number that decides what is strongest.
+        # On even paper, as the drawing page sends it, the ink of a pixel follows from its grey alone: compute it for
+        # the 256 greys and look it up. Repeat each grey as often as it occurs, up to the count that defines full ink.
         difference = np.abs(_GREYS - _GREYS[pixels[0, 0]])
         seen = np.repeat(difference, np.minimum(picture.histogram(), _STRONGEST))
         inked = _stretched(difference, seen)
@@ -41,7 +41,7 @@ def extract_ink(picture: Image.Image) -> np.ndarray | None:
 
 
 def _plain_mode(picture: Image.Image) -> Image.Image:
-    """The picture as L, RGB or RGBA."""
+    """Convert a picture to L, RGB or RGBA."""
     if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
         return Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
@@ -51,9 +51,9 @@ def _plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _working_part(picture: Image.Image) -> Image.Image:
-    """The part of the picture that may have ink, reduced where it is still larger than WORKING_SIDE.
+    """Crop the picture to the part that may have ink, then reduce it to WORKING_SIDE where it is larger.
 
-    The paper goes first, so that a small digit on a large sheet does not fade when the sheet is reduced.
+    In this order, so that a small digit on a large sheet does not fade when the sheet is reduced.
     """
     if picture.mode == "RGBA":
         picture = picture.crop(picture.getchannel("A").getbbox() or (0, 0, 1, 1))
@@ -64,7 +64,7 @@ def _working_part(picture: Image.Image) -> Image.Image:
 
 
 def _without_margins(picture: Image.Image) -> Image.Image:
-    """An L or RGB picture cropped to what differs from the paper, with enough paper left to know it by."""
+    """Crop an L or RGB picture to the pixels that differ from the paper and a margin to estimate the paper from."""
     paper = np.median(_outermost(picture), axis=0).astype(int)
     differs = np.abs(np.arange(256) - paper[:, None]) > MIN_CONTRAST * 255
     differing = picture.point((255 * differs).ravel().tolist())
@@ -81,7 +81,7 @@ def _without_margins(picture: Image.Image) -> Image.Image:
 
 
 def _outermost(picture: Image.Image) -> np.ndarray:
-    """The outermost pixels (M, C) of a picture, without a copy of the whole."""
+    """Return the outermost pixels (M, C) of a picture, without a copy of the whole."""
     width, height = picture.size
     sides = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
     bands = len(picture.getbands())
@@ -89,7 +89,7 @@ def _outermost(picture: Image.Image) -> np.ndarray:
 
 
 def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
-    """Ink of an RGBA picture (H, W, 4): what is opaque is ink, unless it is a sheet with something drawn on it."""
+    """Return the ink of an RGBA picture (H, W, 4): its opacity, unless it is an opaque sheet with a drawing on it."""
     alpha = pixels[..., 3]
     opaque = alpha > 0.5
     if opaque.any():
@@ -97,7 +97,7 @@ def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
         sheet = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         colours = pixels[..., :3][opaque]
         if opaque[sheet].mean() > 0.8 and np.ptp(colours, axis=0).max() > MIN_CONTRAST:
-            # pixels that the sheet's own corners leave open count as paper
+            # transparent pixels inside the sheet count as paper
             paper = np.median(_border(pixels[sheet][..., :3]), axis=0)
             shown = pixels[sheet][..., :3] * alpha[sheet][..., None] + paper * (1 - alpha[sheet][..., None])
             return _difference_from_paper(shown)
@@ -105,11 +105,11 @@ def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
 
 
 def _difference_from_paper(pixels: np.ndarray) -> np.ndarray:
-    """How far each pixel is from the paper's colour, (H, W) or (H, W, 3) to (H, W).
+    """Return how far each pixel is from the paper's colour, (H, W) or (H, W, 3) to (H, W).
 
-    The paper's colour may change evenly across the picture, as light does across a sheet: it is a curved surface fitted
-    to the border, without what lies far from the border's median, since ink may reach it. What differs no more than
-    the border's own grain does is paper.
+    The paper's colour may change evenly across the picture, as light does across a sheet: fit a curved surface to the
+    border, without the pixels far from its median, since ink may reach the border. Differences no larger than the
+    border's own grain are 0.
     """
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     border = _border(pixels)
@@ -125,22 +125,22 @@ def _difference_from_paper(pixels: np.ndarray) -> np.ndarray:
 
 
 def _without_specks(marked: np.ndarray) -> np.ndarray:
-    """What is at least three pixels together: of so many pixels of paper a few are always above the grain."""
+    """Keep marked pixels, bool (H, W), with two marked neighbours: single pixels of paper exceed the grain."""
     in_company = Image.fromarray(marked.astype(np.uint8)).filter(ImageFilter.RankFilter(3, 6))
     return marked & np.asarray(in_company, dtype=bool)
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:
-    """The outermost pixels (M, C) of (H, W, C)."""
+    """Return the outermost pixels (M, C) of (H, W, C)."""
     return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def _paper_surface(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """The surface of second degree through the paper's colour on the border: (H, W, C)."""
+    """Fit a surface of second degree to the paper's colour on the border: (H, W, C)."""
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
     places = np.stack((np.ones_like(x), x, y, x * x, y * y), axis=2)
     terms = _border(places)
-    # A plane first: what lies near the median may be too little of the border to tell a curve from it.
+    # A plane first: too few pixels may lie near the median to fit a curve to.
     for degree in (3, 5):
         near = np.abs(border - paper).max(axis=1) <= 2 * MIN_CONTRAST
         surface = np.linalg.lstsq(terms[near, :degree], border[near], rcond=None)[0]
@@ -149,8 +149,8 @@ def _paper_surface(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray
 
 
 def _stretched(difference: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray | None:
-    """Differences to ink between 0 and 1, the strongest of those `seen` (default: all) being 1; None where even that is
-    too faint to be ink."""
+    """Scale differences to ink, 0 to 1, by the strongest of those `seen` (default: all); None where that is below
+    MIN_CONTRAST."""
     strongest = _strongest(difference if seen is None else seen)
     if strongest < MIN_CONTRAST:
         return None
