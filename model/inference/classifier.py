@@ -1,4 +1,4 @@
-"""One loaded version of the MLP, ready to read pictures."""
+"""A loaded version of the MLP that reads pictures."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHIPPED = Path(__file__).parent.parent / "shipped" / "mlp.safetensors"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a picture was read as.
+    """The answer to a picture.
 
     `top` holds the three likeliest digits with their probabilities, best first, `probabilities` all ten (index =
-    digit), given that it is a digit at all; both are empty for a blank picture. `digits` are those that the verdict
-    names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability that
-    it is none, 0 to 1; `reason` says what it is then. `coverage` is how many hesitant readings' `digits` hold the true
-    one, 0 to 1. `digit_image` is what the network saw, uint8 (28, 28).
+    digit), given that the picture is a digit; both are empty for a blank picture. `digits` are those that the verdict
+    names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability of no
+    digit, 0 to 1, `reason` the likeliest reason where the verdict says so. `coverage` is the share of hesitant
+    predictions whose `digits` hold the true one, 0 to 1. `digit_image` is the network's input, uint8 (28, 28).
     """
 
     verdict: Verdict
@@ -45,10 +45,11 @@ BLANK = Prediction("blank")
 
 
 class Classifier:
-    """Reads pictures with the weights that `load` returns as safetensors bytes.
+    """Predicts digits with the weights that `load` returns as safetensors bytes.
 
-    They are loaded at the first reading, or by `warm`, once, however many threads ask at the same time. `version` is
-    the name that answers carry. Raises what `load` raises, and WeightsError where its bytes cannot be used.
+    `load` is called once, by the first prediction or `warm`, however many threads ask at the same time; errors that it
+    raises go to the caller, as does WeightsError where its bytes cannot be used. `version` is the name that answers
+    carry.
     """
 
     def __init__(self, load: Callable[[], bytes], version: str):
@@ -58,25 +59,25 @@ class Classifier:
         self._loaded: tuple[NumpyMLP, Calibration] | None = None
 
     def warm(self) -> tuple[NumpyMLP, Calibration]:
-        """Loads the weights and tries them on a few inputs, unless that has been done; returns them."""
+        """Load the weights and check them on a few inputs, unless that has been done; return the network."""
         if self._loaded is None:
             with self._lock:
                 self._loaded = self._loaded or _checked(self._load())
         return self._loaded
 
     def predict(self, picture: Image.Image) -> Prediction:
-        """The reading of a picture of one digit."""
+        """Predict the digit in a picture."""
         return self.read(digit_image(picture))
 
     def read(self, image: np.ndarray | None) -> Prediction:
-        """The reading of what `picture.digit_image` makes of a picture: uint8 (28, 28), or None where it is blank."""
+        """Predict the digit in a digit image, uint8 (28, 28), or None for a blank picture."""
         if image is None:
             return BLANK
         network, calibration = self.warm()
         return _prediction(image, network.forward_one(image).tolist(), calibration)
 
     def read_all(self, images: Sequence[np.ndarray | None]) -> list[Prediction]:
-        """What `read` says of each; together they take less time."""
+        """Return `read` of each image, computed as one batch."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
@@ -86,10 +87,7 @@ class Classifier:
 
 
 def try_out(data: bytes) -> None:
-    """Checks that these weights can read pictures: all tensors are whole, and a few inputs give finite logits.
-
-    Raises WeightsError where they cannot.
-    """
+    """Check that weights can be used: the file is undamaged and gives finite logits; raises WeightsError."""
     Classifier(lambda: data, "").warm()
 
 
@@ -101,7 +99,7 @@ def _prediction(image: np.ndarray, logits: Sequence[float], calibration: Calibra
 
 
 def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
-    """Shares that sum to 1; of so few numbers quicker without numpy."""
+    """Return the softmax; for so few numbers faster without numpy."""
     highest = max(logits)
     powers = [math.exp(logit - highest) for logit in logits]
     total = sum(powers)
@@ -109,7 +107,7 @@ def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
 
 
 def _checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
-    """The network in `data` and its calibration, after it has given finite logits for a few inputs."""
+    """Load a network and its calibration; raises WeightsError where it gives no finite logits for random inputs."""
     layers, card = weights.layers(data)
     network = NumpyMLP(layers)
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), np.uint8)

@@ -1,8 +1,8 @@
-"""Weights as bytes that describe themselves: safetensors with a model card in the header.
+"""Files of weights: safetensors with a model card in the header (numpy alone; torch is in `model.network.weights`).
 
-Half precision on disk, float32 in memory. The header carries, beside safetensors' own table, `format`, `card`
-(JSON) and `sha256`: the digest of the card's text followed by the tensors' bytes in the order of their names,
-so that a flipped bit anywhere is found. Reading runs no code from the file.
+Half precision in the file, float32 in memory. The header's metadata holds `format`, `card` (JSON) and `sha256`: the
+digest of the card's text followed by the tensors' bytes in the order of their names, which finds any flipped bit.
+Reading runs no code from the file.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from model.task import DIGITS, OUTPUTS, PIXELS
 
 FORMAT = "inkling-mlp-1"
 _HEADER_LIMIT = 1_000_000
-"""No card comes near it; a foreign file's first eight bytes, read as a length, are usually far above it."""
+"""Maximum bytes of a header; the first eight bytes of other files, read as its length, are usually far above it."""
 
 
 class WeightsError(ValueError):
-    """The bytes are not weights that this program may use; the message is one sentence that says why."""
+    """The bytes are not weights that can be used; the message says why in one sentence."""
 
 
 Count = Annotated[int, Ge(0)]
@@ -41,7 +41,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 
 def _complete(calibration: Any) -> Any:
-    """Refuse a calibration of which a figure would be left to its default."""
+    """Refuse a calibration without all of its fields: defaults would stand for the missing ones."""
     if not isinstance(calibration, dict) or set(calibration) != set(Calibration.__dataclass_fields__):
         raise ValueError("a calibration has just its figures")
     return calibration
@@ -49,7 +49,7 @@ def _complete(calibration: Any) -> Any:
 
 @with_config(extra="forbid")
 class LearntCorrections(TypedDict):
-    """How many corrections were learnt from and held out, and their `Corrections.digest`."""
+    """Numbers of corrections learnt from and held out, and their `Corrections.digest`."""
 
     learnt: Count
     held_out: Count
@@ -59,15 +59,13 @@ class LearntCorrections(TypedDict):
 @with_config(strict=True)
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, how it was made (`command` makes it again) and how well it reads.
+    """A model's shape, provenance (`command` trains it again) and accuracy.
 
-    `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation and
-    the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
-    `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went
-    on from. `code_sha256` is that of this package (`provenance.digest`), `processes` how many trained it together and
-    `threads` how many multiplied in each: all decide about the last bit. `corrections` says how many it learnt
-    from (`learnt`), how many are `held_out`, and the set's `sha256` (`Corrections.digest`). Cards older than
-    these fields are read all the same.
+    `created` is ISO 8601 in UTC, `libraries` name -> version. Accuracies, 0 to 1, are of the validation and test parts
+    of the data with digest `data_sha256`. A network of fourteen `outputs` refuses pictures of no digit; `calibration`
+    holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that it was fine-tuned from.
+    `code_sha256` (`provenance.digest`), the number of `processes` and that of `threads` in each may change the last
+    bit. Fields with defaults are missing in older cards.
     """
 
     preset: str
@@ -90,15 +88,15 @@ class ModelCard:
 
     def as_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
-        if self.processes == 1:  # as cards were before there could be several: an old version is still made again
+        if self.processes == 1:  # older cards lack the field, and their versions are to be reproduced byte for byte
             del values["processes"]
         return values
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Return the card in a JSON object; fields that this version does not know are left out.
+        """Parse a card from a JSON object; unknown fields are left out.
 
-        Raises WeightsError that names the first field that is missing or has no possible value.
+        Raises WeightsError that names the first field that is missing or invalid.
         """
         try:
             return _CARD.validate_json(text)
@@ -135,7 +133,7 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
     """Return the tensors of a file, float16 by name, and its card, after every check; raises WeightsError."""
     table = _header(data)
     metadata, card = _metadata_and_card(table)
-    for name, entry in table.items():  # before memory is taken for them: a card may promise any size
+    for name, entry in table.items():  # before the tensors are allocated: a header may claim any size
         if not isinstance(entry, dict) or entry.get("dtype") != "F16":
             raise WeightsError(f"{name} is not stored in half precision")
     _check_shapes({name: entry.get("shape") for name, entry in table.items()}, card)
@@ -194,7 +192,7 @@ def _header(data: bytes) -> dict[str, Any]:
 
 
 def _metadata_and_card(header: dict[str, Any]) -> tuple[dict[str, Any], ModelCard]:
-    """Take the metadata out of a header, what remains being the table of tensors; return it with its card."""
+    """Remove the metadata from a header, leaving the table of tensors; return the metadata and the card in it."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise WeightsError(f"these are not Inkling's weights: the header does not say {FORMAT}")
@@ -235,7 +233,7 @@ def _checksum(card_text: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _with_sorted_header(data: bytes) -> bytes:
-    """Return the file with its header's names in order: safetensors writes the metadata in a random one."""
+    """Return the file with the keys of its header sorted: safetensors writes the metadata in random order."""
     start = 8 + int.from_bytes(data[:8], "little")
     text = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
