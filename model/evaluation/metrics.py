@@ -13,6 +13,7 @@ BINS = 15
 BESIDE = 0.02
 """The share of digits refused at which networks are compared, each having a threshold of its own (calibrate's)."""
 
+
 def not_a_digit(outliers: np.ndarray) -> np.ndarray:
     """Return float64 (N,), 0 to 1: the probability of no digit, of all reasons (N, 4) or (N, 0) together.
 
