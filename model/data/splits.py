@@ -13,13 +13,13 @@ from model.data.mnist import read_test, read_training
 
 VALIDATION_DIGITS = 5_000
 VALIDATION_SEED = 1998
-"""Seed of the permutation that carves the validation digits out of the 60,000: fixed, so that the accuracies
-of different versions compare. The figure itself, the year of the data set's paper, means nothing."""
+"""Seed of the permutation that splits the 60,000 into training and validation digits: fixed, so that the accuracies
+of versions compare. (The year of the data set's paper.)"""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Digits with what they are: images uint8 (N, 28, 28), ink 255 on black 0; labels int64 (N,), 0..9."""
+    """Digits with their labels: images uint8 (N, 28, 28), ink 255 on black 0; labels int64 (N,), 0..9."""
 
     images: Tensor
     labels: Tensor
@@ -33,7 +33,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Mnist:
-    """The three parts: 55,000 digits to train on, 5,000 to choose by, 10,000 for the final figure."""
+    """55,000 digits to train on, 5,000 for choices (validation), 10,000 for the final accuracy (test)."""
 
     train: Split
     validation: Split

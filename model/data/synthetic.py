@@ -1,6 +1,6 @@
-"""Pictures that the project draws itself: digits in the styles that MNIST hardly has, and what is no digit.
+"""Synthetic pictures: digits in styles that MNIST hardly has, and non-digits.
 
-Every picture is a skeleton whose controls are moved at random, bent, slanted, and drawn with a pen of random width.
+Every picture is a skeleton whose control points are moved at random, bent, slanted, and drawn with a random pen width.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_SHARE = 0.35
-LOOSE = 7.0  # how far a skeleton's controls move, at most one standard deviation, on the field of 100
+LOOSE = 7.0  # greatest standard deviation of a control point's displacement, on the field of 100
 
 
 def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn digits: images uint8 (count, 28, 28), labels int64 (count,), as many of each as can be; in random order."""
+    """Draw digits in random order, about as many of each: images uint8 (count, 28, 28), labels int64 (count,)."""
     return _shuffled(*_Artist(seed).digits(count), seed)
 
 
 def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn pictures of no digit: images uint8 (count, 28, 28), labels int64 (count,), 10 + the index in REASONS.
+    """Draw non-digits in random order: images uint8 (count, 28, 28), labels int64 (count,), 10 + the index in REASONS.
 
-    Half are unlike any digit (letters, symbols, dashes), a sixth each of the other reasons; in random order.
+    Half are unlike any digit (letters, symbols, dashes), a sixth each has one of the other reasons.
     """
     artist = _Artist(seed)
     parts = _shares(count, (1, 1, 1, 3))
@@ -42,7 +42,7 @@ def _shuffled(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.nda
 
 
 class _Artist:
-    """Draws batches of one kind after the other; everything random comes from `seed`."""
+    """Draws batches of one kind each; all random numbers come from `seed`."""
 
     def __init__(self, seed: int):
         self.random = torch.Generator().manual_seed(seed)
@@ -57,7 +57,7 @@ class _Artist:
         return np.concatenate((self._drawn(glyphs.letters(), count - dashes), self._dashes(dashes)))
 
     def dot(self, count: int) -> np.ndarray:
-        """Filled discs, more or less round."""
+        """Draw filled, slightly stretched discs."""
         around = torch.linspace(0, 2 * math.pi, 33)
         ring = torch.stack((torch.cos(around), torch.sin(around)), 1)
         filled = torch.cat([ring * radius for radius in (0, 0.2, 0.4, 0.6, 0.8, 1)])
@@ -66,22 +66,22 @@ class _Artist:
         return self._penned(points, self._between(3.0, 12.0, count))
 
     def scribble(self, count: int) -> np.ndarray:
-        """Much ink without form: random walks, hatching, spirals, bundles of lines, filled boxes."""
+        """Draw random walks, hatching, spirals, bundles of lines, filled boxes."""
         ways = (self._walks, self._hatchings, self._spirals, self._bundles, self._boxes)
         return np.concatenate([way(n) for way, n in zip(ways, _shares(count, (1, 1, 1, 1, 1)), strict=True)])
 
     def several(self, count: int) -> np.ndarray:
-        """Two to five digits side by side, seldom one below the other."""
+        """Draw two to five digits side by side, seldom one below the other."""
         forms = [_thinned(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
         images = []
         for number, n in zip((2, 3, 4, 5), _shares(count, (10, 5, 3, 2)), strict=True):
             lines = [self._lines(forms, n) for _ in range(number)]
-            # small digits close up under a wide pen
+            # a wide pen would fill the loops of small digits
             images.append(self._penned(self._beside(lines), self._width(n) * (1.0 if number == 2 else 0.7)))
         return np.concatenate(images)
 
     def _beside(self, lines: list[torch.Tensor]) -> torch.Tensor:
-        """One line of points each (N, P, 2) to one line of all of them, in a row or (one in ten) in a column."""
+        """Place lines of points (N, P, 2) in a row, or one in ten in a column, and concatenate them."""
         n = len(lines[0])
         axis = (torch.rand(n, generator=self.random) < 0.1).long()
         along = torch.nn.functional.one_hot(axis, 2).to(torch.float32)
@@ -105,7 +105,7 @@ class _Artist:
     def _walks(self, count: int) -> np.ndarray:
         images = []
         for corners, n in zip((9, 14, 20), _shares(count, (1, 1, 1)), strict=True):
-            # all that counts of this zigzag is how its curve hangs between its corners
+            # of this zigzag only the curve matrix is used, with random control points
             zigzag = glyphs.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
             places = 100 * torch.rand((n, corners, 2), generator=self.random)
             points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve[::2]), places)
@@ -122,7 +122,7 @@ class _Artist:
         return self._penned(self._bent(self._turned(points, math.pi), 8.0), self._width(count))
 
     def _spirals(self, count: int) -> np.ndarray:
-        """Growing ones, and the loops of a telephone's cord."""
+        """Draw growing spirals, and loops along a line."""
         turns = self._between(2.2, 6, count)
         t = torch.linspace(0, 1, 400)
         angle = turns[:, None] * t * 2 * math.pi + self._uniform(count, 1) * math.pi
@@ -151,14 +151,14 @@ class _Artist:
         return self._penned(self._lines(forms, count), self._width(count))
 
     def _lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
-        """`count` lines after forms chosen at random, as other hands would have written them: (count, P, 2)."""
+        """Draw `count` random variations of randomly chosen forms, as lines of points (count, P, 2)."""
         chosen = torch.randint(len(forms), (count,), generator=self.random)
         longest = max(len(form.curve) for form in forms)
         points = torch.empty(count, longest, 2)
         for i in chosen.unique().tolist():
             curve, controls = torch.from_numpy(forms[i].curve), torch.from_numpy(forms[i].controls)
             of_this = (chosen == i).nonzero().flatten()
-            # where controls are dense, as in a font's letters, each may move less
+            # dense control points, as in a font's letters, move less each
             loose = torch.rand((len(of_this), 1, 1), generator=self.random) * LOOSE * min(1, 8 / len(controls))
             moved = controls + loose * torch.randn((len(of_this), *controls.shape), generator=self.random)
             line = torch.einsum("pc,ncd->npd", curve, moved)
@@ -167,7 +167,7 @@ class _Artist:
         return self._bent(self._turned(points, math.radians(10)), 5.0)
 
     def _turned(self, points: torch.Tensor, angle: float) -> torch.Tensor:
-        """Stretched, slanted and turned, by up to `angle` either way."""
+        """Stretch, slant and rotate points (N, P, 2), by up to `angle` radians either way."""
         n = len(points)
         ratio, slant, turn = self._uniform(n) * 0.3, self._uniform(n) * 0.3, self._uniform(n) * angle
         cos, sin, wide, high = torch.cos(turn), torch.sin(turn), torch.exp(ratio), torch.exp(-ratio)
@@ -175,7 +175,7 @@ class _Artist:
         return points @ maps.view(n, 2, 2).mT
 
     def _bent(self, points: torch.Tensor, amount: float) -> torch.Tensor:
-        """Waves as long as the picture or half of it, `amount` high on the field of 100."""
+        """Bend points (N, P, 2) by two random sine waves of amplitude up to `amount` on the field of 100."""
         n = len(points)
         for _ in range(2):
             wave = self._uniform(n, 2, 2) * (2 * math.pi / 80)
@@ -199,10 +199,10 @@ class _Artist:
 
 
 def _shares(count: int, weights: tuple[int, ...]) -> list[int]:
-    """`count` divided in proportion to `weights`, to the last one."""
+    """Divide `count` in proportion to `weights`; the parts sum to `count`."""
     return np.diff(np.cumsum((0, *weights)) * count // sum(weights)).tolist()
 
 
 def _thinned(form: Skeleton) -> Skeleton:
-    """The same form with half the points: enough where a digit is drawn at half its size."""
+    """Return the form with every second point of its curve: enough for a digit drawn at half its size."""
     return Skeleton(form.controls, form.curve[::2])
