@@ -1,7 +1,6 @@
-"""Whether a challenger may take the champion's place: both measured on the same pictures, in the same process.
+"""Comparison of a challenger with the champion on equal pictures: may the challenger replace it?
 
-Nothing here looks at the test set: that one tells how good a version is, and would tell less with each choice made by
-it.
+The test set is not used: it gives the final accuracy, and choices made by it would bias that.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from model.network.weights import deserialize
 from model.task import DIGITS, NO_DIGIT
 
 Tell = Callable[[float], None]
-"""Is told the fraction done, 0 to 1."""
+"""Called with the fraction done, 0 to 1."""
 Group = Literal["usable", "validation", "drawings", "recall", "strength", "calibration", "refusal", "multiplications"]
 Finding = dict[str, Any]
-"""A code with its numbers: {"code": "recall", "digit": 9, "from": 0.99, "to": 0.97}. Sentences are made elsewhere."""
+"""A code with numbers, for the caller to word: {"code": "recall", "digit": 9, "from": 0.99, "to": 0.97}."""
 
-# Margins. Shares are 0 to 1; a fall or a rise is from the champion's figure to the challenger's.
+# Margins. Shares are 0 to 1; a fall or a rise is the change from the champion's figure to the challenger's.
 LEVEL = 0.05
 VALIDATION_FLOOR = 0.95
 DRAWINGS_FALL = 0.05
-DRAWINGS_ENOUGH = 50  # below that many, one drawing is too great a share for a limit in shares
+DRAWINGS_ENOUGH = 50  # for fewer drawings, a limit in shares would depend on a single one
 RECALL_FALL = 0.01
 STRENGTH_FALL = 0.01
 CURVE_FALL = 0.03
@@ -53,18 +52,18 @@ LARGER = 1.2
 STRENGTH_DIGITS = 100
 OTHERS = 1_000
 SHOWN = 60
-"""Of the pictures gained and of those lost, no more are kept; all are counted."""
+"""Most pictures kept of those gained and of those lost; all are counted."""
 
 REASONS_SUMMED_UP = 3
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One figure of both versions and whether it lets the challenger pass.
+    """A figure of both versions and whether the challenger passes by it.
 
-    By `unit` the figures are shares, 0 to 1, or counts, and None where there are none. `margin` holds the limits by
-    name: `fall` and `rise` from the champion's figure, `least` and `most`, `times` the champion's, `level` of McNemar's
-    test. `reason` is what was found: "from" the champion's figure "to" the challenger's.
+    The figures are shares, 0 to 1, or counts, by `unit`; None where there are none. `margin` holds the limits by name:
+    `fall` and `rise` from the champion's figure, `least` and `most`, `times` the champion's, `level` of McNemar's test.
+    `reason` holds the change "from" the champion's figure "to" the challenger's.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a version read, a digit or NO_DIGIT, and how probable that was to it, 0 to 1."""
+    """A version's prediction, a digit or NO_DIGIT, and its probability, 0 to 1."""
 
     read: int
     probability: float
@@ -87,10 +86,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Difference:
-    """A picture that one of both read right, and the other wrong.
+    """A picture that only one version predicts correctly.
 
-    `number` is its place among the validation digits, or the correction's id. `image` is a PNG of its ink in base64;
-    None for a correction, which must be gone when its author deletes it.
+    `number` is its index among the validation digits, or the correction's id. `image` is a PNG of its ink in base64;
+    None for a correction, so that no copy remains when its author deletes it.
     """
 
     number: int
@@ -102,7 +101,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Differences:
-    """How `count` pictures were read by both: how many more and how many no more are read right, and the clearest."""
+    """Numbers of pictures, of `count`, that only the challenger (gained) or only the champion (lost) gets right."""
 
     count: int
     gained: int
@@ -113,9 +112,9 @@ class Differences:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for and against a challenger; `summary` is in short why it passed or waits.
+    """The result of a comparison; `summary` says in short why the challenger passed or waits.
 
-    `digits` are the validation digits, `drawings` the corrections held out; None where there is nothing to compare.
+    `digits` are of the validation digits, `drawings` of the corrections held out; None without a champion or drawings.
     """
 
     passed: bool
@@ -136,10 +135,10 @@ def compare(
     drawings: Corrections | None = None,
     tell: Tell | None = None,
 ) -> Evidence:
-    """Measure both versions, given as their files' bytes, on the validation digits `data` and on approved drawings that
-    neither has learnt from.
+    """Measure both versions, given as their files' bytes, on the validation digits `data`, on approved drawings that
+    neither was trained on, and on synthetic pictures.
 
-    Without a champion there are only the floors to pass. Takes some seconds. The figures are the same each time.
+    Without a champion, only the floors apply. Deterministic; takes some seconds. An unusable file fails the comparison.
     """
     tell = tell or (lambda fraction: None)
     tell(0)
@@ -171,11 +170,10 @@ def compare(
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """The probability, 0 to 1, that chance loses at least so many where as many are as likely to be gained.
+    """Return the p-value, 0 to 1, of McNemar's exact one-sided test that the challenger is no worse.
 
-    McNemar's exact test, one-sided: of the pictures that just one of two versions reads right, each falls to either
-    with probability 1/2 if they are equally good ("Note on the sampling error of the difference between correlated
-    proportions or percentages", 1947).
+    If both are equally good, each picture that only one gets right is a loss or a gain with probability 1/2 ("Note on
+    the sampling error of the difference between correlated proportions or percentages", 1947).
     """
     count = lost + gained
     ways = total = math.comb(count, lost)
@@ -185,12 +183,12 @@ def mcnemar(lost: int, gained: int) -> float:
     return total / 2**count
 
 
-# Reading
+# Predictions
 
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """Probabilities (N, 10), that of no digit (N,), and which pictures are refused, bool (N,)."""
+    """Predictions for N pictures: probabilities (N, 10), that of no digit (N,), refused pictures, bool (N,)."""
 
     probabilities: np.ndarray
     not_a_digit: np.ndarray
@@ -214,7 +212,7 @@ class _Reader:
     network: MLP
     calibration: Calibration
     multiplications: int
-    """Of one reading, as if no input were zero."""
+    """Of one prediction, zero inputs included."""
 
     def answers(self, images: np.ndarray) -> _Answers:
         probabilities, outliers = predict(self.network, images)
@@ -223,7 +221,7 @@ class _Reader:
 
 
 def _loaded(data: bytes) -> _Reader:
-    """What reads with these weights; raises WeightsError where nothing can."""
+    """Load a version; raises WeightsError."""
     try_out(data)
     network, card = deserialize(data)
     return _Reader(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
@@ -245,7 +243,7 @@ def _figure(
     unit: Literal["share", "count"] = "share",
     **found: Any,
 ) -> Criterion:
-    """A criterion of the champion's value, where there is one, and the challenger's."""
+    """Return a criterion of the champion's value, where there is one, and the challenger's."""
     old, new = values[0] if len(values) > 1 else None, values[-1]
     reason = {"code": group, **found, "from": old, "to": new}
     return Criterion(name, group, unit, old, new, margin, passed, reason)
@@ -276,7 +274,7 @@ def _on_drawings(read: list[np.ndarray], labels: np.ndarray) -> Criterion:
 
 
 def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> Iterator[Criterion]:
-    """Each changed picture is made once, and read by both."""
+    """Compare both versions on changed pictures, each of which is made once."""
     chosen = stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
     images, labels = data.images.numpy()[chosen], data.labels.numpy()[chosen]
     curves = {}
@@ -304,7 +302,7 @@ def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[C
     images, _ = synthetic.others(OTHERS, seeds.derive_seed("evidence, others"))
     others = [float(reader.answers(images).refused.mean()) for reader in readers]
     digits = [float(answers.refused.mean()) for answers in validation]
-    bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets none
+    bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets no limit
     enough = not bar or _fallen_at_most(others, OTHERS_FALL)
     few = _at_most(digits[-1], REFUSED_MOST) and (not bar or _risen_at_most(digits, REFUSED_RISE))
     margin = {"rise": REFUSED_RISE, "most": REFUSED_MOST}
@@ -323,7 +321,7 @@ def _shares(right: list[np.ndarray]) -> list[float]:
 
 
 def _fallen_at_most(values: list[float], margin: float) -> bool:
-    """Whether the challenger's value is no further below the champion's; without a champion there is no limit."""
+    """Return whether the value has fallen by at most the margin; always without a champion."""
     return _at_most(values[0] - values[-1], margin)
 
 
@@ -332,7 +330,7 @@ def _risen_at_most(values: list[float], margin: float) -> bool:
 
 
 def _at_most(change: float, margin: float) -> bool:
-    """Whether a change is within its margin; 0.93 - 0.90 is a little more than 0.03 to a computer."""
+    """Return whether a change is within its margin, up to rounding: 0.93 - 0.90 > 0.03 in floating point."""
     return change <= margin + 1e-9
 
 
@@ -341,7 +339,7 @@ def _net_lost(right: list[np.ndarray]) -> int:
 
 
 def _test(right: list[np.ndarray]) -> Finding:
-    """What McNemar's test finds between champion and challenger; nothing without a champion."""
+    """Return McNemar's test of champion and challenger; empty without a champion."""
     if len(right) < 2:
         return {}
     old, new = right
@@ -350,7 +348,7 @@ def _test(right: list[np.ndarray]) -> Finding:
 
 
 def _is_no_worse(test: Finding) -> bool:
-    """Whether the challenger reads no worse than chance explains."""
+    """Return whether the challenger is not significantly worse."""
     return test.get("p", 1) >= LEVEL
 
 
@@ -380,7 +378,7 @@ def _differences(
     images: np.ndarray | None = None,
     numbers: Sequence[int] | None = None,
 ) -> Differences | None:
-    """Pictures by what both read; those whose wrong reading was surest come first."""
+    """Return the pictures that only one version gets right, most confident errors first; None without a champion."""
     if len(read) < 2:
         return None
     old, new = (one == labels for one in read)

@@ -1,4 +1,4 @@
-"""A sheet of digit images with their labels and predictions, to look at."""
+"""Contact sheets: digit images with their labels and predictions in one picture."""
 
 from __future__ import annotations
 

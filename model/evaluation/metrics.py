@@ -11,23 +11,23 @@ from model.task import DIGITS, TOP
 
 BINS = 15
 BESIDE = 0.02
-"""The share of digits refused at which networks are compared, each having a threshold of its own (calibrate's)."""
+"""Share of digits refused at which networks with different thresholds are compared."""
 
 
 def not_a_digit(outliers: np.ndarray) -> np.ndarray:
-    """Return float64 (N,), 0 to 1: the probability of no digit, of all reasons (N, 4) or (N, 0) together.
+    """Return the probability of no digit, float64 (N,), 0 to 1: the sum over the reasons, (N, 4) or (N, 0).
 
-    As `decision.not_a_digit`, of many at once. Refused is what lies above a calibration's `refuse_above`.
+    As `decision.not_a_digit` for many pictures; above a calibration's `refuse_above` they are refused.
     """
     return np.minimum(1, outliers.sum(1, dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a network made of digits whose truth is known; accuracies are 0 to 1.
+    """Accuracies, 0 to 1, and confusion matrix of predictions.
 
-    `per_digit` holds ten accuracies, None where a digit does not occur; `confusion` is int64 (10, 10),
-    its row the true digit, its column the one read.
+    `per_digit` holds ten accuracies, None where a digit does not occur; `confusion` is int64 (10, 10), rows by true
+    digit, columns by predicted digit.
     """
 
     count: int
@@ -44,8 +44,8 @@ class Report:
 def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
     """Compare probabilities (N, 10) with labels (N,) of 0..9.
 
-    Between equal probabilities the smaller digit is the one read. Where all ten are 0, as for a blank picture, none is
-    read: that is wrong, and in no column of the confusion.
+    Of equal probabilities the smaller digit is predicted. Where all ten are 0, as for a blank picture, nothing is
+    predicted: that is wrong, and in no column of the confusion matrix.
     """
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     read = np.asarray(probabilities.any(1))
@@ -64,7 +64,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
 
 @dataclass(frozen=True)
 class Bin:
-    """Readings of about the same confidence: how many, their mean confidence, and how many are right, 0 to 1."""
+    """Predictions of similar confidence: their number, mean confidence and accuracy, 0 to 1."""
 
     count: int
     confidence: float
@@ -73,22 +73,21 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Whether confidence can be believed: `error` is the expected calibration error, 0 to 1; no bin is empty."""
+    """Reliability diagram: the bins that are not empty, and the expected calibration error, 0 to 1."""
 
     error: float
     bins: list[Bin]
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
-    """Compare how sure the likeliest digit is with how often it is right: probabilities (N, 10), labels (N,) of 0..9.
+    """Compare confidence with accuracy: probabilities (N, 10), N at least 1, and labels (N,) of 0..9.
 
-    The bins divide 0 to 1 evenly; the error is their gap between confidence and accuracy, weighted by their count
-    (Guo et al., "On Calibration of Modern Neural Networks", 2017). Where all ten are 0, nothing is read, which is wrong
-    with confidence 0. N is at least 1.
+    The bins divide 0 to 1 evenly; the error is the mean gap between their confidence and accuracy, weighted by count
+    (Guo et al., "On Calibration of Modern Neural Networks", 2017). Ten zeros are a wrong prediction of confidence 0.
     """
     confidence = probabilities.max(1).astype(float)
     right = (probabilities.argmax(1) == labels) & (confidence > 0)
-    # a bin has its upper edge, so that 1 belongs to the last
+    # a bin includes its upper edge, so that 1 belongs to the last one
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = [
         Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
@@ -100,9 +99,9 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
 
 def roc_area(inside: np.ndarray, outside: np.ndarray) -> float | None:
-    """Return the probability that one of `outside` has a higher score than one of `inside`, equal ones counting half.
+    """Return the area under the ROC curve of scores `inside` (N,) and `outside` (M,); None where either is empty.
 
-    That is the area under the ROC curve of the scores (N,) and (M,); None where either is empty.
+    That is the probability that one of `outside` is higher than one of `inside`, ties counting half.
     """
     if not (len(inside) and len(outside)):
         return None
@@ -112,9 +111,9 @@ def roc_area(inside: np.ndarray, outside: np.ndarray) -> float | None:
 
 
 def refused_beside(inside: np.ndarray, outside: np.ndarray, share: float = BESIDE) -> float | None:
-    """Return how much of `outside`, 0 to 1, the lowest threshold refuses that refuses at most `share` of `inside`.
+    """Return the share of `outside` (M,) above the lowest threshold that at most `share` of `inside` (N,) exceed.
 
-    Refused is a score above the threshold; scores (N,) and (M,). None where either is empty.
+    None where either is empty.
     """
     if len(inside) == 0 or len(outside) == 0:
         return None

@@ -1,7 +1,7 @@
-"""The strength report: how far a version can be trusted, as curves against what happens to digits in the world.
+"""The robustness report ("strength" in commands and files): accuracy under changes of the pictures, and refusals.
 
-Every digit takes the whole road: it is enlarged to a picture, changed there, made a digit image by `picture` and read.
-Chance comes from the seed alone, so that the same seed gives the same figures, and versions compare.
+Every digit is enlarged to a picture, changed there, and preprocessed and predicted like any picture. All random numbers
+come from the seed, so that versions are measured on equal pictures.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from model.task import DIGITS, REASONS, SIDE
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `predict` returns."""
 Tell = Callable[[float], None]
-"""Is told the fraction done, 0 to 1."""
+"""Called with the fraction done, 0 to 1."""
 
 CURVE_DIGITS = 500
 OTHERS = 2_000
 PAIRS = 1_000
-# Pixels a side of a picture of a test digit; drawings have the page's own, strokes.CANVAS.
+# Pixels a side of an enlarged test digit; drawings are of strokes.CANVAS, as on the page.
 SMALL_CANVAS = 112
 
-# Half the canvas for the ink's box of 20 pixels, and less where the digit needs room to move.
+# Factors of enlargement: the 20-pixel box fills half or a third of the canvas, to leave room for changes.
 HALF, THIRD = SMALL_CANVAS / 2 / 20, SMALL_CANVAS / 3 / 20
-# Lines are widened on a digit that fills the canvas: four of its pixels to one of MNIST's.
+# Lines are widened on a digit that fills the canvas, four of whose pixels are one of MNIST's.
 WHOLE = SMALL_CANVAS / SIDE
 
 PENS = (10.0, 30.0)
 PAIR_SIZES, PAIR_PENS, PAIR_ANGLE = (0.15, 0.9), (4.0, 40.0), 15.0
-# Where size and pen both change, a pen wider than this share of the digit may leave a blot.
+# Where size and pen both change, a pen wider than this share of the digit may make it illegible.
 WIDEST_PEN = 0.25
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The share of digits read right, 0 to 1, at each level of one change; `unit` says what a level is."""
+    """Accuracy, 0 to 1, at each level of a change; `unit` is that of the levels."""
 
     name: str
     unit: str
@@ -57,9 +57,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What is refused, shares 0 to 1: of the test digits and of the drawn non-digits of each kind at the version's own
-    threshold; of all non-digits at the one that refuses 2 % of the digits (`metrics.BESIDE`). `area` is that under the
-    ROC curve of `not_a_digit`. The last two are None for a network that refuses nothing.
+    """Shares refused, 0 to 1, of test digits and, by reason, of synthetic non-digits, at the version's own threshold.
+
+    `beside` is the share of non-digits refused by the threshold that refuses 2 % of the digits (`metrics.BESIDE`),
+    `area` that under the ROC curve of `not_a_digit`; both None for a network that refuses nothing.
     """
 
     digits: float
@@ -70,10 +71,10 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Sets:
-    """Whether the digits that verdicts name hold the true one, over the test digits that are not refused.
+    """Coverage of the conformal sets over the test digits that are not refused.
 
-    `promised` is the stated coverage, `kept` the share that holds; `unsure` the share with more than one digit, and of
-    those alone `unsure_kept` and the mean number of digits. Each is None where it would be of no digit at all.
+    `promised` is the calibrated coverage, `kept` the share of sets that hold the true digit; `unsure` the share of sets
+    of several digits, and of those alone `unsure_kept` and `unsure_size`, their mean size. None for means of nothing.
     """
 
     promised: float
@@ -85,11 +86,11 @@ class Sets:
 
 @dataclass(frozen=True)
 class Strokes:
-    """Real handwriting: `digits` and `others` are how many drawings, drawn at pens 10 to 30 on 280 x 280 pixels.
+    """Results on real handwriting: `digits` and `others` are numbers of drawings, at pens 10 to 30 on 280 x 280 pixels.
 
-    Shares are 0 to 1. Digits and others are refused at the version's own threshold; `refused_beside` and `area` are as
-    in Refusals; all about others is None where there are none. `same` holds for each change (PAIRED) the share of
-    `pairs` in which a digit and the changed digit have the same likeliest reading.
+    Shares are 0 to 1. `digits_refused` and `others_refused` are at the version's own threshold, `refused_beside` and
+    `area` as in Refusals; None without others. `same` holds for each change (PAIRED) the share of `pairs` in which a
+    digit and the changed digit are predicted alike.
     """
 
     digits: int
@@ -107,7 +108,7 @@ class Strokes:
 
 @dataclass(frozen=True)
 class Robustness:
-    """All figures of one version; those beside `curves` and `strokes` are of the whole test set."""
+    """The report of a version; all figures but `curves` and `strokes` are of the whole test set."""
 
     seed: int
     digits: int
@@ -126,10 +127,8 @@ class Robustness:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What N pictures were read as: probabilities (N, 10), all 0 for a blank one, not_a_digit (N,), 1 for it, and which
-    ones the verdict refuses, bool (N,), blank ones included.
-
-    `not_a_digit` is None where the network refuses nothing.
+    """Predictions for N pictures: probabilities (N, 10), all 0 for a blank one; not_a_digit (N,), 1 for a blank one, or
+    None where the network refuses nothing; refused pictures, bool (N,), blank ones included.
     """
 
     probabilities: np.ndarray
@@ -138,7 +137,7 @@ class Answers:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The likeliest digits, int64 (N,); -1 for blank pictures."""
+        """Return the likeliest digits, int64 (N,); -1 for blank pictures."""
         return np.where(self.probabilities.any(1), self.probabilities.argmax(1), -1)
 
 
@@ -189,7 +188,7 @@ def measure_robustness(
 
 
 def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
-    """The whole road from pictures to answers, within this process."""
+    """Return a function that preprocesses pictures and predicts them with `read`."""
 
     def ask(pictures: Iterable[Image.Image]) -> Answers:
         images, blank = digit_images(pictures)
@@ -202,7 +201,7 @@ def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
 
 
 def digit_images(pictures: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """What a network sees of N pictures: digit images uint8 (N, 28, 28), and which pictures are blank, bool (N,)."""
+    """Return the digit images, uint8 (N, 28, 28), of N pictures, and which pictures are blank, bool (N,)."""
     found = [digit_image(picture) for picture in pictures]
     empty = np.zeros((SIDE, SIDE), np.uint8)
     blank = np.array([image is None for image in found], bool)
@@ -213,7 +212,7 @@ def stream(purpose: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(seeds.derive_seed(f"strength, {purpose}", seed))
 
 
-# Verdicts on the test digits
+# Conformal sets and refusals of the test digits
 
 
 def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
@@ -243,7 +242,7 @@ def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: 
 
 
 def _told_apart(digits: np.ndarray, others: np.ndarray) -> tuple[float | None, float | None]:
-    """Share of the others refused beside few of the digits, and area under the ROC curve, from their `not_a_digit`."""
+    """Return `refused_beside` and `roc_area` of the probabilities of no digit."""
     return refused_beside(digits, others), roc_area(digits, others)
 
 
@@ -252,12 +251,12 @@ def _mean(values: Iterable[float]) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-# Curves: what happens to a digit in the world
+# Curves of accuracy under changes
 
 
 @dataclass(frozen=True)
 class Change:
-    """One way to change a digit: from its image, uint8 (28, 28), a level and chance to ink on the canvas, L."""
+    """A change of digits: `apply` maps an image, uint8 (28, 28), a level and a generator to ink on a canvas, L."""
 
     name: str
     unit: str
@@ -266,7 +265,7 @@ class Change:
 
 
 def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
-    """Ink enlarged onto the canvas, turned clockwise about the middle of its box and moved by so many of its pixels."""
+    """Enlarge ink onto the canvas, rotate it clockwise about the middle of its box, move it by canvas pixels."""
     ink = Image.fromarray(image)
     left, top, right, bottom = ink.getbbox() or (0, 0, SIDE, SIDE)
     cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
@@ -284,7 +283,9 @@ def _moved(image: np.ndarray, level: float, random: np.random.Generator) -> Imag
 def _rewidened(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
     ink = np.asarray(_placed(image, WHOLE))
     strongest = np.maximum if level > 0 else np.minimum
-    for _ in range(round(abs(level) * WHOLE / 2)):  # each gives or takes a pixel of the canvas on both sides of a line
+    for _ in range(
+        round(abs(level) * WHOLE / 2)
+    ):  # each step adds or removes a pixel of the canvas on both sides of a line
         for axis in (0, 1):
             ink = strongest(ink, strongest(np.roll(ink, 1, axis), np.roll(ink, -1, axis)))
     return Image.fromarray(ink)
@@ -321,7 +322,7 @@ CHANGES = (
 def changed_pictures(
     change: Change, images: np.ndarray, seed: int, step: Callable[[], None]
 ) -> Iterable[Iterable[Image.Image]]:
-    """For each level of a change the pictures of the digits, uint8 (N, 28, 28), so changed: to be taken in order.
+    """Return, for each level of a change, the changed pictures of digits uint8 (N, 28, 28), to be consumed in order.
 
     `step` is called after each picture.
     """
@@ -339,13 +340,13 @@ def changed_pictures(
 
 
 def stroke_pictures(drawings: Sequence[Drawing]) -> int:
-    """How many pictures `stroke_figures` asks about."""
+    """Return the number of pictures that `stroke_figures` draws."""
     digits = sum(drawing.digit is not None for drawing in drawings)
     return len(drawings) + min(digits, PAIRS) * (1 + len(PAIRED))
 
 
 def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
-    """Ask about drawings of real handwriting; `step` is called for each picture drawn.
+    """Measure drawings of real handwriting; `step` is called for each picture drawn.
 
     Raises ValueError where no drawing is a digit.
     """
@@ -414,5 +415,5 @@ PAIRED: dict[str, Looks] = {
     "all at once": _everything_legible,
     "all at once, any pen": _everything,
 }
-"""How the second drawing of a pair differs from the first, which has the plain Look. "All at once" keeps the pen within
-a quarter of the digit; "any pen" may draw a digit of 42 pixels with a pen of 40."""
+"""Random looks of the second drawing of a pair; the first has the default one. "All at once" keeps the pen within a
+quarter of the digit's size; "any pen" may draw a digit of 42 pixels with a pen of 40."""
