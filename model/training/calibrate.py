@@ -1,7 +1,7 @@
-"""Making a network's probabilities worth believing, on pictures that it has not learnt from.
+"""Calibration of a network's probabilities on pictures that it was not trained on.
 
-The temperature (Guo et al., "On calibration of modern neural networks", 2017) goes into the last layer's weights, so
-that nobody need know of it afterwards; the thresholds of the verdicts go into the model card.
+The temperature (Guo et al., "On calibration of modern neural networks", 2017) is multiplied into the last layer's
+weights; the thresholds of the verdicts go into the model card.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from model.task import DIGITS
 
 COVERAGE = Calibration.coverage
 REFUSED_DIGITS = 0.01
-"""The share of real digits that may be refused, for the sake of what is none."""
+"""Share of real digits that may be refused."""
 TEMPERATURES = torch.logspace(-3, 3, 301, base=2)
 
 
 @torch.no_grad()
 def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
-    """A copy of the network with its temperature set, and the thresholds of its verdicts.
+    """Return a copy of the network with its temperature applied, and the thresholds of its verdicts.
 
-    Temperature and sets come from `validation` (one digit or more); for a network that refuses, and so has learnt from
-    drawings, from the same deformed and as many drawn digits as well: what people write on a page is like all of that.
-    The threshold of refusal comes from `validation` as it is: what the project draws is a guess at other hands, and
-    real digits are those that must not be refused.
+    Temperature and conformal sets are fitted to `validation` (one digit or more); for a network that refuses, and so
+    was trained on synthetic digits, also to deformed validation digits and as many synthetic ones, which together
+    resemble drawings on the page. The threshold of refusal is fitted to `validation` alone: real digits are the ones
+    that must not be refused.
     """
     inputs, labels = _digits(validation, network.outputs > DIGITS)
     logits = network(inputs)
@@ -49,7 +49,7 @@ def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
 
 
 def _threshold(logits: torch.Tensor) -> float:
-    """The probability of no digit that REFUSED_DIGITS of these digits' exceed; 1 for a network that refuses nothing."""
+    """Return the probability of no digit that REFUSED_DIGITS of these digits exceed; 1 for one that refuses nothing."""
     if logits.shape[1] == DIGITS:
         return 1.0
     outliers = logits.softmax(1)[:, DIGITS:].sum(1)
@@ -80,7 +80,7 @@ def _groups(digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mass(digits: np.ndarray, labels: np.ndarray) -> float:
-    """The probability that stands before the true digit, in all but 1 - COVERAGE of cases (split conformal)."""
+    """Return the COVERAGE quantile of the probability ranked before the true digit (split conformal prediction)."""
     before = sorted(_before(likely, label) for likely, label in zip(digits.tolist(), labels.tolist(), strict=True))
     rank = int(np.ceil((len(before) + 1) * COVERAGE))
     return before[rank - 1] if rank <= len(before) else 1.0

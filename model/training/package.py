@@ -1,4 +1,4 @@
-"""From a finished training to a version: the weights' bytes with their card, measured as they are kept."""
+"""Package a finished training as a version: calibrate, measure on the test set, write the card."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from model.training.train import Result
 
 @dataclass(frozen=True, eq=False)
 class Package:
-    """A version ready to be stored: safetensors bytes, the card in them, and float32 (N, 10) for the N test digits."""
+    """A version: safetensors bytes, the card in them, and probabilities float32 (N, 10) for the N test digits."""
 
     data: bytes
     card: weights.ModelCard
@@ -38,10 +38,11 @@ def build_package(
     corrections: Corrections | None = None,
     again: weights.ModelCard | None = None,
 ) -> Package:
-    """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
-    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes. `again` is the card of the
-    version that this one repeats: its preset's name, command, date, code, libraries and threads are taken over, so that
-    equal networks make equal bytes.
+    """Calibrate the network, measure it on the test set in half precision, as it is stored, and write its card.
+
+    `parent` are the bytes of the weights that it was fine-tuned from. `again` is the card of the version that this one
+    reproduces: preset's name, command, date, code, libraries and threads are copied from it, so that equal networks
+    give equal bytes.
     """
     network, calibration = calibrate(result.network, data.validation)
     card = weights.ModelCard(
@@ -74,7 +75,7 @@ def build_package(
 
 
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:
-    """What trains this again; the weights to fine-tune are named by the beginning of their SHA-256."""
+    """Return the command that trains this again; weights to fine-tune are named by the beginning of their SHA-256."""
     command = f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}"
     if config.processes > 1:
         command += f" --processes {config.processes}"

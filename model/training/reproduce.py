@@ -1,4 +1,4 @@
-"""Making a version again from its card, to the same bytes on the same machine."""
+"""Reproduce a version from its card, to equal bytes on the same machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from model.training.train import train
 
 
 class ReproductionError(ValueError):
-    """The version cannot be made again from what is there; the message says what is missing or other than it was."""
+    """The version cannot be reproduced; the message names the input that is missing or has changed."""
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it: the SHA-256 of the version and of what was made again under its card, in hex."""
+    """SHA-256, in hex, of the version and of its reproduction."""
 
     expected: str
     made: str
@@ -37,7 +37,7 @@ class Reproduction:
 
 
 def differences(card: ModelCard) -> list[str]:
-    """What is not as it was when the card was written, in words: each may change the last bit of the result."""
+    """Return, in words, differences of code and libraries from the card: each may change the last bit of the result."""
     found = []
     if card.code_sha256 != provenance.digest():
         found.append("the code is another one")
@@ -55,13 +55,12 @@ def reproduce(
     on_progress: Callable[[float], None] = lambda fraction: None,
     command: Sequence[str] = (),
 ) -> Reproduction | None:
-    """Trains the version again whose bytes these are, with as many threads as then.
+    """Train the version with bytes `data` again, with the card's numbers of processes and threads.
 
-    Where several processes trained it, as many do so again: those beside this one are started by `command`, which has
-    to lead to this function too, and get None. `parent` are the bytes that it was fine-tuned from, `corrections`
-    those that it learnt from and was compared by. What `differences` finds is for the caller to tell: other code may
-    make the same network all the same. Raises WeightsError where bytes are damaged, ReplayError where they are not
-    those that the card names, and GroupLost where one of the processes is lost.
+    `parent` are the bytes that it was fine-tuned from, `corrections` those that it was trained on and compared by.
+    Other processes are started by `command`, which must call this function too; it returns None in them. `differences`
+    are not checked: other code may make an equal network. Raises WeightsError where bytes are damaged,
+    ReproductionError where inputs are not those of the card, and GroupLost where a process is lost.
     """
     card = deserialize(data)[1]
     try:

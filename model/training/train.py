@@ -1,4 +1,4 @@
-"""Training an MLP: one importable function, no printing, no globals."""
+"""Train an MLP."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from model.training.distributed import Group
 REPORT_SECONDS = 0.25
 AVERAGED_EPOCHS = 5.0
 AVERAGED_EVERY = 4
-"""Steps: weights hardly differ from one to the next, and each average is a pass over all of them."""
-# Only processors that multiply tiles of bfloat16 (AMX) are faster with it; others are slower.
+"""Steps between averages: weights hardly differ from one to the next, and an average is a pass over all of them."""
+# bfloat16 is faster only on processors with tile multiplication (AMX).
 HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
 
 
 class TrainingError(Failure):
-    """The training itself cannot go on."""
+    """The training has diverged."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's figures; epoch 0 is the untrained network. Losses are mean cross-entropies in nats."""
+    """Figures of an epoch; epoch 0 is the untrained network. Losses are mean cross-entropies in nats."""
 
     epoch: int
     train_loss: float | None
@@ -54,7 +54,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: `epoch` of `epochs` is under way, `fraction` (0 to 1) of the whole run is done."""
+    """Progress of a run: `epoch` of `epochs` is under way, `fraction`, 0 to 1, of the run is done."""
 
     epoch: int
     epochs: int
@@ -66,7 +66,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished (or stopped) training: the network of the epoch that was kept, in eval mode, and its accuracy."""
+    """A finished or stopped training: the network of the epoch kept, in eval mode, and its accuracy, 0 to 1."""
 
     network: MLP
     history: tuple[Epoch, ...]
@@ -87,22 +87,23 @@ def train(
     on_checkpoint: Callable[[bytes], None] | None = None,
     group: Group | None = None,
 ) -> Result:
-    """Trains by `config` on `data.train` and keeps the epoch that reads `data.validation` best.
+    """Train by `config` on `data.train` and keep the epoch with the best accuracy on `data.validation`.
 
-    With `corrections`, it learns from those that are not held out as well, and keeps the last epoch: a choice by
-    MNIST's digits alone would prefer a network that has learnt nothing from them.
+    Train as well on `corrections` that are not held out, if any, and then keep the last epoch: a choice by MNIST's
+    digits alone would prefer a network that has learnt nothing from them.
 
-    `start` is the network that a preset which fine-tunes goes on from, and None for the others (else ValueError).
+    `start` is the network that a preset with `fine_tunes` starts from, None for others (else ValueError).
     `on_progress` is called after every epoch and at most four times a second within it; `should_stop` is asked before
-    every step. The same arguments give the same network on the same machine with the same number of threads.
-    `on_checkpoint` gets, after every epoch but the last, bytes from which, given as `checkpoint` beside the same other
-    arguments, a training goes on to the same result; a checkpoint that is damaged or another training's is left aside.
-    Raises TrainingError when the loss stops being a number.
+    every step. Equal arguments give equal networks on one machine with one number of threads.
 
-    Of several processes (`config.processes`) each calls this alike, with the `group` of them, and all come to the same
-    network: every batch is shared out among them, and each step goes by the mean of what they found. Only batch
-    normalisation takes each part by itself (as with the "ghost batches" of Hoffer et al. 2017). All stop where one of
-    them is to, and go on from the checkpoint that the first was given. Raises GroupLost where one of them is lost.
+    `on_checkpoint` gets bytes after every epoch but the last. Given as `checkpoint`, with equal other arguments, they
+    resume the training to an equal result; a damaged checkpoint or that of another training is ignored. Raises
+    TrainingError when the loss is no longer finite.
+
+    Of several processes (`config.processes`) each calls this function, with its `group`, and all return equal networks:
+    every batch is divided among them, and each step uses the mean of their gradients. Batch normalisation uses the
+    statistics of each part (as the "ghost batches" of Hoffer et al., 2017). All stop when one is asked to, and resume
+    from the checkpoint of rank 0. Raises GroupLost where a process is lost.
     """
     if PRESETS[config.preset].fine_tunes != (start is not None):
         raise ValueError(f"the preset {config.preset} goes on from a network, and only that one")
@@ -147,7 +148,7 @@ class _Run:
             corrections=self.corrections,
         )
         self.loop = TrainingLoop(self.preset, self.network, training_data, self.config.epochs, teacher, self.group)
-        # the first one's too, since all must come to the same answer, on whatever machines they are
+        # rank 0's, since all must come to one answer, even on machines that differ
         identity = self.group.broadcast(self._identity().encode()).decode()
         checkpoint = self.group.broadcast(checkpoint or b"")
         state = unpack(checkpoint, identity) if checkpoint else None
@@ -167,13 +168,13 @@ class _Run:
         return self._result(stopped=False)
 
     def _task(self) -> str:
-        """What is to be done, and by which code."""
+        """Return what all processes must agree on: configuration, data, code."""
         corrections = self.corrections.digest() if self.corrections else ""
         start = hashlib.sha256(_bytes(self.start) if self.start else b"").hexdigest()
         return repr((self.config, len(self.data.train), start, corrections, provenance.digest()))
 
     def _identity(self) -> str:
-        """What must be the same for a checkpoint to lead to the same result."""
+        """Return what must not differ for a checkpoint to lead to an equal result."""
         machine = provenance.libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), HALF_IS_FAST
         return self._task() + repr(machine)
 
@@ -194,7 +195,7 @@ class _Run:
         self.started -= self.history[-1].seconds
 
     def _report(self, epochs: float, train_loss: torch.Tensor | float | None) -> None:
-        """Tell how far it is, `epochs` being done, unless that was told just now."""
+        """Report that `epochs` are done, unless the last report was less than REPORT_SECONDS ago."""
         if time.monotonic() - self.reported < REPORT_SECONDS:
             return
         self.reported = time.monotonic()
@@ -213,7 +214,7 @@ class _Run:
         if not math.isfinite(loss + (train_loss or 0.0)):
             raise TrainingError(f"the loss stopped being a number in epoch {epoch}", "diverged", epoch=epoch)
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
-        self.reported = -math.inf  # an epoch's end is always told
+        self.reported = -math.inf  # the end of an epoch is always reported
         self._report(epoch, train_loss)
         self.on_epoch(self.history[-1], network)
         return network
@@ -224,10 +225,10 @@ class _Run:
 
 
 class TrainingLoop:
-    """Train one network step by step; `averaged` is what it has become.
+    """Trains one network step by step; `averaged` is the result.
 
-    With a `teacher`, all but the corrections has what the teacher says for its label: so a network that goes on from it
-    learns these and forgets nothing else ("Learning without forgetting", Li and Hoiem 2016).
+    With a `teacher`, all data but the corrections are labelled with its probabilities, so that the network learns the
+    corrections and keeps the rest ("Learning without forgetting", Li and Hoiem, 2016).
     """
 
     def __init__(
@@ -252,9 +253,9 @@ class TrainingLoop:
     def epoch(
         self, epoch: int, should_stop: Callable[[], bool], tell: Callable[[float, torch.Tensor], None]
     ) -> float | None:
-        """Pass once over the material; return the mean loss, or None where it was stopped.
+        """Pass once over the training data; return the mean loss, or None where stopped.
 
-        `tell` hears after each step how many epochs are done and the loss so far.
+        `tell` is called after each step with the number of epochs done and the mean loss so far.
         """
         self.network.train()
         total = torch.zeros(())
@@ -284,7 +285,7 @@ class TrainingLoop:
         return loss
 
     def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Return the cross-entropy of logits (B, outputs) with the labels, or with what the teacher says."""
+        """Return the cross-entropy of logits (B, outputs) with the labels, or with the teacher's probabilities."""
         smoothing = self.preset.label_smoothing
         if self.teacher is None:
             return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
@@ -301,7 +302,7 @@ class TrainingLoop:
         return network
 
     def state(self) -> dict[str, Any]:
-        """Return all that the steps so far have changed; the material's chance depends on the epoch's number alone."""
+        """Return all state that steps change; the data's random numbers depend on the epoch alone."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -314,10 +315,10 @@ class TrainingLoop:
 
 
 def _average(network: MLP, memory: float) -> AveragedModel:
-    """Return a moving average of the network (Polyak and Juditsky 1992): `memory` updates ago has faded to a third."""
+    """Return a moving average of the weights (Polyak and Juditsky, 1992) over about the last `memory` updates."""
 
     def follow(averaged: torch.Tensor, current: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
-        # a plain mean at first, so that the random start is forgotten within the first epochs
+        # a plain mean at first, so that the random initialisation fades within the first epochs
         return averaged + (current - averaged) / min(memory, 1 + int(updates))
 
     return AveragedModel(network, avg_fn=follow, use_buffers=True)
