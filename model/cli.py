@@ -1,7 +1,7 @@
 """The command line: `python -m model data | train | replay | evaluate | strength | predict`.
 
-Whatever a user gets wrong ends in one line, "inkling: ...", on the error output and exit code 2. torch is
-imported inside the commands that need it, so that --help answers at once.
+A user's mistake ends in one line, "inkling: ...", on standard error and exit code 2. Commands that need torch import it
+themselves, so that --help answers at once.
 """
 
 from __future__ import annotations
@@ -43,43 +43,45 @@ DIFFERENT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class UsageError(Exception):
-    """The user asked for something that cannot be; the message is the line they are shown."""
+    """A mistake of the user; the message is the line to print."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistake with one line."""
+    """An argument parser that raises UsageError instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a replay that differs, 2 for bad input, 75 where one of
-    several processes was lost, 130 when interrupted."""
+    """Run one command and return its exit code.
+
+    0; 1 for a reproduction that differs, 2 for bad input, 75 where a process of the group was lost, 130 for Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
         args = _parser().parse_args(argv)
         args.command = [sys.executable, "-m", "model", *argv]
         code = args.run(args)
-        sys.stdout.flush()  # so that a closed pipe is met here and not at exit
+        sys.stdout.flush()  # raises BrokenPipeError here and not at exit
         return code
     except GroupLost as error:
-        _complain(error)
+        _print_error(error)
         return LOST
     except (UsageError, Failure, mnist.MnistMissing, npz.NpzError, strokes.StrokesError, weights.WeightsError) as error:
-        _complain(error)
+        _print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _print_error("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the pipe has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SystemExit as end:  # argparse ends so after --help
+    except SystemExit as end:  # argparse raises it after --help
         return int(end.code or 0)
 
 
-def _complain(message: object) -> None:
+def _print_error(message: object) -> None:
     tqdm.write(f"inkling: {message}", file=sys.stderr)
 
 
@@ -171,7 +173,7 @@ def _train(args: argparse.Namespace) -> int:
         _check_writable(file)
     data, parent = splits.load(), _parent(config, args.start)
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
-    with _told("read", checkpoint):
+    with _file_errors("read", checkpoint):
         broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
     start = deserialize(parent)[0] if parent else None
     take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
@@ -188,7 +190,7 @@ def _train(args: argparse.Namespace) -> int:
                 on_checkpoint=keep,
             )
         package = build_package(config, result, data, parent, corrections)
-        with _told("written", out):
+        with _file_errors("written", out):
             atomic_write(out, package.data)
         card = package.card
         print(f"epoch {result.best_epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
@@ -209,7 +211,7 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _parent(config: Config, start: Path | None) -> bytes | None:
-    """The weights to go on from, as bytes that can be used; None for a preset that begins anew."""
+    """Read the weights to fine-tune; None for a preset that does not fine-tune."""
     if PRESETS[config.preset].fine_tunes:
         return weights.read(start or SHIPPED)
     if start:
@@ -228,7 +230,7 @@ def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
         figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
         line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
         ended = epoch.seconds
-        if config.preset == "basic":  # the script measured the test set here; this only prints it
+        if config.preset == "basic":  # the original script printed it; no choice is made by it
             likely = digit_probabilities(network, test.images)
             line += f"   test accuracy {metrics.report(likely, test.labels.numpy()).accuracy:.2%}"
         tqdm.write(line)
@@ -237,8 +239,8 @@ def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
 
 
 @contextmanager
-def _told(verb: str, path: Path | str) -> Iterator[None]:
-    """Tell the user which file cannot be `verb`, "read" or "written"."""
+def _file_errors(verb: str, path: Path | str) -> Iterator[None]:
+    """Turn an OSError into a UsageError that names the file and `verb`, "read" or "written"."""
     try:
         yield
     except OSError as error:
@@ -246,10 +248,10 @@ def _told(verb: str, path: Path | str) -> Iterator[None]:
 
 
 def _check_writable(path: Path) -> None:
-    """Refuse now rather than after minutes of work."""
+    """Raise UsageError before minutes of work where the file cannot be written."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
-    with _told("written", path), tempfile.TemporaryFile(dir=path.parent):
+    with _file_errors("written", path), tempfile.TemporaryFile(dir=path.parent):
         pass
 
 
@@ -261,7 +263,7 @@ def _replay(args: argparse.Namespace) -> int:
     parent = weights.read(args.start) if args.start else None
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
     for difference in differences(weights.read_card(data)) if is_rank_zero() else ():
-        _complain(f"note: {difference}")
+        _print_error(f"note: {difference}")
     try:
         with progress_bar() as move:
             found = reproduce(data, splits.load(), parent, corrections, move, args.command)
@@ -292,7 +294,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     with progress_bar() as move:
         likely = digit_probabilities(network, images, move)
     if out:
-        with _told("written", out):
+        with _file_errors("written", out):
             contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
     report = metrics.report(likely, labels)
     print(json.dumps({"weights": str(args.weights)} | report.as_dict()) if args.json else _table(report))
@@ -389,7 +391,7 @@ def _predict(args: argparse.Namespace) -> int:
         try:
             answers.append(_answer(name, recognizer.predict(_open(name))))
         except UsageError as error:
-            _complain(error)
+            _print_error(error)
             answers.append({"picture": name, "error": str(error)})
     read = [answer for answer in answers if "error" not in answer]
     if args.json:
@@ -401,7 +403,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _open(name: str) -> Image.Image:
     try:
-        with _told("read", name):
+        with _file_errors("read", name):
             return decode.open_picture(Path(name).read_bytes())
     except decode.PictureError as error:
         raise UsageError(f"{name}: {error}") from error
@@ -439,7 +441,7 @@ _REASONS = {
 
 
 def _in_words(answer: dict[str, Any]) -> str:
-    """The verdict as the page says it."""
+    """Return the verdict in the words of the page."""
     if answer["verdict"] == "blank":
         return "blank"
     if answer["verdict"] == "not_a_digit":
