@@ -22,11 +22,11 @@ from model.task import BOX, PIXELS, SIDE
 
 DIRECTIONS = 64
 CONTROL_POINTS = 7
-FELT_SHARE = 0.15  # share of the digits that get a wider line (`Ranges.felt`)
-GROUP = 64  # digits that share a deformation
-RELATED = 4  # groups that share rotation, shear and stretch, and differ in the other parameters
-TOGETHER = 8  # groups sampled at once, so that they stay in the processor's cache
-_NEXT = torch.tensor((0, 1, SIDE, SIDE + 1), dtype=torch.int32) * TOGETHER
+WIDENED_SHARE = 0.15  # share of the digits that get a wider line (`Ranges.felt`)
+GROUP_SIZE = 64  # digits that share a deformation
+GROUPS_PER_MAP = 4  # groups that share rotation, shear and stretch, and differ in the other parameters
+GROUPS_AT_ONCE = 8  # groups sampled at once, so that they stay in the processor's cache
+_NEXT = torch.tensor((0, 1, SIDE, SIDE + 1), dtype=torch.int32) * GROUPS_AT_ONCE
 _FULL = int(torch.ones((), dtype=torch.bfloat16).view(torch.int16))
 
 
@@ -43,7 +43,7 @@ class Ranges:
     thickness: float = 0.7  # greatest blend with the ink widened or thinned by one pixel on each side
     fade: float = 0.15  # negative log of the least factor on the ink
     gain: float = 0.5  # log of the greatest factor on the ink, clipped at full ink
-    felt: float = 1.6  # pixels: greatest widening of the line on each side
+    widening: float = 1.6  # pixels: greatest widening of the line on each side
 
 
 class Deformer:
@@ -65,27 +65,28 @@ class Deformer:
 
         The digits are in another order than in `index`: the index returned is in theirs.
         """
-        maps = self._linear_maps(TOGETHER // RELATED * math.ceil(len(index) / (GROUP * TOGETHER)))
-        order, extent = self._alike(index, maps)
+        parts = math.ceil(len(index) / (GROUP_SIZE * GROUPS_AT_ONCE))
+        maps = self._linear_maps(GROUPS_AT_ONCE // GROUPS_PER_MAP * parts)
+        order, extent = self._group_by_extent(index, maps)
         groups = len(extent)
-        felt = self._felt(groups)
-        fit = (BOX * (1 + self._uniform(groups) * self.ranges.size) - 2 * felt) / extent
-        rows, weights = self._taps(maps.repeat_interleave(RELATED, 0) * fit[:, None, None])
+        widening = self._random_widening(groups)
+        fit = (BOX * (1 + self._uniform(groups) * self.ranges.size) - 2 * widening) / extent
+        rows, weights = self._sampling_weights(maps.repeat_interleave(GROUPS_PER_MAP, 0) * fit[:, None, None])
         amount = torch.rand(groups, generator=self.random) * self.ranges.thickness
         ink = []
         for part, shown in enumerate(order.chunk(len(rows))):
-            sampled = _sampled(self._columns(shown), rows[part], weights[part])
-            own = slice(part * TOGETHER, (part + 1) * TOGETHER)
-            ink.append(_penned(sampled, amount[own], felt[own]))
+            sampled = _sample(self._as_columns(shown), rows[part], weights[part])
+            own = slice(part * GROUPS_AT_ONCE, (part + 1) * GROUPS_AT_ONCE)
+            ink.append(_change_width(sampled, amount[own], widening[own]))
         return torch.cat(ink, 1)[:, : len(index)], order[: len(index)]
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.random) * 2 - 1
 
-    def _felt(self, count: int) -> torch.Tensor:
+    def _random_widening(self, count: int) -> torch.Tensor:
         """Return by how many pixels to widen each group's lines on each side: (count,), most of them 0."""
-        chosen = torch.rand(count, generator=self.random) < FELT_SHARE
-        return chosen * torch.rand(count, generator=self.random) * self.ranges.felt
+        chosen = torch.rand(count, generator=self.random) < WIDENED_SHARE
+        return chosen * torch.rand(count, generator=self.random) * self.ranges.widening
 
     def _linear_maps(self, n: int) -> torch.Tensor:
         """Return random maps of rotation, shear and stretch: (n, 2, 2)."""
@@ -97,14 +98,14 @@ class Deformer:
             (cos * ratio, (cos * shear - sin) / ratio, sin * ratio, (sin * shear + cos) / ratio), 1
         ).view(n, 2, 2)
 
-    def _alike(self, index: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sort digits into groups that their map makes about equally large, RELATED groups for each map.
+    def _group_by_extent(self, index: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sort digits into groups that their map makes about equally large, GROUPS_PER_MAP of them for each.
 
         Return the index in its new order, its last ones repeated so that all groups have one size, and the median
         extent of each group in pixels: (groups,).
         """
-        count, size = len(index), math.ceil(len(index) / len(maps) / RELATED)
-        full = torch.arange(len(maps) * RELATED * size).clamp_(max=count - 1)
+        count, size = len(index), math.ceil(len(index) / len(maps) / GROUPS_PER_MAP)
+        full = torch.arange(len(maps) * GROUPS_PER_MAP * size).clamp_(max=count - 1)
         index = index[full].view(len(maps), -1)
         extent = torch.maximum(self._extent(index, maps[:, 0]), self._extent(index, maps[:, 1])).clamp_(min=1)
         extent.view(-1)[count:] = torch.inf  # repeated ones come last, where they are cut off
@@ -123,9 +124,9 @@ class Deformer:
         first = index * DIRECTIONS
         return row.norm(dim=1)[:, None] * (reach.take(first + direction) + reach.take(first + opposite))
 
-    def _taps(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sampling_weights(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the four source pixels of each pixel of each group and their bilinear weights, random gain included:
-        int32 row numbers and bfloat16, each (784 * TOGETHER, 4) for every part of TOGETHER groups."""
+        int32 row numbers and bfloat16, each (784 * groups, 4) for every GROUPS_AT_ONCE."""
         s = self.ranges
         gain = torch.exp(torch.rand(len(maps), generator=self.random) * (s.gain + s.fade) - s.fade)
         x, y = self._sampling_grid(maps)
@@ -133,17 +134,17 @@ class Deformer:
         x, y = x.clamp(0, SIDE - 1.001), y.clamp(0, SIDE - 1.001)
         left, top = x.int(), y.int()
         right, below = x - left, y - top
-        ink = inside * (gain.view(-1, 1, TOGETHER) / 255)
+        ink = inside * (gain.view(-1, 1, GROUPS_AT_ONCE) / 255)
         lower = below * ink
         upper = ink - lower
         weights = torch.stack((upper - upper * right, upper * right, lower - lower * right, lower * right), 3)
-        group = torch.arange(TOGETHER, dtype=torch.int32)
-        rows = ((top * SIDE + left) * TOGETHER + group)[..., None] + _NEXT
+        group = torch.arange(GROUPS_AT_ONCE, dtype=torch.int32)
+        rows = ((top * SIDE + left) * GROUPS_AT_ONCE + group)[..., None] + _NEXT
         return rows.flatten(1, 2), weights.bfloat16().flatten(1, 2)
 
     def _sampling_grid(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the source position of each output pixel, in pixels from the first one's centre: x and y, each
-        (parts, 784, TOGETHER)."""
+        (parts, 784, GROUPS_AT_ONCE)."""
         n = len(maps)
         a, b, c, d = maps.flatten(1).unbind(1)
         inverse = torch.stack((d, -b, -c, a), 1) / (a * d - b * c)[:, None]
@@ -151,28 +152,28 @@ class Deformer:
         noise = torch.randn((n, 2 * CONTROL_POINTS**2), generator=self.random)
         amount = torch.rand((n, 1), generator=self.random) * self.ranges.elastic
         # The grid is linear in the random parameters: one matrix product computes it.
-        coefficients = torch.cat((inverse, shift, noise * amount), 1).view(n // TOGETHER, TOGETHER, -1)
+        coefficients = torch.cat((inverse, shift, noise * amount), 1).view(n // GROUPS_AT_ONCE, GROUPS_AT_ONCE, -1)
         grid = self.basis @ coefficients.mT
         return grid.add_((SIDE - 1) / 2).unflatten(1, (2, PIXELS)).unbind(1)
 
-    def _columns(self, index: torch.Tensor) -> torch.Tensor:
+    def _as_columns(self, index: torch.Tensor) -> torch.Tensor:
         """Return the images at `index` (B,) as columns: bfloat16 (784, B), 0 to 255."""
         columns = torch.empty(PIXELS, len(index), dtype=torch.bfloat16)
         return columns.copy_(self.images.index_select(0, index).t())
 
 
-def _sampled(columns: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sample the columns (784, B) of TOGETHER groups: each pixel is the sum of four `rows` by their `weights`."""
+def _sample(columns: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sample the columns (784, B) of GROUPS_AT_ONCE: each pixel is the sum of four `rows` by their `weights`."""
     # an embedding bag is a weighted sum of rows, and fast
-    ink = F.embedding_bag(rows, columns.view(PIXELS * TOGETHER, -1), mode="sum", per_sample_weights=weights)
+    ink = F.embedding_bag(rows, columns.view(PIXELS * GROUPS_AT_ONCE, -1), mode="sum", per_sample_weights=weights)
     return ink.view(columns.shape)
 
 
-def _penned(ink: torch.Tensor, amount: torch.Tensor, felt: torch.Tensor) -> torch.Tensor:
+def _change_width(ink: torch.Tensor, amount: torch.Tensor, widening: torch.Tensor) -> torch.Tensor:
     """Change the lines' width in place: thin half of the groups of `ink` (784, B) by `amount`, widen the others by it,
-    then widen all by `felt` pixels on each side. Both are (TOGETHER,)."""
-    fields = ink.view(SIDE, SIDE, TOGETHER, -1)
-    half = TOGETHER // 2
+    then widen all by `widening` pixels on each side. Both are (GROUPS_AT_ONCE,)."""
+    fields = ink.view(SIDE, SIDE, GROUPS_AT_ONCE, -1)
+    half = GROUPS_AT_ONCE // 2
     for line, pen, extreme in (
         (fields[:, :, :half], amount[:half], torch.minimum),
         (fields[:, :, half:], amount[half:], torch.maximum),
@@ -180,15 +181,15 @@ def _penned(ink: torch.Tensor, amount: torch.Tensor, felt: torch.Tensor) -> torc
         # one call with a number per group: a tensor of numbers takes several times as long
         for own, spread, share in zip(line.unbind(2), _spread(line, extreme).unbind(2), pen.tolist(), strict=True):
             own.lerp_(spread, share)
-    _felted(fields, felt)
-    _bits(ink).clamp_(max=_FULL)
+    _widen(fields, widening)
+    _as_integers(ink).clamp_(max=_FULL)
     return ink
 
 
-def _felted(fields: torch.Tensor, felt: torch.Tensor) -> None:
-    """Widen the lines (28, 28, groups, size) in place by `felt` (groups,) pixels on each side."""
-    for group in felt.nonzero()[:, 0].tolist():
-        line, left = fields[:, :, group], float(felt[group])
+def _widen(fields: torch.Tensor, widening: torch.Tensor) -> None:
+    """Widen the lines (28, 28, groups, size) in place by `widening` (groups,) pixels on each side."""
+    for group in widening.nonzero()[:, 0].tolist():
+        line, left = fields[:, :, group], float(widening[group])
         while left > 0:
             line.lerp_(_spread(line, torch.maximum), min(left, 1.0))
             left -= 1
@@ -196,7 +197,7 @@ def _felted(fields: torch.Tensor, felt: torch.Tensor) -> None:
 
 def _spread(ink: torch.Tensor, extreme: Callable) -> torch.Tensor:
     """Return the maximum or minimum, by `extreme`, of each pixel (28, 28, ...) and its eight neighbours."""
-    ink = _bits(ink)
+    ink = _as_integers(ink)
     rows, both = torch.empty_like(ink), torch.empty_like(ink)
     extreme(ink[1:], ink[:-1], out=rows[:-1])
     rows[-1] = ink[-1]
@@ -207,7 +208,7 @@ def _spread(ink: torch.Tensor, extreme: Callable) -> torch.Tensor:
     return both.view(torch.bfloat16)
 
 
-def _bits(ink: torch.Tensor) -> torch.Tensor:
+def _as_integers(ink: torch.Tensor) -> torch.Tensor:
     """View bfloat16 as int16: non-negative numbers keep their order, and integers are compared faster."""
     return ink.view(torch.int16)
 

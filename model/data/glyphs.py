@@ -296,7 +296,7 @@ LETTERS: tuple[str, ...] = (
     "50,0 0,50 50,100 100,50 52,0 / 32,35! 33,37 / 67,35! 68,37 / 28,68 50,82 72,68",
     "10,10! 90,12 / 10,50! 88,50 / 10,90! 92,90",
 )
-"""Letters and figures in our own hands, beside those of the Hershey fonts."""
+"""Shapes of letters and figures in addition to those of the Hershey fonts."""
 
 HERSHEY_FONTS = ("futural", "rowmans", "scripts", "cursive")
 HERSHEY_LETTERS = "ACEFHKMNPRUVWXYacdefhkmnpruvwx#$%&*+<=>?@"

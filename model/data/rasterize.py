@@ -26,12 +26,12 @@ def draw(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch
     box, aspect kept, and place the line's centre of mass on the centre of the field.
     """
     lengths = _lengths(points)
-    points = _fitted(points, lengths, width)
+    points = _fit(points, lengths, width)
     images = torch.empty(len(points), SIDE, SIDE, dtype=torch.uint8)
     # Lines of about equal length together. A stable order, since the last bit depends on the rest of the chunk.
     for part in lengths.argsort(stable=True).split(CHUNK) if len(points) else ():
         longest = int(lengths[part].amax())
-        images[part] = _ink(points[part, :longest], width[part], edge[part])
+        images[part] = _draw_ink(points[part, :longest], width[part], edge[part])
     return images
 
 
@@ -41,7 +41,7 @@ def _lengths(points: torch.Tensor) -> torch.Tensor:
     return 1 + (moving * torch.arange(1, points.shape[1])).amax(1)
 
 
-def _fitted(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+def _fit(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
     low, high = points.amin(1), points.amax(1)
     scale = (BOX - width) / (high - low).amax(1).clamp(min=1e-3)
     points = points * scale[:, None, None]
@@ -54,7 +54,7 @@ def _fitted(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) ->
     return points + shift[:, None, :]
 
 
-def _ink(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+def _draw_ink(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
     # |p - q|^2 = |p|^2 - 2 p q + |q|^2: one matrix product for all pixels p and points q
     points = torch.cat((points, points.square().sum(2, keepdim=True)), 2).permute(2, 1, 0)
     parts = points.tensor_split(math.ceil(points.shape[1] / POINTS), 1)

@@ -63,7 +63,7 @@ def read_folder(folder: Path | str) -> list[Drawing]:
 
 def draw(drawing: Drawing, look: Look = USUAL, canvas: int = CANVAS) -> Image.Image:
     """Draw dark ink on white paper, inside the canvas where it fits: an L picture, `canvas` pixels a side."""
-    turned = [_turned(stroke, look.angle) for stroke in drawing.strokes]
+    turned = [_rotate(stroke, look.angle) for stroke in drawing.strokes]
     everything = np.concatenate(turned)
     low, high = everything.min(0), everything.max(0)
     scale = look.size * canvas / max((high - low).max(), 1e-9)
@@ -72,10 +72,10 @@ def draw(drawing: Drawing, look: Look = USUAL, canvas: int = CANVAS) -> Image.Im
     room = np.maximum(canvas - scale * (high - low) - look.pen, 0) / 2
     centre = canvas / 2 + room * (look.x, look.y)
     places = [FINER * (centre + scale * (stroke - (low + high) / 2)) for stroke in turned]
-    return _inked(places, FINER * look.pen, FINER * canvas).reduce(FINER)
+    return _rasterize(places, FINER * look.pen, FINER * canvas).reduce(FINER)
 
 
-def _inked(strokes: list[np.ndarray], pen: float, side: int) -> Image.Image:
+def _rasterize(strokes: list[np.ndarray], pen: float, side: int) -> Image.Image:
     paper = Image.new("L", (side, side), 255)
     brush = ImageDraw.Draw(paper)
     for stroke in strokes:
@@ -86,7 +86,7 @@ def _inked(strokes: list[np.ndarray], pen: float, side: int) -> Image.Image:
     return paper
 
 
-def _turned(stroke: np.ndarray, degrees: float) -> np.ndarray:
+def _rotate(stroke: np.ndarray, degrees: float) -> np.ndarray:
     if not degrees:
         return stroke
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -99,7 +99,7 @@ def _read(path: Path) -> Iterator[Drawing]:
         with gzip.open(path) as lines:
             for line in lines:
                 number += 1
-                yield _parsed(line)
+                yield _parse(line)
     except ValueError as error:
         raise StrokesError(f"{path}, line {number}: {error}") from error
     except OSError as error:  # BadGzipFile has no strerror
@@ -108,7 +108,7 @@ def _read(path: Path) -> Iterator[Drawing]:
         raise StrokesError(f"{path} is damaged or cut short after line {number}") from error
 
 
-def _parsed(line: bytes) -> Drawing:
+def _parse(line: bytes) -> Drawing:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -120,10 +120,10 @@ def _parsed(line: bytes) -> Drawing:
         raise ValueError("no strokes")
     label = value["label"]
     digit = int(label) if len(label) == 1 and label in "0123456789" else None
-    return Drawing(digit, tuple(_stroke(numbers) for numbers in strokes))
+    return Drawing(digit, tuple(_parse_stroke(numbers) for numbers in strokes))
 
 
-def _stroke(numbers: Any) -> np.ndarray:
+def _parse_stroke(numbers: Any) -> np.ndarray:
     if not isinstance(numbers, list) or not numbers or len(numbers) % 2:
         raise ValueError("a stroke must be pairs of numbers")
     if any(type(number) not in (int, float) or not abs(number) < 1e6 for number in numbers):

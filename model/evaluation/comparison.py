@@ -18,7 +18,7 @@ from model.data import synthetic
 from model.data.corrections import Corrections
 from model.data.splits import Split
 from model.evaluation import metrics
-from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, stream
+from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, random_stream
 from model.imaging.png import ink_png
 from model.inference import weights
 from model.inference.classifier import try_out
@@ -143,13 +143,13 @@ def compare(
     tell = tell or (lambda fraction: None)
     tell(0)
     try:
-        new = _loaded(challenger)
+        new = _load(challenger)
     except WeightsError as error:
-        return _judged([_usable(False, "unusable", detail=str(error))])
+        return _conclude([_usable(False, "unusable", detail=str(error))])
     try:
-        old = _loaded(champion) if champion else None
+        old = _load(champion) if champion else None
     except WeightsError as error:
-        return _judged([_usable(False, "unusable_champion", detail=str(error))])
+        return _conclude([_usable(False, "unusable_champion", detail=str(error))])
     readers = [reader for reader in (old, new) if reader]
     images, labels = data.images.numpy(), data.labels.numpy()
     validation = [reader.answers(images) for reader in readers]
@@ -166,7 +166,7 @@ def compare(
     criteria.append(_on_confidence(validation, labels))
     criteria += [*_on_others(readers, validation), _on_multiplications(readers)]
     tell(1)
-    return _judged(criteria, digits, held_out)
+    return _conclude(criteria, digits, held_out)
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -187,7 +187,7 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
+class _Predictions:
     """Predictions for N pictures: probabilities (N, 10), that of no digit (N,), refused pictures, bool (N,)."""
 
     probabilities: np.ndarray
@@ -208,23 +208,23 @@ class _Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class _Reader:
+class _Version:
     network: MLP
     calibration: Calibration
     multiplications: int
     """Of one prediction, zero inputs included."""
 
-    def answers(self, images: np.ndarray) -> _Answers:
+    def answers(self, images: np.ndarray) -> _Predictions:
         probabilities, outliers = predict(self.network, images)
         scores = metrics.not_a_digit(outliers)
-        return _Answers(probabilities, scores, scores > self.calibration.refuse_above)
+        return _Predictions(probabilities, scores, scores > self.calibration.refuse_above)
 
 
-def _loaded(data: bytes) -> _Reader:
+def _load(data: bytes) -> _Version:
     """Load a version; raises WeightsError."""
     try_out(data)
     network, card = deserialize(data)
-    return _Reader(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
+    return _Version(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
 
 
 # Criteria. A list holds the champion's and the challenger's, or the challenger's alone.
@@ -249,13 +249,13 @@ def _figure(
     return Criterion(name, group, unit, old, new, margin, passed, reason)
 
 
-def _on_digits(validation: list[_Answers], labels: np.ndarray) -> Iterator[Criterion]:
+def _on_digits(validation: list[_Predictions], labels: np.ndarray) -> Iterator[Criterion]:
     right = [answers.likeliest == labels for answers in validation]
     shares, margin = _shares(right), {"level": LEVEL, "least": VALIDATION_FLOOR}
     if shares[-1] < VALIDATION_FLOOR:
         yield _figure("validation", "validation", shares, margin, False, least=VALIDATION_FLOOR)
     else:
-        test = _test(right)
+        test = _mcnemar_test(right)
         yield _figure("validation", "validation", shares, margin, _is_no_worse(test), **test)
     for digit in np.unique(labels).tolist():
         those = [one[labels == digit] for one in right]
@@ -265,7 +265,7 @@ def _on_digits(validation: list[_Answers], labels: np.ndarray) -> Iterator[Crite
 
 def _on_drawings(read: list[np.ndarray], labels: np.ndarray) -> Criterion:
     right, margin = [one == labels for one in read], {"level": LEVEL}
-    test = _test(right)
+    test = _mcnemar_test(right)
     passed = _is_no_worse(test)
     if len(labels) >= DRAWINGS_ENOUGH:
         margin["fall"] = DRAWINGS_FALL
@@ -273,9 +273,9 @@ def _on_drawings(read: list[np.ndarray], labels: np.ndarray) -> Criterion:
     return _figure("drawings", "drawings", _shares(right), margin, passed, count=len(labels), **test)
 
 
-def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> Iterator[Criterion]:
+def _on_changes(readers: list[_Version], data: Split, tell: Tell) -> Iterator[Criterion]:
     """Compare both versions on changed pictures, each of which is made once."""
-    chosen = stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
+    chosen = random_stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
     images, labels = data.images.numpy()[chosen], data.labels.numpy()[chosen]
     curves = {}
     for done, change in enumerate(CHANGES, 1):
@@ -288,17 +288,17 @@ def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> Iterator[Cri
         yield _figure(key, "strength", shares, {"fall": fall}, _fallen_at_most(shares, fall), change=name)
 
 
-def _read_right(reader: _Reader, levels: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray) -> float:
+def _read_right(reader: _Version, levels: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray) -> float:
     return float(np.mean([(reader.answers(images).likeliest == labels) & ~blank for images, blank in levels]))
 
 
-def _on_confidence(validation: list[_Answers], labels: np.ndarray) -> Criterion:
+def _on_confidence(validation: list[_Predictions], labels: np.ndarray) -> Criterion:
     errors = [metrics.reliability(answers.probabilities, labels).error for answers in validation]
     passed = _risen_at_most(errors, CALIBRATION_RISE)
     return _figure("calibration", "calibration", errors, {"rise": CALIBRATION_RISE}, passed)
 
 
-def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[Criterion]:
+def _on_others(readers: list[_Version], validation: list[_Predictions]) -> Iterator[Criterion]:
     images, _ = synthetic.others(OTHERS, seeds.derive_seed("evidence, others"))
     others = [float(reader.answers(images).refused.mean()) for reader in readers]
     digits = [float(answers.refused.mean()) for answers in validation]
@@ -310,7 +310,7 @@ def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[C
     yield _figure("refused-digits", "refusal", digits, margin, few, code="refused_digits")
 
 
-def _on_multiplications(readers: list[_Reader]) -> Criterion:
+def _on_multiplications(readers: list[_Version]) -> Criterion:
     counts = [reader.multiplications for reader in readers]
     passed = counts[-1] <= LARGER * counts[0]
     return _figure("multiplications", "multiplications", counts, {"times": LARGER}, passed, "count")
@@ -338,7 +338,7 @@ def _net_lost(right: list[np.ndarray]) -> int:
     return int(right[0].sum()) - int(right[-1].sum())
 
 
-def _test(right: list[np.ndarray]) -> Finding:
+def _mcnemar_test(right: list[np.ndarray]) -> Finding:
     """Return McNemar's test of champion and challenger; empty without a champion."""
     if len(right) < 2:
         return {}
@@ -352,7 +352,7 @@ def _is_no_worse(test: Finding) -> bool:
     return test.get("p", 1) >= LEVEL
 
 
-def _judged(
+def _conclude(
     criteria: list[Criterion], digits: Differences | None = None, drawings: Differences | None = None
 ) -> Evidence:
     failed = [criterion.reason for criterion in criteria if not criterion.passed]
@@ -373,7 +373,7 @@ def _judged(
 
 def _differences(
     read: list[np.ndarray],
-    answers: list[_Answers],
+    answers: list[_Predictions],
     labels: np.ndarray,
     images: np.ndarray | None = None,
     numbers: Sequence[int] | None = None,

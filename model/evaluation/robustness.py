@@ -141,7 +141,7 @@ class Answers:
         return np.where(self.probabilities.any(1), self.probabilities.argmax(1), -1)
 
 
-Ask = Callable[[Iterable[Image.Image]], Answers]
+Predictor = Callable[[Iterable[Image.Image]], Answers]
 Looks = Callable[[np.random.Generator], Look]
 
 
@@ -158,7 +158,7 @@ def measure_robustness(
 
     Raises ValueError where there are drawings but no digit among them.
     """
-    chosen = stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
+    chosen = random_stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
     total = sum(len(change.levels) for change in CHANGES) * len(chosen) + stroke_pictures(drawings)
     done = itertools.count(1)
 
@@ -169,7 +169,7 @@ def measure_robustness(
 
     def curve(change: Change) -> Curve:
         levels = changed_pictures(change, images[chosen], seed, step)
-        right = [float((asking(read)(pictures).predicted == labels[chosen]).mean()) for pictures in levels]
+        right = [float((predictor(read)(pictures).predicted == labels[chosen]).mean()) for pictures in levels]
         return Curve(change.name, change.unit, list(change.levels), right)
 
     probabilities, outliers = read(images)
@@ -183,11 +183,11 @@ def measure_robustness(
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
         curves=[curve(change) for change in CHANGES],
-        strokes=stroke_figures(asking(read, calibration), drawings, seed, step) if drawings else None,
+        strokes=stroke_figures(predictor(read, calibration), drawings, seed, step) if drawings else None,
     )
 
 
-def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
+def predictor(read: Read, calibration: Calibration = UNCALIBRATED) -> Predictor:
     """Return a function that preprocesses pictures and predicts them with `read`."""
 
     def ask(pictures: Iterable[Image.Image]) -> Answers:
@@ -208,7 +208,7 @@ def digit_images(pictures: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarra
     return np.stack([empty if image is None else image for image in found]), blank
 
 
-def stream(purpose: str, seed: int) -> np.random.Generator:
+def random_stream(purpose: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(seeds.derive_seed(f"strength, {purpose}", seed))
 
 
@@ -232,7 +232,7 @@ def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: 
     images, reasons = synthetic.others(OTHERS, seeds.derive_seed("strength, others", seed))
     digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
-    beside, area = _told_apart(digits, others) if outliers.shape[1] else (None, None)
+    beside, area = _separation(digits, others) if outliers.shape[1] else (None, None)
     return Refusals(
         digits=float((digits > calibration.refuse_above).mean()),
         others={reason: float(refused[reasons == DIGITS + i].mean()) for i, reason in enumerate(REASONS)},
@@ -241,7 +241,7 @@ def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: 
     )
 
 
-def _told_apart(digits: np.ndarray, others: np.ndarray) -> tuple[float | None, float | None]:
+def _separation(digits: np.ndarray, others: np.ndarray) -> tuple[float | None, float | None]:
     """Return `refused_beside` and `roc_area` of the probabilities of no digit."""
     return refused_beside(digits, others), roc_area(digits, others)
 
@@ -264,7 +264,7 @@ class Change:
     apply: Callable[[np.ndarray, float, np.random.Generator], Image.Image]
 
 
-def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
+def _place(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
     """Enlarge ink onto the canvas, rotate it clockwise about the middle of its box, move it by canvas pixels."""
     ink = Image.fromarray(image)
     left, top, right, bottom = ink.getbbox() or (0, 0, SIDE, SIDE)
@@ -274,14 +274,14 @@ def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0
     return ink.transform((SMALL_CANVAS, SMALL_CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BILINEAR)
 
 
-def _moved(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
+def _shift(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
     direction = random.uniform(0, 2 * math.pi)
     distance = level / 100 * SMALL_CANVAS
-    return _placed(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
+    return _place(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
 
 
-def _rewidened(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
-    ink = np.asarray(_placed(image, WHOLE))
+def _change_width(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
+    ink = np.asarray(_place(image, WHOLE))
     strongest = np.maximum if level > 0 else np.minimum
     for _ in range(
         round(abs(level) * WHOLE / 2)
@@ -291,30 +291,30 @@ def _rewidened(image: np.ndarray, level: float, _random: np.random.Generator) ->
     return Image.fromarray(ink)
 
 
-def _noisy(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
-    ink = np.asarray(_placed(image, HALF), np.float32)
+def _add_noise(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
+    ink = np.asarray(_place(image, HALF), np.float32)
     grain = random.standard_normal(ink.shape, np.float32) * (255 * level / 100)
     return Image.fromarray((ink + grain).round().clip(0, 255).astype(np.uint8))
 
 
 CHANGES = (
-    Change("shift", "% of the canvas", (0, 10, 20, 30), _moved),
+    Change("shift", "% of the canvas", (0, 10, 20, 30), _shift),
     Change(
         "size",
         "% of the canvas",
         (10, 20, 30, 50, 70, 90),
-        lambda image, level, _: _placed(image, level / 100 * SMALL_CANVAS / 20),
+        lambda image, level, _: _place(image, level / 100 * SMALL_CANVAS / 20),
     ),
     Change(
-        "angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), lambda image, level, _: _placed(image, HALF, level)
+        "angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), lambda image, level, _: _place(image, HALF, level)
     ),
-    Change("line width", "pixels wider, of 28", (-2, -1, 0, 1, 2, 3, 4), _rewidened),
-    Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _noisy),
+    Change("line width", "pixels wider, of 28", (-2, -1, 0, 1, 2, 3, 4), _change_width),
+    Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _add_noise),
     Change(
         "blur",
         "pixels, of 28",
         (0, 0.5, 1, 1.5, 2, 2.5),
-        lambda image, level, _: _placed(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF)),
+        lambda image, level, _: _place(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF)),
     ),
 )
 
@@ -326,7 +326,7 @@ def changed_pictures(
 
     `step` is called after each picture.
     """
-    random = stream(change.name, seed)
+    random = random_stream(change.name, seed)
 
     def pictures(level: float) -> Iterable[Image.Image]:
         for image in images:
@@ -345,7 +345,7 @@ def stroke_pictures(drawings: Sequence[Drawing]) -> int:
     return len(drawings) + min(digits, PAIRS) * (1 + len(PAIRED))
 
 
-def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
+def stroke_figures(ask: Predictor, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
     """Measure drawings of real handwriting; `step` is called for each picture drawn.
 
     Raises ValueError where no drawing is a digit.
@@ -357,7 +357,7 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     labels = np.array([drawing.digit for drawing in digits])
 
     def seen(name: str, drawings: Sequence[Drawing], look: Looks) -> Answers:
-        random = stream(f"strokes, {name}", seed)
+        random = random_stream(f"strokes, {name}", seed)
 
         def pictures() -> Iterable[Image.Image]:
             for drawing in drawings:
@@ -373,9 +373,9 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     refused = seen("others", others, penned) if others else None
     beside = area = None
     if refused and read.not_a_digit is not None and refused.not_a_digit is not None:
-        beside, area = _told_apart(read.not_a_digit, refused.not_a_digit)
+        beside, area = _separation(read.not_a_digit, refused.not_a_digit)
     judged = report(read.probabilities, labels)
-    paired = [digits[i] for i in stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
+    paired = [digits[i] for i in random_stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
     plain = seen("plain", paired, lambda _: Look()).predicted
     changed = {name: seen(name, paired, look).predicted for name, look in PAIRED.items()}
     return Strokes(
@@ -393,27 +393,27 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     )
 
 
-def _somewhere(random: np.random.Generator) -> Look:
+def _random_place(random: np.random.Generator) -> Look:
     return Look(x=random.uniform(-1, 1), y=random.uniform(-1, 1))
 
 
-def _everything(random: np.random.Generator) -> Look:
+def _all_at_once_any_pen(random: np.random.Generator) -> Look:
     size, pen = random.uniform(*PAIR_SIZES), random.uniform(*PAIR_PENS)
-    return replace(_somewhere(random), size=size, pen=pen, angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE))
+    return replace(_random_place(random), size=size, pen=pen, angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE))
 
 
-def _everything_legible(random: np.random.Generator) -> Look:
-    look = _everything(random)
+def _all_at_once(random: np.random.Generator) -> Look:
+    look = _all_at_once_any_pen(random)
     return replace(look, pen=min(look.pen, WIDEST_PEN * look.size * strokes.CANVAS))
 
 
 PAIRED: dict[str, Looks] = {
-    "moved": _somewhere,
+    "moved": _random_place,
     "size": lambda random: Look(size=random.uniform(*PAIR_SIZES)),
     "pen": lambda random: Look(pen=random.uniform(*PAIR_PENS)),
     "rotated": lambda random: Look(angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE)),
-    "all at once": _everything_legible,
-    "all at once, any pen": _everything,
+    "all at once": _all_at_once,
+    "all at once, any pen": _all_at_once_any_pen,
 }
 """Random looks of the second drawing of a pair; the first has the default one. "All at once" keeps the pen within a
 quarter of the digit's size; "any pen" may draw a digit of 42 pixels with a pen of 40."""

@@ -30,11 +30,11 @@ PARSERS: dict[str, tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]]] = 
     "BMP": (b"BM", BmpImagePlugin.BmpImageFile),
 }
 # Binary PGM of 8 bits without comments: uncompressed pixels, as the drawing page sends them.
-GREY = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s", re.ASCII)
+PGM_HEADER = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s", re.ASCII)
 FORMATS = (*PARSERS, "PGM")
 # Marker and maximum count of parts that each cost time and may be repeated without end: scans of a JPEG (real ones have
 # about ten), compressed colour profiles of a PNG (real ones have at most one).
-MOST_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
+MAX_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
 
 # Text chunks are not used, so limit what they may unpack to.
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
@@ -80,17 +80,17 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
     if len(data) > MAX_BYTES:
         raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
     budget = budget or PixelBudget()
-    if "PGM" in formats and (header := GREY.match(data)):
-        return _grey(data, header, budget)
+    if "PGM" in formats and (header := PGM_HEADER.match(data)):
+        return _decode_pgm(data, header, budget)
     name = next((name for name in formats if name in PARSERS and data.startswith(PARSERS[name][0])), "")
-    part, most = MOST_PARTS.get(name, (b"", len(data) + 1))
+    part, most = MAX_PARTS.get(name, (b"", len(data) + 1))
     try:
         if not name or data.count(part) > most:
             raise ValueError("no real picture")
         # Pillow warns of harmless faults, in metadata for instance. Catching warnings changes the state of the process,
         # hence the lock.
         with _catching_warnings, warnings.catch_warnings(action="ignore"):
-            return _parsed(data, PARSERS[name][1], budget)
+            return _decode_with(data, PARSERS[name][1], budget)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -100,7 +100,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
         raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
 
 
-def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
+def _decode_pgm(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
     """Decode a PGM; raises PictureError."""
     size = int(header[1]), int(header[2])
     budget.spend(size)
@@ -110,7 +110,7 @@ def _grey(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Im
     return Image.frombytes("L", size, pixels)
 
 
-def _parsed(data: bytes, parser: Callable[[io.BytesIO], ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
+def _decode_with(data: bytes, parser: Callable[[io.BytesIO], ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
     image = parser(io.BytesIO(data))
     budget.spend(image.size)
     if any(tile.codec_name == "bmp_rle" for tile in image.tile):

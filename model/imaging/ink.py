@@ -26,21 +26,21 @@ def extract_ink(picture: Image.Image) -> np.ndarray | None:
     Paper is the colour of the border (or transparency), ink any colour that differs from it, darker or lighter. A
     picture is blank when nothing differs enough; the number of pixels that differ does not matter.
     """
-    picture = _working_part(_plain_mode(picture))
+    picture = _crop_and_reduce(_to_plain_mode(picture))
     pixels = np.asarray(picture)
     if picture.mode == "RGBA":
-        return _stretched(_difference_from_nothing(pixels / np.float32(255)))
+        return _to_full_contrast(_ink_by_opacity(pixels / np.float32(255)))
     if picture.mode == "L" and (_border(pixels) == pixels[0, 0]).all():
         # On even paper, as the drawing page sends it, the ink of a pixel follows from its grey alone: compute it for
         # the 256 greys and look it up. Repeat each grey as often as it occurs, up to the count that defines full ink.
         difference = np.abs(_GREYS - _GREYS[pixels[0, 0]])
         seen = np.repeat(difference, np.minimum(picture.histogram(), _STRONGEST))
-        inked = _stretched(difference, seen)
+        inked = _to_full_contrast(difference, seen)
         return None if inked is None else inked[pixels]
-    return _stretched(_difference_from_paper(pixels / np.float32(255)))
+    return _to_full_contrast(_difference_from_paper(pixels / np.float32(255)))
 
 
-def _plain_mode(picture: Image.Image) -> Image.Image:
+def _to_plain_mode(picture: Image.Image) -> Image.Image:
     """Convert a picture to L, RGB or RGBA."""
     if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
         return Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
@@ -50,7 +50,7 @@ def _plain_mode(picture: Image.Image) -> Image.Image:
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def _working_part(picture: Image.Image) -> Image.Image:
+def _crop_and_reduce(picture: Image.Image) -> Image.Image:
     """Crop the picture to the part that may have ink, then reduce it to WORKING_SIDE where it is larger.
 
     In this order, so that a small digit on a large sheet does not fade when the sheet is reduced.
@@ -58,14 +58,14 @@ def _working_part(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGBA":
         picture = picture.crop(picture.getchannel("A").getbbox() or (0, 0, 1, 1))
     elif max(picture.size) > WORKING_SIDE:
-        picture = _without_margins(picture)
+        picture = _crop_margins(picture)
     longer = max(picture.size)
     return picture.reduce(math.ceil(longer / WORKING_SIDE)) if longer > WORKING_SIDE else picture
 
 
-def _without_margins(picture: Image.Image) -> Image.Image:
+def _crop_margins(picture: Image.Image) -> Image.Image:
     """Crop an L or RGB picture to the pixels that differ from the paper and a margin to estimate the paper from."""
-    paper = np.median(_outermost(picture), axis=0).astype(int)
+    paper = np.median(_border_of_picture(picture), axis=0).astype(int)
     differs = np.abs(np.arange(256) - paper[:, None]) > MIN_CONTRAST * 255
     differing = picture.point((255 * differs).ravel().tolist())
     left, top, right, bottom = differing.getbbox() or (0, 0, 1, 1)
@@ -80,7 +80,7 @@ def _without_margins(picture: Image.Image) -> Image.Image:
     )
 
 
-def _outermost(picture: Image.Image) -> np.ndarray:
+def _border_of_picture(picture: Image.Image) -> np.ndarray:
     """Return the outermost pixels (M, C) of a picture, without a copy of the whole."""
     width, height = picture.size
     sides = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
@@ -88,7 +88,7 @@ def _outermost(picture: Image.Image) -> np.ndarray:
     return np.concatenate([np.asarray(picture.crop(side)).reshape(-1, bands) for side in sides])
 
 
-def _difference_from_nothing(pixels: np.ndarray) -> np.ndarray:
+def _ink_by_opacity(pixels: np.ndarray) -> np.ndarray:
     """Return the ink of an RGBA picture (H, W, 4): its opacity, unless it is an opaque sheet with a drawing on it."""
     alpha = pixels[..., 3]
     opaque = alpha > 0.5
@@ -120,11 +120,11 @@ def _difference_from_paper(pixels: np.ndarray) -> np.ndarray:
     grain = GRAIN * np.median(_border(difference[..., None]))
     marked = difference > grain
     if grain > NOISE_FLOOR / 4:
-        marked = _without_specks(marked)
+        marked = _remove_specks(marked)
     return np.where(marked, difference, 0)
 
 
-def _without_specks(marked: np.ndarray) -> np.ndarray:
+def _remove_specks(marked: np.ndarray) -> np.ndarray:
     """Keep marked pixels, bool (H, W), with two marked neighbours: single pixels of paper exceed the grain."""
     in_company = Image.fromarray(marked.astype(np.uint8)).filter(ImageFilter.RankFilter(3, 6))
     return marked & np.asarray(in_company, dtype=bool)
@@ -148,7 +148,7 @@ def _paper_surface(shape: tuple[int, int], border: np.ndarray, paper: np.ndarray
     return places @ surface
 
 
-def _stretched(difference: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray | None:
+def _to_full_contrast(difference: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray | None:
     """Scale differences to ink, 0 to 1, by the strongest of those `seen` (default: all); None where that is below
     MIN_CONTRAST."""
     strongest = _strongest(difference if seen is None else seen)

@@ -36,10 +36,10 @@ def from_ink(ink: np.ndarray) -> np.ndarray:
     left, top, right, bottom = Image.fromarray(ink > EDGE).getbbox() or (0, 0, 1, 1)
     part = Image.fromarray((ink[top:bottom, left:right] * 255).round().astype(np.uint8))
     if max(part.size) > FINE:
-        part = _fitted(part, FINE)
+        part = _fit(part, FINE)
     if _line_width(part) * BOX / max(part.size) < MIN_LINE:
-        part = _widened(_fitted(part, FINE))
-    return _centred(np.asarray(_fitted(part, BOX)))
+        part = _widen(_fit(part, FINE))
+    return _centre(np.asarray(_fit(part, BOX)))
 
 
 def _line_width(part: Image.Image) -> float:
@@ -50,7 +50,7 @@ def _line_width(part: Image.Image) -> float:
     return 2 * np.count_nonzero(line) / max(edges * math.pi / 4, 1)
 
 
-def _widened(fine: Image.Image) -> Image.Image:
+def _widen(fine: Image.Image) -> Image.Image:
     """Widen the line to MIN_LINE: a finer one would fade in the box."""
     missing = MIN_LINE * FINE / BOX - _line_width(fine)
     steps = max(1, round(missing / 2))
@@ -61,14 +61,14 @@ def _widened(fine: Image.Image) -> Image.Image:
     return fine
 
 
-def _fitted(part: Image.Image, side: int) -> Image.Image:
+def _fit(part: Image.Image, side: int) -> Image.Image:
     """Scale ink, aspect kept and anti-aliased, so that its longer side is `side` pixels."""
     scale = side / max(part.size)
     size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
     return part if size == part.size else part.resize(size, Image.Resampling.BILINEAR)
 
 
-def _centred(box: np.ndarray) -> np.ndarray:
+def _centre(box: np.ndarray) -> np.ndarray:
     """Place the box on the 28 x 28 field, centre of mass on its centre as far as the box stays inside."""
     rows, columns = box.sum(1), box.sum(0)
     top, left = _start(rows), _start(columns)

@@ -62,7 +62,7 @@ class Classifier:
         """Load the weights and check them on a few inputs, unless that has been done; return the network."""
         if self._loaded is None:
             with self._lock:
-                self._loaded = self._loaded or _checked(self._load())
+                self._loaded = self._loaded or _load_checked(self._load())
         return self._loaded
 
     def predict(self, picture: Image.Image) -> Prediction:
@@ -106,7 +106,7 @@ def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
     return tuple([power / total for power in powers])
 
 
-def _checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
+def _load_checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
     """Load a network and its calibration; raises WeightsError where it gives no finite logits for random inputs."""
     layers, card = weights.layers(data)
     network = NumpyMLP(layers)

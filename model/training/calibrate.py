@@ -36,7 +36,7 @@ def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
     inputs, labels = _digits(validation, network.outputs > DIGITS)
     logits = network(inputs)
     temperature = min(TEMPERATURES.tolist(), key=lambda t: float(F.cross_entropy(logits[:, :DIGITS] / t, labels)))
-    network = _cooled(network, temperature)
+    network = _apply_temperature(network, temperature)
     logits = logits / temperature
     digits = logits[:, :DIGITS].softmax(1).numpy()
     hesitant, confident = (_mass(digits[group], labels.numpy()[group]) for group in _groups(digits))
@@ -67,7 +67,7 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
     return inputs, torch.cat((validation.labels, validation.labels[order], torch.from_numpy(labels)))
 
 
-def _cooled(network: MLP, temperature: float) -> MLP:
+def _apply_temperature(network: MLP, temperature: float) -> MLP:
     cooled = fuse_batch_norm(network)
     for parameter in cooled.layers[-1].parameters():
         parameter.div_(temperature)
@@ -81,11 +81,11 @@ def _groups(digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _mass(digits: np.ndarray, labels: np.ndarray) -> float:
     """Return the COVERAGE quantile of the probability ranked before the true digit (split conformal prediction)."""
-    before = sorted(_before(likely, label) for likely, label in zip(digits.tolist(), labels.tolist(), strict=True))
+    before = sorted(_mass_before(likely, label) for likely, label in zip(digits.tolist(), labels.tolist(), strict=True))
     rank = int(np.ceil((len(before) + 1) * COVERAGE))
     return before[rank - 1] if rank <= len(before) else 1.0
 
 
-def _before(likely: list[float], label: int) -> float:
+def _mass_before(likely: list[float], label: int) -> float:
     order = ranked(likely)
     return min(1.0, sum((likely[digit] for digit in order[: order.index(label)]), 0.0))

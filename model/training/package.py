@@ -61,7 +61,7 @@ def build_package(
         parent=weights.digest(parent) if parent else None,
         code_sha256=provenance.digest(),
         threads=torch.get_num_threads(),
-        corrections=_in_numbers(corrections),
+        corrections=_correction_counts(corrections),
         processes=config.processes,
     )
     if again:
@@ -84,7 +84,7 @@ def _command(config: Config, parent: bytes | None, corrections: Corrections | No
     return f"{command} --corrections corrections.npz" if corrections else command
 
 
-def _in_numbers(corrections: Corrections | None) -> weights.LearntCorrections | None:
+def _correction_counts(corrections: Corrections | None) -> weights.LearntCorrections | None:
     if corrections is None:
         return None
     held_out = int(corrections.held_out.sum())

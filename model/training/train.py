@@ -170,7 +170,7 @@ class _Run:
     def _task(self) -> str:
         """Return what all processes must agree on: configuration, data, code."""
         corrections = self.corrections.digest() if self.corrections else ""
-        start = hashlib.sha256(_bytes(self.start) if self.start else b"").hexdigest()
+        start = hashlib.sha256(_weight_bytes(self.start) if self.start else b"").hexdigest()
         return repr((self.config, len(self.data.train), start, corrections, provenance.digest()))
 
     def _identity(self) -> str:
@@ -207,7 +207,7 @@ class _Run:
 
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
         network = fuse_batch_norm(network)
-        if self.group.size > 1 and not self.group.all_equal(_bytes(network)):
+        if self.group.size > 1 and not self.group.all_equal(_weight_bytes(network)):
             message = f"the processes have come to different networks in epoch {epoch}"
             raise TrainingError(message, "networks_differ", epoch=epoch)
         loss, accuracy = _validate(network, self.data.validation)
@@ -324,7 +324,7 @@ def _average(network: MLP, memory: float) -> AveragedModel:
     return AveragedModel(network, avg_fn=follow, use_buffers=True)
 
 
-def _bytes(network: MLP) -> bytes:
+def _weight_bytes(network: MLP) -> bytes:
     return b"".join(parameter.detach().numpy().tobytes() for parameter in network.parameters())
 
 

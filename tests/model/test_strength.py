@@ -225,7 +225,7 @@ def test_change_of_size_has_the_size_asked_for(mnist):
 def test_pictures_without_ink_count_as_wrong(read):
     blank = Image.new("L", (60, 60), 255)
     line = Image.fromarray(np.where(np.arange(60) == 30, 0, 255).astype(np.uint8)[None].repeat(60, 0))
-    answers = robustness.asking(read)([blank, line])
+    answers = robustness.predictor(read)([blank, line])
     assert answers.predicted[0] == -1 and answers.predicted[1] >= 0
     assert not answers.probabilities[0].any() and answers.not_a_digit is None
     assert answers.refused.tolist() == [True, False]
@@ -234,7 +234,7 @@ def test_pictures_without_ink_count_as_wrong(read):
 def test_drawings_without_ink_are_read_as_nothing_and_like_nothing(read, monkeypatch):
     monkeypatch.setattr(robustness.strokes, "draw", lambda drawing, look: Image.new("L", (60, 60), 255))
     zeros = [stroke(0, (0, 0), (0, 100))] * 3
-    found = robustness.stroke_figures(robustness.asking(read), zeros, 0, lambda: None)
+    found = robustness.stroke_figures(robustness.predictor(read), zeros, 0, lambda: None)
     assert found.accuracy == found.top3_accuracy == 0 and set(found.same.values()) == {0}
 
 
