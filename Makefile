@@ -68,6 +68,7 @@ bench: .venv/ready-dev
 lint: .venv/ready-dev
 	ruff check
 	mypy
+	lint-imports
 
 pins:
 	@PYTHON=$(PYTHON) scripts/pins.sh

@@ -21,16 +21,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from model.data import mnist
+from model.data import splits
 from model.data.corrections import Corrections
 from model.data.strokes import Drawing, draw
 from model.evaluation import metrics
-from model.imaging.picture import digit_image
-from model.inference import weights
+from model.imaging.normalise import digit_image
 from model.inference.decision import Calibration
 from model.network.mlp import MLP
+from model.network.predict import digit_probabilities, predict
+from model.network.weights import load_network
 from model.presets import PRESETS, Config
-from model.progress import training_bar
+from model.progress import progress_bar
 from model.training.calibrate import calibrate
 from model.training.train import train
 
@@ -58,12 +59,12 @@ class Reader:
 
     def right(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which are taken for a digit, and for the right one: bool (N,)."""
-        probabilities, outliers = metrics.readings(self.network, images)
+        probabilities, outliers = predict(self.network, images)
         taken = metrics.not_a_digit(outliers) <= self.calibration.refuse_above
         return taken & (probabilities.argmax(1) == labels)
 
-    def error(self, split: mnist.Split) -> float:
-        probabilities = metrics.probabilities(self.network, split.images)
+    def error(self, split: splits.Split) -> float:
+        probabilities = digit_probabilities(self.network, split.images)
         return 1 - metrics.report(probabilities, split.labels.numpy()).accuracy
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, metavar="FILE")
     args = parser.parse_args()
-    written, data = read(args.folder), mnist.load()
+    written, data = read(args.folder), splits.load()
     before = Reader(*_loaded(args.weights)) if args.weights else trained(data)
     right = before.right(written.images, written.labels)
     print(f"{len(right):,} drawings, {right.mean():.2%} read right; MNIST test error {before.error(data.test):.2%}")
@@ -98,15 +99,15 @@ def _drawing(row: dict) -> Drawing:
 
 
 def _loaded(path: Path) -> tuple[MLP, Calibration]:
-    network, card = weights.load(path)
+    network, card = load_network(path)
     return network, card.calibration
 
 
-def trained(data: mnist.Mnist) -> Reader:
+def trained(data: splits.Mnist) -> Reader:
     """A network that has seen MNIST's digits alone, deformed."""
     PRESETS["mnist alone"] = replace(PRESETS["standard"], name="mnist alone", drawn=False)
-    with training_bar() as follow:
-        result = train(Config("mnist alone", EPOCHS), data, follow)
+    with progress_bar() as move:
+        result = train(Config("mnist alone", EPOCHS), data, lambda progress: move(progress.fraction))
     return Reader(*calibrate(result.network, data.validation))
 
 
@@ -133,13 +134,19 @@ def _by_writer(style: np.ndarray, written: Handwriting) -> Iterator[int]:
         yield from (i for i in style if written.writers[i] == writer)
 
 
-def learn(name: str, style: np.ndarray, written: Handwriting, data: mnist.Mnist, before: Reader) -> str:
+def learn(name: str, style: np.ndarray, written: Handwriting, data: splits.Mnist, before: Reader) -> str:
     """Fine-tunes on one style; a line of the table."""
     learnt, held_out = parts(style, written)
     corrections = Corrections(written.images[learnt], written.labels[learnt], np.zeros(len(learnt), bool), learnt)
     begun = time.perf_counter()
-    with training_bar() as follow:
-        result = train(Config("fine-tune"), data, follow, start=before.network, corrections=corrections)
+    with progress_bar() as move:
+        result = train(
+            Config("fine-tune"),
+            data,
+            lambda progress: move(progress.fraction),
+            start=before.network,
+            corrections=corrections,
+        )
     seconds = time.perf_counter() - begun
     after = Reader(*calibrate(result.network, data.validation))
     others = np.setdiff1d(np.arange(len(written.labels)), style)

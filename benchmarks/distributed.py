@@ -48,13 +48,13 @@ def _training(preset: str, epochs: int, processes: int) -> dict[str, float]:
 
 def train_only(preset: str, epochs: int, processes: int) -> None:
     """Trains, and prints what an epoch took and how much of the validation digits was read after the last one."""
-    from model.data import mnist
+    from model.data import splits
     from model.presets import Config
-    from model.training.distributed import together
+    from model.training.distributed import process_group
     from model.training.train import train
 
-    with together(processes, [sys.executable, *sys.orig_argv[1:]]) as group:
-        history = train(Config(preset, epochs, processes=processes), mnist.load(), group=group).history
+    with process_group(processes, [sys.executable, *sys.orig_argv[1:]]) as group:
+        history = train(Config(preset, epochs, processes=processes), splits.load(), group=group).history
     if group.rank == 0:
         seconds = (history[-1].seconds - history[1].seconds) / (epochs - 1)
         print(json.dumps({"seconds": seconds, "read": 100 * history[-1].validation_accuracy}))

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from model.data import mnist
-from model.imaging.picture import to_tensor
 from model.inference import weights
 from model.inference.classifier import SHIPPED
-from model.inference.mlp import Forward
+from model.inference.mlp import NumpyMLP
+from model.network.mlp import to_tensor
+from model.network.weights import load_network
 from model.task import PIXELS
 
 DIGITS, ROUNDS = 500, 20
@@ -42,9 +43,12 @@ def main() -> None:
     path = parser.parse_args().weights
     torch.set_num_threads(1)
     images = mnist.read_test()[0][:DIGITS]
-    network, card = weights.load(path)
-    served = Forward(weights.layers(path.read_bytes())[0])
-    ways = {"numpy, served": lambda images: served.one(images[0]), "torch": lambda images: network(to_tensor(images))}
+    network, card = load_network(path)
+    served = NumpyMLP(weights.layers(path.read_bytes())[0])
+    ways = {
+        "numpy, served": lambda images: served.forward_one(images[0]),
+        "torch": lambda images: network(to_tensor(images)),
+    }
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, read in ways.items():

@@ -15,9 +15,9 @@ from sqlalchemy import insert, select
 from benchmarks.figures import Figure, table
 from benchmarks.server import Server, installation, serving
 from model.data import mnist
-from model.evaluation import metrics
-from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.network.predict import digit_probabilities
+from model.network.weights import load_network
 from webapp.storage.engine import Database
 from webapp.storage.schema import Artifact, Version
 from webapp.versions.promotions import record_promotion
@@ -43,7 +43,7 @@ PAGES = (
 
 def figures(versions: Sequence[int] = VERSIONS, rounds: int = ROUNDS) -> list[Figure]:
     few, many = min(versions), max(versions)
-    predictions = pack(metrics.probabilities(weights.load(SHIPPED)[0], mnist.read_test()[0]))
+    predictions = pack(digit_probabilities(load_network(SHIPPED)[0], mnist.read_test()[0]))
     with ExitStack() as stack:
         servers = {count: stack.enter_context(_serving(count, predictions)) for count in versions}
         taken: dict[int, list[float]] = {count: [] for count in versions}

@@ -25,7 +25,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select, text
 from tqdm import tqdm
 
-from model.data import mnist
+from model.data import mnist, splits
 from model.presets import Config
 from webapp.app import create_app
 from webapp.corrections.digit_files import picture_of
@@ -51,7 +51,7 @@ class Digits:
     """Different digits without end: MNIST's training digits, each time with other noise on their ink."""
 
     def __init__(self, folder: Path):
-        split = mnist.load(folder).train
+        split = splits.load(folder).train
         self.images, self.labels = split.images.numpy(), split.labels.numpy()
         self.random = np.random.default_rng(0)
 

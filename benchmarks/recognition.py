@@ -256,7 +256,7 @@ def chosen(drawings: list[Drawing], count: int | None, seed: int) -> list[Drawin
 
 
 def _stream(purpose: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng(seeds.seed(f"recognition, {purpose}", seed))
+    return np.random.default_rng(seeds.derive_seed(f"recognition, {purpose}", seed))
 
 
 def measured(folder: str, url: str, count: int | None = None, seed: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""The seed preset beside the script that Inkling grew from: `python benchmarks/training.py`.
+"""The basic preset beside the script that Inkling grew from: `python benchmarks/training.py`.
 
 Both train an MLP 784-64-64-64-10 on MNIST and measure it on the test set before training and after every epoch. The
 script's loop stands below as it was: torchvision's DataLoader, batches of 15, Adam at 0.001, two epochs. The rounds
@@ -29,13 +29,14 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.figures import Figure
-from model.data import mnist
-from model.data.loader import REDRAWN, Material
-from model.data.torchvision_shim import import_datasets
+from model.data import mnist, splits
+from model.data.download import import_datasets
+from model.data.loader import REDRAW_EPOCHS, TrainingData
 from model.evaluation import metrics
-from model.network.mlp import MLP, for_training
+from model.network.mlp import MLP, build_network
+from model.network.predict import digit_probabilities
 from model.presets import PRESETS, Config
-from model.training.train import HALF_IS_FAST, Epoch, Loop, train
+from model.training.train import HALF_IS_FAST, Epoch, TrainingLoop, train
 
 BATCH, EPOCHS, LEARNING_RATE = 15, 2, 0.001
 
@@ -84,35 +85,37 @@ def _accuracy(data, net: Net) -> float:
     return right / total
 
 
-def seed() -> float:
+def basic() -> float:
     """The preset: reading MNIST included; its accuracy on the test set, 0 to 1."""
-    data = mnist.load()
+    data = splits.load()
 
     def accuracy(network: MLP) -> float:
-        return metrics.report(metrics.probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
+        return metrics.report(digit_probabilities(network, data.test.images), data.test.labels.numpy()).accuracy
 
     def measure(epoch: Epoch, network: MLP) -> None:
         accuracy(network)
 
-    return accuracy(train(Config("seed"), data, on_epoch=measure).network)
+    return accuracy(train(Config("basic"), data, on_epoch=measure).network)
 
 
 class Epochs:
     """Epochs of the standard preset, and what their parts take by themselves, all in seconds."""
 
-    def __init__(self, data: mnist.Mnist, dtype: torch.dtype, rounds: int):
+    def __init__(self, data: splits.Mnist, dtype: torch.dtype, rounds: int):
         preset = replace(PRESETS["standard"], mixed_precision=dtype == torch.bfloat16)
         self.dtype = dtype
-        material = Material(data.train, 0, deformed=True, drawings=True, refused=True)
+        training_data = TrainingData(data.train, 0, deformed=True, drawings=True, refused=True)
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self._time("drawing", lambda: material.draw(1))
-        self.loop = Loop(preset, for_training(preset), material, rounds)
+        self._time("drawing", lambda: training_data.draw(1))
+        self.loop = TrainingLoop(preset, build_network(preset), training_data, rounds)
 
     def round(self, epoch: int) -> None:
         loop = self.loop
         self._time("epoch", lambda: loop.epoch(epoch, lambda: False, lambda epochs, loss: None))
         self._time("matrix products", self._products())
-        self._time("batches, deformed", lambda: deque(loop.material.epoch(epoch, loop.preset.batch_size), maxlen=0))
+        self._time(
+            "batches, deformed", lambda: deque(loop.training_data.epoch(epoch, loop.preset.batch_size), maxlen=0)
+        )
 
     def _time(self, part: str, do: Callable[[], object]) -> None:
         begun = time.perf_counter()
@@ -121,7 +124,7 @@ class Epochs:
 
     def _products(self) -> Callable[[], object]:
         """Prepare an epoch's matrix products, with nothing but what they need."""
-        batches = self.loop.material.epoch(1, self.loop.preset.batch_size)
+        batches = self.loop.training_data.epoch(1, self.loop.preset.batch_size)
         counts = [len(batch.labels) for batch in batches]
         steps = {count: self._step(count) for count in set(counts)}
         return lambda: [steps[count]() for count in counts]
@@ -149,13 +152,13 @@ class Epochs:
         seconds = self.medians()
         epoch, drawing, products = seconds.pop("epoch"), seconds.pop("drawing"), seconds["matrix products"]
         seconds["all the rest"] = epoch - sum(seconds.values())
-        seconds |= {"one epoch": epoch, "and its share of drawing": epoch + drawing / REDRAWN}
+        seconds |= {"one epoch": epoch, "and its share of drawing": epoch + drawing / REDRAW_EPOCHS}
         return [f"{part:<28}{each:>9.2f}{each / products:>9.2f}" for part, each in seconds.items()]
 
 
 def epochs(rounds: int) -> list[Epochs]:
     """In the dtype that is fastest here, and in float32 where that is another; in turns."""
-    data, dtypes = mnist.load(), (torch.bfloat16, torch.float32) if HALF_IS_FAST else (torch.float32,)
+    data, dtypes = splits.load(), (torch.bfloat16, torch.float32) if HALF_IS_FAST else (torch.float32,)
     ways = [Epochs(data, dtype, rounds) for dtype in dtypes]
     for epoch in tqdm(range(1, rounds + 1), unit=" rounds", disable=None):
         for way in ways:
@@ -167,7 +170,7 @@ def figures(rounds: int = 3) -> list[Figure]:
     found = []
     for way in epochs(rounds):
         seconds = way.medians()
-        whole = seconds["epoch"] + seconds["drawing"] / REDRAWN
+        whole = seconds["epoch"] + seconds["drawing"] / REDRAW_EPOCHS
         what = f"an epoch of the standard preset, {way.dtype}".replace("torch.", "")
         found.append(Figure(what, "s", whole, seconds["matrix products"], "its matrix products alone", 1.5))
     return found
@@ -177,17 +180,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each is trained (default: 3)")
     rounds = parser.parse_args().rounds
-    seconds: dict[Callable[[], float], list[float]] = {original: [], seed: []}
-    accuracies: dict[Callable[[], float], list[float]] = {original: [], seed: []}
+    seconds: dict[Callable[[], float], list[float]] = {original: [], basic: []}
+    accuracies: dict[Callable[[], float], list[float]] = {original: [], basic: []}
     for _ in tqdm(range(rounds), unit=" rounds", disable=None):
-        for way in (original, seed):
+        for way in (original, basic):
             begun = time.perf_counter()
             accuracies[way].append(way())
             seconds[way].append(time.perf_counter() - begun)
     print(f"{'':<22}{'seconds':>9}{'test accuracy':>15}     (medians of {rounds}, {torch.get_num_threads()} threads)")
-    for way, name in ((original, "the original loop"), (seed, "--preset seed")):
+    for way, name in ((original, "the original loop"), (basic, "--preset basic")):
         print(f"{name:<22}{statistics.median(seconds[way]):>9.2f}{statistics.median(accuracies[way]):>15.2%}")
-    ratios = sorted(a / b for a, b in zip(seconds[original], seconds[seed], strict=True))
+    ratios = sorted(a / b for a, b in zip(seconds[original], seconds[basic], strict=True))
     print(f"{'times as fast':<22}{statistics.median(ratios):>9.1f}   from {ratios[0]:.1f} to {ratios[-1]:.1f}")
     for measured in epochs(rounds):
         name = f"standard, {measured.dtype}".replace("torch.", "")

@@ -1,1 +1,1 @@
-"""Everything that knows tensors: network, data, training, evaluation, weights (no Flask, no database)."""
+"""Everything that knows tensors: imaging, inference, network, data, evaluation, training (no Flask, no database)."""

@@ -1,7 +1,7 @@
 """The command line: `python -m model data | train | replay | evaluate | strength | predict`.
 
-Whatever a user gets wrong ends in one line, "inkling: ...", on the error output and exit code 2. torch is
-imported inside the commands that need it, so that --help answers at once.
+A user's mistake ends in one line, "inkling: ...", on standard error and exit code 2. Commands that need torch import it
+themselves, so that --help answers at once.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
-from model.data import mnist, npz, strokes
+from model.data import download, mnist, npz, strokes
 from model.evaluation import metrics
-from model.files import write_beside
-from model.imaging import picture
+from model.files import atomic_write
+from model.imaging import decode
 from model.inference import weights
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
 from model.presets import PRESETS, Config
-from model.progress import progress_bar, training_bar
-from model.rank import LOST, Failure, GroupLost, leads, size
+from model.progress import progress_bar
+from model.rank import LOST, Failure, GroupLost, is_rank_zero, size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from model.evaluation.robustness import Refusals, Strength, Strokes
-    from model.inference.classifier import Reading
+    from model.data.splits import Split
+    from model.evaluation.robustness import Refusals, Robustness, Strokes
+    from model.inference.classifier import Prediction
     from model.network.mlp import MLP
     from model.training.train import Epoch
 
@@ -42,43 +43,45 @@ DIFFERENT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class UsageError(Exception):
-    """The user asked for something that cannot be; the message is the line they are shown."""
+    """A mistake of the user; the message is the line to print."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistake with one line."""
+    """An argument parser that raises UsageError instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a replay that differs, 2 for bad input, 75 where one of
-    several processes was lost, 130 when interrupted."""
+    """Run one command and return its exit code.
+
+    0; 1 for a reproduction that differs, 2 for bad input, 75 where a process of the group was lost, 130 for Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
         args = _parser().parse_args(argv)
         args.command = [sys.executable, "-m", "model", *argv]
         code = args.run(args)
-        sys.stdout.flush()  # so that a closed pipe is met here and not at exit
+        sys.stdout.flush()  # raises BrokenPipeError here and not at exit
         return code
     except GroupLost as error:
-        _complain(error)
+        _print_error(error)
         return LOST
     except (UsageError, Failure, mnist.MnistMissing, npz.NpzError, strokes.StrokesError, weights.WeightsError) as error:
-        _complain(error)
+        _print_error(error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _print_error("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the pipe has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SystemExit as end:  # argparse ends so after --help
+    except SystemExit as end:  # argparse raises it after --help
         return int(end.code or 0)
 
 
-def _complain(message: object) -> None:
+def _print_error(message: object) -> None:
     tqdm.write(f"inkling: {message}", file=sys.stderr)
 
 
@@ -98,7 +101,7 @@ def _parser() -> Parser:
 
     command("data", _data, "fetch the MNIST digits and verify them", "")
 
-    add = command("train", _train, "train a network and write its weights", "--preset seed --out s.safetensors")
+    add = command("train", _train, "train a network and write its weights", "--preset basic --out b.safetensors")
     add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
     add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
     add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
@@ -153,40 +156,45 @@ def _seed(text: str) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
-    mnist.fetch(None, print)
+    download.fetch(None, print)
     return 0
 
 
 def _train(args: argparse.Namespace) -> int:
-    from model.training.distributed import together
-    from model.training.package import seal
+    from model.data import splits
+    from model.network.weights import deserialize
+    from model.training.distributed import process_group
+    from model.training.package import build_package
     from model.training.train import train
 
     config, checkpoint = _config(args), args.checkpoint
-    out = args.out or Path(f"{config.preset}.safetensors")
+    out = args.out or Path(f"{args.preset}.safetensors")
     for file in filter(None, (out, checkpoint)):
         _check_writable(file)
-    data, parent = mnist.load(), _parent(config, args.start)
+    data, parent = splits.load(), _parent(config, args.start)
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
-    with _told("read", checkpoint):
+    with _file_errors("read", checkpoint):
         broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
-    start = weights.from_bytes(parent)[0] if parent else None
+    start = deserialize(parent)[0] if parent else None
     take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
-    with together(config.processes, args.command) as group:
+    with process_group(config.processes, args.command) as group:
         if group.rank > 0:
             take_part(group=group)
             return 0
-        with training_bar() as follow:
-            keep = functools.partial(write_beside, checkpoint) if checkpoint else None
+        with progress_bar() as move:
+            keep = functools.partial(atomic_write, checkpoint) if checkpoint else None
             result = take_part(
-                group=group, on_progress=follow, on_epoch=_epoch_printer(config, data.test), on_checkpoint=keep
+                group=group,
+                on_progress=lambda progress: move(progress.fraction),
+                on_epoch=_epoch_printer(config, data.test),
+                on_checkpoint=keep,
             )
-        sealed = seal(config, result, data, parent, corrections)
-        with _told("written", out):
-            write_beside(out, sealed.data)
-        card = sealed.card
+        package = build_package(config, result, data, parent, corrections)
+        with _file_errors("written", out):
+            atomic_write(out, package.data)
+        card = package.card
         print(f"epoch {result.best_epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
-        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(sealed.data):,} bytes)")
+        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(package.data):,} bytes)")
         if checkpoint:
             checkpoint.unlink(missing_ok=True)
     return 0
@@ -203,20 +211,17 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _parent(config: Config, start: Path | None) -> bytes | None:
-    """The weights to go on from, as bytes that can be used; None for a preset that begins anew."""
+    """Read the weights to fine-tune; None for a preset that does not fine-tune."""
     if PRESETS[config.preset].fine_tunes:
-        return _weights(start or SHIPPED)
+        return weights.read(start or SHIPPED)
     if start:
         raise UsageError(f"--from goes with a preset that fine-tunes, and {config.preset} begins anew")
     return None
 
 
-def _weights(path: Path) -> bytes:
-    weights.load(path)  # says what is wrong with them, and with which file
-    return path.read_bytes()
+def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
+    from model.network.predict import digit_probabilities
 
-
-def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], None]:
     ended = 0.0
 
     def tell(epoch: Epoch, network: MLP) -> None:
@@ -225,8 +230,8 @@ def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], 
         figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
         line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
         ended = epoch.seconds
-        if config.preset == "seed":  # the script measured the test set here; this only prints it
-            likely = metrics.probabilities(network, test.images)
+        if config.preset == "basic":  # the original script printed it; no choice is made by it
+            likely = digit_probabilities(network, test.images)
             line += f"   test accuracy {metrics.report(likely, test.labels.numpy()).accuracy:.2%}"
         tqdm.write(line)
 
@@ -234,8 +239,8 @@ def _epoch_printer(config: Config, test: mnist.Split) -> Callable[[Epoch, MLP], 
 
 
 @contextmanager
-def _told(verb: str, path: Path | str) -> Iterator[None]:
-    """Tell the user which file cannot be `verb`, "read" or "written"."""
+def _file_errors(verb: str, path: Path | str) -> Iterator[None]:
+    """Turn an OSError into a UsageError that names the file and `verb`, "read" or "written"."""
     try:
         yield
     except OSError as error:
@@ -243,25 +248,26 @@ def _told(verb: str, path: Path | str) -> Iterator[None]:
 
 
 def _check_writable(path: Path) -> None:
-    """Refuse now rather than after minutes of work."""
+    """Raise UsageError before minutes of work where the file cannot be written."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
-    with _told("written", path), tempfile.TemporaryFile(dir=path.parent):
+    with _file_errors("written", path), tempfile.TemporaryFile(dir=path.parent):
         pass
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from model.training.reproduce import ReplayError, differences, replay
+    from model.data import splits
+    from model.training.reproduce import ReproductionError, differences, reproduce
 
-    data = _weights(args.weights)
-    parent = _weights(args.start) if args.start else None
+    data = weights.read(args.weights)
+    parent = weights.read(args.start) if args.start else None
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
-    for difference in differences(weights.read_card(data)) if leads() else ():
-        _complain(f"note: {difference}")
+    for difference in differences(weights.read_card(data)) if is_rank_zero() else ():
+        _print_error(f"note: {difference}")
     try:
-        with training_bar() as follow:
-            found = replay(data, mnist.load(), parent, corrections, follow, args.command)
-    except ReplayError as error:
+        with progress_bar() as move:
+            found = reproduce(data, splits.load(), parent, corrections, move, args.command)
+    except ReproductionError as error:
         raise UsageError(f"{args.weights} cannot be made again: {error}") from error
     if found is None:
         return 0
@@ -270,6 +276,10 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from model.evaluation.contact_sheet import contact_sheet
+    from model.network.predict import digit_probabilities
+    from model.network.weights import load_network
+
     out, samples = args.out, args.samples
     if (samples is None) != (out is None):
         raise UsageError("--samples and --out go together: how many digits to draw, and into which file")
@@ -280,12 +290,12 @@ def _evaluate(args: argparse.Namespace) -> int:
             raise UsageError(f"--out writes a PNG picture, so its name must end in .png, not {out.name!r}")
         _check_writable(out)
     images, labels = npz.read_digits(args.data) if args.data else mnist.read_test()
-    network, _ = weights.load(args.weights)
+    network, _ = load_network(args.weights)
     with progress_bar() as move:
-        likely = metrics.probabilities(network, images, move)
+        likely = digit_probabilities(network, images, move)
     if out:
-        with _told("written", out):
-            metrics.contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
+        with _file_errors("written", out):
+            contact_sheet(images[:samples], labels[:samples], likely[:samples]).save(out, "PNG")
     report = metrics.report(likely, labels)
     print(json.dumps({"weights": str(args.weights)} | report.as_dict()) if args.json else _table(report))
     return 0
@@ -306,21 +316,23 @@ def _table(report: metrics.Report) -> str:
 
 
 def _strength(args: argparse.Namespace) -> int:
-    from model.evaluation.robustness import strength
+    from model.evaluation.robustness import measure_robustness
+    from model.network.predict import predict
+    from model.network.weights import load_network
 
     drawings = strokes.read_folder(args.strokes) if args.strokes else []
     if args.strokes and all(drawing.digit is None for drawing in drawings):
         raise UsageError(f"{args.strokes} holds no drawing of a digit")
     images, labels = mnist.read_test()
-    network, card = weights.load(args.weights)
-    read = functools.partial(metrics.readings, network)
+    network, card = load_network(args.weights)
+    read = functools.partial(predict, network)
     with progress_bar() as move:
-        found = strength(read, card.calibration, images, labels, drawings, args.seed, move)
+        found = measure_robustness(read, card.calibration, images, labels, drawings, args.seed, move)
     print(json.dumps({"weights": str(args.weights)} | found.as_dict()) if args.json else _strength_table(found))
     return 0
 
 
-def _strength_table(found: Strength) -> str:
+def _strength_table(found: Robustness) -> str:
     sets = found.sets
     lines = [
         f"MNIST test set, {found.digits:,} digits",
@@ -372,14 +384,14 @@ def _stroke_rows(found: Strokes) -> list[str]:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    data = _weights(args.weights)
-    recognizer = Recognizer(lambda: data, args.weights.stem)
+    data = weights.read(args.weights)
+    recognizer = Classifier(lambda: data, args.weights.stem)
     answers: list[dict[str, Any]] = []
     for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
         try:
-            answers.append(_answer(name, recognizer.recognize(_open(name))))
+            answers.append(_answer(name, recognizer.predict(_open(name))))
         except UsageError as error:
-            _complain(error)
+            _print_error(error)
             answers.append({"picture": name, "error": str(error)})
     read = [answer for answer in answers if "error" not in answer]
     if args.json:
@@ -391,22 +403,22 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _open(name: str) -> Image.Image:
     try:
-        with _told("read", name):
-            return picture.open_picture(Path(name).read_bytes())
-    except picture.PictureError as error:
+        with _file_errors("read", name):
+            return decode.open_picture(Path(name).read_bytes())
+    except decode.PictureError as error:
         raise UsageError(f"{name}: {error}") from error
 
 
-def _answer(name: str, reading: Reading) -> dict[str, Any]:
+def _answer(name: str, prediction: Prediction) -> dict[str, Any]:
     return {
         "picture": name,
-        "verdict": reading.verdict,
-        "digits": reading.digits,
-        "reason": reading.reason,
-        "top": [{"digit": digit, "probability": share} for digit, share in reading.top],
-        "probabilities": reading.probabilities,
-        "not_a_digit": reading.not_a_digit,
-        "coverage": reading.coverage,
+        "verdict": prediction.verdict,
+        "digits": prediction.digits,
+        "reason": prediction.reason,
+        "top": [{"digit": digit, "probability": share} for digit, share in prediction.top],
+        "probabilities": prediction.probabilities,
+        "not_a_digit": prediction.not_a_digit,
+        "coverage": prediction.coverage,
     }
 
 
@@ -429,7 +441,7 @@ _REASONS = {
 
 
 def _in_words(answer: dict[str, Any]) -> str:
-    """The verdict as the page says it."""
+    """Return the verdict in the words of the page."""
     if answer["verdict"] == "blank":
         return "blank"
     if answer["verdict"] == "not_a_digit":
@@ -441,4 +453,3 @@ def _in_words(answer: dict[str, Any]) -> str:
         named[3:] = ["another"]
     words = f"{', '.join(named[:-1])} or {named[-1]}"
     return words[0].upper() + words[1:]
-

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Atomic writing of files."""
 
 import contextlib
 import os
@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 
 
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file beside `path`, then put it there in one step; raises OSError, leaving nothing behind."""
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a temporary file beside `path`, then rename it; raises OSError and leaves nothing behind."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as beside:
         try:
             beside.write(data)
             beside.flush()
             os.fsync(beside.fileno())
-            os.chmod(beside.name, 0o644)  # a temporary file is its owner's alone; the server may be somebody else
+            os.chmod(beside.name, 0o644)  # temporary files are 0600, and the server may run as another user
             os.replace(beside.name, path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

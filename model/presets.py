@@ -1,23 +1,23 @@
-"""The named presets, and what a run is asked to do. Imports no torch: forms and command lines check with it at once."""
+"""Presets of networks and trainings, and the configuration of a run. Imports no torch, so that forms load at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 MOST_PROCESSES = 64
-"""Of that many each still has some pictures of every step to learn from."""
+"""With this many, each process still has some pictures in every batch."""
 MOST_EPOCHS = 1000
 BIGGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named way to make a network: its hidden layers and how it is trained.
+    """Hidden layers of a network and hyperparameters of its training.
 
-    `drawn` adds the project's own drawings to MNIST, digits and what is no digit, and teaches the network to refuse
-    the latter. `mixed_precision` multiplies in bfloat16 where that is faster. A preset without hidden layers goes on
-    from weights that are there (`fine_tunes`): by its `correcting_rate` where it learns corrections, since what the
-    network knows already is held fast then, and by its `learning_rate` otherwise.
+    `drawn` adds synthetic digits and non-digits to MNIST and trains the network to refuse the latter. `deformed`
+    augments every picture, `averaged` keeps a moving average of the weights. `mixed_precision` multiplies in bfloat16
+    where that is faster. A preset without hidden layers fine-tunes existing weights: with `correcting_rate` where it
+    learns corrections (distillation then keeps the rest from changing), with `learning_rate` otherwise.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Preset:
         return not self.hidden
 
 
-_SEED = Preset(
-    name="seed",
+_BASIC = Preset(
+    name="basic",
     hidden=(64, 64, 64),
     epochs=4,
     batch_size=384,
@@ -74,18 +74,24 @@ _FINE_TUNE = replace(
     hidden=(),
     epochs=3,
     batch_size=512,
-    learning_rate=3e-6,  # Adam moves each weight by about as much, and a folded layer's are small
+    learning_rate=3e-6,  # Adam moves each weight by about this much, and fused layers have small weights
     correcting_rate=1e-4,
-    batch_norm=False,  # it has gone into the weights
+    batch_norm=False,  # already fused into the weights
 )
-PRESETS = {preset.name: preset for preset in (_SEED, _STANDARD, _THOROUGH, _FINE_TUNE)}
+PRESETS = {preset.name: preset for preset in (_BASIC, _STANDARD, _THOROUGH, _FINE_TUNE)}
+_FORMER_NAMES = {"seed": "basic"}
+
+
+def canonical(name: str) -> str:
+    """Return the present name of a preset: rows, model cards and command lines may hold a former one."""
+    return _FORMER_NAMES.get(name, name)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What to train: a preset's name, for how many epochs, from which seed, by how many processes together.
+    """Configuration of a run: preset, epochs (0: the preset's), random seed, number of processes.
 
-    Raises ValueError where a value is out of its range.
+    A former name of a preset becomes the present one. Raises ValueError where a value is out of range.
     """
 
     preset: str = "standard"
@@ -94,6 +100,7 @@ class Config:
     processes: int = 1
 
     def __post_init__(self):
+        object.__setattr__(self, "preset", canonical(self.preset))
         if self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}; the presets are {', '.join(PRESETS)}")
         if self.epochs == 0:

@@ -1,4 +1,4 @@
-"""The code that makes a network: a digest that changes when this package does, and the libraries' versions."""
+"""Identity of the code that trains a network: digest of this package, versions of the libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @functools.cache
 def digest() -> str:
-    """SHA-256, in hex, of the names and texts of the package's modules."""
+    """Return the SHA-256, in hex, of the names and texts of the package's modules."""
     found = hashlib.sha256()
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
@@ -20,5 +20,5 @@ def digest() -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of those that decide about the last bit of a training."""
+    """Return the versions of the libraries that may change the last bit of a training."""
     return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}

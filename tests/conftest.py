@@ -63,7 +63,7 @@ class SharedRule(Rule):
 def made_once():
     """Spares the apps of all tests compiling the same templates and routes, and checking the same weights."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "_checked", functools.lru_cache(4)(classifier._checked))
+        patch.setattr(classifier, "_load_checked", functools.lru_cache(4)(classifier._load_checked))
         patch.setattr(Flask, "jinja_options", {"bytecode_cache": Templates()})
         patch.setattr(Flask, "url_rule_class", SharedRule)
         yield

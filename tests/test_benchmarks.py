@@ -10,9 +10,9 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from benchmarks import corrections, recognition
-from model.data import mnist
+from model.data import mnist, splits
 from model.data.strokes import Drawing
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
 from webapp.services import services
 
 
@@ -56,8 +56,8 @@ def test_recognition_server_agrees_with_the_network(url, mnist_images):
     pictures = list(recognition.enlarged(mnist_images, lambda: None)) + [Image.new("L", (280, 280), 255)]
     with recognition.Server(url) as server:
         answers = server.ask(pictures)
-    recognizer = Recognizer(SHIPPED.read_bytes, "")
-    expected = [recognizer.recognize(picture) for picture in pictures]
+    recognizer = Classifier(SHIPPED.read_bytes, "")
+    expected = [recognizer.predict(picture) for picture in pictures]
     assert answers.probabilities[:-1].tolist() == [list(reading.probabilities) for reading in expected[:-1]]
     assert not answers.probabilities[-1].any() and answers.not_a_digit[-1] == 1
     assert answers.predicted[-1] == -1
@@ -93,7 +93,7 @@ def test_recognition_without_refusals_has_no_scores():
 def test_recognition_missing_figures_are_dashes():
     with Answering(*[answer()] * 40) as server:
         drawings = [Drawing(1, (np.array([[0.0, 0.0], [3.0, 90.0]]),)), Drawing(None, (np.zeros((1, 2)),))]
-        found = recognition.strength.stroke_figures(server.ask, drawings, 0, lambda: None)
+        found = recognition.robustness.stroke_figures(server.ask, drawings, 0, lambda: None)
     reached = {what: figure for what, _, figure, _ in recognition._stroke_rows(found)}
     assert reached["area under the ROC curve"] == reached["refused where 2 % of digits are"] == "-"
 
@@ -116,7 +116,6 @@ def test_recognition_drawings_are_shuffled_where_few_are_asked_for():
 
 @pytest.fixture
 def mnist_images():
-    from model.data import mnist
 
     return mnist.read_test()[0][:40]
 
@@ -150,8 +149,8 @@ def test_corrections_bench_measures_on_other_writers(tmp_path, monkeypatch, caps
     (tmp_path / "all.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     for name, value in {"LEARNT": 4, "LEAST_HELD_OUT": 3, "LEAST_DRAWINGS": 7, "STYLES": 1}.items():
         monkeypatch.setattr(corrections, name, value)
-    few = mnist.load().subset(200)
-    monkeypatch.setattr(mnist, "load", lambda: few)
+    few = splits.load().subset(200)
+    monkeypatch.setattr(splits, "load", lambda: few)
     monkeypatch.setattr("sys.argv", ["corrections", str(tmp_path), "--weights", str(SHIPPED)])
     corrections.main()
     first, _, style = capsys.readouterr().out.splitlines()

@@ -39,7 +39,7 @@ def test_readme_model_commands_succeed(long, tmp_path, monkeypatch):
     for arguments in commands:
         if (arguments[0] in LONG) == long:
             if arguments[0] == "replay":
-                shutil.copy("seed.safetensors", arguments[1])
+                shutil.copy("basic.safetensors", arguments[1])
             assert main(arguments) == 0
 
 

@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model import task
 from model.data.mnist import MnistMissing
-from model.imaging.picture import PictureError, PictureTooLarge
+from model.imaging.decode import PictureError, PictureTooLarge
 from model.inference.weights import WeightsError
 from webapp.auth import SESSION_SECONDS
 from webapp.http import authentication, errors, openapi

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.data import mnist
 from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
-from model.rank import GroupLost, leads
+from model.rank import GroupLost, is_rank_zero
 from webapp.auth import Authenticator, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.settings import ROOT, Settings, SettingsError
@@ -133,8 +132,9 @@ def copy_embedded(settings: Settings) -> None:
 
 def replay_version(settings: Settings, version_id: int) -> None:
     """Makes a version again from its card, its parent and its corrections, as they are stored."""
-    from model.progress import training_bar
-    from model.training.reproduce import ReplayError, differences, replay
+    from model.data import splits
+    from model.progress import progress_bar
+    from model.training.reproduce import ReproductionError, differences, reproduce
     from webapp.worker.training_run import chosen_corrections
 
     with Database(settings.database_url).reading() as session:
@@ -145,13 +145,13 @@ def replay_version(settings: Settings, version_id: int) -> None:
         parent = session.get_one(Version, run.parent_id).weights if run and run.parent_id else None
         corrections = chosen_corrections(session, run.id) if run else None
         data = version.weights
-    for difference in differences(weights.read_card(data)) if leads() else ():
+    for difference in differences(weights.read_card(data)) if is_rank_zero() else ():
         print(f"note: {difference}")
     command = sys.executable, "-m", "webapp", "replay", version.name
     try:
-        with training_bar() as follow:
-            found = replay(data, mnist.load(settings.mnist_dir), parent, corrections, follow, command)
-    except (ReplayError, GroupLost) as error:
+        with progress_bar() as move:
+            found = reproduce(data, splits.load(settings.mnist_dir), parent, corrections, move, command)
+    except (ReproductionError, GroupLost) as error:
         raise Refused(f"{version.name} cannot be made again: {error}") from error
     if found is None:
         return

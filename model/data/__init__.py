@@ -1,5 +1,5 @@
-"""Digits to learn from and to measure with: MNIST, corrections, pen strokes, digits that the project draws itself.
+"""Digits to train on and to measure with: MNIST, corrections, pen strokes, synthetic digits.
 
-Imports imaging; only what makes tensors imports torch. Used by evaluation, training and,
-for MNIST's test set and `.npz` files, the web.
+Imports imaging and network. `mnist`, `npz`, `corrections` and `strokes` reach no torch: the web uses the first two.
+Used by evaluation and training.
 """

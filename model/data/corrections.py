@@ -1,4 +1,4 @@
-"""Corrections to learn from: digit images with what their authors meant, approved by a reviewer."""
+"""Corrections: digit images with the labels of their authors, approved by a reviewer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.task import DIGITS, REASONS
 class Corrections:
     """Digit images uint8 (N, 28, 28), labels int64 (N,) of 0..9 or NO_DIGIT, and which are held out, bool (N,).
 
-    Those held out are never learnt from: versions are compared by them. `ids` (N,) name them to whoever keeps them.
+    Corrections held out are never trained on: versions are compared by them. `ids` (N,) are the caller's.
     """
 
     images: np.ndarray
@@ -26,12 +26,12 @@ class Corrections:
         return len(self.labels)
 
     def part(self, chosen: np.ndarray) -> Corrections:
-        """Those at `chosen`, indices or bool (N,)."""
+        """Return the corrections at `chosen`, indices or bool (N,)."""
         return Corrections(self.images[chosen], self.labels[chosen], self.held_out[chosen], self.ids[chosen])
 
     @property
     def to_learn(self) -> Corrections:
-        """Those not held out, in an order that does not depend on theirs: the same set gives the same training."""
+        """Return those not held out, ordered by content: equal sets give equal trainings."""
         names = self._names()
         return self.part(np.array(sorted(np.flatnonzero(~self.held_out).tolist(), key=names.__getitem__), int))
 
@@ -40,15 +40,15 @@ class Corrections:
         return self.part(self.held_out)
 
     def digest(self) -> str:
-        """SHA-256, in hex, of images, labels and division, whatever their order: model cards name the set by it."""
+        """Return the SHA-256, in hex, of images, labels and held_out, in any order: it names the set in model cards."""
         return hashlib.sha256(b"".join(sorted(self._names()))).hexdigest()
 
     def _names(self) -> list[bytes]:
-        """For each a digest of all that counts."""
+        """Return a digest of each correction's image, label and held_out."""
         rows = zip(self.images, self.labels.tolist(), self.held_out.tolist(), strict=True)
         return [hashlib.sha256(image.tobytes() + bytes((label, held))).digest() for image, label, held in rows]
 
 
-def class_of(label: int) -> int:
-    """The network's output for a label: what a correction calls no digit is unlike any digit, whatever else it is."""
+def class_index(label: int) -> int:
+    """Return the network's class for a label; NO_DIGIT becomes "unlike_any_digit", since authors give no reason."""
     return label if label < DIGITS else DIGITS + REASONS.index("unlike_any_digit")

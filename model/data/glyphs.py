@@ -1,10 +1,10 @@
-"""The line a pen follows in a digit or in what is no digit: skeletons without width, as people write them.
+"""Skeletons of digits and non-digits: the lines that a pen follows, without width.
 
-A shape is written as its strokes, separated by "/"; a stroke is its points "x,y" on a field of 100 x 100, y
-downwards, through which the pen goes in a smooth curve, with a corner where a point ends in "!". MNIST shows American
-hands of the 1990s; here are the forms that it hardly has as well: the 1 with a flag and a foot, the crossed 7, the open
-4, the slashed zero. Letters come from the Hershey fonts, which were drawn as strokes for plotters, and from our own
-hands below; those that some hand writes like a digit (O, I, l, Z, S, B, b, g, q ...) are left out.
+A shape is a string of strokes separated by "/". A stroke is a list of points "x,y" on a field of 100 x 100, y
+downwards, joined by a smooth curve with a corner at each point that ends in "!". The digits include forms that MNIST,
+American handwriting of the 1990s, hardly has: the 1 with a flag and a foot, the crossed 7, the open 4, the slashed
+zero. Letters come from the Hershey fonts, drawn as strokes for plotters, and from the shapes below; letters that some
+people write like a digit (O, I, l, Z, S, B, b, g, q ...) are left out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from HersheyFonts import HersheyFonts
 
 DIGITS: dict[int, tuple[str, ...]] = {
     0: (
@@ -178,7 +179,7 @@ SLASHES: tuple[str, ...] = (
     "90,8! 22,82",
     "15,15! 85,85",
 )
-"""What crosses a zero: over its width and height, or short of it, or beyond."""
+"""Slashes of zeros: across their width and height, shorter, or longer."""
 
 LETTERS: tuple[str, ...] = (
     # a
@@ -233,7 +234,7 @@ LETTERS: tuple[str, ...] = (
     # x
     "10,5! 90,98 / 88,0! 12,100",
     "5,20 25,10 50,50 75,95 98,85 / 90,8 50,50 8,95",
-    # more hands of a, u, f, Y, E, h, n, d, which a network takes for digits most easily
+    # more forms of a, u, f, Y, E, h, n, d, which a network takes for digits most easily
     "75,15 40,5 10,45 20,85 55,80 78,20 80,75 100,95",
     "65,25 35,10 8,50 25,90 60,75 68,25! 70,80 85,98 100,85",
     "78,22 45,8 12,40 18,82 48,92 76,60 80,12! 78,85 98,96",
@@ -295,18 +296,18 @@ LETTERS: tuple[str, ...] = (
     "50,0 0,50 50,100 100,50 52,0 / 32,35! 33,37 / 67,35! 68,37 / 28,68 50,82 72,68",
     "10,10! 90,12 / 10,50! 88,50 / 10,90! 92,90",
 )
-"""Letters and figures in our own hands, beside those of the Hershey fonts."""
+"""Shapes of letters and figures in addition to those of the Hershey fonts."""
 
 HERSHEY_FONTS = ("futural", "rowmans", "scripts", "cursive")
 HERSHEY_LETTERS = "ACEFHKMNPRUVWXYacdefhkmnpruvwx#$%&*+<=>?@"
 
 SPACING = 2.5
-"""Distance of neighbouring points of a drawn line, on the field of 100: half a pixel of the 20-pixel box."""
+"""Distance of neighbouring points of a curve, on the field of 100: half a pixel of the 20-pixel box."""
 
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """A line that can be bent: its points are `curve @ controls`, whatever the controls are moved to.
+    """A line whose points are `curve @ controls`, so that moving the control points bends it.
 
     controls float32 (C, 2) of (x, y) on the field of 100; curve float32 (P, C), its rows summing to 1.
     """
@@ -316,36 +317,34 @@ class Skeleton:
 
     @classmethod
     def joined(cls, parts: list[Skeleton]) -> Skeleton:
-        """Several lines as one."""
+        """Concatenate lines."""
         controls = np.concatenate([part.controls for part in parts])
         curve = torch.block_diag(*(torch.from_numpy(part.curve) for part in parts)).numpy()
         return cls(controls, curve)
 
 
 def skeleton(shape: str) -> Skeleton:
-    """The skeleton of a shape as it is written above."""
+    """Parse a shape; the module's docstring describes the format."""
     return Skeleton.joined([_stroke(stroke) for stroke in shape.split("/")])
 
 
 @functools.cache
 def digits() -> dict[int, list[Skeleton]]:
-    """The forms of each digit, a zero's with and without what crosses it."""
+    """Return the forms of each digit; zeros with and without a slash."""
     found = {digit: [skeleton(shape) for shape in shapes] for digit, shapes in DIGITS.items()}
     slashes = [skeleton(slash) for slash in SLASHES]
-    # one plain zero for two crossed ones: MNIST has plain ones enough
+    # one plain zero per two slashed ones: MNIST has enough plain ones
     found[0] = len(SLASHES) // 2 * found[0] + [Skeleton.joined([zero, slash]) for zero in found[0] for slash in slashes]
     return found
 
 
 @functools.cache
 def letters() -> list[Skeleton]:
-    """Letters, symbols and figures that no digit looks like."""
+    """Return letters, symbols and figures that do not look like a digit."""
     return [skeleton(shape) for shape in LETTERS] + _hershey_letters()
 
 
 def _hershey_letters() -> list[Skeleton]:
-    from HersheyFonts import HersheyFonts
-
     found = []
     for name in HERSHEY_FONTS:
         font = HersheyFonts()
@@ -360,7 +359,7 @@ def _hershey_letters() -> list[Skeleton]:
 
 
 def _stroke(stroke: str) -> Skeleton:
-    """A Catmull-Rom spline through the points (Catmull and Rom 1974), broken at the corners."""
+    """Return a Catmull-Rom spline through the points (Catmull and Rom, 1974), broken at the corners."""
     words = stroke.split()
     points = np.array([[float(value) for value in word.rstrip("!").split(",")] for word in words], np.float32)
     breaks = [0, *(i for i in range(1, len(words) - 1) if words[i].endswith("!")), len(words) - 1]
@@ -373,10 +372,10 @@ def _stroke(stroke: str) -> Skeleton:
 
 
 def _spline(points: np.ndarray) -> np.ndarray:
-    """The rows of the curve through `points`, for `SPACING` between the points that they make."""
+    """Return the rows of the curve matrix through `points`, with points about SPACING apart."""
     if len(points) == 2:
         return _polyline(points).curve
-    # The line goes on straight before its first and after its last point.
+    # Continue the line straight before its first and after its last point.
     known = np.eye(len(points), dtype=np.float32)
     known = np.concatenate((2 * known[:1] - known[1:2], known, 2 * known[-1:] - known[-2:-1]))
     rows = [known[1:2]]
@@ -396,6 +395,6 @@ def _polyline(points: np.ndarray) -> Skeleton:
 
 
 def _steps(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Where the points after `start` stand on the way to `end`: (n, 1), up to 1."""
+    """Return the positions of the points after `start` on the way to `end`: (n, 1), above 0 up to 1."""
     count = max(1, round(float(np.hypot(*(end - start))) / SPACING))
     return (np.arange(1, count + 1, dtype=np.float32) / count)[:, None]

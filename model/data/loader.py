@@ -1,6 +1,6 @@
-"""What a network learns from: MNIST's training digits, the project's own drawings, and corrections beside them.
+"""Batches of training data: MNIST's training digits, synthetic pictures, corrections.
 
-The drawings are made anew every few epochs, so that a long training sees many of them.
+Synthetic pictures are drawn anew every few epochs, so that a long training sees many of them.
 """
 
 from __future__ import annotations
@@ -14,25 +14,23 @@ import torch
 from model import seeds
 from model.data import synthetic
 from model.data.augment import Deformer
-from model.data.corrections import Corrections, class_of
-from model.data.mnist import Split
-from model.imaging.picture import to_tensor
+from model.data.corrections import Corrections, class_index
+from model.data.splits import Split
+from model.network.mlp import to_tensor
 from model.task import NO_DIGIT
 
-REDRAWN = 30  # epochs: drawing takes longer than one of them
-DRAWN_SHARE = 0.4
-"""Drawn digits for one of MNIST's; and as many drawings of no digit."""
-
-
-CORRECTED_SHARE = 0.1
-MOST_COPIES = 100
-"""Corrections are repeated in each epoch until they make that share of everything, but none more often than this."""
+REDRAW_EPOCHS = 30  # not after each: drawing takes longer than an epoch
+SYNTHETIC_SHARE = 0.4
+"""Synthetic digits per digit of MNIST; as many synthetic non-digits."""
+CORRECTIONS_SHARE = 0.1
+MAX_COPIES = 100
+"""Corrections are repeated in each epoch up to this share of the other data, at most MAX_COPIES times each."""
 
 
 class Batch(NamedTuple):
     """Digit images, float32 (B, 784), their labels int64 (B,), and which of them are corrections, bool (B,).
 
-    `weight` is how much of the whole batch this is, where several processes share it.
+    `weight` is this process's share of the whole batch, 0 to 1.
     """
 
     inputs: torch.Tensor
@@ -41,13 +39,13 @@ class Batch(NamedTuple):
     weight: float = 1.0
 
 
-class Material:
-    """Batches of digit images with their labels, 0..9, and 10 up for what is no digit where `refused` asks for that.
+class TrainingData:
+    """Batches of digit images with labels 0..9, and 10 up for non-digits where `refused`.
 
-    `digits` are MNIST's; `drawings` says whether drawn ones come beside them, `deformed` whether each picture is
-    deformed anew whenever it is seen. `corrections` are learnt from as well, each several times an epoch, so that a few
-    dozen count beside MNIST. All chance of an epoch comes from the seed and its number: the same arguments give the
-    same batches, whichever epochs came before.
+    `digits` are MNIST's; `drawings` adds synthetic ones, `deformed` augments each picture anew whenever it is used.
+    `corrections` are repeated several times an epoch, so that a few dozen have an effect beside MNIST. The random
+    numbers of an epoch depend on `seed` and its number alone: equal arguments give equal batches, whichever epochs came
+    before.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class Material:
         corrections: Corrections | None = None,
     ):
         self.digits, self.seed, self.deformed, self.refused = digits, seed, deformed, refused
-        self.count = round(len(digits) * DRAWN_SHARE) if drawings else 0
+        self.count = round(len(digits) * SYNTHETIC_SHARE) if drawings else 0
         self.fixed = [digits.images], [digits.labels]
         if corrections:
             self._repeat(corrections)
@@ -72,17 +70,17 @@ class Material:
         return sum(map(len, self.fixed[1])) + self.count * (2 if self.refused else 1)
 
     def epoch(self, epoch: int, batch_size: int, rank: int = 0, size: int = 1) -> Iterator[Batch]:
-        """Once through everything in batches of at most `batch_size`; `epoch` is counted from 1.
+        """Yield all data once, in batches of at most `batch_size`; `epoch` is counted from 1.
 
-        Of each batch this gives the part of the process `rank` among `size`: as even as can be, and together all of it.
+        Of each batch, yield the part of process `rank` among `size`: as even as possible.
         """
-        first = epoch - (epoch - 1) % REDRAWN
+        first = epoch - (epoch - 1) % REDRAW_EPOCHS
         if self.count and self.drawn_in != first:
             self.draw(first)
         if self.deformer:
-            self.deformer.random.manual_seed(seeds.seed("deformation", self.seed, epoch, rank))
-        order = torch.Generator().manual_seed(seeds.seed("order", self.seed, epoch))
-        # about equally long: batch normalisation takes none of one
+            self.deformer.random.manual_seed(seeds.derive_seed("deformation", self.seed, epoch, rank))
+        order = torch.Generator().manual_seed(seeds.derive_seed("order", self.seed, epoch))
+        # about equally long: batch normalisation refuses a batch of one
         parts = math.ceil(len(self) / batch_size)
         for whole in torch.randperm(len(self), generator=order).tensor_split(parts):
             part = whole.tensor_split(size)[rank]
@@ -90,10 +88,10 @@ class Material:
             yield Batch(inputs, self.labels[index], self.is_correction[index], len(part) / len(whole))
 
     def draw(self, epoch: int) -> None:
-        """Makes new drawings, those of this epoch."""
-        parts = [synthetic.digits(self.count, seeds.seed("drawn digits", self.seed, epoch))]
+        """Replace the synthetic pictures by those of this epoch."""
+        parts = [synthetic.digits(self.count, seeds.derive_seed("drawn digits", self.seed, epoch))]
         if self.refused:
-            parts.append(synthetic.others(self.count, seeds.seed("drawn others", self.seed, epoch)))
+            parts.append(synthetic.others(self.count, seeds.derive_seed("drawn others", self.seed, epoch)))
         images, labels = self.fixed
         self._take(
             [*images, *(torch.from_numpy(images) for images, _ in parts)],
@@ -102,7 +100,7 @@ class Material:
         self.drawn_in = epoch
 
     def _inputs(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The pictures at `index` (int64, B), float32 (B, 784), and their index in the order that they have."""
+        """Return the pictures at `index` (int64, B), float32 (B, 784), and their index in the order returned."""
         if self.deformer:
             columns, index = self.deformer.batch(index)
             return columns.t().float(), index
@@ -111,10 +109,10 @@ class Material:
     def _repeat(self, corrections: Corrections) -> None:
         usable = corrections.labels < (NO_DIGIT + 1 if self.refused else NO_DIGIT)
         images = torch.from_numpy(corrections.images[usable])
-        labels = torch.tensor([class_of(label) for label in corrections.labels[usable].tolist()], dtype=torch.int64)
+        labels = torch.tensor([class_index(label) for label in corrections.labels[usable].tolist()], dtype=torch.int64)
         if len(labels):
-            copies = round(len(self) * CORRECTED_SHARE / len(labels))
-            copies = min(max(copies, 1), MOST_COPIES)
+            copies = round(len(self) * CORRECTIONS_SHARE / len(labels))
+            copies = min(max(copies, 1), MAX_COPIES)
             self.fixed[0].append(images.repeat(copies, 1, 1))
             self.fixed[1].append(labels.repeat(copies))
 

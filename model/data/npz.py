@@ -14,37 +14,38 @@ from model.task import DIGITS, NO_DIGIT, SIDE
 
 
 class NpzError(ValueError):
-    """The file holds no such digits; the message names it and says why."""
+    """The file holds no digits of this form; the message names it and says why."""
 
 
 def parse(data: bytes) -> np.ndarray:
-    """The array in the bytes of an .npy file: nothing in them can run, and no more is allocated than they hold.
+    """Parse the bytes of an .npy file, running none of them and allocating no more than they hold.
 
-    Raises NpzError; its message is what they are instead.
+    Raises NpzError; its message says what they are instead.
     """
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
         headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran_order, dtype = headers[version](file)
-    except Exception as error:  # NumPy raises a dozen kinds on damaged files, a SyntaxError among them
+    except Exception as error:  # NumPy raises many kinds of errors on damaged files, SyntaxError among them
         raise NpzError("no array") from error
-    rest = bytearray(file.read())  # which the array may write to
+    rest = bytearray(file.read())  # mutable, so that the array is writable
     if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(rest):
         raise NpzError("no whole array of plain numbers")
     return np.ndarray(shape, dtype, rest, order="F" if fortran_order else "C")
 
 
 def read_digits(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of 0..9; raises NpzError."""
+    """Read images and labels of 0..9; raises NpzError."""
     arrays = _arrays(path)
     _check(path, arrays, DIGITS - 1)
     return arrays["images"], arrays["labels"]
 
 
 def read_corrections(path: Path) -> Corrections:
-    """Corrections as the administrator's page exports them: labels of 0..10, 10 for no digit, and, where there is an
-    array `held_out` (N,), those that are not to be learnt from. Raises NpzError.
+    """Read corrections as the administrator's page exports them: labels of 0..10, 10 for no digit; raises NpzError.
+
+    The arrays `held_out` (N,), for corrections that are not to be trained on, and `id` (N,) are optional.
     """
     arrays = _arrays(path)
     _check(path, arrays, NO_DIGIT)
@@ -62,7 +63,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             arrays = {name: parse(archive.read(f"{name}.npy")) for name in names}
     except OSError as error:
         raise NpzError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # zipfile raises a dozen kinds on damaged archives, an IndexError among them
+    except Exception as error:  # zipfile raises many kinds of errors on damaged archives, IndexError among them
         raise NpzError(f"{path} is not a whole .npz file of plain arrays") from error
     missing = [name for name in ("images", "labels") if name not in arrays]
     if missing:

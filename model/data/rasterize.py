@@ -1,8 +1,7 @@
-"""Ink from lines: what a pen of some width leaves on the 28 x 28 field, as `picture.py` would have made it.
+"""Rasterize lines to digit images as `model.imaging.normalise` would make them, a batch at once.
 
-A line comes as points at most a pixel apart, half the width of a usual pen: further apart it would bead. A pixel's
-ink falls from 1 to 0 across the pen's edge, by its distance to the nearest point. All pictures of a batch are drawn at
-once.
+A line is given as points at most a pixel apart, half the width of a usual pen; further apart, discs would show. A
+pixel's ink falls linearly from 1 to 0 across the pen's edge, by its distance to the nearest point.
 """
 
 from __future__ import annotations
@@ -15,38 +14,38 @@ import torch
 from model.task import BOX, PIXELS, SIDE
 
 CENTRE = SIDE / 2
-CHUNK = 32  # pictures
-POINTS = 48  # from so many of each of these all distances stay in the processor's cache
+CHUNK = 32  # pictures at a time
+POINTS = 48  # points at a time: the distances of CHUNK pictures then stay in the processor's cache
 
 
 def draw(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
-    """Lines as digit images, uint8 (N, 28, 28), ink bright on black.
+    """Draw lines as digit images, uint8 (N, 28, 28), ink bright on black.
 
-    `points` float32 (N, P, 2) of (x, y) in any units, a shorter line repeating its last point; `width` (N,) is the
-    pen's in pixels, below 20, `edge` (N,) how many pixels the ink takes to fade. The ink, pen included, is fitted into
-    the 20-pixel box, aspect kept, and the line's centre of mass placed on the centre of the field.
+    `points` float32 (N, P, 2) of (x, y) in any units, a shorter line repeating its last point; `width` (N,) of the pen
+    in pixels, below 20; `edge` (N,) the pixels over which ink fades. Scale the ink, pen included, into the 20-pixel
+    box, aspect kept, and place the line's centre of mass on the centre of the field.
     """
     lengths = _lengths(points)
-    points = _fitted(points, lengths, width)
+    points = _fit(points, lengths, width)
     images = torch.empty(len(points), SIDE, SIDE, dtype=torch.uint8)
-    # Lines of about the same length together; in a fixed order, since the last bit depends on the company.
+    # Lines of about equal length together. A stable order, since the last bit depends on the rest of the chunk.
     for part in lengths.argsort(stable=True).split(CHUNK) if len(points) else ():
         longest = int(lengths[part].amax())
-        images[part] = _ink(points[part, :longest], width[part], edge[part])
+        images[part] = _draw_ink(points[part, :longest], width[part], edge[part])
     return images
 
 
 def _lengths(points: torch.Tensor) -> torch.Tensor:
-    """How many points each line has before it repeats its last one: int64 (N,)."""
+    """Return the number of points of each line without the repetitions of its last one: int64 (N,)."""
     moving = (points[:, 1:] != points[:, :-1]).any(2)
     return 1 + (moving * torch.arange(1, points.shape[1])).amax(1)
 
 
-def _fitted(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+def _fit(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
     low, high = points.amin(1), points.amax(1)
     scale = (BOX - width) / (high - low).amax(1).clamp(min=1e-3)
     points = points * scale[:, None, None]
-    # not quite the centre of mass where lines cross or their steps differ: no more than MNIST's rounding
+    # Approximates the centre of mass where lines cross or steps differ, within MNIST's own rounding.
     own = torch.arange(points.shape[1]) < lengths[:, None]
     centre = (points * own[:, :, None]).sum(1) / lengths[:, None]
     half = (width / 2)[:, None]
@@ -55,7 +54,7 @@ def _fitted(points: torch.Tensor, lengths: torch.Tensor, width: torch.Tensor) ->
     return points + shift[:, None, :]
 
 
-def _ink(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+def _draw_ink(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
     # |p - q|^2 = |p|^2 - 2 p q + |q|^2: one matrix product for all pixels p and points q
     points = torch.cat((points, points.square().sum(2, keepdim=True)), 2).permute(2, 1, 0)
     parts = points.tensor_split(math.ceil(points.shape[1] / POINTS), 1)
@@ -66,12 +65,12 @@ def _ink(points: torch.Tensor, width: torch.Tensor, edge: torch.Tensor) -> torch
 
 
 def _nearest(points: torch.Tensor) -> torch.Tensor:
-    """|q|^2 - 2 p q of each pixel p and the nearest of its picture's points, (x, y, |q|^2) as (3, P, N): (784, N)."""
-    # the pictures last: so the least of each is found for many at a time
+    """Return |q|^2 - 2 p q of each pixel p and its nearest point q: (784, N), for points (x, y, |q|^2) as (3, P, N)."""
+    # pictures on the last axis, so that minima are vectorised over them
     return (_PIXELS_AND_ONE @ points.flatten(1)).view(-1, *points.shape[1:]).amin(1)
 
 
 _PIXELS = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="xy"), 2)
 _PIXELS = _PIXELS.view(-1, 2).to(torch.float32)
-"""The pixels' centres, (784, 2) of (x, y)."""
+"""Centres of the pixels, (784, 2) of (x, y)."""
 _PIXELS_AND_ONE = torch.cat((-2 * _PIXELS, torch.ones(PIXELS, 1)), 1)

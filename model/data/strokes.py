@@ -1,8 +1,7 @@
-"""Pen strokes of real writers: read a folder of them, draw one as a page's canvas would.
+"""Pen strokes of real writers, to measure with: read a folder of them, draw one as the page's canvas would.
 
 A folder holds `*.jsonl.gz` files of one JSON object a line, `{"label": "7", "strokes": [[x0, y0, x1, y1, ...], ...]}`
-with y growing downwards, in any unit. A label of "0" to "9" is a digit, every other one is none. They are there to
-measure with, and nothing is trained on them.
+with y growing downwards, in any unit. A label of "0" to "9" is a digit, every other one is none.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ FINER = 2
 
 
 class StrokesError(Exception):
-    """The folder holds no strokes that can be read; the message names the file, and the line where there is one."""
+    """The folder holds no readable strokes; the message names the file, and the line where there is one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """What was meant, 0 to 9 or None where it is no digit, and the strokes, float64 (n, 2) each, n at least 1."""
+    """The digit meant, None for a non-digit, and its strokes, float64 (n, 2) each, n at least 1."""
 
     digit: int | None
     strokes: tuple[np.ndarray, ...]
@@ -37,8 +36,8 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Look:
-    """How a drawing is drawn: its longer side as a share of the canvas, the pen's width in pixels of the canvas,
-    degrees clockwise, and where it lies in the room that is left, -1 (left, top) to 1 (right, bottom)."""
+    """How to draw a drawing: its longer side as a share of the canvas, the pen's width in pixels of the canvas, the
+    angle in degrees clockwise, the position in the remaining room, -1 (left, top) to 1 (right, bottom)."""
 
     size: float = 0.7
     pen: float = 18.0
@@ -51,7 +50,7 @@ USUAL = Look()
 
 
 def read_folder(folder: Path | str) -> list[Drawing]:
-    """The drawings of all files in the order of their names; raises StrokesError where there is none, or a bad one."""
+    """Read the drawings of all files, in the order of their names; raises StrokesError for a bad one, or none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise StrokesError(f"{folder} is not a folder")
@@ -63,8 +62,8 @@ def read_folder(folder: Path | str) -> list[Drawing]:
 
 
 def draw(drawing: Drawing, look: Look = USUAL, canvas: int = CANVAS) -> Image.Image:
-    """The drawing in dark ink on white paper: an L picture, `canvas` pixels a side. It stays inside where it fits."""
-    turned = [_turned(stroke, look.angle) for stroke in drawing.strokes]
+    """Draw dark ink on white paper, inside the canvas where it fits: an L picture, `canvas` pixels a side."""
+    turned = [_rotate(stroke, look.angle) for stroke in drawing.strokes]
     everything = np.concatenate(turned)
     low, high = everything.min(0), everything.max(0)
     scale = look.size * canvas / max((high - low).max(), 1e-9)
@@ -73,21 +72,21 @@ def draw(drawing: Drawing, look: Look = USUAL, canvas: int = CANVAS) -> Image.Im
     room = np.maximum(canvas - scale * (high - low) - look.pen, 0) / 2
     centre = canvas / 2 + room * (look.x, look.y)
     places = [FINER * (centre + scale * (stroke - (low + high) / 2)) for stroke in turned]
-    return _inked(places, FINER * look.pen, FINER * canvas).reduce(FINER)
+    return _rasterize(places, FINER * look.pen, FINER * canvas).reduce(FINER)
 
 
-def _inked(strokes: list[np.ndarray], pen: float, side: int) -> Image.Image:
+def _rasterize(strokes: list[np.ndarray], pen: float, side: int) -> Image.Image:
     paper = Image.new("L", (side, side), 255)
     brush = ImageDraw.Draw(paper)
     for stroke in strokes:
-        for x, y in stroke.tolist():  # a round nib at every point makes ends and joints round
+        for x, y in stroke.tolist():  # discs at the points make ends and joints round
             brush.ellipse((x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2), 0)
         if len(stroke) > 1:
             brush.line(stroke.ravel().tolist(), 0, round(pen))
     return paper
 
 
-def _turned(stroke: np.ndarray, degrees: float) -> np.ndarray:
+def _rotate(stroke: np.ndarray, degrees: float) -> np.ndarray:
     if not degrees:
         return stroke
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -100,16 +99,16 @@ def _read(path: Path) -> Iterator[Drawing]:
         with gzip.open(path) as lines:
             for line in lines:
                 number += 1
-                yield _parsed(line)
+                yield _parse(line)
     except ValueError as error:
         raise StrokesError(f"{path}, line {number}: {error}") from error
-    except OSError as error:  # a file that is no gzip at all has no strerror
+    except OSError as error:  # BadGzipFile has no strerror
         raise StrokesError(f"{path} cannot be read: {error.strerror or error}") from error
     except (EOFError, zlib.error) as error:
         raise StrokesError(f"{path} is damaged or cut short after line {number}") from error
 
 
-def _parsed(line: bytes) -> Drawing:
+def _parse(line: bytes) -> Drawing:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -121,10 +120,10 @@ def _parsed(line: bytes) -> Drawing:
         raise ValueError("no strokes")
     label = value["label"]
     digit = int(label) if len(label) == 1 and label in "0123456789" else None
-    return Drawing(digit, tuple(_stroke(numbers) for numbers in strokes))
+    return Drawing(digit, tuple(_parse_stroke(numbers) for numbers in strokes))
 
 
-def _stroke(numbers: Any) -> np.ndarray:
+def _parse_stroke(numbers: Any) -> np.ndarray:
     if not isinstance(numbers, list) or not numbers or len(numbers) % 2:
         raise ValueError("a stroke must be pairs of numbers")
     if any(type(number) not in (int, float) or not abs(number) < 1e6 for number in numbers):

@@ -1,6 +1,6 @@
-"""Pictures that the project draws itself: digits in the styles that MNIST hardly has, and what is no digit.
+"""Synthetic pictures: digits in styles that MNIST hardly has, and non-digits.
 
-Every picture is a skeleton whose controls are moved at random, bent, slanted, and drawn with a pen of random width.
+Every picture is a skeleton whose control points are moved at random, bent, slanted, and drawn with a random pen width.
 """
 
 from __future__ import annotations
@@ -15,73 +15,73 @@ from model.data.glyphs import Skeleton
 from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
-WIDE_SHARE = 0.35
-LOOSE = 7.0  # how far a skeleton's controls move, at most one standard deviation, on the field of 100
+WIDE_PEN_SHARE = 0.35
+MAX_DISPLACEMENT = 7.0  # greatest standard deviation of a control point's displacement, on the field of 100
 
 
 def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn digits: images uint8 (count, 28, 28), labels int64 (count,), as many of each as can be; in random order."""
-    return _shuffled(*_Artist(seed).digits(count), seed)
+    """Draw digits in random order, about as many of each: images uint8 (count, 28, 28), labels int64 (count,)."""
+    return _shuffle(*_Painter(seed).digits(count), seed)
 
 
 def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn pictures of no digit: images uint8 (count, 28, 28), labels int64 (count,), 10 + the index in REASONS.
+    """Draw non-digits in random order: images uint8 (count, 28, 28), labels int64 (count,), 10 + the index in REASONS.
 
-    Half are unlike any digit (letters, symbols, dashes), a sixth each of the other reasons; in random order.
+    Half are unlike any digit (letters, symbols, dashes), a sixth each has one of the other reasons.
     """
-    artist = _Artist(seed)
-    parts = _shares(count, (1, 1, 1, 3))
+    artist = _Painter(seed)
+    parts = _divide(count, (1, 1, 1, 3))
     images = [getattr(artist, reason)(part) for reason, part in zip(REASONS, parts, strict=True)]
     labels = np.repeat(np.arange(DIGITS, DIGITS + len(REASONS)), parts)
-    return _shuffled(np.concatenate(images), labels, seed)
+    return _shuffle(np.concatenate(images), labels, seed)
 
 
-def _shuffled(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _shuffle(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(seed).permutation(len(labels))
     return images[order], labels[order].astype(np.int64)
 
 
-class _Artist:
-    """Draws batches of one kind after the other; everything random comes from `seed`."""
+class _Painter:
+    """Draws batches of one kind each; all random numbers come from `seed`."""
 
     def __init__(self, seed: int):
         self.random = torch.Generator().manual_seed(seed)
 
     def digits(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.arange(count) % DIGITS
-        images = [self._drawn(glyphs.digits()[digit], int((labels == digit).sum())) for digit in range(DIGITS)]
+        images = [self._draw(glyphs.digits()[digit], int((labels == digit).sum())) for digit in range(DIGITS)]
         return np.concatenate(images), np.sort(labels)
 
     def unlike_any_digit(self, count: int) -> np.ndarray:
         dashes = count // 20
-        return np.concatenate((self._drawn(glyphs.letters(), count - dashes), self._dashes(dashes)))
+        return np.concatenate((self._draw(glyphs.letters(), count - dashes), self._dashes(dashes)))
 
     def dot(self, count: int) -> np.ndarray:
-        """Filled discs, more or less round."""
+        """Draw filled, slightly stretched discs."""
         around = torch.linspace(0, 2 * math.pi, 33)
         ring = torch.stack((torch.cos(around), torch.sin(around)), 1)
         filled = torch.cat([ring * radius for radius in (0, 0.2, 0.4, 0.6, 0.8, 1)])
         stretch = torch.exp(self._uniform(count, 1, 2) * 0.2)
-        points = self._bent(filled * stretch * 50 + 50, 3.0)
-        return self._penned(points, self._between(3.0, 12.0, count))
+        points = self._bend(filled * stretch * 50 + 50, 3.0)
+        return self._rasterize(points, self._between(3.0, 12.0, count))
 
     def scribble(self, count: int) -> np.ndarray:
-        """Much ink without form: random walks, hatching, spirals, bundles of lines, filled boxes."""
+        """Draw random walks, hatching, spirals, bundles of lines, filled boxes."""
         ways = (self._walks, self._hatchings, self._spirals, self._bundles, self._boxes)
-        return np.concatenate([way(n) for way, n in zip(ways, _shares(count, (1, 1, 1, 1, 1)), strict=True)])
+        return np.concatenate([way(n) for way, n in zip(ways, _divide(count, (1, 1, 1, 1, 1)), strict=True)])
 
     def several(self, count: int) -> np.ndarray:
-        """Two to five digits side by side, seldom one below the other."""
-        forms = [_thinned(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
+        """Draw two to five digits side by side, seldom one below the other."""
+        forms = [_thin(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
         images = []
-        for number, n in zip((2, 3, 4, 5), _shares(count, (10, 5, 3, 2)), strict=True):
-            lines = [self._lines(forms, n) for _ in range(number)]
-            # small digits close up under a wide pen
-            images.append(self._penned(self._beside(lines), self._width(n) * (1.0 if number == 2 else 0.7)))
+        for number, n in zip((2, 3, 4, 5), _divide(count, (10, 5, 3, 2)), strict=True):
+            lines = [self._random_lines(forms, n) for _ in range(number)]
+            # a wide pen would fill the loops of small digits
+            images.append(self._rasterize(self._arrange(lines), self._random_width(n) * (1.0 if number == 2 else 0.7)))
         return np.concatenate(images)
 
-    def _beside(self, lines: list[torch.Tensor]) -> torch.Tensor:
-        """One line of points each (N, P, 2) to one line of all of them, in a row or (one in ten) in a column."""
+    def _arrange(self, lines: list[torch.Tensor]) -> torch.Tensor:
+        """Place lines of points (N, P, 2) in a row, or one in ten in a column, and concatenate them."""
         n = len(lines[0])
         axis = (torch.rand(n, generator=self.random) < 0.1).long()
         along = torch.nn.functional.one_hot(axis, 2).to(torch.float32)
@@ -100,16 +100,16 @@ class _Artist:
         angle = self._uniform(count) * math.radians(35)
         along = torch.linspace(-50, 50, 60)
         points = torch.stack((torch.cos(angle)[:, None] * along, torch.sin(angle)[:, None] * along), 2)
-        return self._penned(self._bent(points, 3.0), self._width(count))
+        return self._rasterize(self._bend(points, 3.0), self._random_width(count))
 
     def _walks(self, count: int) -> np.ndarray:
         images = []
-        for corners, n in zip((9, 14, 20), _shares(count, (1, 1, 1)), strict=True):
-            # all that counts of this zigzag is how its curve hangs between its corners
+        for corners, n in zip((9, 14, 20), _divide(count, (1, 1, 1)), strict=True):
+            # of this zigzag only the curve matrix is used, with random control points
             zigzag = glyphs.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
             places = 100 * torch.rand((n, corners, 2), generator=self.random)
             points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve[::2]), places)
-            images.append(self._penned(points, self._width(n)))
+            images.append(self._rasterize(points, self._random_width(n)))
         return np.concatenate(images)
 
     def _hatchings(self, count: int) -> np.ndarray:
@@ -119,10 +119,10 @@ class _Artist:
         zigzag = (phase % 2 - 1).abs() * 100
         points = torch.stack((zigzag, (t * 100).expand(count, -1)), 2)
         points = points + self._uniform(count, 400, 2) * 1.5
-        return self._penned(self._bent(self._turned(points, math.pi), 8.0), self._width(count))
+        return self._rasterize(self._bend(self._transform(points, math.pi), 8.0), self._random_width(count))
 
     def _spirals(self, count: int) -> np.ndarray:
-        """Growing ones, and the loops of a telephone's cord."""
+        """Draw growing spirals, and loops along a line."""
         turns = self._between(2.2, 6, count)
         t = torch.linspace(0, 1, 400)
         angle = turns[:, None] * t * 2 * math.pi + self._uniform(count, 1) * math.pi
@@ -130,7 +130,7 @@ class _Artist:
         radius = 10 + 40 * torch.lerp(torch.ones(1, 400), t[None], growing)
         away = (1 - growing) * self._between(30, 90, count)[:, None] * t * turns[:, None] / 2
         points = torch.stack((radius * torch.cos(angle) + away, radius * torch.sin(angle)), 2)
-        return self._penned(self._bent(self._turned(points, math.pi), 8.0), self._width(count))
+        return self._rasterize(self._bend(self._transform(points, math.pi), 8.0), self._random_width(count))
 
     def _bundles(self, count: int) -> np.ndarray:
         ends = 100 * torch.rand((count, 7, 2, 2), generator=self.random)
@@ -139,43 +139,44 @@ class _Artist:
         ends = torch.gather(ends, 1, index[:, :, None, None].expand(-1, -1, 2, 2))
         t = torch.linspace(0, 1, 30)[:, None]
         points = ends[:, :, None, 0] * (1 - t) + ends[:, :, None, 1] * t
-        return self._penned(self._bent(points.flatten(1, 2), 8.0), self._width(count))
+        return self._rasterize(self._bend(points.flatten(1, 2), 8.0), self._random_width(count))
 
     def _boxes(self, count: int) -> np.ndarray:
         grid = torch.linspace(0, 100, 13)
         filled = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), 2).view(-1, 2)
         stretch = torch.exp(self._uniform(count, 1, 2) * 0.6)
-        return self._penned(self._bent(filled * stretch, 4.0), self._between(2.5, 5.0, count))
+        return self._rasterize(self._bend(filled * stretch, 4.0), self._between(2.5, 5.0, count))
 
-    def _drawn(self, forms: list[Skeleton], count: int) -> np.ndarray:
-        return self._penned(self._lines(forms, count), self._width(count))
+    def _draw(self, forms: list[Skeleton], count: int) -> np.ndarray:
+        return self._rasterize(self._random_lines(forms, count), self._random_width(count))
 
-    def _lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
-        """`count` lines after forms chosen at random, as other hands would have written them: (count, P, 2)."""
+    def _random_lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
+        """Draw `count` random variations of randomly chosen forms, as lines of points (count, P, 2)."""
         chosen = torch.randint(len(forms), (count,), generator=self.random)
         longest = max(len(form.curve) for form in forms)
         points = torch.empty(count, longest, 2)
         for i in chosen.unique().tolist():
             curve, controls = torch.from_numpy(forms[i].curve), torch.from_numpy(forms[i].controls)
-            of_this = (chosen == i).nonzero().flatten()
-            # where controls are dense, as in a font's letters, each may move less
-            loose = torch.rand((len(of_this), 1, 1), generator=self.random) * LOOSE * min(1, 8 / len(controls))
-            moved = controls + loose * torch.randn((len(of_this), *controls.shape), generator=self.random)
+            chosen_here = (chosen == i).nonzero().flatten()
+            # dense control points, as in a font's letters, move less each
+            deviation = torch.rand((len(chosen_here), 1, 1), generator=self.random) * MAX_DISPLACEMENT
+            deviation = deviation * min(1, 8 / len(controls))
+            moved = controls + deviation * torch.randn((len(chosen_here), *controls.shape), generator=self.random)
             line = torch.einsum("pc,ncd->npd", curve, moved)
-            points[of_this, : len(curve)] = line
-            points[of_this, len(curve) :] = line[:, -1:]
-        return self._bent(self._turned(points, math.radians(10)), 5.0)
+            points[chosen_here, : len(curve)] = line
+            points[chosen_here, len(curve) :] = line[:, -1:]
+        return self._bend(self._transform(points, math.radians(10)), 5.0)
 
-    def _turned(self, points: torch.Tensor, angle: float) -> torch.Tensor:
-        """Stretched, slanted and turned, by up to `angle` either way."""
+    def _transform(self, points: torch.Tensor, angle: float) -> torch.Tensor:
+        """Stretch, slant and rotate points (N, P, 2), by up to `angle` radians either way."""
         n = len(points)
         ratio, slant, turn = self._uniform(n) * 0.3, self._uniform(n) * 0.3, self._uniform(n) * angle
         cos, sin, wide, high = torch.cos(turn), torch.sin(turn), torch.exp(ratio), torch.exp(-ratio)
         maps = torch.stack((cos * wide, -sin * high - slant * cos, sin * wide, cos * high - slant * sin), 1)
         return points @ maps.view(n, 2, 2).mT
 
-    def _bent(self, points: torch.Tensor, amount: float) -> torch.Tensor:
-        """Waves as long as the picture or half of it, `amount` high on the field of 100."""
+    def _bend(self, points: torch.Tensor, amount: float) -> torch.Tensor:
+        """Bend points (N, P, 2) by two random sine waves of amplitude up to `amount` on the field of 100."""
         n = len(points)
         for _ in range(2):
             wave = self._uniform(n, 2, 2) * (2 * math.pi / 80)
@@ -183,11 +184,11 @@ class _Artist:
             points = points + height * torch.sin(points @ wave + phase)
         return points
 
-    def _width(self, count: int) -> torch.Tensor:
+    def _random_width(self, count: int) -> torch.Tensor:
         usual, wide = (self._between(*pen, count) for pen in PENS)
-        return torch.where(torch.rand(count, generator=self.random) < WIDE_SHARE, wide, usual)
+        return torch.where(torch.rand(count, generator=self.random) < WIDE_PEN_SHARE, wide, usual)
 
-    def _penned(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
+    def _rasterize(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
         edge = self._between(0.8, 1.6, len(points))
         return rasterize.draw(points, width, edge).numpy()
 
@@ -198,11 +199,11 @@ class _Artist:
         return low + (high - low) * torch.rand(count, generator=self.random)
 
 
-def _shares(count: int, weights: tuple[int, ...]) -> list[int]:
-    """`count` divided in proportion to `weights`, to the last one."""
+def _divide(count: int, weights: tuple[int, ...]) -> list[int]:
+    """Divide `count` in proportion to `weights`; the parts sum to `count`."""
     return np.diff(np.cumsum((0, *weights)) * count // sum(weights)).tolist()
 
 
-def _thinned(form: Skeleton) -> Skeleton:
-    """The same form with half the points: enough where a digit is drawn at half its size."""
+def _thin(form: Skeleton) -> Skeleton:
+    """Return the form with every second point of its curve: enough for a digit drawn at half its size."""
     return Skeleton(form.controls, form.curve[::2])

@@ -1,4 +1,5 @@
-"""How well a version reads: accuracy and calibration, robustness, the comparison of two versions, doubtful labels.
+"""Evaluation: accuracy and calibration, robustness, comparison of two versions, suspicious labels.
 
-Imports data, network, inference and imaging. Used by training, the command line and the worker.
+Imports data, network, inference and imaging. Used by training, the command line and the worker; `metrics` and
+`label_quality` reach no torch and are used by the web.
 """

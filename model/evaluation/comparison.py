@@ -1,7 +1,6 @@
-"""Whether a challenger may take the champion's place: both measured on the same pictures, in the same process.
+"""Comparison of a challenger with the champion on equal pictures: may the challenger replace it?
 
-Nothing here looks at the test set: that one tells how good a version is, and would tell less with each choice made by
-it.
+The test set is not used: it gives the final accuracy, and choices made by it would bias that.
 """
 
 from __future__ import annotations
@@ -10,37 +9,37 @@ import base64
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from model import seeds
 from model.data import synthetic
 from model.data.corrections import Corrections
+from model.data.splits import Split
 from model.evaluation import metrics
-from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, stream
+from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, random_stream
 from model.imaging.png import ink_png
 from model.inference import weights
-from model.inference.classifier import try_out
+from model.inference.classifier import check_weights
 from model.inference.decision import Calibration
 from model.inference.weights import WeightsError
+from model.network.mlp import MLP
+from model.network.predict import predict
+from model.network.weights import deserialize
 from model.task import DIGITS, NO_DIGIT
 
-if TYPE_CHECKING:
-    from model.data.mnist import Split
-    from model.network.mlp import MLP
-
 Tell = Callable[[float], None]
-"""Is told the fraction done, 0 to 1."""
+"""Called with the fraction done, 0 to 1."""
 Group = Literal["usable", "validation", "drawings", "recall", "strength", "calibration", "refusal", "multiplications"]
 Finding = dict[str, Any]
-"""A code with its numbers: {"code": "recall", "digit": 9, "from": 0.99, "to": 0.97}. Sentences are made elsewhere."""
+"""A code with numbers, for the caller to word: {"code": "recall", "digit": 9, "from": 0.99, "to": 0.97}."""
 
-# Margins. Shares are 0 to 1; a fall or a rise is from the champion's figure to the challenger's.
+# Margins. Shares are 0 to 1; a fall or a rise is the change from the champion's figure to the challenger's.
 LEVEL = 0.05
 VALIDATION_FLOOR = 0.95
 DRAWINGS_FALL = 0.05
-DRAWINGS_ENOUGH = 50  # below that many, one drawing is too great a share for a limit in shares
+DRAWINGS_ENOUGH = 50  # for fewer drawings, a limit in shares would depend on a single one
 RECALL_FALL = 0.01
 STRENGTH_FALL = 0.01
 CURVE_FALL = 0.03
@@ -53,18 +52,18 @@ LARGER = 1.2
 STRENGTH_DIGITS = 100
 OTHERS = 1_000
 SHOWN = 60
-"""Of the pictures gained and of those lost, no more are kept; all are counted."""
+"""Most pictures kept of those gained and of those lost; all are counted."""
 
 REASONS_SUMMED_UP = 3
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One figure of both versions and whether it lets the challenger pass.
+    """A figure of both versions and whether the challenger passes by it.
 
-    By `unit` the figures are shares, 0 to 1, or counts, and None where there are none. `margin` holds the limits by
-    name: `fall` and `rise` from the champion's figure, `least` and `most`, `times` the champion's, `level` of McNemar's
-    test. `reason` is what was found: "from" the champion's figure "to" the challenger's.
+    The figures are shares, 0 to 1, or counts, by `unit`; None where there are none. `margin` holds the limits by name:
+    `fall` and `rise` from the champion's figure, `least` and `most`, `times` the champion's, `level` of McNemar's test.
+    `reason` holds the change "from" the champion's figure "to" the challenger's.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a version read, a digit or NO_DIGIT, and how probable that was to it, 0 to 1."""
+    """A version's prediction, a digit or NO_DIGIT, and its probability, 0 to 1."""
 
     read: int
     probability: float
@@ -87,10 +86,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Difference:
-    """A picture that one of both read right, and the other wrong.
+    """A picture that only one version predicts correctly.
 
-    `number` is its place among the validation digits, or the correction's id. `image` is a PNG of its ink in base64;
-    None for a correction, which must be gone when its author deletes it.
+    `number` is its index among the validation digits, or the correction's id. `image` is a PNG of its ink in base64;
+    None for a correction, so that no copy remains when its author deletes it.
     """
 
     number: int
@@ -102,7 +101,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Differences:
-    """How `count` pictures were read by both: how many more and how many no more are read right, and the clearest."""
+    """Numbers of pictures, of `count`, that only the challenger (gained) or only the champion (lost) gets right."""
 
     count: int
     gained: int
@@ -113,9 +112,9 @@ class Differences:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for and against a challenger; `summary` is in short why it passed or waits.
+    """The result of a comparison; `summary` says in short why the challenger passed or waits.
 
-    `digits` are the validation digits, `drawings` the corrections held out; None where there is nothing to compare.
+    `digits` are of the validation digits, `drawings` of the corrections held out; None without a champion or drawings.
     """
 
     passed: bool
@@ -136,21 +135,21 @@ def compare(
     drawings: Corrections | None = None,
     tell: Tell | None = None,
 ) -> Evidence:
-    """Measure both versions, given as their files' bytes, on the validation digits `data` and on approved drawings that
-    neither has learnt from.
+    """Measure both versions, given as their files' bytes, on the validation digits `data`, on approved drawings that
+    neither was trained on, and on synthetic pictures.
 
-    Without a champion there are only the floors to pass. Takes some seconds. The figures are the same each time.
+    Without a champion, only the floors apply. Deterministic; takes some seconds. An unusable file fails the comparison.
     """
     tell = tell or (lambda fraction: None)
     tell(0)
     try:
-        new = _loaded(challenger)
+        new = _load(challenger)
     except WeightsError as error:
-        return _judged([_usable(False, "unusable", detail=str(error))])
+        return _conclude([_usable(False, "unusable", detail=str(error))])
     try:
-        old = _loaded(champion) if champion else None
+        old = _load(champion) if champion else None
     except WeightsError as error:
-        return _judged([_usable(False, "unusable_champion", detail=str(error))])
+        return _conclude([_usable(False, "unusable_champion", detail=str(error))])
     readers = [reader for reader in (old, new) if reader]
     images, labels = data.images.numpy(), data.labels.numpy()
     validation = [reader.answers(images) for reader in readers]
@@ -167,15 +166,14 @@ def compare(
     criteria.append(_on_confidence(validation, labels))
     criteria += [*_on_others(readers, validation), _on_multiplications(readers)]
     tell(1)
-    return _judged(criteria, digits, held_out)
+    return _conclude(criteria, digits, held_out)
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """The probability, 0 to 1, that chance loses at least so many where as many are as likely to be gained.
+    """Return the p-value, 0 to 1, of McNemar's exact one-sided test that the challenger is no worse.
 
-    McNemar's exact test, one-sided: of the pictures that just one of two versions reads right, each falls to either
-    with probability 1/2 if they are equally good ("Note on the sampling error of the difference between correlated
-    proportions or percentages", 1947).
+    If both are equally good, each picture that only one gets right is a loss or a gain with probability 1/2 ("Note on
+    the sampling error of the difference between correlated proportions or percentages", 1947).
     """
     count = lost + gained
     ways = total = math.comb(count, lost)
@@ -185,12 +183,12 @@ def mcnemar(lost: int, gained: int) -> float:
     return total / 2**count
 
 
-# Reading
+# Predictions
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
-    """Probabilities (N, 10), that of no digit (N,), and which pictures are refused, bool (N,)."""
+class _Predictions:
+    """Predictions for N pictures: probabilities (N, 10), that of no digit (N,), refused pictures, bool (N,)."""
 
     probabilities: np.ndarray
     not_a_digit: np.ndarray
@@ -210,23 +208,23 @@ class _Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class _Reader:
+class _Version:
     network: MLP
     calibration: Calibration
     multiplications: int
-    """Of one reading, as if no input were zero."""
+    """Of one prediction, zero inputs included."""
 
-    def answers(self, images: np.ndarray) -> _Answers:
-        probabilities, outliers = metrics.readings(self.network, images)
+    def answers(self, images: np.ndarray) -> _Predictions:
+        probabilities, outliers = predict(self.network, images)
         scores = metrics.not_a_digit(outliers)
-        return _Answers(probabilities, scores, scores > self.calibration.refuse_above)
+        return _Predictions(probabilities, scores, scores > self.calibration.refuse_above)
 
 
-def _loaded(data: bytes) -> _Reader:
-    """What reads with these weights; raises WeightsError where nothing can."""
-    try_out(data)
-    network, card = weights.from_bytes(data)
-    return _Reader(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
+def _load(data: bytes) -> _Version:
+    """Load a version; raises WeightsError."""
+    check_weights(data)
+    network, card = deserialize(data)
+    return _Version(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
 
 
 # Criteria. A list holds the champion's and the challenger's, or the challenger's alone.
@@ -245,19 +243,19 @@ def _figure(
     unit: Literal["share", "count"] = "share",
     **found: Any,
 ) -> Criterion:
-    """A criterion of the champion's value, where there is one, and the challenger's."""
+    """Return a criterion of the champion's value, where there is one, and the challenger's."""
     old, new = values[0] if len(values) > 1 else None, values[-1]
     reason = {"code": group, **found, "from": old, "to": new}
     return Criterion(name, group, unit, old, new, margin, passed, reason)
 
 
-def _on_digits(validation: list[_Answers], labels: np.ndarray) -> Iterator[Criterion]:
+def _on_digits(validation: list[_Predictions], labels: np.ndarray) -> Iterator[Criterion]:
     right = [answers.likeliest == labels for answers in validation]
     shares, margin = _shares(right), {"level": LEVEL, "least": VALIDATION_FLOOR}
     if shares[-1] < VALIDATION_FLOOR:
         yield _figure("validation", "validation", shares, margin, False, least=VALIDATION_FLOOR)
     else:
-        test = _test(right)
+        test = _mcnemar_test(right)
         yield _figure("validation", "validation", shares, margin, _is_no_worse(test), **test)
     for digit in np.unique(labels).tolist():
         those = [one[labels == digit] for one in right]
@@ -267,7 +265,7 @@ def _on_digits(validation: list[_Answers], labels: np.ndarray) -> Iterator[Crite
 
 def _on_drawings(read: list[np.ndarray], labels: np.ndarray) -> Criterion:
     right, margin = [one == labels for one in read], {"level": LEVEL}
-    test = _test(right)
+    test = _mcnemar_test(right)
     passed = _is_no_worse(test)
     if len(labels) >= DRAWINGS_ENOUGH:
         margin["fall"] = DRAWINGS_FALL
@@ -275,9 +273,9 @@ def _on_drawings(read: list[np.ndarray], labels: np.ndarray) -> Criterion:
     return _figure("drawings", "drawings", _shares(right), margin, passed, count=len(labels), **test)
 
 
-def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> Iterator[Criterion]:
-    """Each changed picture is made once, and read by both."""
-    chosen = stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
+def _on_changes(readers: list[_Version], data: Split, tell: Tell) -> Iterator[Criterion]:
+    """Compare both versions on changed pictures, each of which is made once."""
+    chosen = random_stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
     images, labels = data.images.numpy()[chosen], data.labels.numpy()[chosen]
     curves = {}
     for done, change in enumerate(CHANGES, 1):
@@ -290,21 +288,21 @@ def _on_changes(readers: list[_Reader], data: Split, tell: Tell) -> Iterator[Cri
         yield _figure(key, "strength", shares, {"fall": fall}, _fallen_at_most(shares, fall), change=name)
 
 
-def _read_right(reader: _Reader, levels: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray) -> float:
+def _read_right(reader: _Version, levels: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray) -> float:
     return float(np.mean([(reader.answers(images).likeliest == labels) & ~blank for images, blank in levels]))
 
 
-def _on_confidence(validation: list[_Answers], labels: np.ndarray) -> Criterion:
+def _on_confidence(validation: list[_Predictions], labels: np.ndarray) -> Criterion:
     errors = [metrics.reliability(answers.probabilities, labels).error for answers in validation]
     passed = _risen_at_most(errors, CALIBRATION_RISE)
     return _figure("calibration", "calibration", errors, {"rise": CALIBRATION_RISE}, passed)
 
 
-def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[Criterion]:
-    images, _ = synthetic.others(OTHERS, seeds.seed("evidence, others"))
+def _on_others(readers: list[_Version], validation: list[_Predictions]) -> Iterator[Criterion]:
+    images, _ = synthetic.others(OTHERS, seeds.derive_seed("evidence, others"))
     others = [float(reader.answers(images).refused.mean()) for reader in readers]
     digits = [float(answers.refused.mean()) for answers in validation]
-    bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets none
+    bar = readers[0].network.outputs > DIGITS  # a champion that refuses nothing sets no limit
     enough = not bar or _fallen_at_most(others, OTHERS_FALL)
     few = _at_most(digits[-1], REFUSED_MOST) and (not bar or _risen_at_most(digits, REFUSED_RISE))
     margin = {"rise": REFUSED_RISE, "most": REFUSED_MOST}
@@ -312,7 +310,7 @@ def _on_others(readers: list[_Reader], validation: list[_Answers]) -> Iterator[C
     yield _figure("refused-digits", "refusal", digits, margin, few, code="refused_digits")
 
 
-def _on_multiplications(readers: list[_Reader]) -> Criterion:
+def _on_multiplications(readers: list[_Version]) -> Criterion:
     counts = [reader.multiplications for reader in readers]
     passed = counts[-1] <= LARGER * counts[0]
     return _figure("multiplications", "multiplications", counts, {"times": LARGER}, passed, "count")
@@ -323,7 +321,7 @@ def _shares(right: list[np.ndarray]) -> list[float]:
 
 
 def _fallen_at_most(values: list[float], margin: float) -> bool:
-    """Whether the challenger's value is no further below the champion's; without a champion there is no limit."""
+    """Return whether the value has fallen by at most the margin; always without a champion."""
     return _at_most(values[0] - values[-1], margin)
 
 
@@ -332,7 +330,7 @@ def _risen_at_most(values: list[float], margin: float) -> bool:
 
 
 def _at_most(change: float, margin: float) -> bool:
-    """Whether a change is within its margin; 0.93 - 0.90 is a little more than 0.03 to a computer."""
+    """Return whether a change is within its margin, up to rounding: 0.93 - 0.90 > 0.03 in floating point."""
     return change <= margin + 1e-9
 
 
@@ -340,8 +338,8 @@ def _net_lost(right: list[np.ndarray]) -> int:
     return int(right[0].sum()) - int(right[-1].sum())
 
 
-def _test(right: list[np.ndarray]) -> Finding:
-    """What McNemar's test finds between champion and challenger; nothing without a champion."""
+def _mcnemar_test(right: list[np.ndarray]) -> Finding:
+    """Return McNemar's test of champion and challenger; empty without a champion."""
     if len(right) < 2:
         return {}
     old, new = right
@@ -350,11 +348,11 @@ def _test(right: list[np.ndarray]) -> Finding:
 
 
 def _is_no_worse(test: Finding) -> bool:
-    """Whether the challenger reads no worse than chance explains."""
+    """Return whether the challenger is not significantly worse."""
     return test.get("p", 1) >= LEVEL
 
 
-def _judged(
+def _conclude(
     criteria: list[Criterion], digits: Differences | None = None, drawings: Differences | None = None
 ) -> Evidence:
     failed = [criterion.reason for criterion in criteria if not criterion.passed]
@@ -375,12 +373,12 @@ def _judged(
 
 def _differences(
     read: list[np.ndarray],
-    answers: list[_Answers],
+    answers: list[_Predictions],
     labels: np.ndarray,
     images: np.ndarray | None = None,
     numbers: Sequence[int] | None = None,
 ) -> Differences | None:
-    """Pictures by what both read; those whose wrong reading was surest come first."""
+    """Return the pictures that only one version gets right, most confident errors first; None without a champion."""
     if len(read) < 2:
         return None
     old, new = (one == labels for one in read)

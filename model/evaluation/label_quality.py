@@ -1,16 +1,13 @@
-"""How suspicious a correction is: whether what its author says of a digit image can be believed.
+"""Suspicion of labels: how likely a correction's label is wrong, 0 to 1.
 
-Two witnesses are asked, who err in different ways, and it takes both: the network that answers, and the digit images
-nearest to this one among MNIST's training digits and the corrections already approved. The suspicion is the product of
-their doubts, each 0 to 1:
+The product of the doubts, each 0 to 1, of two estimates that err in different ways:
 
-- the network doubts a label by 1 minus the probability that it gives it; one that refuses nothing cannot tell a
-  digit from what is none, so it doubts "not a digit" by one half;
-- of the `NEIGHBOURS` nearest images each has a voice as loud as it is close (`FAR` nothing, `NEAR` whole), and doubts
-  a label that is not its own. What is silent doubts a digit by one half: of an image unlike all others nobody knows.
-  It does not doubt "not a digit", since that is how one looks that is none.
+- the network doubts a label by 1 minus its probability. A network that refuses nothing doubts "not a digit" by 1/2.
+- the NEIGHBOURS nearest images among MNIST's training digits and the approved corrections vote, with weight 0 at
+  similarity FAR to 1 at NEAR; a vote for another label is doubt. Weight that is missing to NEIGHBOURS full votes counts
+  as doubt of 1/2 in a digit (an image unlike all others) and as none in "not a digit", which looks so.
 
-So a wrong label on an ordinary digit comes near 1, a right one near 0, and a digit that is read wrong because it is
+A wrong label on an ordinary digit comes near 1, a right one near 0; a digit that is predicted wrong because it is
 written in an unusual way lies between.
 """
 
@@ -24,19 +21,19 @@ from model.evaluation.metrics import not_a_digit
 from model.task import NO_DIGIT, SIDE
 
 NEIGHBOURS = 10
-# Cosine similarities. The nearest ten of a digit of MNIST are at 0.93 to 0.96 in half of all cases, and below 0.86 in
-# one of a hundred; those of a scribble are at 0.83.
+# Cosine similarities. The nearest ten of a digit of MNIST are at 0.93 to 0.96 in half of the cases, below 0.86 in one
+# of a hundred; those of a scribble are at 0.83.
 FAR, NEAR = 0.8, 0.9
-# Compared at a time: 128 rows of 60,000 similarities are 30 MB.
+# Images compared at a time: 128 rows of 60,000 similarities are 30 MB.
 BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Suspicion:
-    """What is held against N labels: every array is float64 (N,), 0 to 1, but `read` and `neighbours`.
+    """Suspicion of N labels and its parts: float64 (N,), 0 to 1, except `read` and `neighbours`.
 
-    `probability` is what the network gives the label, `read` (N,) what it makes of the image, 0 to 9 or NO_DIGIT;
-    `neighbours` int (N, 11) counts by label the nearest images that are near enough to have a voice.
+    `probability` is the network's for the label, `read` (N,) its prediction, 0 to 9 or NO_DIGIT; `neighbours` int
+    (N, 11) counts by label the nearest images whose vote has weight.
     """
 
     suspicion: np.ndarray
@@ -51,10 +48,7 @@ class Suspicion:
 
 
 class Reference:
-    """Digit images whose labels are believed: images uint8 (M, 28, 28), labels (M,) of 0..10.
-
-    Those nearest to others are found among them. It may be empty; then the neighbours are silent.
-    """
+    """Nearest-neighbour index of trusted digits: images uint8 (M, 28, 28), labels (M,) of 0..10, M at least 0."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
         self.labels = np.asarray(labels, np.int64)
@@ -64,9 +58,9 @@ class Reference:
         return len(self.labels)
 
     def nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The labels int64 (N, K) and similarities float32 (N, K) of the nearest to each image uint8 (N, 28, 28).
+        """Return labels int64 (N, K) and similarities float32 (N, K) of the nearest to each image uint8 (N, 28, 28).
 
-        K is NEIGHBOURS, or fewer where the reference is smaller.
+        K is NEIGHBOURS, or fewer where the index is smaller.
         """
         count = min(NEIGHBOURS, len(self))
         labels = np.zeros((len(images), count), np.int64)
@@ -90,12 +84,11 @@ def suspicion(
     outliers: np.ndarray,
     reference: Reference,
 ) -> Suspicion:
-    """Judge labels (N,) of 0..10 for digit images uint8 (N, 28, 28); the module's own words say how.
+    """Compute the suspicion of labels (N,) of 0..10 for digit images uint8 (N, 28, 28), as the module describes.
 
-    `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0) of a network that refuses nothing, are what
-    `metrics.readings` returns for the images.
+    `probabilities` (N, 10) and `outliers` (N, 4), or (N, 0), are those of `network.predict` for the images.
     """
-    # all eleven labels, the digits' given that it is a digit at all
+    # probabilities of the eleven labels: the digits' are conditional on being a digit
     no_digit = not_a_digit(outliers)[:, None]
     believed = np.clip(np.hstack((probabilities * (1 - no_digit), no_digit)), 0, 1)
     probability = believed[np.arange(len(labels)), labels]
@@ -118,13 +111,13 @@ def suspicion(
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """What is compared of digit images uint8 (N, 28, 28): float32 (N, 196), each of length 1 (0 for an empty image).
+    """Return features of digit images uint8 (N, 28, 28): float32 (N, 196), of length 1 (0 for an empty image).
 
-    Blurred a little and halved, so that a line one pixel beside another one still resembles it.
+    Blur and halve the images, so that lines one pixel apart are still similar.
     """
     half = SIDE // 2
     found = np.empty((len(images), half * half), np.float32)
-    for start in range(0, len(images), 1_000):  # the steps between take five times the memory
+    for start in range(0, len(images), 1_000):  # intermediate arrays take five times the memory
         part = slice(start, start + 1_000)
         halved = blurred(images[part].astype(np.float32)).reshape(-1, half, 2, half, 2).mean((2, 4))
         found[part] = halved.reshape(-1, half * half)
@@ -133,7 +126,7 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
-    """Images, floats (N, H, W), with each pixel the weighted mean of itself and its eight neighbours."""
+    """Blur images, floats (N, H, W), with the kernel (1, 2, 1) / 4 on both axes."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16

@@ -1,7 +1,7 @@
-"""The strength report: how far a version can be trusted, as curves against what happens to digits in the world.
+"""The robustness report ("strength" in commands and files): accuracy under changes of the pictures, and refusals.
 
-Every digit takes the whole road: it is enlarged to a picture, changed there, made a digit image by `picture` and read.
-Chance comes from the seed alone, so that the same seed gives the same figures, and versions compare.
+Every digit is enlarged to a picture, changed there, and preprocessed and predicted like any picture. All random numbers
+come from the seed, so that versions are measured on equal pictures.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from model import seeds
-from model.data import strokes
+from model.data import strokes, synthetic
 from model.data.strokes import Drawing, Look
 from model.evaluation.metrics import Reliability, not_a_digit, refused_beside, reliability, report, roc_area
-from model.imaging.picture import digit_image
+from model.imaging.normalise import digit_image
 from model.inference.decision import UNCALIBRATED, Calibration, digit_set
 from model.task import DIGITS, REASONS, SIDE
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `metrics.readings`."""
+"""Digit images uint8 (N, 28, 28) to probabilities (N, 10) and outliers (N, 4) or (N, 0), as `predict` returns."""
 Tell = Callable[[float], None]
-"""Is told the fraction done, 0 to 1."""
+"""Called with the fraction done, 0 to 1."""
 
 CURVE_DIGITS = 500
 OTHERS = 2_000
 PAIRS = 1_000
-# Pixels a side of a picture of a test digit; drawings have the page's own, strokes.CANVAS.
+# Pixels a side of an enlarged test digit; drawings are of strokes.CANVAS, as on the page.
 SMALL_CANVAS = 112
 
-# Half the canvas for the ink's box of 20 pixels, and less where the digit needs room to move.
+# Factors of enlargement: the 20-pixel box fills half or a third of the canvas, to leave room for changes.
 HALF, THIRD = SMALL_CANVAS / 2 / 20, SMALL_CANVAS / 3 / 20
-# Lines are widened on a digit that fills the canvas: four of its pixels to one of MNIST's.
+# Lines are widened on a digit that fills the canvas, four of whose pixels are one of MNIST's.
 WHOLE = SMALL_CANVAS / SIDE
 
 PENS = (10.0, 30.0)
 PAIR_SIZES, PAIR_PENS, PAIR_ANGLE = (0.15, 0.9), (4.0, 40.0), 15.0
-# Where size and pen both change, a pen wider than this share of the digit may leave a blot.
+# Where size and pen both change, a pen wider than this share of the digit may make it illegible.
 WIDEST_PEN = 0.25
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The share of digits read right, 0 to 1, at each level of one change; `unit` says what a level is."""
+    """Accuracy, 0 to 1, at each level of a change; `unit` is that of the levels."""
 
     name: str
     unit: str
@@ -57,9 +57,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What is refused, shares 0 to 1: of the test digits and of the drawn non-digits of each kind at the version's own
-    threshold; of all non-digits at the one that refuses 2 % of the digits (`metrics.BESIDE`). `area` is that under the
-    ROC curve of `not_a_digit`. The last two are None for a network that refuses nothing.
+    """Shares refused, 0 to 1, of test digits and, by reason, of synthetic non-digits, at the version's own threshold.
+
+    `beside` is the share of non-digits refused by the threshold that refuses 2 % of the digits (`metrics.BESIDE`),
+    `area` that under the ROC curve of `not_a_digit`; both None for a network that refuses nothing.
     """
 
     digits: float
@@ -70,10 +71,10 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Sets:
-    """Whether the digits that verdicts name hold the true one, over the test digits that are not refused.
+    """Coverage of the conformal sets over the test digits that are not refused.
 
-    `promised` is the stated coverage, `kept` the share that holds; `unsure` the share with more than one digit, and of
-    those alone `unsure_kept` and the mean number of digits. Each is None where it would be of no digit at all.
+    `promised` is the calibrated coverage, `kept` the share of sets that hold the true digit; `unsure` the share of sets
+    of several digits, and of those alone `unsure_kept` and `unsure_size`, their mean size. None for means of nothing.
     """
 
     promised: float
@@ -85,11 +86,11 @@ class Sets:
 
 @dataclass(frozen=True)
 class Strokes:
-    """Real handwriting: `digits` and `others` are how many drawings, drawn at pens 10 to 30 on 280 x 280 pixels.
+    """Results on real handwriting: `digits` and `others` are numbers of drawings, at pens 10 to 30 on 280 x 280 pixels.
 
-    Shares are 0 to 1. Digits and others are refused at the version's own threshold; `refused_beside` and `area` are as
-    in Refusals; all about others is None where there are none. `same` holds for each change (PAIRED) the share of
-    `pairs` in which a digit and the changed digit have the same likeliest reading.
+    Shares are 0 to 1. `digits_refused` and `others_refused` are at the version's own threshold, `refused_beside` and
+    `area` as in Refusals; None without others. `same` holds for each change (PAIRED) the share of `pairs` in which a
+    digit and the changed digit are predicted alike.
     """
 
     digits: int
@@ -106,8 +107,8 @@ class Strokes:
 
 
 @dataclass(frozen=True)
-class Strength:
-    """All figures of one version; those beside `curves` and `strokes` are of the whole test set."""
+class Robustness:
+    """The report of a version; all figures but `curves` and `strokes` are of the whole test set."""
 
     seed: int
     digits: int
@@ -126,10 +127,8 @@ class Strength:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What N pictures were read as: probabilities (N, 10), all 0 for a blank one, not_a_digit (N,), 1 for it, and which
-    ones the verdict refuses, bool (N,), blank ones included.
-
-    `not_a_digit` is None where the network refuses nothing.
+    """Predictions for N pictures: probabilities (N, 10), all 0 for a blank one; not_a_digit (N,), 1 for a blank one, or
+    None where the network refuses nothing; refused pictures, bool (N,), blank ones included.
     """
 
     probabilities: np.ndarray
@@ -138,15 +137,15 @@ class Answers:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The likeliest digits, int64 (N,); -1 for blank pictures."""
+        """Return the likeliest digits, int64 (N,); -1 for blank pictures."""
         return np.where(self.probabilities.any(1), self.probabilities.argmax(1), -1)
 
 
-Ask = Callable[[Iterable[Image.Image]], Answers]
+Predictor = Callable[[Iterable[Image.Image]], Answers]
 Looks = Callable[[np.random.Generator], Look]
 
 
-def strength(
+def measure_robustness(
     read: Read,
     calibration: Calibration,
     images: np.ndarray,
@@ -154,12 +153,12 @@ def strength(
     drawings: Sequence[Drawing] = (),
     seed: int = 0,
     on_progress: Tell | None = None,
-) -> Strength:
+) -> Robustness:
     """Measure a version on digit images uint8 (N, 28, 28) with labels (N,), N at least 1, and on the drawings, if any.
 
     Raises ValueError where there are drawings but no digit among them.
     """
-    chosen = stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
+    chosen = random_stream("digits", seed).permutation(len(labels))[:CURVE_DIGITS]
     total = sum(len(change.levels) for change in CHANGES) * len(chosen) + stroke_pictures(drawings)
     done = itertools.count(1)
 
@@ -170,12 +169,12 @@ def strength(
 
     def curve(change: Change) -> Curve:
         levels = changed_pictures(change, images[chosen], seed, step)
-        right = [float((asking(read)(pictures).predicted == labels[chosen]).mean()) for pictures in levels]
+        right = [float((predictor(read)(pictures).predicted == labels[chosen]).mean()) for pictures in levels]
         return Curve(change.name, change.unit, list(change.levels), right)
 
     probabilities, outliers = read(images)
     accepted = not_a_digit(outliers) <= calibration.refuse_above
-    return Strength(
+    return Robustness(
         seed=seed,
         digits=len(labels),
         accuracy=report(probabilities, labels).accuracy,
@@ -184,12 +183,12 @@ def strength(
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
         curves=[curve(change) for change in CHANGES],
-        strokes=stroke_figures(asking(read, calibration), drawings, seed, step) if drawings else None,
+        strokes=stroke_figures(predictor(read, calibration), drawings, seed, step) if drawings else None,
     )
 
 
-def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
-    """The whole road from pictures to answers, within this process."""
+def predictor(read: Read, calibration: Calibration = UNCALIBRATED) -> Predictor:
+    """Return a function that preprocesses pictures and predicts them with `read`."""
 
     def ask(pictures: Iterable[Image.Image]) -> Answers:
         images, blank = digit_images(pictures)
@@ -202,18 +201,18 @@ def asking(read: Read, calibration: Calibration = UNCALIBRATED) -> Ask:
 
 
 def digit_images(pictures: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """What a network sees of N pictures: digit images uint8 (N, 28, 28), and which pictures are blank, bool (N,)."""
+    """Return the digit images, uint8 (N, 28, 28), of N pictures, and which pictures are blank, bool (N,)."""
     found = [digit_image(picture) for picture in pictures]
     empty = np.zeros((SIDE, SIDE), np.uint8)
     blank = np.array([image is None for image in found], bool)
     return np.stack([empty if image is None else image for image in found]), blank
 
 
-def stream(purpose: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng(seeds.seed(f"strength, {purpose}", seed))
+def random_stream(purpose: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng(seeds.derive_seed(f"strength, {purpose}", seed))
 
 
-# Verdicts on the test digits
+# Conformal sets and refusals of the test digits
 
 
 def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
@@ -230,12 +229,10 @@ def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibratio
 
 
 def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: int) -> Refusals:
-    from model.data import synthetic  # draws with torch
-
-    images, reasons = synthetic.others(OTHERS, seeds.seed("strength, others", seed))
+    images, reasons = synthetic.others(OTHERS, seeds.derive_seed("strength, others", seed))
     digits, others = not_a_digit(outliers), not_a_digit(read(images)[1])
     refused = others > calibration.refuse_above
-    beside, area = _told_apart(digits, others) if outliers.shape[1] else (None, None)
+    beside, area = _separation(digits, others) if outliers.shape[1] else (None, None)
     return Refusals(
         digits=float((digits > calibration.refuse_above).mean()),
         others={reason: float(refused[reasons == DIGITS + i].mean()) for i, reason in enumerate(REASONS)},
@@ -244,8 +241,8 @@ def _refusals(read: Read, outliers: np.ndarray, calibration: Calibration, seed: 
     )
 
 
-def _told_apart(digits: np.ndarray, others: np.ndarray) -> tuple[float | None, float | None]:
-    """Share of the others refused beside few of the digits, and area under the ROC curve, from their `not_a_digit`."""
+def _separation(digits: np.ndarray, others: np.ndarray) -> tuple[float | None, float | None]:
+    """Return `refused_beside` and `roc_area` of the probabilities of no digit."""
     return refused_beside(digits, others), roc_area(digits, others)
 
 
@@ -254,12 +251,12 @@ def _mean(values: Iterable[float]) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-# Curves: what happens to a digit in the world
+# Curves of accuracy under changes
 
 
 @dataclass(frozen=True)
 class Change:
-    """One way to change a digit: from its image, uint8 (28, 28), a level and chance to ink on the canvas, L."""
+    """A change of digits: `apply` maps an image, uint8 (28, 28), a level and a generator to ink on a canvas, L."""
 
     name: str
     unit: str
@@ -267,8 +264,8 @@ class Change:
     apply: Callable[[np.ndarray, float, np.random.Generator], Image.Image]
 
 
-def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
-    """Ink enlarged onto the canvas, turned clockwise about the middle of its box and moved by so many of its pixels."""
+def _place(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
+    """Enlarge ink onto the canvas, rotate it clockwise about the middle of its box, move it by canvas pixels."""
     ink = Image.fromarray(image)
     left, top, right, bottom = ink.getbbox() or (0, 0, SIDE, SIDE)
     cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
@@ -277,45 +274,47 @@ def _placed(image: np.ndarray, scale: float, degrees: float = 0.0, dx: float = 0
     return ink.transform((SMALL_CANVAS, SMALL_CANVAS), Image.Transform.AFFINE, places, Image.Resampling.BILINEAR)
 
 
-def _moved(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
+def _shift(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
     direction = random.uniform(0, 2 * math.pi)
     distance = level / 100 * SMALL_CANVAS
-    return _placed(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
+    return _place(image, THIRD, dx=distance * math.cos(direction), dy=distance * math.sin(direction))
 
 
-def _rewidened(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
-    ink = np.asarray(_placed(image, WHOLE))
+def _change_width(image: np.ndarray, level: float, _random: np.random.Generator) -> Image.Image:
+    ink = np.asarray(_place(image, WHOLE))
     strongest = np.maximum if level > 0 else np.minimum
-    for _ in range(round(abs(level) * WHOLE / 2)):  # each gives or takes a pixel of the canvas on both sides of a line
+    for _ in range(
+        round(abs(level) * WHOLE / 2)
+    ):  # each step adds or removes a pixel of the canvas on both sides of a line
         for axis in (0, 1):
             ink = strongest(ink, strongest(np.roll(ink, 1, axis), np.roll(ink, -1, axis)))
     return Image.fromarray(ink)
 
 
-def _noisy(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
-    ink = np.asarray(_placed(image, HALF), np.float32)
+def _add_noise(image: np.ndarray, level: float, random: np.random.Generator) -> Image.Image:
+    ink = np.asarray(_place(image, HALF), np.float32)
     grain = random.standard_normal(ink.shape, np.float32) * (255 * level / 100)
     return Image.fromarray((ink + grain).round().clip(0, 255).astype(np.uint8))
 
 
 CHANGES = (
-    Change("shift", "% of the canvas", (0, 10, 20, 30), _moved),
+    Change("shift", "% of the canvas", (0, 10, 20, 30), _shift),
     Change(
         "size",
         "% of the canvas",
         (10, 20, 30, 50, 70, 90),
-        lambda image, level, _: _placed(image, level / 100 * SMALL_CANVAS / 20),
+        lambda image, level, _: _place(image, level / 100 * SMALL_CANVAS / 20),
     ),
     Change(
-        "angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), lambda image, level, _: _placed(image, HALF, level)
+        "angle", "degrees", (-45, -30, -20, -10, 0, 10, 20, 30, 45), lambda image, level, _: _place(image, HALF, level)
     ),
-    Change("line width", "pixels wider, of 28", (-2, -1, 0, 1, 2, 3, 4), _rewidened),
-    Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _noisy),
+    Change("line width", "pixels wider, of 28", (-2, -1, 0, 1, 2, 3, 4), _change_width),
+    Change("noise", "% of full contrast", (0, 5, 10, 15, 20, 30), _add_noise),
     Change(
         "blur",
         "pixels, of 28",
         (0, 0.5, 1, 1.5, 2, 2.5),
-        lambda image, level, _: _placed(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF)),
+        lambda image, level, _: _place(image, HALF).filter(ImageFilter.GaussianBlur(level * HALF)),
     ),
 )
 
@@ -323,11 +322,11 @@ CHANGES = (
 def changed_pictures(
     change: Change, images: np.ndarray, seed: int, step: Callable[[], None]
 ) -> Iterable[Iterable[Image.Image]]:
-    """For each level of a change the pictures of the digits, uint8 (N, 28, 28), so changed: to be taken in order.
+    """Return, for each level of a change, the changed pictures of digits uint8 (N, 28, 28), to be consumed in order.
 
     `step` is called after each picture.
     """
-    random = stream(change.name, seed)
+    random = random_stream(change.name, seed)
 
     def pictures(level: float) -> Iterable[Image.Image]:
         for image in images:
@@ -341,13 +340,13 @@ def changed_pictures(
 
 
 def stroke_pictures(drawings: Sequence[Drawing]) -> int:
-    """How many pictures `stroke_figures` asks about."""
+    """Return the number of pictures that `stroke_figures` draws."""
     digits = sum(drawing.digit is not None for drawing in drawings)
     return len(drawings) + min(digits, PAIRS) * (1 + len(PAIRED))
 
 
-def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
-    """Ask about drawings of real handwriting; `step` is called for each picture drawn.
+def stroke_figures(ask: Predictor, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
+    """Measure drawings of real handwriting; `step` is called for each picture drawn.
 
     Raises ValueError where no drawing is a digit.
     """
@@ -358,7 +357,7 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     labels = np.array([drawing.digit for drawing in digits])
 
     def seen(name: str, drawings: Sequence[Drawing], look: Looks) -> Answers:
-        random = stream(f"strokes, {name}", seed)
+        random = random_stream(f"strokes, {name}", seed)
 
         def pictures() -> Iterable[Image.Image]:
             for drawing in drawings:
@@ -374,9 +373,9 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     refused = seen("others", others, penned) if others else None
     beside = area = None
     if refused and read.not_a_digit is not None and refused.not_a_digit is not None:
-        beside, area = _told_apart(read.not_a_digit, refused.not_a_digit)
+        beside, area = _separation(read.not_a_digit, refused.not_a_digit)
     judged = report(read.probabilities, labels)
-    paired = [digits[i] for i in stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
+    paired = [digits[i] for i in random_stream("strokes, pairs", seed).permutation(len(digits))[:PAIRS]]
     plain = seen("plain", paired, lambda _: Look()).predicted
     changed = {name: seen(name, paired, look).predicted for name, look in PAIRED.items()}
     return Strokes(
@@ -394,27 +393,27 @@ def stroke_figures(ask: Ask, drawings: Sequence[Drawing], seed: int, step: Calla
     )
 
 
-def _somewhere(random: np.random.Generator) -> Look:
+def _random_place(random: np.random.Generator) -> Look:
     return Look(x=random.uniform(-1, 1), y=random.uniform(-1, 1))
 
 
-def _everything(random: np.random.Generator) -> Look:
+def _all_at_once_any_pen(random: np.random.Generator) -> Look:
     size, pen = random.uniform(*PAIR_SIZES), random.uniform(*PAIR_PENS)
-    return replace(_somewhere(random), size=size, pen=pen, angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE))
+    return replace(_random_place(random), size=size, pen=pen, angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE))
 
 
-def _everything_legible(random: np.random.Generator) -> Look:
-    look = _everything(random)
+def _all_at_once(random: np.random.Generator) -> Look:
+    look = _all_at_once_any_pen(random)
     return replace(look, pen=min(look.pen, WIDEST_PEN * look.size * strokes.CANVAS))
 
 
 PAIRED: dict[str, Looks] = {
-    "moved": _somewhere,
+    "moved": _random_place,
     "size": lambda random: Look(size=random.uniform(*PAIR_SIZES)),
     "pen": lambda random: Look(pen=random.uniform(*PAIR_PENS)),
     "rotated": lambda random: Look(angle=random.uniform(-PAIR_ANGLE, PAIR_ANGLE)),
-    "all at once": _everything_legible,
-    "all at once, any pen": _everything,
+    "all at once": _all_at_once,
+    "all at once, any pen": _all_at_once_any_pen,
 }
-"""How the second drawing of a pair differs from the first, which has the plain Look. "All at once" keeps the pen within
-a quarter of the digit; "any pen" may draw a digit of 42 pixels with a pen of 40."""
+"""Random looks of the second drawing of a pair; the first has the default one. "All at once" keeps the pen within a
+quarter of the digit's size; "any pen" may draw a digit of 42 pixels with a pen of 40."""

@@ -1,4 +1,4 @@
-"""One loaded version of the MLP, ready to read pictures."""
+"""A loaded version of the MLP that reads pictures."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model.imaging import picture as road
+from model.imaging.normalise import digit_image
 from model.inference import weights
 from model.inference.decision import Calibration, Verdict, decide, not_a_digit, ranked
-from model.inference.mlp import Forward
+from model.inference.mlp import NumpyMLP
 from model.task import DIGITS, SIDE, TOP, Reason
 
 SHIPPED = Path(__file__).parent.parent / "shipped" / "mlp.safetensors"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a picture was read as.
+class Prediction:
+    """The answer to a picture.
 
     `top` holds the three likeliest digits with their probabilities, best first, `probabilities` all ten (index =
-    digit), given that it is a digit at all; both are empty for a blank picture. `digits` are those that the verdict
-    names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability that
-    it is none, 0 to 1; `reason` says what it is then. `coverage` is how many hesitant readings' `digits` hold the true
-    one, 0 to 1. `digit_image` is what the network saw, uint8 (28, 28).
+    digit), given that the picture is a digit; both are empty for a blank picture. `digits` are those that the verdict
+    names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability of no
+    digit, 0 to 1, `reason` the likeliest reason where the verdict says so. `coverage` is the share of hesitant
+    predictions whose `digits` hold the true one, 0 to 1. `digit_image` is the network's input, uint8 (28, 28).
     """
 
     verdict: Verdict
@@ -41,80 +41,78 @@ class Reading:
     digit_image: np.ndarray | None = None
 
 
-BLANK = Reading("blank")
+BLANK = Prediction("blank")
 
 
-class Recognizer:
-    """Reads pictures with the weights that `load` returns as safetensors bytes.
+class Classifier:
+    """Predicts digits with the weights that `load` returns as safetensors bytes.
 
-    They are loaded at the first reading, or by `warm`, once, however many threads ask at the same time. `version` is
-    the name that answers carry. Raises what `load` raises, and WeightsError where its bytes cannot be used.
+    `load` is called once, by the first prediction or `warm`, however many threads ask at the same time; errors that it
+    raises go to the caller, as does WeightsError where its bytes cannot be used. `version` is the name that answers
+    carry.
     """
 
     def __init__(self, load: Callable[[], bytes], version: str):
         self.version = version
         self._load = load
         self._lock = threading.Lock()
-        self._loaded: tuple[Forward, Calibration] | None = None
+        self._loaded: tuple[NumpyMLP, Calibration] | None = None
 
-    def warm(self) -> tuple[Forward, Calibration]:
-        """Loads the weights and tries them on a few inputs, unless that has been done; returns them."""
+    def warm(self) -> tuple[NumpyMLP, Calibration]:
+        """Load the weights and check them on a few inputs, unless that has been done; return the network."""
         if self._loaded is None:
             with self._lock:
-                self._loaded = self._loaded or _checked(self._load())
+                self._loaded = self._loaded or _load_checked(self._load())
         return self._loaded
 
-    def recognize(self, picture: Image.Image) -> Reading:
-        """The reading of a picture of one digit."""
-        return self.read(road.digit_image(picture))
+    def predict(self, picture: Image.Image) -> Prediction:
+        """Predict the digit in a picture."""
+        return self.predict_digit_image(digit_image(picture))
 
-    def read(self, image: np.ndarray | None) -> Reading:
-        """The reading of what `picture.digit_image` makes of a picture: uint8 (28, 28), or None where it is blank."""
+    def predict_digit_image(self, image: np.ndarray | None) -> Prediction:
+        """Predict the digit in a digit image, uint8 (28, 28), or None for a blank picture."""
         if image is None:
             return BLANK
-        forward, calibration = self.warm()
-        return _reading(image, forward.one(image).tolist(), calibration)
+        network, calibration = self.warm()
+        return _prediction(image, network.forward_one(image).tolist(), calibration)
 
-    def read_all(self, images: Sequence[np.ndarray | None]) -> list[Reading]:
-        """What `read` says of each; together they take less time."""
+    def predict_digit_images(self, images: Sequence[np.ndarray | None]) -> list[Prediction]:
+        """Predict the digits in several digit images at once; as `predict_digit_image` of each."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
-        forward, calibration = self.warm()
-        logits = iter(forward.many(np.stack(inked)).tolist())
-        return [BLANK if image is None else _reading(image, next(logits), calibration) for image in images]
+        network, calibration = self.warm()
+        logits = iter(network.forward_batch(np.stack(inked)).tolist())
+        return [BLANK if image is None else _prediction(image, next(logits), calibration) for image in images]
 
 
-def try_out(data: bytes) -> None:
-    """Checks that these weights can read pictures: all tensors are whole, and a few inputs give finite logits.
-
-    Raises WeightsError where they cannot.
-    """
-    Recognizer(lambda: data, "").warm()
+def check_weights(data: bytes) -> None:
+    """Check that weights can be used: the file is undamaged and gives finite logits; raises WeightsError."""
+    Classifier(lambda: data, "").warm()
 
 
-def _reading(image: np.ndarray, logits: Sequence[float], calibration: Calibration) -> Reading:
+def _prediction(image: np.ndarray, logits: Sequence[float], calibration: Calibration) -> Prediction:
     probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]
     verdict, digits, reason = decide(probabilities, outliers, calibration)
     top = tuple([(digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP]])
-    return Reading(verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, image)
+    return Prediction(verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, image)
 
 
 def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
-    """Shares that sum to 1; of so few numbers quicker without numpy."""
+    """Return the softmax; for so few numbers faster without numpy."""
     highest = max(logits)
     powers = [math.exp(logit - highest) for logit in logits]
     total = sum(powers)
     return tuple([power / total for power in powers])
 
 
-def _checked(data: bytes) -> tuple[Forward, Calibration]:
-    """The network in `data` and its calibration, after it has given finite logits for a few inputs."""
+def _load_checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
+    """Load a network and its calibration; raises WeightsError where it gives no finite logits for random inputs."""
     layers, card = weights.layers(data)
-    forward = Forward(layers)
+    network = NumpyMLP(layers)
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), np.uint8)
     with np.errstate(all="ignore"):
-        logits = np.concatenate((forward.many(images[1:]), forward.one(images[0])[None]))
+        logits = np.concatenate((network.forward_batch(images[1:]), network.forward_one(images[0])[None]))
     if not np.isfinite(logits).all():
         raise weights.WeightsError("the network gives no finite probabilities")
-    return forward, card.calibration
+    return network, card.calibration

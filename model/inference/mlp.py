@@ -1,5 +1,4 @@
-"""The network's forward pass where it serves: in numpy, since a web process that imports no torch starts at once and
-stays small."""
+"""The MLP's forward pass in numpy: a web process without torch starts at once and stays small."""
 
 from __future__ import annotations
 
@@ -7,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# So many weights are gathered at a time: the copy stays in the core's own cache.
+# Number of weights gathered at a time, so that the copy stays in the core's cache.
 PORTION = 70_000
 
 
-class Forward:
-    """What an MLP computes in eval mode, equal to it within the rounding of float32.
+class NumpyMLP:
+    """An MLP in eval mode, equal to the one in torch within float32 rounding.
 
-    `layers` are a weight (outputs, inputs) and a bias (outputs,) each, from the pixels to the logits, of any float
-    type; they are kept as float32.
+    `layers` holds a weight (outputs, inputs) and a bias (outputs,) for each layer, from the pixels to the logits, of
+    any float type; they are kept as float32.
     """
 
     def __init__(self, layers: Sequence[tuple[np.ndarray, np.ndarray]]):
@@ -24,19 +23,19 @@ class Forward:
             for weight, bias in layers
         ]
 
-    def many(self, images: np.ndarray) -> np.ndarray:
-        """Digit images, uint8 (N, 28, 28), to logits, float32 (N, outputs)."""
+    def forward_batch(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits, float32 (N, outputs), of digit images uint8 (N, 28, 28)."""
         x = _SHARES[images.reshape(len(images), -1)]
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0)
         weight, bias = self._layers[-1]
         return x @ weight + bias
 
-    def one(self, image: np.ndarray) -> np.ndarray:
-        """Logits, float32 (outputs,), of one digit image, uint8 (28, 28).
+    def forward_one(self, image: np.ndarray) -> np.ndarray:
+        """Return the logits, float32 (outputs,), of one digit image, uint8 (28, 28).
 
-        The weights of inputs that are zero are not touched: one product with a vector takes as long as it takes to
-        fetch the matrix from memory, and four fifths of the pixels have no ink, and most hidden units are off.
+        Skip the weights of inputs that are zero: a matrix-vector product takes as long as fetching the matrix from
+        memory, four fifths of the pixels have no ink, and most hidden units are zero after ReLU.
         """
         pixels = image.ravel()
         on = pixels.nonzero()[0]
@@ -50,5 +49,5 @@ class Forward:
         return x
 
 
-# The share of full ink that each grey value is.
+# Grey value -> ink, 0 to 1.
 _SHARES = np.arange(256, dtype=np.float32) / np.float32(255)

@@ -1,9 +1,8 @@
-"""Weights as bytes that describe themselves: safetensors with a model card in the header.
+"""Files of weights: safetensors with a model card in the header (numpy alone; torch is in `model.network.weights`).
 
-Half precision on disk, float32 in memory. The header carries, beside safetensors' own table, `format`, `card`
-(JSON) and `sha256`: the digest of the card's text followed by the tensors' bytes in the order of their names,
-so that a flipped bit anywhere is found. Reading runs no code from the file. Only what makes a network of them
-imports torch.
+Half precision in the file, float32 in memory. The header's metadata holds `format`, `card` (JSON) and `sha256`: the
+digest of the card's text followed by the tensors' bytes in the order of their names, which finds any flipped bit.
+Reading runs no code from the file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Len, Predicate
@@ -24,20 +23,16 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from typing_extensions import TypedDict
 
-from model.files import write_beside
 from model.inference.decision import UNCALIBRATED, Calibration
 from model.task import DIGITS, OUTPUTS, PIXELS
 
-if TYPE_CHECKING:
-    from model.network.mlp import MLP
-
 FORMAT = "inkling-mlp-1"
 _HEADER_LIMIT = 1_000_000
-"""No card comes near it; a foreign file's first eight bytes, read as a length, are usually far above it."""
+"""Maximum bytes of a header; the first eight bytes of other files, read as its length, are usually far above it."""
 
 
 class WeightsError(ValueError):
-    """The bytes are not weights that this program may use; the message is one sentence that says why."""
+    """The bytes are not weights that can be used; the message says why in one sentence."""
 
 
 Count = Annotated[int, Ge(0)]
@@ -45,16 +40,16 @@ Width = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 
 
-def _whole(calibration: Any) -> Any:
-    """Refuse a calibration of which a figure would be left to its default."""
+def _complete(calibration: Any) -> Any:
+    """Refuse a calibration without all of its fields: defaults would stand for the missing ones."""
     if not isinstance(calibration, dict) or set(calibration) != set(Calibration.__dataclass_fields__):
         raise ValueError("a calibration has just its figures")
     return calibration
 
 
 @with_config(extra="forbid")
-class Learnt(TypedDict):
-    """How many corrections were learnt from and held out, and their `Corrections.digest`."""
+class LearntCorrections(TypedDict):
+    """Numbers of corrections learnt from and held out, and their `Corrections.digest`."""
 
     learnt: Count
     held_out: Count
@@ -64,15 +59,13 @@ class Learnt(TypedDict):
 @with_config(strict=True)
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, how it was made (`command` makes it again) and how well it reads.
+    """A model's shape, provenance (`command` trains it again) and accuracy.
 
-    `created` is ISO 8601 in UTC, `libraries` name -> version; the accuracies, 0 to 1, are of the validation and
-    the test part of the data that `data_sha256` names. A network of fourteen `outputs` refuses what is no digit;
-    `calibration` holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that fine-tuning went
-    on from. `code_sha256` is that of this package (`provenance.digest`), `processes` how many trained it together and
-    `threads` how many multiplied in each: all decide about the last bit. `corrections` says how many it learnt
-    from (`learnt`), how many are `held_out`, and the set's `sha256` (`Corrections.digest`). Cards older than
-    these fields are read all the same.
+    `created` is ISO 8601 in UTC, `libraries` name -> version. Accuracies, 0 to 1, are of the validation and test parts
+    of the data with digest `data_sha256`. A network of fourteen `outputs` refuses pictures of no digit; `calibration`
+    holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that it was fine-tuned from.
+    `code_sha256` (`provenance.digest`), the number of `processes` and that of `threads` in each may change the last
+    bit. Fields with defaults are missing in older cards.
     """
 
     preset: str
@@ -86,24 +79,24 @@ class ModelCard:
     validation_accuracy: Share
     test_accuracy: Share | None
     outputs: Annotated[int, Predicate(OUTPUTS.__contains__)] = DIGITS
-    calibration: Annotated[Calibration, BeforeValidator(_whole)] = UNCALIBRATED
+    calibration: Annotated[Calibration, BeforeValidator(_complete)] = UNCALIBRATED
     parent: str | None = None
     code_sha256: str | None = None
     threads: Count | None = None
-    corrections: Learnt | None = None
+    corrections: LearntCorrections | None = None
     processes: Count = 1
 
     def as_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
-        if self.processes == 1:  # as cards were before there could be several: an old version is still made again
+        if self.processes == 1:  # older cards lack the field, and their versions are to be reproduced byte for byte
             del values["processes"]
         return values
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Return the card in a JSON object; fields that this version does not know are left out.
+        """Parse a card from a JSON object; unknown fields are left out.
 
-        Raises WeightsError that names the first field that is missing or has no possible value.
+        Raises WeightsError that names the first field that is missing or invalid.
         """
         try:
             return _CARD.validate_json(text)
@@ -124,71 +117,23 @@ class ModelCard:
 _CARD = TypeAdapter(ModelCard)
 
 
-def to_bytes(network: MLP, card: ModelCard) -> bytes:
-    """Return the network as a safetensors file; the same network and card give the same bytes.
+def pack(arrays: dict[str, np.ndarray], card: ModelCard) -> bytes:
+    """Return a file of the tensors, float16 by name, and the card; equal ones give equal bytes.
 
-    Raises WeightsError when a weight is NaN, infinite or beyond half precision, or the card does not fit.
+    Raises WeightsError when a weight is NaN or infinite, or the card does not fit.
     """
-    state = network.state_dict()
-    _check_shapes({name: list(tensor.shape) for name, tensor in state.items()}, card)
-    arrays = {name: tensor.detach().cpu().half().contiguous().numpy() for name, tensor in state.items()}
+    _check_shapes({name: list(array.shape) for name, array in arrays.items()}, card)
     _check_finite(arrays)
     text = json.dumps(card.as_dict(), sort_keys=True, allow_nan=False)
-    metadata = {"format": FORMAT, "card": text, "sha256": _seal(text, arrays)}
+    metadata = {"format": FORMAT, "card": text, "sha256": _checksum(text, arrays)}
     return _with_sorted_header(save_arrays(arrays, metadata))
 
 
-def from_bytes(data: bytes) -> tuple[MLP, ModelCard]:
-    """Return the MLP, in eval mode and float32, with its card; raises WeightsError for any other bytes."""
-    import torch
-
-    from model.network.mlp import MLP
-
-    arrays, card = _arrays(data)
-    with torch.device("meta"):  # no random start: it would cost time and move the caller's generator
-        network = MLP(card.hidden, card.outputs)
-    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
-    network.load_state_dict(state, assign=True)
-    return network.eval(), card
-
-
-def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]:
-    """Return what `from_bytes` returns, without torch: of each layer a weight (outputs, inputs) and a bias, float16."""
-    arrays, card = _arrays(data)
-    count = len(card.hidden) + 1
-    return [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"]) for i in range(count)], card
-
-
-def read_card(data: bytes) -> ModelCard:
-    """Return the card alone, without torch and without looking at the weights; raises WeightsError."""
-    return _described(_header(data))[1]
-
-
-def save(path: Path | str, network: MLP, card: ModelCard) -> None:
-    """Write the weights to a file, at once or not at all; raises OSError or what `to_bytes` raises."""
-    write_beside(Path(path), to_bytes(network, card))
-
-
-def load(path: Path | str) -> tuple[MLP, ModelCard]:
-    """Return what `from_bytes` returns for a file; raises WeightsError that begins with the path."""
-    try:
-        return from_bytes(Path(path).read_bytes())
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-
-
-def digest(data: bytes) -> str:
-    """Return the SHA-256 of a whole file of weights, in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def _arrays(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
-    """Take the tensors, float16, and the card out of a file after every check."""
+def unpack(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
+    """Return the tensors of a file, float16 by name, and its card, after every check; raises WeightsError."""
     table = _header(data)
-    metadata, card = _described(table)
-    for name, entry in table.items():  # before memory is taken for them: a card may promise any size
+    metadata, card = _metadata_and_card(table)
+    for name, entry in table.items():  # before the tensors are allocated: a header may claim any size
         if not isinstance(entry, dict) or entry.get("dtype") != "F16":
             raise WeightsError(f"{name} is not stored in half precision")
     _check_shapes({name: entry.get("shape") for name, entry in table.items()}, card)
@@ -196,10 +141,39 @@ def _arrays(data: bytes) -> tuple[dict[str, np.ndarray], ModelCard]:
         arrays = load_arrays(data)
     except SafetensorError as error:
         raise WeightsError(f"the weights are damaged or cut short ({error})") from error
-    if _seal(metadata["card"], arrays) != metadata.get("sha256"):
+    if _checksum(metadata["card"], arrays) != metadata.get("sha256"):
         raise WeightsError("the weights are damaged: their SHA-256 is not the one in the header")
     _check_finite(arrays)
     return arrays, card
+
+
+def read(path: Path | str) -> bytes:
+    """Return the bytes of a file of weights, after every check; raises WeightsError that begins with the path."""
+    try:
+        data = Path(path).read_bytes()
+        unpack(data)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return data
+
+
+def layers(data: bytes) -> tuple[list[tuple[np.ndarray, np.ndarray]], ModelCard]:
+    """Return each layer's weight (outputs, inputs) and bias (outputs,), float16, and the card; raises WeightsError."""
+    arrays, card = unpack(data)
+    count = len(card.hidden) + 1
+    return [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"]) for i in range(count)], card
+
+
+def read_card(data: bytes) -> ModelCard:
+    """Return the card alone, without looking at the weights; raises WeightsError."""
+    return _metadata_and_card(_header(data))[1]
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of a whole file of weights, in hex."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _header(data: bytes) -> dict[str, Any]:
@@ -217,8 +191,8 @@ def _header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def _described(header: dict[str, Any]) -> tuple[dict[str, Any], ModelCard]:
-    """Take the metadata out of a header, what remains being the table of tensors; return it with its card."""
+def _metadata_and_card(header: dict[str, Any]) -> tuple[dict[str, Any], ModelCard]:
+    """Remove the metadata from a header, leaving the table of tensors; return the metadata and the card in it."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise WeightsError(f"these are not Inkling's weights: the header does not say {FORMAT}")
@@ -251,7 +225,7 @@ def _check_finite(arrays: dict[str, np.ndarray]) -> None:
             raise WeightsError(f"{name} holds a value that is NaN, infinite or beyond half precision")
 
 
-def _seal(card_text: str, arrays: dict[str, np.ndarray]) -> str:
+def _checksum(card_text: str, arrays: dict[str, np.ndarray]) -> str:
     seal = hashlib.sha256(card_text.encode())
     for name in sorted(arrays):
         seal.update(arrays[name].tobytes())
@@ -259,7 +233,7 @@ def _seal(card_text: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _with_sorted_header(data: bytes) -> bytes:
-    """Return the file with its header's names in order: safetensors writes the metadata in a random one."""
+    """Return the file with the keys of its header sorted: safetensors writes the metadata in random order."""
     start = 8 + int.from_bytes(data[:8], "little")
     text = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -1,7 +1,7 @@
-"""Making a network's probabilities worth believing, on pictures that it has not learnt from.
+"""Calibration of a network's probabilities on pictures that it was not trained on.
 
-The temperature (Guo et al., "On calibration of modern neural networks", 2017) goes into the last layer's weights, so
-that nobody need know of it afterwards; the thresholds of the verdicts go into the model card.
+The temperature (Guo et al., "On calibration of modern neural networks", 2017) is multiplied into the last layer's
+weights; the thresholds of the verdicts go into the model card.
 """
 
 from __future__ import annotations
@@ -13,31 +13,30 @@ import torch.nn.functional as F
 from model import seeds
 from model.data import synthetic
 from model.data.augment import Deformer
-from model.data.mnist import Split
-from model.imaging.picture import to_tensor
+from model.data.splits import Split
 from model.inference.decision import Calibration, ranked
-from model.network.mlp import MLP, fold
+from model.network.mlp import MLP, fuse_batch_norm, to_tensor
 from model.task import DIGITS
 
 COVERAGE = Calibration.coverage
 REFUSED_DIGITS = 0.01
-"""The share of real digits that may be refused, for the sake of what is none."""
+"""Share of real digits that may be refused."""
 TEMPERATURES = torch.logspace(-3, 3, 301, base=2)
 
 
 @torch.no_grad()
 def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
-    """A copy of the network with its temperature set, and the thresholds of its verdicts.
+    """Return a copy of the network with its temperature applied, and the thresholds of its verdicts.
 
-    Temperature and sets come from `validation` (one digit or more); for a network that refuses, and so has learnt from
-    drawings, from the same deformed and as many drawn digits as well: what people write on a page is like all of that.
-    The threshold of refusal comes from `validation` as it is: what the project draws is a guess at other hands, and
-    real digits are those that must not be refused.
+    Temperature and conformal sets are fitted to `validation` (one digit or more); for a network that refuses, and so
+    was trained on synthetic digits, also to deformed validation digits and as many synthetic ones, which together
+    resemble drawings on the page. The threshold of refusal is fitted to `validation` alone: real digits are the ones
+    that must not be refused.
     """
     inputs, labels = _digits(validation, network.outputs > DIGITS)
     logits = network(inputs)
     temperature = min(TEMPERATURES.tolist(), key=lambda t: float(F.cross_entropy(logits[:, :DIGITS] / t, labels)))
-    network = _cooled(network, temperature)
+    network = _apply_temperature(network, temperature)
     logits = logits / temperature
     digits = logits[:, :DIGITS].softmax(1).numpy()
     hesitant, confident = (_mass(digits[group], labels.numpy()[group]) for group in _groups(digits))
@@ -50,7 +49,7 @@ def calibrate(network: MLP, validation: Split) -> tuple[MLP, Calibration]:
 
 
 def _threshold(logits: torch.Tensor) -> float:
-    """The probability of no digit that REFUSED_DIGITS of these digits' exceed; 1 for a network that refuses nothing."""
+    """Return the probability of no digit that REFUSED_DIGITS of these digits exceed; 1 for one that refuses nothing."""
     if logits.shape[1] == DIGITS:
         return 1.0
     outliers = logits.softmax(1)[:, DIGITS:].sum(1)
@@ -61,15 +60,15 @@ def _digits(validation: Split, and_drawn: bool) -> tuple[torch.Tensor, torch.Ten
     plain = to_tensor(validation.images)
     if not and_drawn:
         return plain, validation.labels
-    deformer = Deformer(validation.images, seeds.seed("calibration, deformed"))
-    images, labels = synthetic.digits(len(validation), seeds.seed("calibration"))
+    deformer = Deformer(validation.images, seeds.derive_seed("calibration, deformed"))
+    images, labels = synthetic.digits(len(validation), seeds.derive_seed("calibration"))
     deformed, order = deformer.batch(torch.arange(len(validation)))
     inputs = torch.cat((plain, deformed.t().float(), to_tensor(images)))
     return inputs, torch.cat((validation.labels, validation.labels[order], torch.from_numpy(labels)))
 
 
-def _cooled(network: MLP, temperature: float) -> MLP:
-    cooled = fold(network)
+def _apply_temperature(network: MLP, temperature: float) -> MLP:
+    cooled = fuse_batch_norm(network)
     for parameter in cooled.layers[-1].parameters():
         parameter.div_(temperature)
     return cooled
@@ -81,12 +80,12 @@ def _groups(digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mass(digits: np.ndarray, labels: np.ndarray) -> float:
-    """The probability that stands before the true digit, in all but 1 - COVERAGE of cases (split conformal)."""
-    before = sorted(_before(likely, label) for likely, label in zip(digits.tolist(), labels.tolist(), strict=True))
+    """Return the COVERAGE quantile of the probability ranked before the true digit (split conformal prediction)."""
+    before = sorted(_mass_before(likely, label) for likely, label in zip(digits.tolist(), labels.tolist(), strict=True))
     rank = int(np.ceil((len(before) + 1) * COVERAGE))
     return before[rank - 1] if rank <= len(before) else 1.0
 
 
-def _before(likely: list[float], label: int) -> float:
+def _mass_before(likely: list[float], label: int) -> float:
     order = ranked(likely)
     return min(1.0, sum((likely[digit] for digit in order[: order.index(label)]), 0.0))

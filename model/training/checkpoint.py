@@ -1,4 +1,4 @@
-"""Where a training stands after an epoch, as bytes to go on from. Reading them runs no code."""
+"""Checkpoints: the state of a training after an epoch, as bytes to resume from. Reading them runs no code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def pack(training: str, state: dict[str, Any]) -> bytes:
-    """`state` (tensors, numbers, texts, lists and dicts of them) as bytes; `training` says what it belongs to."""
+    """Serialize `state` (tensors, numbers, texts, lists and dicts of them) of the training named `training`."""
     file = io.BytesIO()
     torch.save({"training": training, "state": state}, file)
     data = file.getvalue()
@@ -22,7 +22,7 @@ def pack(training: str, state: dict[str, Any]) -> bytes:
 
 
 def unpack(data: bytes, training: str) -> dict[str, Any] | None:
-    """The state, or None where the bytes are damaged or belong to another training: then it has to begin anew."""
+    """Return the state, or None where the bytes are damaged or belong to another training."""
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         log.warning("the checkpoint is damaged")
         return None

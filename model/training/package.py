@@ -1,4 +1,4 @@
-"""From a finished training to a version: the weights' bytes with their card, measured as they are kept."""
+"""Package a finished training as a version: calibrate, measure on the test set, write the card."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from model import provenance
-from model.data import mnist
+from model.data import splits
 from model.data.corrections import Corrections
 from model.evaluation import metrics
 from model.inference import weights
+from model.network.predict import digit_probabilities
+from model.network.weights import deserialize, serialize
 from model.presets import Config
 from model.task import DATA_SHA256
 from model.training.calibrate import calibrate
@@ -20,26 +22,27 @@ from model.training.train import Result
 
 
 @dataclass(frozen=True, eq=False)
-class Sealed:
-    """A version ready to be stored: safetensors bytes, the card in them, and float32 (N, 10) for the N test digits."""
+class Package:
+    """A version: safetensors bytes, the card in them, and probabilities float32 (N, 10) for the N test digits."""
 
     data: bytes
     card: weights.ModelCard
     test_probabilities: np.ndarray
 
 
-def seal(
+def build_package(
     config: Config,
     result: Result,
-    data: mnist.Mnist,
+    data: splits.Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
     again: weights.ModelCard | None = None,
-) -> Sealed:
-    """Calibrates the network, measures it once on the test set, in the half precision in which it is kept, and writes
-    its card. `parent` are the weights that fine-tuning went on from, as a file's bytes. `again` is the card of the
-    version that this one repeats: its date, code, libraries and threads are taken over, so that equal networks make
-    equal bytes.
+) -> Package:
+    """Calibrate the network, measure it on the test set in half precision, as it is stored, and write its card.
+
+    `parent` are the bytes of the weights that it was fine-tuned from. `again` is the card of the version that this one
+    reproduces: preset's name, command, date, code, libraries and threads are copied from it, so that equal networks
+    give equal bytes.
     """
     network, calibration = calibrate(result.network, data.validation)
     card = weights.ModelCard(
@@ -58,21 +61,21 @@ def seal(
         parent=weights.digest(parent) if parent else None,
         code_sha256=provenance.digest(),
         threads=torch.get_num_threads(),
-        corrections=_in_numbers(corrections),
+        corrections=_correction_counts(corrections),
         processes=config.processes,
     )
     if again:
-        names = "created", "libraries", "code_sha256", "threads"
+        names = "preset", "command", "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
-    kept, card = weights.from_bytes(weights.to_bytes(network, card))
-    probabilities = metrics.probabilities(kept, data.test.images)
+    kept, card = deserialize(serialize(network, card))
+    probabilities = digit_probabilities(kept, data.test.images)
     report = metrics.report(probabilities, data.test.labels.numpy())
     card = replace(card, test_accuracy=report.accuracy)
-    return Sealed(weights.to_bytes(kept, card), card, probabilities)
+    return Package(serialize(kept, card), card, probabilities)
 
 
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:
-    """What trains this again; the weights to fine-tune are named by the beginning of their SHA-256."""
+    """Return the command that trains this again; weights to fine-tune are named by the beginning of their SHA-256."""
     command = f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}"
     if config.processes > 1:
         command += f" --processes {config.processes}"
@@ -81,7 +84,7 @@ def _command(config: Config, parent: bytes | None, corrections: Corrections | No
     return f"{command} --corrections corrections.npz" if corrections else command
 
 
-def _in_numbers(corrections: Corrections | None) -> weights.Learnt | None:
+def _correction_counts(corrections: Corrections | None) -> weights.LearntCorrections | None:
     if corrections is None:
         return None
     held_out = int(corrections.held_out.sum())

@@ -1,4 +1,4 @@
-"""Making a version again from its card, to the same bytes on the same machine."""
+"""Reproduce a version from its card, to equal bytes on the same machine."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import torch
 
 from model import provenance
 from model.data.corrections import Corrections
-from model.data.mnist import Mnist
+from model.data.splits import Mnist
 from model.inference import weights
 from model.inference.weights import ModelCard
+from model.network.weights import deserialize
 from model.presets import PRESETS, Config
-from model.training.distributed import together
-from model.training.package import seal
-from model.training.train import Progress, train
+from model.training.distributed import process_group
+from model.training.package import build_package
+from model.training.train import train
 
 
-class ReplayError(ValueError):
-    """The version cannot be made again from what is there; the message says what is missing or other than it was."""
+class ReproductionError(ValueError):
+    """The version cannot be reproduced; the message names the input that is missing or has changed."""
 
 
 @dataclass(frozen=True)
-class Replay:
-    """What came of it: the SHA-256 of the version and of what was made again under its card, in hex."""
+class Reproduction:
+    """SHA-256, in hex, of the version and of its reproduction."""
 
     expected: str
     made: str
@@ -36,7 +37,7 @@ class Replay:
 
 
 def differences(card: ModelCard) -> list[str]:
-    """What is not as it was when the card was written, in words: each may change the last bit of the result."""
+    """Return, in words, differences of code and libraries from the card: each may change the last bit of the result."""
     found = []
     if card.code_sha256 != provenance.digest():
         found.append("the code is another one")
@@ -46,35 +47,41 @@ def differences(card: ModelCard) -> list[str]:
     return found
 
 
-def replay(
+def reproduce(
     data: bytes,
     mnist: Mnist,
     parent: bytes | None = None,
     corrections: Corrections | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[float], None] = lambda fraction: None,
     command: Sequence[str] = (),
-) -> Replay | None:
-    """Trains the version again whose bytes these are, with as many threads as then.
+) -> Reproduction | None:
+    """Train the version with bytes `data` again, with the card's numbers of processes and threads.
 
-    Where several processes trained it, as many do so again: those beside this one are started by `command`, which has
-    to lead to this function too, and get None. `parent` are the bytes that it was fine-tuned from, `corrections`
-    those that it learnt from and was compared by. What `differences` finds is for the caller to tell: other code may
-    make the same network all the same. Raises WeightsError where bytes are damaged, ReplayError where they are not
-    those that the card names, and GroupLost where one of the processes is lost.
+    `parent` are the bytes that it was fine-tuned from, `corrections` those that it was trained on and compared by.
+    Other processes are started by `command`, which must call this function too; it returns None in them. `differences`
+    are not checked: other code may make an equal network. Raises WeightsError where bytes are damaged,
+    ReproductionError where inputs are not those of the card, and GroupLost where a process is lost.
     """
-    card = weights.from_bytes(data)[1]
+    card = deserialize(data)[1]
     try:
         config = Config(card.preset, card.epochs, card.seed, card.processes)
     except ValueError as error:
-        raise ReplayError(str(error)) from error
-    _check(card, parent, corrections)
-    with together(config.processes, command) as group, _threads(card.threads):
-        start = weights.from_bytes(parent)[0] if parent else None
-        result = train(config, mnist, on_progress, start=start, corrections=corrections, group=group)
+        raise ReproductionError(str(error)) from error
+    _check(card, config, parent, corrections)
+    with process_group(config.processes, command) as group, _threads(card.threads):
+        start = deserialize(parent)[0] if parent else None
+        result = train(
+            config,
+            mnist,
+            lambda progress: on_progress(progress.fraction),
+            start=start,
+            corrections=corrections,
+            group=group,
+        )
         if group.rank > 0:
             return None
-        sealed = seal(config, result, mnist, parent, corrections, card)
-    return Replay(weights.digest(data), weights.digest(sealed.data))
+        package = build_package(config, result, mnist, parent, corrections, card)
+    return Reproduction(weights.digest(data), weights.digest(package.data))
 
 
 @contextmanager
@@ -87,13 +94,15 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check(card: ModelCard, parent: bytes | None, corrections: Corrections | None) -> None:
+def _check(card: ModelCard, config: Config, parent: bytes | None, corrections: Corrections | None) -> None:
     if card.parent != (weights.digest(parent) if parent else None):
-        raise ReplayError(f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others")
-    if PRESETS[card.preset].fine_tunes and parent is None:
-        raise ReplayError("the weights that it was fine-tuned from are needed")
+        raise ReproductionError(
+            f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others"
+        )
+    if PRESETS[config.preset].fine_tunes and parent is None:
+        raise ReproductionError("the weights that it was fine-tuned from are needed")
     named = card.corrections["sha256"] if card.corrections else None
     if named != (corrections.digest() if corrections else None):
         count = card.corrections["learnt"] + card.corrections["held_out"] if card.corrections else 0
         there = len(corrections) if corrections else 0
-        raise ReplayError(f"its {count} corrections are no longer what they were; {there} are there")
+        raise ReproductionError(f"its {count} corrections are no longer what they were; {there} are there")

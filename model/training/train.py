@@ -1,4 +1,4 @@
-"""Training an MLP: one importable function, no printing, no globals."""
+"""Train an MLP."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from model import provenance
 from model.data.corrections import Corrections
-from model.data.loader import Batch, Material
-from model.data.mnist import Mnist, Split
-from model.imaging.picture import to_tensor
-from model.network.mlp import MLP, fold, for_training
+from model.data.loader import Batch, TrainingData
+from model.data.splits import Mnist, Split
+from model.network.mlp import MLP, build_network, fuse_batch_norm, to_tensor
 from model.presets import PRESETS, Config, Preset
 from model.rank import Failure, GroupLost
 from model.task import DIGITS
@@ -30,18 +29,18 @@ from model.training.distributed import Group
 REPORT_SECONDS = 0.25
 AVERAGED_EPOCHS = 5.0
 AVERAGED_EVERY = 4
-"""Steps: weights hardly differ from one to the next, and each average is a pass over all of them."""
-# Only processors that multiply tiles of bfloat16 (AMX) are faster with it; others are slower.
+"""Steps between averages: weights hardly differ from one to the next, and an average is a pass over all of them."""
+# bfloat16 is faster only on processors with tile multiplication (AMX).
 HALF_IS_FAST = torch.cpu._is_amx_tile_supported()
 
 
 class TrainingError(Failure):
-    """The training itself cannot go on."""
+    """The training has diverged."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's figures; epoch 0 is the untrained network. Losses are mean cross-entropies in nats."""
+    """Figures of an epoch; epoch 0 is the untrained network. Losses are mean cross-entropies in nats."""
 
     epoch: int
     train_loss: float | None
@@ -55,7 +54,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: `epoch` of `epochs` is under way, `fraction` (0 to 1) of the whole run is done."""
+    """Progress of a run: `epoch` of `epochs` is under way, `fraction`, 0 to 1, of the run is done."""
 
     epoch: int
     epochs: int
@@ -67,7 +66,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished (or stopped) training: the network of the epoch that was kept, in eval mode, and its accuracy."""
+    """A finished or stopped training: the network of the epoch kept, in eval mode, and its accuracy, 0 to 1."""
 
     network: MLP
     history: tuple[Epoch, ...]
@@ -88,22 +87,23 @@ def train(
     on_checkpoint: Callable[[bytes], None] | None = None,
     group: Group | None = None,
 ) -> Result:
-    """Trains by `config` on `data.train` and keeps the epoch that reads `data.validation` best.
+    """Train by `config` on `data.train` and keep the epoch with the best accuracy on `data.validation`.
 
-    With `corrections`, it learns from those that are not held out as well, and keeps the last epoch: a choice by
-    MNIST's digits alone would prefer a network that has learnt nothing from them.
+    Train as well on `corrections` that are not held out, if any, and then keep the last epoch: a choice by MNIST's
+    digits alone would prefer a network that has learnt nothing from them.
 
-    `start` is the network that a preset which fine-tunes goes on from, and None for the others (else ValueError).
+    `start` is the network that a preset with `fine_tunes` starts from, None for others (else ValueError).
     `on_progress` is called after every epoch and at most four times a second within it; `should_stop` is asked before
-    every step. The same arguments give the same network on the same machine with the same number of threads.
-    `on_checkpoint` gets, after every epoch but the last, bytes from which, given as `checkpoint` beside the same other
-    arguments, a training goes on to the same result; a checkpoint that is damaged or another training's is left aside.
-    Raises TrainingError when the loss stops being a number.
+    every step. Equal arguments give equal networks on one machine with one number of threads.
 
-    Of several processes (`config.processes`) each calls this alike, with the `group` of them, and all come to the same
-    network: every batch is shared out among them, and each step goes by the mean of what they found. Only batch
-    normalisation takes each part by itself (as with the "ghost batches" of Hoffer et al. 2017). All stop where one of
-    them is to, and go on from the checkpoint that the first was given. Raises GroupLost where one of them is lost.
+    `on_checkpoint` gets bytes after every epoch but the last. Given as `checkpoint`, with equal other arguments, they
+    resume the training to an equal result; a damaged checkpoint or that of another training is ignored. Raises
+    TrainingError when the loss is no longer finite.
+
+    Of several processes (`config.processes`) each calls this function, with its `group`, and all return equal networks:
+    every batch is divided among them, and each step uses the mean of their gradients. Batch normalisation uses the
+    statistics of each part (as the "ghost batches" of Hoffer et al., 2017). All stop when one is asked to, and resume
+    from the checkpoint of rank 0. Raises GroupLost where a process is lost.
     """
     if PRESETS[config.preset].fine_tunes != (start is not None):
         raise ValueError(f"the preset {config.preset} goes on from a network, and only that one")
@@ -112,7 +112,7 @@ def train(
         raise ValueError(f"{config.processes} processes are to train, and {group.size} are there")
     learnt = corrections.to_learn if corrections else None
     run = _Run(config, data, on_progress, on_epoch, start, learnt, on_checkpoint, group)
-    return run.go(should_stop, checkpoint)
+    return run.run(should_stop, checkpoint)
 
 
 @dataclass
@@ -131,15 +131,15 @@ class _Run:
         self.preset = PRESETS[self.config.preset]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            self.network = copy.deepcopy(self.start) if self.start else for_training(self.preset)
+            self.network = copy.deepcopy(self.start) if self.start else build_network(self.preset)
         self.started = self.reported = time.monotonic()
 
-    def go(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
-        if not self.group.agrees(self._task().encode()):
+    def run(self, should_stop: Callable[[], bool], checkpoint: bytes | None) -> Result:
+        if not self.group.all_equal(self._task().encode()):
             message = "the processes were not given the same to train, or have not the same code"
             raise GroupLost(message, "tasks_differ")
         teacher = self.start if self.corrections else None
-        material = Material(
+        training_data = TrainingData(
             self.data.train,
             self.config.seed,
             deformed=self.preset.deformed,
@@ -147,10 +147,10 @@ class _Run:
             refused=self.network.outputs > DIGITS,
             corrections=self.corrections,
         )
-        self.loop = Loop(self.preset, self.network, material, self.config.epochs, teacher, self.group)
-        # the first one's too, since all must come to the same answer, on whatever machines they are
-        identity = self.group.as_first(self._identity().encode()).decode()
-        checkpoint = self.group.as_first(checkpoint or b"")
+        self.loop = TrainingLoop(self.preset, self.network, training_data, self.config.epochs, teacher, self.group)
+        # rank 0's, since all must come to one answer, even on machines that differ
+        identity = self.group.broadcast(self._identity().encode()).decode()
+        checkpoint = self.group.broadcast(checkpoint or b"")
         state = unpack(checkpoint, identity) if checkpoint else None
         if state:
             self._resume(state)
@@ -168,13 +168,13 @@ class _Run:
         return self._result(stopped=False)
 
     def _task(self) -> str:
-        """What is to be done, and by which code."""
+        """Return what all processes must agree on: configuration, data, code."""
         corrections = self.corrections.digest() if self.corrections else ""
-        start = hashlib.sha256(_bytes(self.start) if self.start else b"").hexdigest()
+        start = hashlib.sha256(_weight_bytes(self.start) if self.start else b"").hexdigest()
         return repr((self.config, len(self.data.train), start, corrections, provenance.digest()))
 
     def _identity(self) -> str:
-        """What must be the same for a checkpoint to lead to the same result."""
+        """Return what must not differ for a checkpoint to lead to an equal result."""
         machine = provenance.libraries(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), HALF_IS_FAST
         return self._task() + repr(machine)
 
@@ -189,13 +189,13 @@ class _Run:
     def _resume(self, state: dict[str, Any]) -> None:
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best_epoch = self.history[state["best_epoch"]]
-        self.best = fold(self.network)
+        self.best = fuse_batch_norm(self.network)
         self.best.load_state_dict(state["best"])
         self.loop.resume(state["loop"])
         self.started -= self.history[-1].seconds
 
     def _report(self, epochs: float, train_loss: torch.Tensor | float | None) -> None:
-        """Tell how far it is, `epochs` being done, unless that was told just now."""
+        """Report that `epochs` are done, unless the last report was less than REPORT_SECONDS ago."""
         if time.monotonic() - self.reported < REPORT_SECONDS:
             return
         self.reported = time.monotonic()
@@ -206,15 +206,15 @@ class _Run:
         self.on_progress(told)
 
     def _finish_epoch(self, epoch: int, train_loss: float | None, network: MLP) -> MLP:
-        network = fold(network)
-        if self.group.size > 1 and not self.group.agrees(_bytes(network)):
+        network = fuse_batch_norm(network)
+        if self.group.size > 1 and not self.group.all_equal(_weight_bytes(network)):
             message = f"the processes have come to different networks in epoch {epoch}"
             raise TrainingError(message, "networks_differ", epoch=epoch)
-        loss, accuracy = _measure(network, self.data.validation)
+        loss, accuracy = _validate(network, self.data.validation)
         if not math.isfinite(loss + (train_loss or 0.0)):
             raise TrainingError(f"the loss stopped being a number in epoch {epoch}", "diverged", epoch=epoch)
         self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
-        self.reported = -math.inf  # an epoch's end is always told
+        self.reported = -math.inf  # the end of an epoch is always reported
         self._report(epoch, train_loss)
         self.on_epoch(self.history[-1], network)
         return network
@@ -224,25 +224,25 @@ class _Run:
         return Result(self.best, tuple(self.history), epoch.epoch, epoch.validation_accuracy, stopped)
 
 
-class Loop:
-    """Train one network step by step; `averaged` is what it has become.
+class TrainingLoop:
+    """Trains one network step by step; `averaged` is the result.
 
-    With a `teacher`, all but the corrections has what the teacher says for its label: so a network that goes on from it
-    learns these and forgets nothing else ("Learning without forgetting", Li and Hoiem 2016).
+    With a `teacher`, all data but the corrections are labelled with its probabilities, so that the network learns the
+    corrections and keeps the rest ("Learning without forgetting", Li and Hoiem, 2016).
     """
 
     def __init__(
         self,
         preset: Preset,
         network: MLP,
-        material: Material,
+        training_data: TrainingData,
         epochs: int,
         teacher: MLP | None = None,
         group: Group | None = None,
     ):
-        self.preset, self.network, self.material, self.teacher = preset, network, material, teacher
+        self.preset, self.network, self.training_data, self.teacher = preset, network, training_data, teacher
         self.group = group or Group()
-        self.steps = math.ceil(len(material) / preset.batch_size)
+        self.steps = math.ceil(len(training_data) / preset.batch_size)
         rate = preset.correcting_rate if teacher else preset.learning_rate
         parameters = list(network.parameters())
         self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=preset.weight_decay, fused=True)
@@ -253,15 +253,15 @@ class Loop:
     def epoch(
         self, epoch: int, should_stop: Callable[[], bool], tell: Callable[[float, torch.Tensor], None]
     ) -> float | None:
-        """Pass once over the material; return the mean loss, or None where it was stopped.
+        """Pass once over the training data; return the mean loss, or None where stopped.
 
-        `tell` hears after each step how many epochs are done and the loss so far.
+        `tell` is called after each step with the number of epochs done and the mean loss so far.
         """
         self.network.train()
         total = torch.zeros(())
-        batches = self.material.epoch(epoch, self.preset.batch_size, self.group.rank, self.group.size)
+        batches = self.training_data.epoch(epoch, self.preset.batch_size, self.group.rank, self.group.size)
         for step, batch in enumerate(batches, 1):
-            if self.group.stops(should_stop()):
+            if self.group.should_stop(should_stop()):
                 return None
             total += self.step(batch)
             tell(epoch - 1 + step / self.steps, total / step)
@@ -285,7 +285,7 @@ class Loop:
         return loss
 
     def _loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Return the cross-entropy of logits (B, outputs) with the labels, or with what the teacher says."""
+        """Return the cross-entropy of logits (B, outputs) with the labels, or with the teacher's probabilities."""
         smoothing = self.preset.label_smoothing
         if self.teacher is None:
             return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
@@ -302,7 +302,7 @@ class Loop:
         return network
 
     def state(self) -> dict[str, Any]:
-        """Return all that the steps so far have changed; the material's chance depends on the epoch's number alone."""
+        """Return all state that steps change; the data's random numbers depend on the epoch alone."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -315,21 +315,21 @@ class Loop:
 
 
 def _average(network: MLP, memory: float) -> AveragedModel:
-    """Return a moving average of the network (Polyak and Juditsky 1992): `memory` updates ago has faded to a third."""
+    """Return a moving average of the weights (Polyak and Juditsky, 1992) over about the last `memory` updates."""
 
     def follow(averaged: torch.Tensor, current: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
-        # a plain mean at first, so that the random start is forgotten within the first epochs
+        # a plain mean at first, so that the random initialisation fades within the first epochs
         return averaged + (current - averaged) / min(memory, 1 + int(updates))
 
     return AveragedModel(network, avg_fn=follow, use_buffers=True)
 
 
-def _bytes(network: MLP) -> bytes:
+def _weight_bytes(network: MLP) -> bytes:
     return b"".join(parameter.detach().numpy().tobytes() for parameter in network.parameters())
 
 
 @torch.inference_mode()
-def _measure(network: MLP, split: Split) -> tuple[float, float]:
+def _validate(network: MLP, split: Split) -> tuple[float, float]:
     logits = network(to_tensor(split.images))[:, :DIGITS]
     loss = F.cross_entropy(logits, split.labels)
     return float(loss), float((logits.argmax(1) == split.labels).float().mean())

@@ -129,7 +129,7 @@ def under_way(driver):
 @pytest.mark.stress
 def test_run_from_start_to_promotion_is_shown(admin, server):
     shipped = find(admin, "#champion").get_attribute("data-version")
-    start_run(admin, "seed", str(EPOCHS))
+    start_run(admin, "basic", str(EPOCHS))
     address = admin.current_url
     admin.execute_script("window.sameDocument = true; document.getElementById('cancel').focus()")
 
@@ -195,7 +195,7 @@ def test_strength_report_shows_progress_then_figures(admin, server):
 
 
 def test_run_cancelled_says_so(admin, server):
-    start_run(admin, "seed", "1000")
+    start_run(admin, "basic", "1000")
     wait_for(admin, lambda d: "of 1000" in find(d, ".run-state").text, TRAINING_SECONDS)
     admin.get(f"{server.url}/admin")
     assert not find(admin, "#start").is_displayed()
@@ -208,7 +208,7 @@ def test_run_cancelled_says_so(admin, server):
 
 @pytest.mark.stress
 def test_dashboard_takes_in_the_end_of_a_run(admin, server):
-    start_run(admin, "seed", "1000")
+    start_run(admin, "basic", "1000")
     admin.get(f"{server.url}/admin")
     run = find(admin, "#run").get_attribute("data-run")
     listed = find(admin, f'#runs [data-run="{run}"] a')

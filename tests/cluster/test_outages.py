@@ -31,7 +31,7 @@ def timed(ask, *request):
 
 def long_run(cluster) -> int:
     """A run that a worker is training, and that goes on until it is cancelled."""
-    started = cluster.ask("POST", "/admin/retrain", {"preset": "seed", "epochs": 1000}, SCRIPT)
+    started = cluster.ask("POST", "/admin/retrain", {"preset": "basic", "epochs": 1000}, SCRIPT)
     assert started.status == 202, started.body
     wait_until(lambda: run(cluster, started.json["id"])["history"], RUN_SECONDS)
     return started.json["id"]
@@ -78,7 +78,7 @@ def test_cluster_without_redis_does_later_what_is_asked_for(cluster, seconds):
         load.wait_for(50)
         cluster.redis.stop()
         began = time.monotonic()
-        started = timed(cluster.ask, "POST", "/admin/retrain", {"preset": "seed", "epochs": 1000}, SCRIPT)
+        started = timed(cluster.ask, "POST", "/admin/retrain", {"preset": "basic", "epochs": 1000}, SCRIPT)
         assert started.status == 202
         while time.monotonic() < began + seconds:
             for replica in cluster.replicas:

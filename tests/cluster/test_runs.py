@@ -35,7 +35,7 @@ def nothing_left(cluster):
 def start(cluster, epochs: int, address="127.0.0.1"):
     """The answer to asking for a run, as often as a busy server says to ask again."""
     while True:
-        answer = cluster.ask("POST", "/admin/retrain", {"preset": "seed", "epochs": epochs}, SCRIPT, address)
+        answer = cluster.ask("POST", "/admin/retrain", {"preset": "basic", "epochs": epochs}, SCRIPT, address)
         if answer.status != 503 or answer.json["error"]["code"] != "overloaded":
             return answer
         time.sleep(int(answer.headers["Retry-After"]))

@@ -3,9 +3,14 @@
 import pytest
 import torch
 
-from model.data import mnist as mnist_module
+from model.data import splits
 from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.inference.decision import Calibration
+from model.network.mlp import MLP
+from model.network.weights import load_network, save_network
 from model.task import DATA_SHA256
+from model.training.train import Config, train
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -20,7 +25,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def mnist():
     """All of MNIST, read once; `make data` (or `python -m model data`) puts it where it is looked for."""
-    return mnist_module.load()
+    return splits.load()
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +36,12 @@ def small_mnist(mnist):
 @pytest.fixture
 def card():
     return weights.ModelCard(
-        preset="seed",
+        preset="basic",
         hidden=(16, 12),
         epochs=2,
         seed=7,
         data_sha256=DATA_SHA256,
-        command="python -m model train --preset seed --epochs 2 --seed 7",
+        command="python -m model train --preset basic --epochs 2 --seed 7",
         created="2025-01-31T12:00:00+00:00",
         libraries={"python": "3.11.0", "torch": "2.13.0"},
         validation_accuracy=0.9712,
@@ -46,10 +51,6 @@ def card():
 
 @pytest.fixture
 def network():
-    import torch
-
-    from model.network.mlp import MLP
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         return MLP((16, 12)).eval()
@@ -57,38 +58,31 @@ def network():
 
 @pytest.fixture(scope="session")
 def trained(small_mnist):
-    """A network of the seed's shape after some epochs on 3,000 digits: it reads most of them."""
-    from model.training.train import Config, train
-
-    return train(Config("seed", 8), small_mnist).network
+    """A network of the basic preset's shape after some epochs on 3,000 digits: it reads most of them."""
+    return train(Config("basic", 8), small_mnist).network
 
 
 @pytest.fixture(scope="session")
 def trained_file(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
-    card = weights.ModelCard("seed", trained.hidden, 1, 0, "", "", "", {}, 0.8, None)
-    weights.save(path, trained, card)
+    card = weights.ModelCard("basic", trained.hidden, 1, 0, "", "", "", {}, 0.8, None)
+    save_network(path, trained, card)
     return path
 
 
 @pytest.fixture(scope="session")
 def refusing_file(tmp_path_factory):
     """An untrained network of fourteen outputs that is unsure of most digits and refuses some."""
-    from model.inference.decision import Calibration
-    from model.network.mlp import MLP
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = MLP((16, 12), 14).eval()
     path = tmp_path_factory.mktemp("weights") / "refusing.safetensors"
     calibration = Calibration(0.9, refuse_above=0.3, hesitant_mass=0.3)
-    card = weights.ModelCard("seed", network.hidden, 1, 0, "", "", "", {}, 0.1, None, 14, calibration)
-    weights.save(path, network, card)
+    card = weights.ModelCard("basic", network.hidden, 1, 0, "", "", "", {}, 0.1, None, 14, calibration)
+    save_network(path, network, card)
     return path
 
 
 @pytest.fixture(scope="session")
 def shipped_network():
-    from model.inference.classifier import SHIPPED
-
-    return weights.load(SHIPPED)[0]
+    return load_network(SHIPPED)[0]

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from model import cli as command_line
-from model.data import mnist as mnist_module
+from model.data import splits
 from model.inference import weights
-from model.inference.classifier import Reading
+from model.inference.classifier import Prediction
+from model.network.weights import load_network
 from model.task import DATA_SHA256
 from model.training import train as train_module
 
@@ -51,7 +52,7 @@ def refused(run):
 @pytest.fixture
 def quick(monkeypatch, small_mnist):
     """Training on 3,000 digits instead of 55,000."""
-    monkeypatch.setattr(mnist_module, "load", lambda folder=None: small_mnist)
+    monkeypatch.setattr(splits, "load", lambda folder=None: small_mnist)
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_data_not_to_be_had_is_one_line(monkeypatch, tmp_path, run):
     def fail():
         raise ImportError("no torchvision here")
 
-    monkeypatch.setattr("model.data.torchvision_shim.import_datasets", fail)
+    monkeypatch.setattr("model.data.download.import_datasets", fail)
     monkeypatch.setenv("MNIST_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     code, printed, complaint = run("data")
@@ -201,12 +202,12 @@ def test_data_not_to_be_had_is_one_line(monkeypatch, tmp_path, run):
 
 
 def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist):
-    out = tmp_path / "seed.safetensors"
-    code, printed, complaint = run("train", "--preset", "seed", "--seed", "5", "--out", out)
+    out = tmp_path / "basic.safetensors"
+    code, printed, complaint = run("train", "--preset", "basic", "--seed", "5", "--out", out)
     assert code == 0 and complaint == ""
-    network, card = weights.load(out)
-    assert (card.preset, card.hidden, card.epochs, card.seed) == ("seed", (64, 64, 64), 4, 5)
-    assert card.command == "python -m model train --preset seed --epochs 4 --seed 5"
+    network, card = load_network(out)
+    assert (card.preset, card.hidden, card.epochs, card.seed) == ("basic", (64, 64, 64), 4, 5)
+    assert card.command == "python -m model train --preset basic --epochs 4 --seed 5"
     assert card.data_sha256 == DATA_SHA256
     assert card.libraries["torch"] == torch.__version__ and card.created.endswith("+00:00")
     with torch.no_grad():
@@ -215,11 +216,11 @@ def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist)
     assert card.validation_accuracy > 0.7
 
 
-def test_train_seed_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
+def test_train_basic_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
     """Accuracy on the test set before training and after each epoch, which has its own time."""
     monkeypatch.setattr("model.training.train.REPORT_SECONDS", math.inf)
     monkeypatch.setattr("model.training.train.time", SimpleNamespace(monotonic=itertools.count().__next__))
-    _, printed, _ = run("train", "--preset", "seed", "--out", tmp_path / "s.safetensors")
+    _, printed, _ = run("train", "--preset", "basic", "--out", tmp_path / "s.safetensors")
     lines = printed.splitlines()
     begun = ["before training", *(f"epoch {epoch} of 4" for epoch in (1, 2, 3, 4))]
     assert [line.split("  ")[0] for line in lines[:5]] == begun
@@ -234,23 +235,23 @@ def test_train_other_presets_measure_the_test_set_last(run, quick, tmp_path):
     *epochs, _, last = printed.splitlines()
     assert code == 0 and len(epochs) == 2
     assert not any("test" in line for line in epochs) and last.startswith("test accuracy")
-    assert weights.load(tmp_path / "s.safetensors")[1].preset == "standard"
+    assert load_network(tmp_path / "s.safetensors")[1].preset == "standard"
 
 
 def test_train_fine_tune_says_its_parent(run, quick, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    assert run("train", "--preset", "seed", "--epochs", "1", "--out", first)[0] == 0
+    assert run("train", "--preset", "basic", "--epochs", "1", "--out", first)[0] == 0
     code, _, complaint = run("train", "--preset", "fine-tune", "--epochs", "1", "--from", first, "--out", second)
-    card = weights.load(second)[1]
+    card = load_network(second)[1]
     assert code == 0 and complaint == ""
     assert (card.preset, card.hidden, card.outputs) == ("fine-tune", (64, 64, 64), 10)
     assert card.parent == weights.digest(first.read_bytes())
     assert card.command.endswith(f"--from {card.parent[:12]}.safetensors")
-    assert weights.load(first)[1].parent is None
+    assert load_network(first)[1].parent is None
 
 
 def test_train_from_a_file_needs_fine_tune(run, quick, tmp_path):
-    code, printed, complaint = run("train", "--preset", "seed", "--from", "x.safetensors", "--out", tmp_path / "s")
+    code, printed, complaint = run("train", "--preset", "basic", "--from", "x.safetensors", "--out", tmp_path / "s")
     assert code == 2 and printed == "" and complaint.count("\n") == 1 and "begins anew" in complaint
 
 
@@ -262,8 +263,15 @@ def test_train_fine_tune_without_weights_is_refused(run, quick, tmp_path):
 
 def test_train_without_out_writes_beside_the_caller(run, quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert run("train", "--preset", "basic", "--epochs", "1")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["basic.safetensors"]
+
+
+def test_train_by_a_presets_former_name_writes_the_present_one(run, quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert run("train", "--preset", "seed", "--epochs", "1")[0] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["seed.safetensors"]
+    card = load_network(tmp_path / "seed.safetensors")[1]
+    assert (card.preset, card.command) == ("basic", "python -m model train --preset basic --epochs 1 --seed 0")
 
 
 @pytest.mark.parametrize("out", ["absent/w.safetensors", "file/w.safetensors", "."])
@@ -415,7 +423,7 @@ def test_predict_blank_picture_is_an_answer(run, trained_file, tmp_path):
 def reading(verdict, digits=(), reason=None):
     order = [*digits, *(digit for digit in range(10) if digit not in digits)]
     top = tuple((digit, 0.5 * 0.6**rank) for rank, digit in enumerate(order[:3]))
-    return Reading(verdict, digits, reason, top)
+    return Prediction(verdict, digits, reason, top)
 
 
 @pytest.mark.parametrize(
@@ -433,11 +441,11 @@ def reading(verdict, digits=(), reason=None):
         (reading("not_a_digit", reason="scribble"), ["That does not look like a digit: it looks like a scribble"]),
         (reading("not_a_digit", reason="several"), ["That does not look like a digit: it looks like several digits"]),
         (reading("not_a_digit", reason="unlike_any_digit"), ["That does not look like a digit: it is unlike any"]),
-        (Reading("blank"), ["blank"]),
+        (Prediction("blank"), ["blank"]),
     ],
 )
 def test_predict_says_the_verdict_in_words(run, trained_file, pictures, monkeypatch, reading, printed):
-    monkeypatch.setattr(command_line.Recognizer, "recognize", lambda self, picture: reading)
+    monkeypatch.setattr(command_line.Classifier, "predict", lambda self, picture: reading)
     file = pictures(7, "a.png")
     assert run("predict", file, "--weights", trained_file)[1].rstrip("\n").split("   ") == [str(file), *printed]
 

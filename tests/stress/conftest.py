@@ -21,6 +21,6 @@ def busy_app(app, settings, database, monkeypatch):
     numbers = [add_correction(settings, database, image, label) for image, label in digits(10)]
     with database.writing() as session:  # those after the numbers that it decides about are there to be learnt from
         session.execute(update(Correction).where(Correction.id.in_(numbers[5:])).values(state="approved"))
-    services(app).jobs.start(Config("seed", 1), "a test")
+    services(app).jobs.start(Config("basic", 1), "a test")
     services(app).active_model.recognizer().warm()
     return app

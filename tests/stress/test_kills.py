@@ -239,7 +239,7 @@ class Load:
 
     def train(self, place: int, count: int) -> None:
         """Starts a run where there is none, and now and then cancels it."""
-        status, run = self.ask("POST", "/admin/retrain", {"preset": "seed", "epochs": 1000})
+        status, run = self.ask("POST", "/admin/retrain", {"preset": "basic", "epochs": 1000})
         if status == 202:
             self.acknowledged.runs.add(run["id"])
         if count % 20 == 10 and self.number % 4 == 3 and self.acknowledged.runs:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 from sqlalchemy import delete, select
 
-from model.imaging.picture import BOX, PictureError, digit_image, open_picture
-from model.task import NO_DIGIT
+from model.imaging.decode import PictureError, open_picture
+from model.imaging.normalise import digit_image
+from model.task import BOX, NO_DIGIT
 from tests.conftest import TOKEN
 from tests.support.administrator import BROWSER, SCRIPT
 from tests.support.forms import forms

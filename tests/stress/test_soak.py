@@ -208,7 +208,7 @@ class Soak:
             assert latest.state == "finished", (latest.state, latest.error)
             if time.time() < latest.created_at + MOST_RUN_SECONDS:
                 return
-        asked = {"preset": "seed", "epochs": 1, "corrections": approved is not None}
+        asked = {"preset": "basic", "epochs": 1, "corrections": approved is not None}
         self.ask("POST", "/admin/retrain", asked, expected=(202,))
         self.count("runs")
 

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.network.mlp import MLP
+from model.network.weights import deserialize, serialize
 
 
 @functools.cache
@@ -21,22 +22,22 @@ def shipped() -> bytes:
 @functools.cache
 def nines_read_less(logit: float) -> bytes:
     """Fine except for nines: each has to overcome this much before it is read as one."""
-    network, card = weights.from_bytes(shipped())
+    network, card = deserialize(shipped())
     network.layers[-1].bias.data[9] -= logit
-    return weights.to_bytes(network, card)
+    return serialize(network, card)
 
 
 @functools.cache
 def wider() -> bytes:
     """The same answers by a network with every hidden unit twice, each of half the weight in what follows."""
-    narrow, card = weights.from_bytes(shipped())
+    narrow, card = deserialize(shipped())
     network = MLP(tuple(2 * width for width in narrow.hidden), narrow.outputs)
     for i, (twice, once) in enumerate(zip(network.layers, narrow.layers, strict=True)):
         weight = once.weight if i == 0 else torch.cat((once.weight, once.weight), 1) / 2
         last = i == len(narrow.layers) - 1
         twice.weight.data = weight if last else torch.cat((weight, weight))
         twice.bias.data = once.bias if last else torch.cat((once.bias, once.bias))
-    return weights.to_bytes(network, replace(card, hidden=network.hidden))
+    return serialize(network, replace(card, hidden=network.hidden))
 
 
 def truncated() -> bytes:
@@ -50,14 +51,14 @@ def one_bit_flipped() -> bytes:
 
 def with_nan() -> bytes:
     """Whole and sealed, but for one weight that is no number."""
-    network, card = weights.from_bytes(shipped())
+    network, card = deserialize(shipped())
     network.layers[1].weight.data[3, 5] = float("nan")
     return _sealed(network, card)
 
 
 def wrong_shape() -> bytes:
     """Whole and sealed, but a layer has fewer units than its card says."""
-    network, card = weights.from_bytes(shipped())
+    network, card = deserialize(shipped())
     network.layers[0].bias.data = network.layers[0].bias.data[:-1]
     return _sealed(network, card)
 
@@ -72,7 +73,7 @@ DAMAGED = {
 
 
 def _sealed(network: MLP, card: weights.ModelCard) -> bytes:
-    """A file as `weights.to_bytes` writes it, without looking at what goes in."""
+    """A file as `serialize` writes it, without looking at what goes in."""
     text = json.dumps(card.as_dict())
     tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
     seal = hashlib.sha256(text.encode())

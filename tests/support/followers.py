@@ -9,14 +9,14 @@ from unittest.mock import patch
 
 import torch
 
-from model.data import mnist
+from model.data import splits
 from model.presets import PRESETS, Config
 from model.rank import LOST, GroupLost
-from model.training.distributed import Group, Joined, together
+from model.training.distributed import DistributedGroup, Group, process_group
 from model.training.train import train
 
 # All that the real presets have, and small enough for many trainings; batches of 45 and 46 do not go into two halves.
-PLAIN = replace(PRESETS["seed"], name="plain", hidden=(16, 12), batch_size=50)
+PLAIN = replace(PRESETS["basic"], name="plain", hidden=(16, 12), batch_size=50)
 WHOLE = replace(PRESETS["standard"], name="whole", hidden=(24, 16), batch_size=50)
 DIGITS = 501
 
@@ -33,7 +33,7 @@ def averages(group: Group) -> list:
 
 
 def alike(group: Group) -> list:
-    return [group.agrees(b"this"), group.agrees(bytes(group.rank)), group.as_first(bytes(9 - 9 * group.rank))]
+    return [group.all_equal(b"this"), group.all_equal(bytes(group.rank)), group.broadcast(bytes(9 - 9 * group.rank))]
 
 
 def trainings(group: Group) -> dict:
@@ -41,7 +41,7 @@ def trainings(group: Group) -> dict:
 
     As if on machines that differ.
     """
-    data, kept = mnist.load().subset(DIGITS), []
+    data, kept = splits.load().subset(DIGITS), []
     with patch("model.provenance.libraries", lambda: f"those of machine {group.rank}"):
         plain = train(Config("plain", 2, 5, group.size), data, group=group)
         whole = train(Config("whole", 2, 5, group.size), data, on_checkpoint=kept.append, group=group)
@@ -52,7 +52,7 @@ def trainings(group: Group) -> dict:
 
 def stopped(group: Group) -> tuple:
     """A training that the first process, or another one, would stop after some steps; and how many it took."""
-    data, found = mnist.load().subset(DIGITS), []
+    data, found = splits.load().subset(DIGITS), []
     for wishing in range(group.size):
         asked = []
 
@@ -60,7 +60,7 @@ def stopped(group: Group) -> tuple:
             asked.append(1)
             return group.rank == wishing and len(asked) == 15
 
-        result = train(Config("plain", 3, 5, group.size), data, should_stop=should_stop, group=Joined())
+        result = train(Config("plain", 3, 5, group.size), data, should_stop=should_stop, group=DistributedGroup())
         found.append((result.stopped, len(result.history), len(asked)))
     return found
 
@@ -70,18 +70,18 @@ def everything(group: Group) -> tuple:
 
 
 def different(group: Group) -> None:
-    train(Config("plain", 1, group.rank, group.size), mnist.load().subset(DIGITS), group=group)
+    train(Config("plain", 1, group.rank, group.size), splits.load().subset(DIGITS), group=group)
 
 
 def for_ever(group: Group, on_progress=lambda progress: None) -> None:
-    train(Config("plain", 1000, 0, group.size), mnist.load().subset(DIGITS), on_progress, group=group)
+    train(Config("plain", 1000, 0, group.size), splits.load().subset(DIGITS), on_progress, group=group)
 
 
 def main(*what: str) -> None:
     torch.set_num_threads(1)
     PRESETS.update(plain=PLAIN, whole=WHOLE)
     try:
-        with together(2, ()) as group:
+        with process_group(2, ()) as group:
             for one in what:
                 globals()[one](group)
     except GroupLost:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from flask.testing import FlaskClient
 
-from model.imaging.picture import PictureError, digit_image, open_picture
+from model.imaging.decode import PictureError, open_picture
+from model.imaging.normalise import digit_image
 from tests.conftest import settings_in
 from tests.support.mutation import picture_case, request_case
 from tests.support.requests import INTERNALS

@@ -23,7 +23,9 @@ from webapp.versions.promotions import record_promotion
 
 def finish(database: Database) -> None:
     """A run's end: its version, its comparison and its promotion."""
-    version = Version(source="run", preset="seed", sha256="0", weights=bytes(100_000), card={}, validation_accuracy=1.0)
+    version = Version(
+        source="run", preset="basic", sha256="0", weights=bytes(100_000), card={}, validation_accuracy=1.0
+    )
     comparison = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}})
     Lease(database, 1, 1).finish(version, bytes(200_000), comparison)
 

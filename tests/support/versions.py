@@ -12,7 +12,8 @@ from sqlalchemy import select
 from model.evaluation.comparison import Criterion, Difference, Differences, Evidence, Seen
 from model.imaging.png import ink_png
 from model.inference import weights
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
+from model.network.weights import deserialize, serialize
 from model.task import DIGITS
 from webapp.storage.engine import Database
 from webapp.storage.schema import Artifact, Comparison, Promotion, Version
@@ -24,12 +25,12 @@ from webapp.worker.artifacts import ARTIFACTS
 def turned(by: int) -> bytes:
     """The shipped weights with the digits' outputs turned: every digit is read as that one `by` further on, and what
     the shipped network refuses is refused."""
-    network, card = weights.from_bytes(SHIPPED.read_bytes())
+    network, card = deserialize(SHIPPED.read_bytes())
     last = len(network.layers) - 1
     for name in ("weight", "bias"):
         values = network.state_dict()[f"layers.{last}.{name}"]
         values[:DIGITS] = values[:DIGITS].roll(by, 0)
-    return weights.to_bytes(network, card)
+    return serialize(network, card)
 
 
 def damaged(data: bytes) -> bytes:
@@ -40,7 +41,7 @@ def damaged(data: bytes) -> bytes:
 
 def read_by(data: bytes, png: bytes) -> np.ndarray:
     """The probabilities that these weights give for a picture, float64 (10,)."""
-    return np.array(Recognizer(lambda: data, "").recognize(Image.open(io.BytesIO(png))).probabilities)
+    return np.array(Classifier(lambda: data, "").predict(Image.open(io.BytesIO(png))).probabilities)
 
 
 def add_version(database: Database, data: bytes, validation_accuracy=0.5) -> int:

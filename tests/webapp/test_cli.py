@@ -56,7 +56,7 @@ def test_command_on_a_damaged_database_is_refused(environ, settings, capsys, nam
     ("step", "number"),
     [
         ("setup.install.install_shipped", errno.ENOSPC),
-        ("setup.install.mnist.fetch", errno.EROFS),
+        ("setup.install.download.fetch", errno.EROFS),
         ("settings.Settings.read", errno.EACCES),
     ],
 )

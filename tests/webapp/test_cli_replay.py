@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.data import mnist
+from model.data import splits
 from model.evaluation import comparison, robustness
 from model.presets import PRESETS, Config
 from tests.webapp.training.test_runs import keep_correction
@@ -22,8 +22,8 @@ def few(monkeypatch, settings):
         monkeypatch.setattr(robustness, name, count)
     for name, count in {"STRENGTH_DIGITS": 20, "OTHERS": 60}.items():
         monkeypatch.setattr(comparison, name, count)
-    some = mnist.load(settings.mnist_dir).subset(300)
-    monkeypatch.setattr(mnist, "load", lambda folder=None: some)
+    some = splits.load(settings.mnist_dir).subset(300)
+    monkeypatch.setattr(splits, "load", lambda folder=None: some)
     monkeypatch.setitem(PRESETS, "fine-tune", replace(PRESETS["fine-tune"], batch_size=100))
 
 

@@ -52,7 +52,7 @@ def use(settings):
     app = create_app(settings)
     with app.test_client() as client:
         assert client.post("/predict", json=ONE).status_code == 200
-    services(app).jobs.start(Config("seed", 1), "a test")
+    services(app).jobs.start(Config("basic", 1), "a test")
     services(app).close()
 
 

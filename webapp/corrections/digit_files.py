@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from model.data import npz
-from model.imaging import picture as road
-from model.imaging.picture import PictureError, PixelBudget
+from model.imaging.decode import MAX_BYTES, PARSERS, PictureError, PixelBudget, open_picture
+from model.imaging.normalise import digit_image
 from model.imaging.png import png
 from model.task import NO_DIGIT, SIDE
 from webapp.corrections.picture import redraw
@@ -212,11 +212,11 @@ def _in_pngs(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> C
 def _pixels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
     """How many pixels a PNG file declares in its first bytes, as far as such a picture is read at all."""
     try:
-        if info.file_size > road.MAX_BYTES:
-            raise PictureError(f"The picture has {info.file_size:,} bytes; at most {road.MAX_BYTES:,} are read.")
+        if info.file_size > MAX_BYTES:
+            raise PictureError(f"The picture has {info.file_size:,} bytes; at most {MAX_BYTES:,} are read.")
         head = _beginning(archive, info, PNG_HEADER.size)
         signature, chunk, width, height = PNG_HEADER.unpack(head.ljust(PNG_HEADER.size, b"\0"))
-        if (signature, chunk) != (road.PARSERS["PNG"][0], b"IHDR"):
+        if (signature, chunk) != (PARSERS["PNG"][0], b"IHDR"):
             raise PictureError("The data is not a whole PNG picture.")
         PixelBudget().spend((width, height))
     except PictureError as error:
@@ -253,16 +253,16 @@ def _indexed_groups(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo
 def _digit(name: str, data: bytes, budget: PixelBudget) -> tuple[np.ndarray, bytes]:
     """The digit image in a PNG file, and a PNG of the picture that it was, or would be.
 
-    A grey one of 28 x 28 with a dark border is a digit image as it stands; any other goes the road of all pictures.
+    A grey one of 28 x 28 with a dark border is a digit image as it stands; any other is read like every picture.
     """
     try:
-        opened = road.open_picture(data, formats=("PNG",), budget=budget)
+        opened = open_picture(data, formats=("PNG",), budget=budget)
         if opened.mode == "L" and opened.size == (SIDE, SIDE):
             pixels = np.asarray(opened)
             border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
             if np.median(border) < 128 and pixels.any():
                 return pixels, picture_of(pixels)
-        image = road.digit_image(opened)
+        image = digit_image(opened)
     except PictureError as error:
         raise ImportRefused(f"{_named(name)}: {error}") from error
     if image is None:

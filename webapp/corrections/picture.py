@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
-from model.imaging import picture as road
+from model.imaging.ink import extract_ink
 from model.imaging.png import png
 
 LONGEST_SIDE = 280
@@ -16,7 +16,7 @@ def redraw(picture: Image.Image) -> bytes:
 
     Made from nothing but grey values: whatever else was in the bytes that came in is not in these.
     """
-    amount = road.ink(picture)
+    amount = extract_ink(picture)
     assert amount is not None, "a blank picture is no correction"
     ink = Image.fromarray((amount * 255).round().astype("uint8"))
     ink = ink.crop(ink.getbbox())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from model.imaging.picture import MAX_BYTES, PictureTooLarge
+from model.imaging.decode import MAX_BYTES, PictureTooLarge
 from webapp.exceptions import BadRequest
 from webapp.http.messages import Refuses
 

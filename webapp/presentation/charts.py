@@ -118,7 +118,7 @@ def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None
 
 
 def strength_charts(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> list[StrengthChart]:
-    """The curves of a strength report, `model.evaluation.robustness.Strength.as_dict()`, beside the champion's.
+    """The curves of a strength report, `model.evaluation.robustness.Robustness.as_dict()`, beside the champion's.
 
     All have one scale, that of the errors' logarithm; a curve that the champion's report lacks stands alone.
     """

@@ -8,9 +8,9 @@ import secrets
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from model.data import mnist
+from model.data import download, mnist
 from model.inference import weights
-from model.inference.classifier import SHIPPED, try_out
+from model.inference.classifier import SHIPPED, check_weights
 from model.inference.weights import WeightsError
 from webapp import private_files
 from webapp.auth import Authenticator
@@ -45,7 +45,7 @@ def set_up(settings: Settings, say=print) -> None:
     install_shipped(database, say)
     set_up_password(settings, Authenticator(database), say)
     try:
-        mnist.fetch(settings.mnist_dir, say)
+        download.fetch(settings.mnist_dir, say)
     except mnist.MnistMissing as error:
         say(f"{error}.\nDrawing works without it; the gallery and retraining wait for `make data` to fetch it.")
     database.close()
@@ -93,7 +93,7 @@ def _shipped() -> tuple[bytes | None, str | None]:
 
 def _fault(data: bytes) -> str | None:
     try:
-        try_out(data)
+        check_weights(data)
     except WeightsError as error:
         return str(error)
     return None

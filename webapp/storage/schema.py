@@ -14,6 +14,8 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    String,
+    TypeDecorator,
     false,
     select,
     text,
@@ -21,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from model.inference.weights import ModelCard, digest
+from model.presets import canonical
 
 Active = Literal["queued", "running"]
 ACTIVE = get_args(Active)
@@ -30,6 +33,18 @@ BIGGEST_ROW_ID = 2**31 - 1
 Ended = Literal["finished", "failed", "cancelled", "lost"]
 ENDED = get_args(Ended)
 RunState = Active | Ended
+
+
+class PresetName(TypeDecorator[str]):
+    """A preset's name. Rows hold former names as well; all are read by their present one."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return value and canonical(value)
+
+    process_result_value = process_bind_param
 
 
 class Base(DeclarativeBase):
@@ -44,7 +59,7 @@ class Version(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
     source: Mapped[str]  # "shipped" or "run"
     run_id: Mapped[int | None]
-    preset: Mapped[str]
+    preset: Mapped[str] = mapped_column(PresetName)
     sha256: Mapped[str]
     weights: Mapped[bytes] = mapped_column(deferred=True)
     card: Mapped[dict]
@@ -101,7 +116,7 @@ class Run(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(default="retrain")
     state: Mapped[str]  # of ACTIVE or ENDED
-    preset: Mapped[str]
+    preset: Mapped[str] = mapped_column(PresetName)
     epochs: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
     processes: Mapped[int] = mapped_column(default=1, server_default="1")  # that train it together

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.inference.classifier import Recognizer
+from model.inference.classifier import Classifier
 from model.inference.weights import WeightsError
 from webapp.exceptions import AppError
 from webapp.metrics import Metrics
@@ -47,18 +47,18 @@ class ActiveModel:
         self._database = database
         self._housekeeping = housekeeping
         self._metrics = metrics or Metrics()
-        self._recognizer: Recognizer | None = None
+        self._recognizer: Classifier | None = None
         self._refused: int | None = None
         self._refused_at = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def recognizer(self) -> Recognizer:
+    def recognizer(self) -> Classifier:
         """The recognizer to answer with; the first call finds it. Raises NoChampion or a database error."""
         return self.refresh() if self._recognizer is None else self._recognizer
 
-    def refresh(self) -> Recognizer:
+    def refresh(self) -> Classifier:
         """Changes over to the champion, if that is not the version that answers already; returns the one that does."""
         with self._lock:
             with self._database.reading() as session:
@@ -73,7 +73,7 @@ class ActiveModel:
 
     def try_out(self, version_id: int) -> None:
         """Loads a version beside the one that answers; raises WeightsError where it cannot be used."""
-        Recognizer(lambda: self._weights(version_id), f"v{version_id}").warm()
+        Classifier(lambda: self._weights(version_id), f"v{version_id}").warm()
 
     def follow(self) -> None:
         """Starts a thread that warms the model up and then follows promotions."""
@@ -85,8 +85,8 @@ class ActiveModel:
         if self._thread:
             self._thread.join()
 
-    def _change_to(self, champion: int) -> Recognizer:
-        recognizer = Recognizer(lambda: self._weights(champion), f"v{champion}")
+    def _change_to(self, champion: int) -> Classifier:
+        recognizer = Classifier(lambda: self._weights(champion), f"v{champion}")
         if self._recognizer is not None:
             # Only the first one is loaded lazily: while there is an old version to answer, nobody waits for a new one.
             try:

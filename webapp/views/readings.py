@@ -1,7 +1,7 @@
 """A reading as answers tell it: all of it, or the part that is kept with a correction.
 
 Plain dictionaries, which pydantic describes but does not check: a page asks for a reading many times a second, and
-what `model.inference.classifier.Reading` holds needs no check.
+what `model.inference.classifier.Prediction` holds needs no check.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ReadingNow(KeptReading):
     version: VersionName
 
 
-def to_keep(reading: classifier.Reading) -> KeptReading:
+def to_keep(reading: classifier.Prediction) -> KeptReading:
     return {
         "verdict": reading.verdict,
         "digits": reading.digits,
@@ -73,6 +73,6 @@ def to_keep(reading: classifier.Reading) -> KeptReading:
     }
 
 
-def to_answer(reading: classifier.Reading) -> ReadingOfMany:
+def to_answer(reading: classifier.Prediction) -> ReadingOfMany:
     digit_image = None if reading.digit_image is None else png_url(reading.digit_image)
     return {**to_keep(reading), "coverage": reading.coverage, "digit_image": digit_image}

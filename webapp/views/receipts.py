@@ -8,7 +8,7 @@ from flask import Blueprint, Response, render_template, request, url_for
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
-from model.imaging import picture as road
+from model.imaging.decode import open_picture
 from model.inference.weights import WeightsError
 from webapp.corrections.picture import redraw
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
@@ -104,9 +104,9 @@ def send() -> Response:
     """
     sent = SentCorrection.read()
     image_type, data = sent.image
-    picture = road.open_picture(data, formats=(image_type,))
+    picture = open_picture(data, formats=(image_type,))
     recognizer = services().active_model.recognizer()
-    reading = recognizer.recognize(picture)
+    reading = recognizer.predict(picture)
     annotate_request(version=recognizer.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
@@ -182,7 +182,7 @@ def _read_now(correction: Correction) -> ReadingNow | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
         recognizer = services().active_model.recognizer()
-        return {**to_keep(recognizer.read(image_of(correction))), "version": recognizer.version}
+        return {**to_keep(recognizer.predict_digit_image(image_of(correction))), "version": recognizer.version}
     except (NoChampion, WeightsError):
         return None
 

@@ -51,7 +51,7 @@ Setting = Annotated[
 class StartRun(Fields):
     """What a run is started with; of the values that fit these types Config refuses what is out of range."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "seed", "epochs": 2}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "basic", "epochs": 2}]})
 
     preset: Annotated[
         str,

@@ -41,20 +41,20 @@ Tell = Callable[[float], None]
 
 def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
     """The probabilities for the test digits, packed."""
-    from model.evaluation import metrics
+    from model.network.predict import digit_probabilities
 
     images, _ = read_test(mnist_folder)
-    return pack(metrics.probabilities(network, images, tell))
+    return pack(digit_probabilities(network, images, tell))
 
 
 def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
-    """`model.evaluation.robustness.Strength.as_dict()` as JSON."""
-    from model.evaluation import metrics
-    from model.evaluation.robustness import strength
+    """`model.evaluation.robustness.Robustness.as_dict()` as JSON."""
+    from model.evaluation.robustness import measure_robustness
+    from model.network.predict import predict
 
     images, labels = read_test(mnist_folder)
-    read = functools.partial(metrics.readings, network)
-    return as_json(strength(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
+    read = functools.partial(predict, network)
+    return as_json(measure_robustness(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
 
 
 ARTIFACTS = {"predictions": _predictions, "strength": _strength}
@@ -99,11 +99,13 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
             told_at = time.monotonic()
             _write(database, kind, version_id, fraction=0.99 * done)
 
+    from model.network.weights import deserialize
+
     try:
         tell(0)  # what an earlier attempt has reached counts no more
         with database.reading() as session:
             data = session.get_one(Version, version_id).weights
-        result = ARTIFACTS[kind](*weights.from_bytes(data), settings.mnist_dir, tell)
+        result = ARTIFACTS[kind](*deserialize(data), settings.mnist_dir, tell)
         tell(1)
         _write(database, kind, version_id, fraction=1.0, result=result, error=None)
     except WorkerGone:

@@ -20,7 +20,7 @@ import os
 import sys
 import threading
 
-from model.rank import leads
+from model.rank import is_rank_zero
 from webapp.corrections import import_queue
 from webapp.logs import set_up_logging
 from webapp.settings import Settings
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     set_up_logging(**dict(zip(names, numbers, strict=False)))
     settings = Settings.read()
     database = Database(settings.database_url, WORK_SECONDS)
-    if not leads():
+    if not is_rank_zero():
         train_as_follower(settings, Lease(database, *numbers))
         return
     liveness.begin()

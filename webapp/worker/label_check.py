@@ -32,9 +32,10 @@ def check_labels(settings: Settings, database: Database, worker_gone: threading.
     is judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the
     worker has gone.
     """
-    from model.evaluation import metrics
     from model.evaluation.label_quality import suspicion
-    from model.inference import weights
+    from model.inference.weights import WeightsError
+    from model.network.predict import predict
+    from model.network.weights import deserialize
 
     with database.reading() as session:
         champion = champion_of(session)
@@ -43,8 +44,8 @@ def check_labels(settings: Settings, database: Database, worker_gone: threading.
         log.error("corrections cannot be judged: no version is in service")
         return False
     try:
-        network, _ = weights.from_bytes(data)
-    except weights.WeightsError as error:
+        network, _ = deserialize(data)
+    except WeightsError as error:
         log.error("corrections cannot be judged: %s: %s", champion.name, error)
         return False
     reference = _reference(settings.mnist_dir, database)
@@ -52,7 +53,7 @@ def check_labels(settings: Settings, database: Database, worker_gone: threading.
     while rows and not worker_gone.is_set():
         liveness.beat()
         images, labels = _digits(rows)
-        found = suspicion(images, labels, *metrics.readings(network, images), reference)
+        found = suspicion(images, labels, *predict(network, images), reference)
         _store(database, rows, found, champion.name)
         log.info("judged %s corrections", len(rows))
         rows = _next_batch(database, rows[-1].id)
@@ -68,7 +69,7 @@ def _next_batch(database: Database, after: int) -> list[Row]:
 
 def _reference(mnist_folder: Path, database: Database) -> Reference:
     """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
-    from model.data import mnist
+    from model.data import mnist, splits
     from model.evaluation.label_quality import Reference
 
     approved = select(Correction.digit_image, Correction.label).where(*Correction.firsts("approved"))
@@ -76,7 +77,7 @@ def _reference(mnist_folder: Path, database: Database) -> Reference:
         rows = list(session.execute(approved))
     images, labels = _digits(rows)
     try:
-        digits = mnist.load(mnist_folder).train
+        digits = splits.load(mnist_folder).train
     except mnist.MnistMissing as error:
         log.warning("corrections are judged without MNIST: %s", error)
         return Reference(images, labels)

@@ -14,7 +14,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from model.inference import weights
 from model.presets import PRESETS, Config
 from model.rank import LOST, Failure, GroupLost
 from webapp.corrections.store import images_of
@@ -27,8 +26,8 @@ from webapp.worker import liveness
 
 if TYPE_CHECKING:
     from model.data.corrections import Corrections
-    from model.data.mnist import Mnist
-    from model.training.package import Sealed
+    from model.data.splits import Mnist
+    from model.training.package import Package
 
 
 log = logging.getLogger(__name__)
@@ -139,23 +138,24 @@ def _why(error: Exception) -> str:
 
 def _make(settings: Settings, watch: Heartbeat) -> None:
     """Trains, compares and stores the version, unless the run is stopped."""
-    from model.data import mnist
-    from model.training.distributed import together
-    from model.training.package import seal
+    from model.data import splits
+    from model.network.weights import deserialize
+    from model.training.distributed import process_group
+    from model.training.package import build_package
     from model.training.train import train
 
     hold = watch.hold
     hold.drop_refused()
     config, parent, corrections = _order(hold)
     command = sys.executable, "-m", "webapp.worker.child", "run", str(hold.run_id), str(hold.attempt)
-    with together(config.processes, command) as group:
-        data = mnist.load(settings.mnist_dir)
+    with process_group(config.processes, command) as group:
+        data = splits.load(settings.mnist_dir)
         result = train(
             config,
             data,
             watch.tell,
             watch.is_over,
-            start=weights.from_bytes(parent)[0] if parent else None,
+            start=deserialize(parent)[0] if parent else None,
             corrections=corrections,
             checkpoint=hold.checkpoint(),
             on_checkpoint=functools.partial(_keep, hold),
@@ -163,21 +163,22 @@ def _make(settings: Settings, watch: Heartbeat) -> None:
         )
         if result.stopped:
             return
-        sealed = seal(config, result, data, parent, corrections)
-    _finish(watch, sealed, data, corrections)
+        package = build_package(config, result, data, parent, corrections)
+    _finish(watch, package, data, corrections)
 
 
 def train_as_follower(settings: Settings, hold: Lease) -> None:
     """Trains along with the process that has the hold, as it says, and writes nothing."""
-    from model.data import mnist
-    from model.training.distributed import together
+    from model.data import splits
+    from model.network.weights import deserialize
+    from model.training.distributed import process_group
     from model.training.train import train
 
     try:
         config, parent, corrections = _order(hold)
-        with together(config.processes, ()) as group:
-            start = weights.from_bytes(parent)[0] if parent else None
-            train(config, mnist.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
+        with process_group(config.processes, ()) as group:
+            start = deserialize(parent)[0] if parent else None
+            train(config, splits.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
     except GroupLost as error:
         log.warning("helping with run %s: %s", hold.run_id, error)
         sys.exit(LOST)
@@ -224,13 +225,13 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     return Corrections(images_of(rows), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
 
 
-def _finish(watch: Heartbeat, sealed: Sealed, data: Mnist, corrections: Corrections | None) -> None:
+def _finish(watch: Heartbeat, package: Package, data: Mnist, corrections: Corrections | None) -> None:
     """Compares the version with the one that answers and stores both, unless the run is stopped meanwhile."""
     while not watch.over.is_set():
-        comparison = _compare(watch, sealed.data, data, corrections)
-        version = Version.of(sealed.data, sealed.card, "run", watch.hold.run_id)
+        comparison = _compare(watch, package.data, data, corrections)
+        version = Version.of(package.data, package.card, "run", watch.hold.run_id)
         try:
-            promoted = watch.hold.finish(version, pack(sealed.test_probabilities), comparison, **watch.news)
+            promoted = watch.hold.finish(version, pack(package.test_probabilities), comparison, **watch.news)
         except ChampionChanged:
             continue
         log.info("run %s made %s, %s", version.run_id, version.name, "promoted" if promoted else "which waits")

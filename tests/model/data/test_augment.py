@@ -1,4 +1,4 @@
-"""Deformed digits: still what the road to the network would hand on, never twice the same, repeatable by seed."""
+"""Deformed digits: still what preprocessing would make, never twice the same, repeatable by seed."""
 
 import math
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.data.augment import Deformer, Ranges, _sampled, support_function
+from model.data.augment import Deformer, Ranges, _sample, support_function
 
-NOTHING = Ranges(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, felt=0)
+NOTHING = Ranges(rotation=0, shear=0, stretch=0, size=0, shift=0, elastic=0, thickness=0, fade=0, gain=0, widening=0)
 SOME = torch.arange(300)
 
 
@@ -144,9 +144,9 @@ def test_sampling_agrees_with_torchs_own(images):
     index = torch.arange(16)
     maps = deformer._linear_maps(8) * 1.5
     state = deformer.random.get_state()
-    rows, weights = deformer._taps(maps)
-    columns = deformer._columns(index)
-    fast = _sampled(columns, rows[0], weights[0]).float().t().view(-1, 28, 28)
+    rows, weights = deformer._sampling_weights(maps)
+    columns = deformer._as_columns(index)
+    fast = _sample(columns, rows[0], weights[0]).float().t().view(-1, 28, 28)
     deformer.random.set_state(state)
     torch.rand(8, generator=deformer.random)  # for the ink
     grid = torch.stack([each[0].t().view(8, 28, 28) for each in deformer._sampling_grid(maps)], 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.data.corrections import Corrections, class_of
+from model.data.corrections import Corrections, class_index
 from model.task import NO_DIGIT, REASONS
 
 
@@ -37,5 +37,5 @@ def test_corrections_with_another_pixel_have_another_digest():
 
 
 def test_class_of_label_is_the_networks_output():
-    assert [class_of(label) for label in range(10)] == list(range(10))
-    assert REASONS[class_of(NO_DIGIT) - 10] == "unlike_any_digit"
+    assert [class_index(label) for label in range(10)] == list(range(10))
+    assert REASONS[class_index(NO_DIGIT) - 10] == "unlike_any_digit"

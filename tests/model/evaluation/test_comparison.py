@@ -16,12 +16,12 @@ from PIL import Image
 from model import task
 from model.data import synthetic
 from model.data.corrections import Corrections
-from model.data.mnist import Split
+from model.data.splits import Split
 from model.evaluation import comparison
 from model.inference import weights
 from model.presets import Config
 from model.task import NO_DIGIT
-from model.training.package import seal
+from model.training.package import build_package
 from model.training.train import train
 from tests.support.challengers import DAMAGED, nines_read_less, shipped, wider
 
@@ -61,9 +61,9 @@ def twin(compare):
 
 
 def trained_on(mnist, labels, epochs=5):
-    """A quickly trained version of the seed's shape."""
-    data, config = replace(mnist, train=Split(mnist.train.images, labels).first(8_000)), Config("seed", epochs)
-    return seal(config, train(config, data), data).data
+    """A quickly trained version of the basic preset's shape."""
+    data, config = replace(mnist, train=Split(mnist.train.images, labels).first(8_000)), Config("basic", epochs)
+    return build_package(config, train(config, data), data).data
 
 
 @pytest.fixture(scope="module")

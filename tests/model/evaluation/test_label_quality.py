@@ -6,8 +6,9 @@ import pytest
 from model.data import synthetic
 from model.evaluation import label_quality, metrics
 from model.evaluation.label_quality import FAR, NEAR, NEIGHBOURS, NO_DIGIT, Reference, features
-from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.network.predict import predict
+from model.network.weights import load_network
 
 JUDGED = 1_000
 WRONG = 100
@@ -22,7 +23,7 @@ def reference(mnist):
 
 @pytest.fixture(scope="module")
 def network():
-    return weights.load(SHIPPED)[0]
+    return load_network(SHIPPED)[0]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def digits(mnist):
 
 
 def judged(network, reference, images, labels):
-    return label_quality.suspicion(images, labels, *metrics.readings(network, images), reference)
+    return label_quality.suspicion(images, labels, *predict(network, images), reference)
 
 
 def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits):
@@ -51,7 +52,7 @@ def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits
 def test_suspicion_of_unusual_digits_lies_between(network, reference, mnist):
     """Validation digits that the network misreads, or as good as: rightly labelled all the same."""
     images, labels = mnist.validation.images.numpy(), mnist.validation.labels.numpy()
-    probabilities, _ = metrics.readings(network, images)
+    probabilities, _ = predict(network, images)
     hard = np.argsort(probabilities[np.arange(len(labels)), labels])[:20]
     found = judged(network, reference, images[hard], labels[hard])
     usual = judged(network, reference, images[:200], labels[:200])

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from model.evaluation import metrics
+from model.evaluation.contact_sheet import contact_sheet
 from model.inference import decision
+from model.network.predict import digit_probabilities, predict
 
 
 def certain(digits):
@@ -21,8 +23,8 @@ def certain(digits):
 
 def test_probabilities_are_the_networks_softmax(trained, mnist):
     images = mnist.test.images[:2_345]
-    found = metrics.probabilities(trained, images)
-    assert np.array_equal(found, metrics.probabilities(trained, images.numpy()))
+    found = digit_probabilities(trained, images)
+    assert np.array_equal(found, digit_probabilities(trained, images.numpy()))
     assert found.shape == (2_345, 10) and found.dtype == np.float32
     assert np.allclose(found.sum(1), 1, atol=1e-5)
     with torch.no_grad():
@@ -32,12 +34,12 @@ def test_probabilities_are_the_networks_softmax(trained, mnist):
 
 def test_probabilities_tell_their_progress(trained, mnist):
     told = []
-    metrics.probabilities(trained, mnist.test.images[:2_500], told.append)
+    digit_probabilities(trained, mnist.test.images[:2_500], told.append)
     assert told == [0.4, 0.8, 1.0]
 
 
 def test_probabilities_of_no_pictures_are_none(trained):
-    assert metrics.probabilities(trained, np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
+    assert digit_probabilities(trained, np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
 
 
 # Report
@@ -89,7 +91,7 @@ def test_report_is_plain_json():
 def test_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
     def sheet(count):
         labels = mnist.test.labels[:count].numpy()
-        return metrics.contact_sheet(mnist.test.images[:count].numpy(), labels, certain(labels))
+        return contact_sheet(mnist.test.images[:count].numpy(), labels, certain(labels))
 
     one = sheet(1)
     width, height = sheet(2).width - one.width, sheet(11).height - one.height
@@ -99,8 +101,8 @@ def test_contact_sheet_has_a_place_for_every_digit(mnist, count, columns, rows):
 
 def test_contact_sheet_marks_mistakes(mnist):
     image = np.zeros((1, 28, 28), np.uint8)
-    right = np.asarray(metrics.contact_sheet(image, np.array([7]), certain([7])), int)
-    wrong = np.asarray(metrics.contact_sheet(image, np.array([7]), certain([1])), int)
+    right = np.asarray(contact_sheet(image, np.array([7]), certain([7])), int)
+    wrong = np.asarray(contact_sheet(image, np.array([7]), certain([1])), int)
 
     def reddest(sheet):
         return (sheet[..., 0] - sheet[..., 1]).max()
@@ -129,7 +131,7 @@ def test_readings_and_reasons_have_their_own_shares(mnist):
         torch.manual_seed(3)
         network = MLP((12,), 14)
     images = mnist.test.images[:1_200]
-    likely, outliers = metrics.readings(network, images)
+    likely, outliers = predict(network, images)
     assert likely.shape == (1_200, 10) and outliers.shape == (1_200, 4)
     assert likely.dtype == outliers.dtype == np.float32
     with torch.no_grad():
@@ -140,8 +142,8 @@ def test_readings_and_reasons_have_their_own_shares(mnist):
 
 
 def test_network_of_ten_outputs_has_no_reasons(trained, mnist):
-    likely, outliers = metrics.readings(trained, mnist.test.images[:5])
-    assert np.array_equal(likely, metrics.probabilities(trained, mnist.test.images[:5]))
+    likely, outliers = predict(trained, mnist.test.images[:5])
+    assert np.array_equal(likely, digit_probabilities(trained, mnist.test.images[:5]))
     assert outliers.shape == (5, 0)
 
 

@@ -12,6 +12,7 @@ from model.data import synthetic
 from model.data.strokes import Drawing
 from model.evaluation import metrics, robustness
 from model.inference.decision import UNCALIBRATED, Calibration
+from model.network.predict import predict
 from model.task import REASONS
 
 
@@ -38,12 +39,12 @@ def digits(mnist):
 
 @pytest.fixture(scope="module")
 def read(trained):
-    return functools.partial(metrics.readings, trained)
+    return functools.partial(predict, trained)
 
 
 @pytest.fixture(scope="module")
 def measured(read, digits):
-    return robustness.strength(read, UNCALIBRATED, *digits)
+    return robustness.measure_robustness(read, UNCALIBRATED, *digits)
 
 
 def stroke(digit, *points):
@@ -71,9 +72,9 @@ def knowing(outliers=None):
 
 def test_strength_of_the_same_seed_is_the_same(read, digits, measured):
     told = []
-    assert robustness.strength(read, UNCALIBRATED, *digits, on_progress=told.append) == measured
+    assert robustness.measure_robustness(read, UNCALIBRATED, *digits, on_progress=told.append) == measured
     assert told == sorted(told) and told[-1] == 1 and len(told) > 2
-    other = robustness.strength(read, UNCALIBRATED, *digits, seed=1)
+    other = robustness.measure_robustness(read, UNCALIBRATED, *digits, seed=1)
     assert other.curves != measured.curves and other.seed == 1
     assert other.reliability == measured.reliability  # of the whole test set, which no seed chooses
 
@@ -115,7 +116,7 @@ def test_refusals_are_counted_at_the_versions_own_threshold(digits, no_changes):
         return scores
 
     calibration = Calibration(0.98, refuse_above=0.5)
-    found = robustness.strength(knowing(outliers=outliers), calibration, *digits)
+    found = robustness.measure_robustness(knowing(outliers=outliers), calibration, *digits)
     assert found.refusals.digits == 0.25
     assert found.refusals.others == dict.fromkeys(REASONS, 0.0)
     assert found.refusals.beside == 0
@@ -126,10 +127,10 @@ def test_sets_keep_the_true_digit_as_often_as_said(no_changes):
     labels = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 0])
     images = np.zeros((10, 28, 28), np.uint8)
     sure = Calibration(0.9, 1.0, hesitant_mass=0.0, confident_mass=0.0)
-    found = robustness.strength(knowing(), sure, images, labels).sets
+    found = robustness.measure_robustness(knowing(), sure, images, labels).sets
     assert found == robustness.Sets(0.9, 0.9, 0.0, None, None)
     wide = Calibration(0.95, 1.0, hesitant_mass=0.915, confident_mass=0.0)  # 0.91 is hesitant: two digits each
-    found = robustness.strength(knowing(), wide, images, labels).sets
+    found = robustness.measure_robustness(knowing(), wide, images, labels).sets
     assert found.unsure == 1 and found.unsure_size == 2 and found.promised == 0.95
     assert found.kept == found.unsure_kept == 1.0  # the last one's set is 9 and 0
 
@@ -140,7 +141,7 @@ def test_sets_are_judged_over_the_digits_that_are_not_refused(no_changes):
 
     calibration = Calibration(0.95, refuse_above=0.5, hesitant_mass=0.915)
     labels = np.array([0, 1, 2, 3, 4, 5, 6, 7, 7, 9])  # of the even ones the last is wrong
-    found = robustness.strength(knowing(outliers), calibration, np.zeros((10, 28, 28), np.uint8), labels).sets
+    found = robustness.measure_robustness(knowing(outliers), calibration, np.zeros((10, 28, 28), np.uint8), labels).sets
     assert found.unsure == 1 and found.kept == found.unsure_kept == 0.8
 
 
@@ -148,7 +149,7 @@ def test_refusals_at_a_threshold_of_one_are_none(digits, no_changes):
     def outliers(count):
         return np.full((count, 4), np.nextafter(np.float32(0.25), np.float32(1)))  # together a little above 1
 
-    found = robustness.strength(knowing(outliers), Calibration(refuse_above=1.0), *digits, DRAWINGS)
+    found = robustness.measure_robustness(knowing(outliers), Calibration(refuse_above=1.0), *digits, DRAWINGS)
     assert found.refusals.digits == 0 and set(found.refusals.others.values()) == {0}
     assert found.strokes.digits_refused == found.strokes.others_refused == 0
     assert found.sets.kept is not None
@@ -159,13 +160,13 @@ def test_others_drawn_are_of_no_training(read, digits, monkeypatch, no_changes):
     draw = synthetic.others
     monkeypatch.setattr(synthetic, "others", lambda count, seed: asked.append(seed) or draw(count, seed))
     for seed in (0, 1):
-        robustness.strength(read, UNCALIBRATED, *digits, seed=seed)
-    assert asked == [seeds.seed("strength, others", seed) for seed in (0, 1)]
+        robustness.measure_robustness(read, UNCALIBRATED, *digits, seed=seed)
+    assert asked == [seeds.derive_seed("strength, others", seed) for seed in (0, 1)]
 
 
 def test_strength_of_a_version_refusing_everything_has_figures(digits, no_changes):
     everything = knowing(outliers=lambda count: np.ones((count, 4), np.float32) / 4)
-    found = robustness.strength(everything, Calibration(0.98, refuse_above=0.5), *digits)
+    found = robustness.measure_robustness(everything, Calibration(0.98, refuse_above=0.5), *digits)
     assert found.refusals.digits == 1 and found.refusals.area == 0.5
     assert found.sets == robustness.Sets(0.98, None, None, None, None)
 
@@ -224,7 +225,7 @@ def test_change_of_size_has_the_size_asked_for(mnist):
 def test_pictures_without_ink_count_as_wrong(read):
     blank = Image.new("L", (60, 60), 255)
     line = Image.fromarray(np.where(np.arange(60) == 30, 0, 255).astype(np.uint8)[None].repeat(60, 0))
-    answers = robustness.asking(read)([blank, line])
+    answers = robustness.predictor(read)([blank, line])
     assert answers.predicted[0] == -1 and answers.predicted[1] >= 0
     assert not answers.probabilities[0].any() and answers.not_a_digit is None
     assert answers.refused.tolist() == [True, False]
@@ -233,7 +234,7 @@ def test_pictures_without_ink_count_as_wrong(read):
 def test_drawings_without_ink_are_read_as_nothing_and_like_nothing(read, monkeypatch):
     monkeypatch.setattr(robustness.strokes, "draw", lambda drawing, look: Image.new("L", (60, 60), 255))
     zeros = [stroke(0, (0, 0), (0, 100))] * 3
-    found = robustness.stroke_figures(robustness.asking(read), zeros, 0, lambda: None)
+    found = robustness.stroke_figures(robustness.predictor(read), zeros, 0, lambda: None)
     assert found.accuracy == found.top3_accuracy == 0 and set(found.same.values()) == {0}
 
 
@@ -242,7 +243,7 @@ def test_drawings_without_ink_are_read_as_nothing_and_like_nothing(read, monkeyp
 
 @pytest.fixture(scope="module")
 def with_strokes(read, digits):
-    return robustness.strength(read, UNCALIBRATED, *digits, DRAWINGS)
+    return robustness.measure_robustness(read, UNCALIBRATED, *digits, DRAWINGS)
 
 
 def test_strokes_leave_the_other_figures_as_they_are(with_strokes, measured):
@@ -260,10 +261,10 @@ def test_strokes_have_figures_of_their_own(with_strokes):
 
 
 def test_strokes_without_others_or_without_digits(read, digits, no_changes):
-    found = robustness.strength(read, UNCALIBRATED, *digits, DRAWINGS[:4]).strokes
+    found = robustness.measure_robustness(read, UNCALIBRATED, *digits, DRAWINGS[:4]).strokes
     assert (found.digits, found.others, found.area, found.others_refused) == (4, 0, None, None)
     with pytest.raises(ValueError, match="no digit"):
-        robustness.strength(read, UNCALIBRATED, *digits, DRAWINGS[-2:])
+        robustness.measure_robustness(read, UNCALIBRATED, *digits, DRAWINGS[-2:])
 
 
 def test_pairs_differ_in_what_they_say_and_in_nothing_else():

@@ -21,9 +21,11 @@ from PIL import Image, ImageChops, ImageOps
 from model.data import glyphs
 from model.data.strokes import Drawing, Look
 from model.data.strokes import draw as drawn_strokes
-from model.imaging import picture as road
-from model.inference import weights
+from model.imaging.decode import FORMATS, MAX_BYTES, PictureError, PictureTooLarge, open_picture
+from model.imaging.normalise import digit_image
 from model.inference.classifier import SHIPPED
+from model.network.mlp import to_tensor
+from model.network.weights import load_network
 
 SIDE = 280
 
@@ -45,11 +47,11 @@ def draw(strokes, size=0.6, pen=16, at=(0.5, 0.5), side=SIDE):
 @pytest.fixture(scope="module")
 def read():
     """What the shipped network reads in a picture: a digit, or None for a blank one."""
-    network, _ = weights.load(SHIPPED)
+    network, _ = load_network(SHIPPED)
 
     def read(picture):
-        image = road.digit_image(picture)
-        return None if image is None else int(network(road.to_tensor(image[None]))[0].argmax())
+        image = digit_image(picture)
+        return None if image is None else int(network(to_tensor(image[None]))[0].argmax())
 
     return read
 
@@ -86,7 +88,7 @@ def encode(picture, format="PNG", **options):
 
 
 def through_file(picture, format="PNG", **options):
-    return road.open_picture(encode(picture, format, **options))
+    return open_picture(encode(picture, format, **options))
 
 
 def in_colours(drawing, ink, paper):
@@ -144,7 +146,7 @@ def test_digit_image_shifted_by_whole_pixels_is_the_same(random):
     for _, strokes in everybody(random):
         picture = on_nothing(draw(strokes, 0.4, 10, (0.3, 0.3)))
         moved = ImageChops.offset(picture, *(int(step) for step in random.integers(-40, 80, 2)))
-        assert np.array_equal(road.digit_image(picture), road.digit_image(moved))
+        assert np.array_equal(digit_image(picture), digit_image(moved))
 
 
 @pytest.mark.parametrize("side, size, pen", [(2000, 0.02, 2), (2000, 0.06, 2), (2000, 0.75, 3), (2000, 0.75, 90)])
@@ -166,7 +168,7 @@ def test_picture_of_a_thin_1_is_read(read, side, grey):
 def test_picture_of_the_largest_side_keeps_a_thin_1():
     sheet = Image.new("L", (16_000, 250), 255)
     sheet.paste(0, (9_000, 100, 9_001, 140))
-    assert road.digit_image(sheet) is not None
+    assert digit_image(sheet) is not None
 
 
 # Colours
@@ -185,16 +187,16 @@ def test_picture_in_two_colours_with_contrast_is_read(read, random):
 def test_digit_image_of_swapped_colours_is_the_same(random):
     for _, strokes in everybody(random):
         drawing = somewhere(strokes, random)
-        image = road.digit_image(drawing).astype(int)
+        image = digit_image(drawing).astype(int)
         for other in (ImageOps.invert(drawing), in_colours(drawing, (255, 255, 0), (0, 0, 96)), on_nothing(drawing)):
-            assert abs(road.digit_image(other) - image).max() <= 3
+            assert abs(digit_image(other) - image).max() <= 3
 
 
 def test_digit_image_of_any_ink_on_nothing_is_the_same(read, random):
     drawn = draw(written(3, 0, random))
-    image = road.digit_image(on_nothing(drawn))
+    image = digit_image(on_nothing(drawn))
     for colour in [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 30, 90)]:
-        assert np.array_equal(road.digit_image(through_file(on_nothing(drawn, colour))), image)
+        assert np.array_equal(digit_image(through_file(on_nothing(drawn, colour))), image)
     assert read(on_nothing(drawn)) == 3
 
 
@@ -259,7 +261,7 @@ def test_picture_of_every_mode_is_read(read, random, name):
 
 
 def test_picture_dark_of_16_bits_is_blank(random):
-    assert road.digit_image(Image.fromarray(random.integers(0, 900, (99, 99)).astype(np.uint16))) is None
+    assert digit_image(Image.fromarray(random.integers(0, 900, (99, 99)).astype(np.uint16))) is None
 
 
 # Photos
@@ -324,7 +326,7 @@ def blanks(random):
 
 
 def test_picture_blank_gives_no_digit_image(random):
-    assert [(blank.mode, blank.size) for blank in blanks(random) if road.digit_image(blank) is not None] == []
+    assert [(blank.mode, blank.size) for blank in blanks(random) if digit_image(blank) is not None] == []
 
 
 def test_picture_of_few_pixels_does_not_fail(random):
@@ -333,7 +335,7 @@ def test_picture_of_few_pixels_does_not_fail(random):
             channels = len(Image.new(mode, (1, 1)).getbands())
             pixels = random.integers(0, 256, (height, width, channels), dtype=np.uint8)
             picture = Image.frombytes("L" if mode == "1" else mode, (width, height), pixels.tobytes()).convert(mode)
-            image = road.digit_image(picture)
+            image = digit_image(picture)
             assert image is None or image.shape == (28, 28)
 
 
@@ -345,15 +347,15 @@ NEAREST, BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 @pytest.mark.parametrize("enlarged, most", [(None, 0.01), (NEAREST, 0.03), (BICUBIC, 0.04)])
 def test_digit_image_of_mnist_is_as_it_was(mnist, read, enlarged, most):
-    network, _ = weights.load(SHIPPED)
+    network, _ = load_network(SHIPPED)
     images = mnist.test.images[:200].numpy()
     through = []
     for i, image in enumerate(images):
         picture = through_file(Image.fromarray(255 - image if i % 2 else image))
-        through.append(road.digit_image(picture.resize((280, 280), enlarged) if enlarged is not None else picture))
+        through.append(digit_image(picture.resize((280, 280), enlarged) if enlarged is not None else picture))
     through = np.stack(through)
     assert np.abs(through.astype(float) - images).mean() / 255 < most
-    same = network(road.to_tensor(images)).argmax(1) == network(road.to_tensor(through)).argmax(1)
+    same = network(to_tensor(images)).argmax(1) == network(to_tensor(through)).argmax(1)
     assert same.float().mean() >= 0.99
 
 
@@ -390,7 +392,7 @@ def test_digit_image_agrees_with_the_slow_road(random):
     apart = []
     for _, strokes in everybody(random):
         drawing = draw(strokes, random.uniform(0.4, 0.8), random.uniform(22, 30), random.uniform(0, 1, 2))
-        fast, slow = road.digit_image(drawing).astype(float), slow_digit_image(drawing)
+        fast, slow = digit_image(drawing).astype(float), slow_digit_image(drawing)
         # where the centre of mass lies half-way between two pixels, either is right
         shifts = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
         apart.append(min(np.abs(np.roll(fast, shift, (0, 1)) - slow).mean() / 255 for shift in shifts))
@@ -401,7 +403,7 @@ def test_digit_image_agrees_with_the_slow_road(random):
 def test_digit_image_fills_its_box_and_is_centred(random):
     for _, strokes in everybody(random):
         drawing = draw(strokes, random.uniform(0.3, 0.8), random.uniform(16, 26), random.uniform(0, 1, 2))
-        image = road.digit_image(drawing)
+        image = digit_image(drawing)
         assert image.dtype == np.uint8 and image.shape == (28, 28) and image.max() > 200
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
@@ -417,7 +419,7 @@ def test_digit_image_fills_its_box_and_is_centred(random):
 def test_to_tensor_of_images_scales_and_flattens():
     images = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
     for given in (images, torch.from_numpy(images)):
-        tensor = road.to_tensor(given)
+        tensor = to_tensor(given)
         assert tensor.shape == (2, 784) and tensor.dtype == torch.float32
         assert np.allclose(tensor.numpy() * 255, images.reshape(2, 784))
     assert images.max() == 255  # the given pixels stay as they were
@@ -447,7 +449,7 @@ def smallest(random):
 def test_digit_image_grey_on_even_paper_same_as_in_colour(random, ink):
     for _ in range(30):
         picture = smallest(random) if ink is None else on_paper(random, ink)
-        found, longer = road.digit_image(picture), road.digit_image(picture.convert("RGB"))
+        found, longer = digit_image(picture), digit_image(picture.convert("RGB"))
         assert (found is None) == (longer is None)
         assert found is None or np.array_equal(found, longer)
 
@@ -565,18 +567,18 @@ BAD = {
 @pytest.fixture
 def refused():
     """Opens a file that must be refused, without 50 MB more."""
-    road.open_picture(encode(sample("L")))  # what is imported at the first picture does not count
+    open_picture(encode(sample("L")))  # what is imported at the first picture does not count
 
-    def refuse(data, error, formats=road.FORMATS):
+    def refuse(data, error, formats=FORMATS):
         peak = Path("/proc/self/clear_refs")
         if peak.exists():
             peak.write_text("5")  # starts the kernel's measure of the highest memory again
         before = memory()
         with pytest.raises(error) as caught:
-            road.open_picture(data, formats)
+            open_picture(data, formats)
         assert memory() - before < 50_000_000
         assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
-        assert isinstance(caught.value, road.PictureTooLarge) == (error is road.PictureTooLarge)
+        assert isinstance(caught.value, PictureTooLarge) == (error is PictureTooLarge)
 
     return refuse
 
@@ -590,45 +592,45 @@ def memory():
 
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_picture_too_large_is_refused_before_it_is_unpacked(refused, name):
-    refused(TOO_LARGE[name](), road.PictureTooLarge)
+    refused(TOO_LARGE[name](), PictureTooLarge)
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_picture_bad_is_refused(refused, name):
     data = BAD[name]()
-    assert len(data) <= road.MAX_BYTES
-    refused(data, road.PictureError)
+    assert len(data) <= MAX_BYTES
+    refused(data, PictureError)
 
 
-@pytest.mark.parametrize("format", road.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_picture_cut_short_is_refused(refused, format, mode):
     data = encode(sample(mode), format)
-    assert road.open_picture(data).size == (120, 120)
+    assert open_picture(data).size == (120, 120)
     for twentieth in range(20):
-        refused(data[: len(data) * twentieth // 20], road.PictureError)
+        refused(data[: len(data) * twentieth // 20], PictureError)
 
 
-@pytest.mark.parametrize("named, given", list(itertools.permutations(road.FORMATS, 2)))
+@pytest.mark.parametrize("named, given", list(itertools.permutations(FORMATS, 2)))
 def test_picture_of_another_format_is_refused(refused, named, given):
-    refused(encode(sample("RGB"), given), road.PictureError, formats=(named,))
+    refused(encode(sample("RGB"), given), PictureError, formats=(named,))
 
 
 def test_picture_of_the_largest_size_is_opened():
     for size in [(2000, 2000), (16_384, 244), (1, 16_384)]:
-        assert road.open_picture(encode(Image.new("L", size, 255))).size == size
+        assert open_picture(encode(Image.new("L", size, 255))).size == size
 
 
 def test_picture_with_odd_metadata_is_opened():
     """Pillow warns of them; as an error, the warning would have refused what a browser shows."""
     entries = b"\x12\x01\x04\0\xff\xff\xff\x0f\0\0\0\0" * 50
     exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 50) + entries
-    assert road.open_picture(encode(sample("RGB"), "JPEG", exif=exif)).size == (120, 120)
+    assert open_picture(encode(sample("RGB"), "JPEG", exif=exif)).size == (120, 120)
     picture = png(10, 10, chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)))  # an animation without frames
-    assert road.open_picture(picture).size == (10, 10)
+    assert open_picture(picture).size == (10, 10)
     several = encode(sample("RGB"), "JPEG")
     several = several[:2] + b"\xff\xe2\x00\x30MPF\0II*\0\x08\0\0\0" + b"\1\0" * 17 + several[2:]
-    assert road.open_picture(several).size == (120, 120)
+    assert open_picture(several).size == (120, 120)
 
 
 def test_picture_opened_by_many_threads_is_the_same():
@@ -637,8 +639,8 @@ def test_picture_opened_by_many_threads_is_the_same():
 
     def opens(data):
         try:
-            return road.open_picture(data).size
-        except road.PictureError:
+            return open_picture(data).size
+        except PictureError:
             return None
 
     with ThreadPoolExecutor(8) as pool:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from model.inference import weights
-from model.inference.classifier import SHIPPED, Recognizer
+from model.inference.classifier import SHIPPED, Classifier
+from model.network.weights import serialize
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,7 +30,7 @@ def blank():
 
 @pytest.fixture(scope="module")
 def shipped():
-    return Recognizer(SHIPPED.read_bytes, "v1")
+    return Classifier(SHIPPED.read_bytes, "v1")
 
 
 def run(code):
@@ -41,21 +42,21 @@ def run(code):
 def test_recognizer_imports_no_torch():
     run(
         "import sys\n"
-        "import model.imaging.picture, model.data.mnist, model.evaluation.metrics, model.inference.weights\n"
+        "import model.imaging.normalise, model.data.mnist, model.evaluation.metrics, model.inference.weights\n"
         "model.data.mnist.read_test()\n"
         "from PIL import Image\n"
-        "from model.inference.classifier import SHIPPED, Recognizer\n"
-        "recognizer = Recognizer(SHIPPED.read_bytes, 'v1')\n"
-        "assert recognizer.recognize(Image.new('RGBA', (9, 9))).verdict == 'blank'\n"
+        "from model.inference.classifier import SHIPPED, Classifier\n"
+        "recognizer = Classifier(SHIPPED.read_bytes, 'v1')\n"
+        "assert recognizer.predict(Image.new('RGBA', (9, 9))).verdict == 'blank'\n"
         "sheet = Image.new('L', (99, 99), 255)\n"
         "sheet.paste(0, (40, 20, 46, 80))\n"
-        "assert recognizer.recognize(sheet).top[0][0] == 1\n"
+        "assert recognizer.predict(sheet).top[0][0] == 1\n"
         "assert not {'torch', 'torchvision'} & set(sys.modules), 'torch was imported'\n"
     )
 
 
 def test_reading_is_consistent(shipped):
-    reading = shipped.recognize(seven())
+    reading = shipped.predict(seven())
     assert reading.verdict == "digit"
     assert len(reading.probabilities) == 10 and sum(reading.probabilities) == pytest.approx(1, abs=1e-5)
     assert all(type(p) is float and 0 <= p <= 1 for p in reading.probabilities)
@@ -68,25 +69,25 @@ def test_reading_is_consistent(shipped):
 
 def test_reading_twice_is_the_same(shipped):
     picture = seven()
-    first, again = shipped.recognize(picture), shipped.recognize(picture)
+    first, again = shipped.predict(picture), shipped.predict(picture)
     assert first.probabilities == again.probabilities
     assert picture.tobytes() == seven().tobytes()
 
 
 def test_reading_of_a_blank_picture_is_blank(shipped):
-    reading = shipped.recognize(blank())
+    reading = shipped.predict(blank())
     assert (reading.verdict, reading.top, reading.probabilities, reading.digit_image) == ("blank", (), (), None)
 
 
 def test_reading_of_mnist_digits_is_right(shipped, mnist):
     images, labels = mnist.test.images[:200].numpy(), mnist.test.labels[:200].tolist()
-    read = [shipped.recognize(Image.fromarray(255 - image)).top[0][0] for image in images]
+    read = [shipped.predict(Image.fromarray(255 - image)).top[0][0] for image in images]
     assert sum(a == b for a, b in zip(read, labels, strict=True)) >= 196
 
 
 def test_reading_of_a_digit_image_is_that_of_its_picture(shipped):
-    reading = shipped.recognize(seven())
-    again = shipped.read(reading.digit_image)
+    reading = shipped.predict(seven())
+    again = shipped.predict_digit_image(reading.digit_image)
     assert np.array_equal(again.digit_image, reading.digit_image)
     assert replace(again, digit_image=None) == replace(reading, digit_image=None)
 
@@ -108,22 +109,22 @@ class Counted:
 
 def test_recognizer_loads_weights_once_when_needed():
     load = Counted(SHIPPED.read_bytes())
-    recognizer = Recognizer(load, "v1")
-    recognizer.recognize(blank())
+    recognizer = Classifier(load, "v1")
+    recognizer.predict(blank())
     assert load.asked == 0 and recognizer.version == "v1"
     recognizer.warm()
     assert load.asked == 1
-    readings = [recognizer.recognize(seven()) for _ in range(3)]
+    readings = [recognizer.predict(seven()) for _ in range(3)]
     assert load.asked == 1 and len(readings) == 3
 
 
 def test_recognizer_asked_by_many_threads_loads_once():
     load, together = Counted(SHIPPED.read_bytes()), threading.Barrier(16)
-    recognizer = Recognizer(load, "v1")
+    recognizer = Classifier(load, "v1")
 
     def first(_):
         together.wait(timeout=30)
-        return recognizer.recognize(seven())
+        return recognizer.predict(seven())
 
     with ThreadPoolExecutor(16) as pool:
         readings = list(pool.map(first, range(16)))
@@ -150,16 +151,16 @@ DAMAGED = {
 def test_recognizer_with_damaged_weights_works_with_good_ones_later(name):
     good = SHIPPED.read_bytes()
     load = Counted(DAMAGED[name](good), good)
-    recognizer = Recognizer(load, "v1")
+    recognizer = Classifier(load, "v1")
     with pytest.raises(weights.WeightsError):
-        recognizer.recognize(seven())
-    assert recognizer.recognize(seven()).top[0][0] == 7
+        recognizer.predict(seven())
+    assert recognizer.predict(seven()).top[0][0] == 7
     assert load.asked == 2
 
 
 def test_recognizer_that_cannot_load_tries_again():
     load = Counted(OSError("the disk is away"), SHIPPED.read_bytes())
-    recognizer = Recognizer(load, "v1")
+    recognizer = Classifier(load, "v1")
     with pytest.raises(OSError, match="the disk is away"):
         recognizer.warm()
     recognizer.warm()
@@ -176,6 +177,6 @@ def test_weights_that_overflow_are_refused(card):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(60_000)
-    data = weights.to_bytes(network, replace(card, hidden=network.hidden))
+    data = serialize(network, replace(card, hidden=network.hidden))
     with pytest.raises(weights.WeightsError, match="no finite probabilities"):
-        Recognizer(lambda: data, "v1").warm()
+        Classifier(lambda: data, "v1").warm()

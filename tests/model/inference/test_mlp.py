@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.imaging.picture import to_tensor
 from model.inference import mlp as served_by
 from model.inference import weights
 from model.inference.classifier import SHIPPED
-from model.inference.mlp import Forward
-from model.network.mlp import MLP
+from model.inference.mlp import NumpyMLP
+from model.network.mlp import MLP, to_tensor
+from model.network.weights import load_network
 
 
 def served(network):
-    return Forward([(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in network.layers])
+    return NumpyMLP([(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in network.layers])
 
 
 def trained(network, images):
@@ -34,27 +34,27 @@ def test_forward_agrees_with_the_network(hidden, share, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = MLP(hidden, 14).eval()
-    images, forward = inked(share), served(network)
+    images, fast = inked(share), served(network)
     expected = trained(network, images)
-    assert np.allclose(forward.many(images), expected, atol=1e-5)
-    alone = np.stack([forward.one(image) for image in images])
+    assert np.allclose(fast.forward_batch(images), expected, atol=1e-5)
+    alone = np.stack([fast.forward_one(image) for image in images])
     assert alone.dtype == np.float32 and np.allclose(alone, expected, atol=1e-5)
 
 
 def test_forward_of_the_shipped_network_reads_alike(mnist):
     images = mnist.test.images[:300].numpy()
-    network, card = weights.load(SHIPPED)
+    network, card = load_network(SHIPPED)
     layers, card_again = weights.layers(SHIPPED.read_bytes())
-    forward, expected = Forward(layers), trained(network, images)
+    fast, expected = NumpyMLP(layers), trained(network, images)
     assert card_again == card
-    assert np.allclose(forward.many(images), expected, atol=2e-4)
-    assert np.allclose([forward.one(image) for image in images], expected, atol=2e-4)
+    assert np.allclose(fast.forward_batch(images), expected, atol=2e-4)
+    assert np.allclose([fast.forward_one(image) for image in images], expected, atol=2e-4)
 
 
 def test_forward_leaves_the_pictures():
     images = inked(0.3, 2)
     before = images.copy()
-    forward = served(MLP((8,)))
-    forward.many(images)
-    forward.one(images[0])
+    network = served(MLP((8,)))
+    network.forward_batch(images)
+    network.forward_one(images[0])
     assert np.array_equal(images, before)

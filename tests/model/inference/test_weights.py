@@ -16,13 +16,14 @@ from model.inference.classifier import SHIPPED
 from model.inference.decision import UNCALIBRATED, Calibration
 from model.inference.weights import ModelCard, WeightsError
 from model.network.mlp import MLP
+from model.network.weights import deserialize, load_network, save_network, serialize
 
 CALIBRATION = Calibration(coverage=0.95, refuse_above=0.4, hesitant_mass=0.9, confident_mass=0.1)
 
 
 @pytest.fixture
 def data(network, card):
-    return weights.to_bytes(network, card)
+    return serialize(network, card)
 
 
 def parts(data):
@@ -54,7 +55,7 @@ def text_of(card, **changes):
 
 def refused(data):
     with pytest.raises(WeightsError) as caught:
-        weights.from_bytes(data)
+        deserialize(data)
     message = str(caught.value)
     assert message and "\n" not in message
     return message
@@ -64,7 +65,7 @@ def refused(data):
 
 
 def test_weights_come_back_in_half_precision(network, card, data):
-    found, found_card = weights.from_bytes(data)
+    found, found_card = deserialize(data)
     assert found_card == card
     assert not found.training
     for name, tensor in found.state_dict().items():
@@ -73,7 +74,7 @@ def test_weights_come_back_in_half_precision(network, card, data):
 
 
 def test_weights_loaded_read_alike_and_train_on(network, data):
-    found, _ = weights.from_bytes(data)
+    found, _ = deserialize(data)
     x = torch.rand(8, 784)
     logits = found(x)
     assert torch.allclose(logits, network(x), atol=1e-3)
@@ -84,14 +85,14 @@ def test_weights_loaded_read_alike_and_train_on(network, data):
 def test_weights_of_the_same_network_are_the_same_bytes(network, card, data):
     """safetensors writes the header's metadata in a random order; a digest would then mean nothing."""
     for _ in range(8):
-        assert weights.to_bytes(network, card) == data
+        assert serialize(network, card) == data
     assert weights.digest(data) == hashlib.sha256(data).hexdigest()
 
 
 def test_weights_are_plain_safetensors(tmp_path, network, card):
     from safetensors import safe_open
 
-    weights.save(tmp_path / "w.safetensors", network, card)
+    save_network(tmp_path / "w.safetensors", network, card)
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
         assert file.metadata()["format"] == "inkling-mlp-1"
         assert json.loads(file.metadata()["card"])["command"] == card.command
@@ -102,19 +103,19 @@ def test_weights_loading_leaves_the_random_state(data):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    weights.from_bytes(data)
+    deserialize(data)
     assert torch.equal(torch.rand(4), expected)
 
 
 def test_card_of_a_later_version_is_read(network, card):
     later = sealed(halves(network), text_of(card, temperature=1.3))
-    assert weights.from_bytes(later)[1] == card
+    assert deserialize(later)[1] == card
 
 
 def test_card_from_before_the_verdicts_is_read(network, card):
     old = card.as_dict()
     del old["outputs"], old["calibration"]
-    found, found_card = weights.from_bytes(sealed(halves(network), json.dumps(old)))
+    found, found_card = deserialize(sealed(halves(network), json.dumps(old)))
     assert (found_card.outputs, found_card.calibration) == (10, UNCALIBRATED)
     assert found_card == card and found(torch.rand(1, 784)).shape == (1, 10)
 
@@ -125,8 +126,8 @@ def test_card_shipped_promises_the_coverage_of_the_page():
 
 def test_weights_that_refuse_keep_their_thresholds(card):
     network, card = MLP((16, 12), 14), replace(card, outputs=14, calibration=CALIBRATION)
-    data = weights.to_bytes(network, card)
-    found, found_card = weights.from_bytes(data)
+    data = serialize(network, card)
+    found, found_card = deserialize(data)
     assert found_card == card == weights.read_card(data)
     assert found.outputs == 14 and found(torch.rand(2, 784)).shape == (2, 14)
 
@@ -137,7 +138,7 @@ def test_weights_with_other_outputs_than_the_card_are_refused(card, made, promis
     told = f"layers.2.weight has shape [{made}, 12] instead of [{promised}, 12]"
     assert told in refused(sealed(halves(network), text_of(card, outputs=promised)))
     with pytest.raises(WeightsError, match="do not fit"):
-        weights.to_bytes(network, replace(card, outputs=promised))
+        serialize(network, replace(card, outputs=promised))
 
 
 # Damage
@@ -289,8 +290,8 @@ def test_weights_with_a_lying_header_are_refused(data, change):
 def test_weights_with_swapped_names_are_found(data):
     """Two tensors of one shape could stand in for each other; the seal runs over the names in order."""
     network = MLP((16, 16, 16))
-    card = ModelCard("seed", (16, 16, 16), 1, 0, "", "", "", {}, 0.5, None)
-    header, body = parts(weights.to_bytes(network, card))
+    card = ModelCard("basic", (16, 16, 16), 1, 0, "", "", "", {}, 0.5, None)
+    header, body = parts(serialize(network, card))
     one, two = "layers.1.weight", "layers.2.weight"
     header[one], header[two] = header[two], header[one]
     assert "SHA-256" in refused(joined(header, body))
@@ -309,18 +310,18 @@ def test_weights_beyond_half_precision_are_not_written(tmp_path, network, card, 
     with torch.no_grad():
         network.layers[1].weight[2, 3] = value
     with pytest.raises(WeightsError, match="layers.1.weight"):
-        weights.save(tmp_path / "w.safetensors", network, card)
+        save_network(tmp_path / "w.safetensors", network, card)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_with_another_networks_card_are_not_written(network, card):
     with pytest.raises(WeightsError, match="do not fit"):
-        weights.to_bytes(network, replace(card, hidden=(16, 16)))
+        serialize(network, replace(card, hidden=(16, 16)))
 
 
 def test_weights_saved_replace_the_old_file_in_one_step(tmp_path, network, card, monkeypatch):
     path = tmp_path / "w.safetensors"
-    weights.save(path, network, card)
+    save_network(path, network, card)
     before = path.read_bytes()
 
     def full(descriptor):
@@ -328,16 +329,16 @@ def test_weights_saved_replace_the_old_file_in_one_step(tmp_path, network, card,
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
         patch.setattr(os, "fsync", full)
-        weights.save(path, network, replace(card, seed=8))
+        save_network(path, network, replace(card, seed=8))
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
-    weights.save(path, network, replace(card, seed=8))
-    assert weights.load(path)[1].seed == 8 and list(tmp_path.iterdir()) == [path]
+    save_network(path, network, replace(card, seed=8))
+    assert load_network(path)[1].seed == 8 and list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_loaded_wrongly_name_the_file(tmp_path, data):
     (tmp_path / "short").write_bytes(data[:-1])
     for name in ("absent", "short", "."):
         with pytest.raises(WeightsError) as caught:
-            weights.load(tmp_path / name)
+            load_network(tmp_path / name)
         assert str(tmp_path) in str(caught.value)

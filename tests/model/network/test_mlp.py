@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.network.mlp import MLP, NormalizedMLP, fold, for_training
+from model.network.mlp import MLP, BatchNormMLP, build_network, fuse_batch_norm
 from model.presets import PRESETS
 
 
@@ -20,16 +20,16 @@ def own_chance():
 def test_presets_make_networks(name):
     preset = PRESETS[name]
     assert preset.name == name
-    network = for_training(preset).eval()
+    network = build_network(preset).eval()
     assert network.hidden == preset.hidden
     assert network(torch.rand(5, 784)).shape == (5, 14 if preset.drawn else 10)
     assert hasattr(network, "norms") == preset.batch_norm
 
 
-def test_preset_seed_is_the_original_script():
-    seed = PRESETS["seed"]
-    assert seed.hidden == (64, 64, 64)
-    assert not (seed.deformed or seed.drawn or seed.averaged or seed.batch_norm or seed.label_smoothing)
+def test_preset_basic_is_the_original_script():
+    basic = PRESETS["basic"]
+    assert basic.hidden == (64, 64, 64)
+    assert not (basic.deformed or basic.drawn or basic.averaged or basic.batch_norm or basic.label_smoothing)
 
 
 def test_network_state_is_named_by_layer():
@@ -57,26 +57,26 @@ def test_network_of_impossible_sizes_is_refused(hidden):
     with pytest.raises(ValueError, match="hidden layers"):
         MLP(hidden)
     with pytest.raises(ValueError, match="hidden layers"):
-        for_training(replace(PRESETS["standard"], hidden=hidden))
+        build_network(replace(PRESETS["standard"], hidden=hidden))
 
 
 @pytest.mark.parametrize("hidden", [(7,), (30, 20), (64, 64, 64)])
 def test_fold_gives_what_the_normalised_network_gives(hidden):
-    network = NormalizedMLP(hidden)
+    network = BatchNormMLP(hidden)
     for norm in network.norms:  # as training would leave them: nothing at its start
         torch.nn.init.uniform_(norm.weight, -1, 2)
         torch.nn.init.normal_(norm.bias)
     for _ in range(20):
         network.train()(torch.rand(64, 784))
     network.eval()
-    plain, x = fold(network), torch.rand(100, 784)
+    plain, x = fuse_batch_norm(network), torch.rand(100, 784)
     assert type(plain) is MLP and not plain.training
     assert torch.allclose(plain(x), network(x), atol=1e-4)
 
 
 def test_fold_copies_a_plain_network():
     network = MLP((9,))
-    plain, x = fold(network), torch.rand(4, 784)
+    plain, x = fuse_batch_norm(network), torch.rand(4, 784)
     assert torch.equal(plain(x), network(x))
     with torch.no_grad():
         network.layers[0].weight.zero_()
@@ -84,9 +84,9 @@ def test_fold_copies_a_plain_network():
 
 
 def test_fold_leaves_the_trained_network_as_it_was():
-    network = NormalizedMLP((8,)).train()
+    network = BatchNormMLP((8,)).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    fold(network)
+    fuse_batch_norm(network)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

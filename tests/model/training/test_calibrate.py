@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.evaluation import metrics
-from model.inference import weights
 from model.inference.decision import Calibration, digit_set
 from model.network.mlp import MLP
+from model.network.predict import digit_probabilities
+from model.network.weights import deserialize, serialize
 from model.task import DIGITS
 from model.training.calibrate import COVERAGE, REFUSED_DIGITS, _groups, _mass, calibrate
 
@@ -27,20 +27,20 @@ def test_temperature_undoes_any_other(trained, calibrated, small_mnist, factor):
         warped.layers[-1].bias.mul_(factor)
     before = {name: value.clone() for name, value in warped.state_dict().items()}
     network, _ = calibrate(warped, small_mnist.validation)
-    likely, expected = (metrics.probabilities(one, small_mnist.validation.images) for one in (network, calibrated[0]))
+    likely, expected = (digit_probabilities(one, small_mnist.validation.images) for one in (network, calibrated[0]))
     assert np.allclose(likely, expected, atol=0.02)
     assert all(torch.equal(before[name], value) for name, value in warped.state_dict().items())  # left alone
 
 
 def test_calibration_leaves_the_answers(calibrated, trained, small_mnist):
     images = small_mnist.test.images
-    before, after = (metrics.probabilities(network, images) for network in (trained, calibrated[0]))
+    before, after = (digit_probabilities(network, images) for network in (trained, calibrated[0]))
     assert np.array_equal(before.argmax(1), after.argmax(1))
 
 
 def test_calibration_sets_hold_the_true_digit_as_promised(calibrated, small_mnist):
     network, calibration = calibrated
-    likely = metrics.probabilities(network, small_mnist.test.images).tolist()
+    likely = digit_probabilities(network, small_mnist.test.images).tolist()
     labels = small_mnist.test.labels.tolist()
     held = [label in digit_set(p, calibration) for p, label in zip(likely, labels, strict=True)]
     assert calibration.coverage == COVERAGE
@@ -69,7 +69,7 @@ def test_calibration_is_in_the_card(calibrated, card):
 
     network, calibration = calibrated
     card = replace(card, hidden=network.hidden, outputs=network.outputs, calibration=calibration)
-    assert weights.from_bytes(weights.to_bytes(network, card))[1].calibration == calibration
+    assert deserialize(serialize(network, card))[1].calibration == calibration
 
 
 @pytest.mark.parametrize(

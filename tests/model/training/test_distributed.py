@@ -13,10 +13,11 @@ import torch
 
 from model.cli import main
 from model.inference import weights
+from model.network.weights import load_network
 from model.presets import PRESETS, Config
 from model.rank import GroupLost, cores
 from model.training import distributed
-from model.training.distributed import together
+from model.training.distributed import process_group
 from model.training.train import train
 from tests.support import followers
 
@@ -39,7 +40,7 @@ def ours():
 def found(presets):
     """What two processes do together, as the first of them sees it."""
     before = ours(), torch.get_num_threads()
-    with pytest.raises(GroupLost) as caught, together(2, followers.command("everything", "different")) as group:
+    with pytest.raises(GroupLost) as caught, process_group(2, followers.command("everything", "different")) as group:
         found = followers.everything(group)
         followers.different(group)
     assert (ours(), torch.get_num_threads()) == before
@@ -135,7 +136,7 @@ def started(monkeypatch):
     [(signal.SIGKILL, "process 2 of 2 was killed by signal 9"), (signal.SIGSTOP, "not answered for 60 seconds")],
 )
 def test_process_lost_is_named(presets, started, sign, words):
-    with pytest.raises(GroupLost, match=words), together(2, followers.command("for_ever")) as group:
+    with pytest.raises(GroupLost, match=words), process_group(2, followers.command("for_ever")) as group:
 
         def strike(progress):
             if progress.epoch == 2:
@@ -148,9 +149,9 @@ def test_process_lost_is_named(presets, started, sign, words):
 ALONE = """
 import sys
 from datetime import timedelta
-from model import distributed
+from model.training import distributed
 distributed.SILENCE = timedelta(seconds=2)
-with distributed.together(2, [sys.executable, "-c", "raise SystemExit(3)"]):
+with distributed.process_group(2, [sys.executable, "-c", "raise SystemExit(3)"]):
     pass
 """
 
@@ -169,11 +170,11 @@ EPOCHS = 2  # of those that several machines train
 
 def seed(epochs):
     """What is trained by `train`, on its command line."""
-    return ["--preset", "seed", "--epochs", str(epochs), "--seed", "3"]
+    return ["--preset", "basic", "--epochs", str(epochs), "--seed", "3"]
 
 
 def network(path):
-    found, card = weights.load(path)
+    found, card = load_network(path)
     return state(found), card
 
 

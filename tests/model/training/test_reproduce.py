@@ -13,9 +13,10 @@ from model import provenance
 from model.data.corrections import Corrections
 from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.network.weights import deserialize
 from model.presets import PRESETS, Config
-from model.training.package import seal
-from model.training.reproduce import ReplayError, differences, replay
+from model.training.package import build_package
+from model.training.reproduce import ReproductionError, differences, reproduce
 from model.training.train import train
 
 
@@ -51,9 +52,9 @@ def version(tiny, few):
 
 def made(preset, data, parent=None, corrections=None):
     config = Config(preset, 2, 7)
-    start = weights.from_bytes(parent)[0] if parent else None
+    start = deserialize(parent)[0] if parent else None
     result = train(config, data, start=start, corrections=corrections)
-    return seal(config, result, data, parent, corrections).data
+    return build_package(config, result, data, parent, corrections).data
 
 
 def test_version_made_again_is_the_same_with_as_many_threads_as_then(version, few, monkeypatch):
@@ -69,7 +70,7 @@ def test_version_made_again_is_the_same_with_as_many_threads_as_then(version, fe
     monkeypatch.setattr("model.training.reproduce.train", counted)
     torch.set_num_threads(2)
     try:
-        found = replay(version, few)
+        found = reproduce(version, few)
         assert used == [1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
@@ -82,29 +83,36 @@ def test_version_fine_tuned_is_the_same_from_its_parent_and_corrections(version,
     assert card.parent == weights.digest(version)
     assert card.corrections == {"learnt": 4, "held_out": 2, "sha256": corrections.digest()}
     order = np.array([5, 3, 1, 0, 2, 4])
-    assert replay(data, few, version, corrections.part(order)).same  # the card names a set
+    assert reproduce(data, few, version, corrections.part(order)).same  # the card names a set
     for parent, given, told in (
         (version, corrections.part(order[:5]), "6 corrections are no longer what they were; 5 are there"),
         (version, None, "6 corrections are no longer what they were; 0 are there"),
         (SHIPPED.read_bytes(), corrections, "fine-tuned from"),
         (None, corrections, "fine-tuned from"),
     ):
-        with pytest.raises(ReplayError, match=told):
-            replay(data, few, parent, given)
+        with pytest.raises(ReproductionError, match=told):
+            reproduce(data, few, parent, given)
+
+
+def test_version_of_a_presets_former_name_is_the_same(few):
+    arrays, card = weights.unpack(made("basic", few))
+    former = replace(card, preset="seed", command=card.command.replace("basic", "seed"))
+    assert former.command == "python -m model train --preset seed --epochs 2 --seed 7"
+    assert reproduce(weights.pack(arrays, former), few).same
 
 
 @pytest.mark.parametrize("changed", ["data", "code"])
 def test_version_of_other_data_or_code_is_another(version, few, mnist, monkeypatch, changed):
     if changed == "code":
         monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], label_smoothing=0.1))
-    assert not replay(version, mnist.subset(300) if changed == "data" else few).same
+    assert not reproduce(version, mnist.subset(300) if changed == "data" else few).same
 
 
 def test_version_damaged_is_not_made_again(version, few):
     data = bytearray(version)
     data[-100] ^= 1
     with pytest.raises(weights.WeightsError, match="damaged"):
-        replay(bytes(data), few)
+        reproduce(bytes(data), few)
 
 
 def test_version_of_other_libraries_is_told(version):
@@ -115,8 +123,8 @@ def test_version_of_other_libraries_is_told(version):
 
 def test_version_of_an_unknown_preset_is_refused(version, few, monkeypatch):
     monkeypatch.delitem(PRESETS, "tiny")
-    with pytest.raises(ReplayError, match="no preset 'tiny'"):
-        replay(version, few)
+    with pytest.raises(ReproductionError, match="no preset 'tiny'"):
+        reproduce(version, few)
 
 
 def test_code_digest_is_that_of_its_texts(tmp_path, monkeypatch):

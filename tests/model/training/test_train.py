@@ -10,13 +10,14 @@ import torch
 from model import provenance
 from model.data import synthetic
 from model.data.corrections import Corrections
-from model.data.loader import Material
+from model.data.loader import TrainingData
 from model.data.strokes import Drawing, Look, draw
 from model.evaluation import metrics
-from model.imaging.picture import digit_image
-from model.inference import weights
+from model.imaging.normalise import digit_image
 from model.inference.classifier import SHIPPED
-from model.network.mlp import MLP, for_training
+from model.network.mlp import MLP, build_network
+from model.network.predict import predict
+from model.network.weights import deserialize, load_network, serialize
 from model.presets import PRESETS, Config
 from model.training import train as training
 from model.training.calibrate import calibrate
@@ -28,7 +29,7 @@ def tiny_presets(monkeypatch):
     """Presets with all that the real ones have, and small enough for many trainings."""
     small = replace(PRESETS["standard"], name="tiny", hidden=(24,), batch_size=50, drawn=False)
     drawing = replace(small, name="tiny drawn", drawn=True)
-    plain = replace(PRESETS["seed"], name="tiny seed", hidden=(16, 12), batch_size=50)
+    plain = replace(PRESETS["basic"], name="tiny basic", hidden=(16, 12), batch_size=50)
     for preset in (small, drawing, plain):
         monkeypatch.setitem(PRESETS, preset.name, preset)
 
@@ -59,7 +60,7 @@ def as_measured(monkeypatch):
 
     def set_accuracies(*accuracies):
         figures = iter(accuracies)
-        monkeypatch.setattr(training, "_measure", lambda network, split: (1.0, next(figures)))
+        monkeypatch.setattr(training, "_validate", lambda network, split: (1.0, next(figures)))
 
     return set_accuracies
 
@@ -84,7 +85,7 @@ def test_training_history_has_the_start_and_every_epoch(tiny, few):
     assert result.history[-1].as_dict()["validation_accuracy"] == result.history[-1].validation_accuracy
 
 
-@pytest.mark.parametrize("preset", ["tiny seed", "tiny drawn"])
+@pytest.mark.parametrize("preset", ["tiny basic", "tiny drawn"])
 def test_training_of_the_same_seed_gives_the_same_bits(few, preset):
     first, again, other = (train(Config(preset, 1, seed), few).network for seed in (3, 3, 4))
     assert same_weights(first, again)
@@ -93,11 +94,11 @@ def test_training_of_the_same_seed_gives_the_same_bits(few, preset):
 
 def loop_over(split, **changes):
     """A loop of ten steps an epoch in which no chance but that of the order takes part."""
-    material = Material(split, 1, deformed=False, drawings=False, refused=False)
+    material = TrainingData(split, 1, deformed=False, drawings=False, refused=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         preset = replace(PRESETS["tiny"], **changes)
-        return training.Loop(preset, for_training(preset), material, 3)
+        return training.TrainingLoop(preset, build_network(preset), material, 3)
 
 
 def test_average_within_its_memory_is_the_mean_of_every_fourth_step(few):
@@ -171,8 +172,8 @@ def test_training_hands_out_each_epochs_network(tiny, few):
 @pytest.mark.parametrize("steps", [0, 9, 10, 25])
 def test_stop_is_obeyed_before_the_next_step(tiny, few, monkeypatch, steps):
     taken = []
-    step = training.Loop.step
-    monkeypatch.setattr(training.Loop, "step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
+    step = training.TrainingLoop.step
+    monkeypatch.setattr(training.TrainingLoop, "step", lambda loop, *batch: taken.append(1) or step(loop, *batch))
     result = train(tiny, few, should_stop=lambda: len(taken) >= steps)
     assert result.stopped
     assert len(taken) == steps
@@ -216,17 +217,17 @@ def test_fine_tuning_goes_on_from_a_network(few, card, hidden, outputs, monkeypa
         torch.manual_seed(1)
         begun = MLP(hidden, outputs)
     card = replace(card, hidden=hidden, outputs=outputs)
-    start, _ = weights.from_bytes(weights.to_bytes(begun, card))
+    start, _ = deserialize(serialize(begun, card))
     before = {name: value.clone() for name, value in start.state_dict().items()}
     result = train(Config("fine-tune", 2), few, start=start)
     assert (result.network.hidden, result.network.outputs) == (hidden, outputs)
     assert result.history[0].validation_accuracy == pytest.approx(accuracy(start, few.validation), abs=1e-6)
     assert result.validation_accuracy > result.history[0].validation_accuracy
     assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
-    weights.to_bytes(result.network, card)
+    serialize(result.network, card)
 
 
-@pytest.mark.parametrize("preset, start", [("fine-tune", None), ("seed", MLP((8,)))])
+@pytest.mark.parametrize("preset, start", [("fine-tune", None), ("basic", MLP((8,)))])
 def test_training_anew_from_a_network_is_refused(few, preset, start):
     with pytest.raises(ValueError, match="goes on from a network"):
         train(Config(preset, 1), few, start=start)
@@ -251,7 +252,7 @@ def test_training_keeps_the_best_epoch(tiny, few, as_measured, accuracies, best)
 # Going wrong
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tiny seed"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny basic"])
 def test_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
     monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], learning_rate=1e30, batch_norm=False))
     heard = []
@@ -263,14 +264,14 @@ def test_loss_that_is_no_number_is_an_error(few, monkeypatch, preset):
 
 def test_weights_that_stop_being_numbers_are_an_error(few, monkeypatch):
     """Whatever the loss says: a ReLU may hide them from it."""
-    step = training.Loop.step
+    step = training.TrainingLoop.step
 
     def poisoned(loop, batch):
         loss = step(loop, batch)
         loop.network.layers[0].weight.data[0, 0] = torch.nan
         return torch.ones_like(loss)
 
-    monkeypatch.setattr(training.Loop, "step", poisoned)
+    monkeypatch.setattr(training.TrainingLoop, "step", poisoned)
     with pytest.raises(TrainingError, match="loss .* epoch 1"):
         train(Config("tiny", 3), few)
 
@@ -292,9 +293,13 @@ def test_config_refuses(values, complaint):
 
 
 def test_config_takes_the_presets_epochs_where_none_are_named():
-    assert Config("seed").epochs == PRESETS["seed"].epochs
+    assert Config("basic").epochs == PRESETS["basic"].epochs
     assert Config("standard", seed=2**32 - 1).epochs == PRESETS["standard"].epochs
-    assert Config("seed", 1000).epochs == 1000
+    assert Config("basic", 1000).epochs == 1000
+
+
+def test_config_of_a_presets_former_name_has_its_present_one():
+    assert Config("seed", 2) == Config("basic", 2)
 
 
 def going_on(config, data, **more):
@@ -307,7 +312,7 @@ def figures(result):
     return [replace(epoch, seconds=0) for epoch in result.history]
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tiny seed"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny basic"])
 def test_training_resumed_from_any_checkpoint_gives_the_same_bits(few, preset):
     whole, kept = going_on(Config(preset, 3, 2), few)
     assert len(kept) == 2
@@ -345,7 +350,7 @@ def test_training_resumed_remembers_the_best_epoch(few, as_measured):
     assert (resumed.best_epoch, resumed.validation_accuracy) == (1, 0.9)
 
 
-@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 3}, {"preset": "tiny seed"}])
+@pytest.mark.parametrize("change", [{"seed": 3}, {"epochs": 3}, {"preset": "tiny basic"}])
 def test_checkpoint_of_another_training_is_left_aside(few, change):
     _, kept = going_on(Config("tiny", 2, 2), few)
     ended = []
@@ -357,10 +362,10 @@ def test_checkpoint_of_another_training_is_left_aside(few, change):
 @pytest.mark.parametrize("name, other", [("version", lambda name: "another"), ("digest", lambda: "another")])
 def test_checkpoint_of_other_library_or_code_begins_anew(few, monkeypatch, name, other):
     """The card would name those of now, under which a replay gives other bits."""
-    _, kept = going_on(Config("tiny seed", 2, 2), few)
+    _, kept = going_on(Config("tiny basic", 2, 2), few)
     monkeypatch.setattr(provenance, name, other)
     ended = []
-    train(Config("tiny seed", 2, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[0])
+    train(Config("tiny basic", 2, 2), few, on_epoch=lambda one, _: ended.append(one.epoch), checkpoint=kept[0])
     assert ended == [0, 1, 2]
 
 
@@ -403,7 +408,7 @@ def test_corrections_held_out_are_not_learnt_from(few):
 @pytest.mark.timeout(600)
 def test_corrections_of_a_style_teach_it_and_forget_no_digit(mnist):
     """The shipped network refuses mirrored fours, or takes them for others; MNIST has none."""
-    start, card = weights.load(SHIPPED)
+    start, card = load_network(SHIPPED)
     style, some = mirrored(150, held_out=range(50, 150)), mnist.subset(8_000)
     result = train(Config("fine-tune"), some, start=start, corrections=style)
     network, calibration = calibrate(result.network, some.validation)
@@ -414,6 +419,6 @@ def test_corrections_of_a_style_teach_it_and_forget_no_digit(mnist):
 
 def read_right(network, calibration, corrections):
     """The share that is taken for a digit, and for the right one."""
-    probabilities, outliers = metrics.readings(network, corrections.images)
+    probabilities, outliers = predict(network, corrections.images)
     taken = metrics.not_a_digit(outliers) <= calibration.refuse_above
     return float((taken & (probabilities.argmax(1) == corrections.labels)).mean())

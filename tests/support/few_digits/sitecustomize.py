@@ -9,17 +9,17 @@ from dataclasses import replace
 
 
 def few() -> None:
-    from model.data import mnist
+    from model.data import splits
     from model.evaluation import comparison, robustness
     from model.presets import PRESETS
 
-    load = mnist.load
+    load = splits.load
 
     def load_few(folder=None):
         data = load(folder)
         return replace(data, train=data.train.first(4_000))
 
-    mnist.load = load_few
+    splits.load = load_few
     PRESETS["fine-tune"] = replace(PRESETS["fine-tune"], batch_size=128)
     comparison.STRENGTH_DIGITS, robustness.CURVE_DIGITS = 30, 5
     comparison.OTHERS = robustness.OTHERS = 100

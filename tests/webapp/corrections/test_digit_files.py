@@ -15,7 +15,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from model.cli import main
-from model.imaging import picture as road
+from model.imaging.decode import MAX_BYTES
 from model.task import NO_DIGIT
 from tests.conftest import TOKEN
 from tests.support.corrections import add_correction, digits
@@ -480,7 +480,7 @@ def test_import_of_too_many_pixels_is_refused_before_decoding(send, database, mo
     monkeypatch.setattr(digit_files, "MOST_PIXELS", pixels)
     assert send(two).get_json()["added"] == 2  # two of them are the same
     monkeypatch.setattr(digit_files, "MOST_PIXELS", pixels - 1)
-    monkeypatch.setattr(road, "open_picture", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr(digit_files, "open_picture", lambda *_, **__: pytest.fail("it was decoded"))
     message = assert_error(send(two), 400, "bad_file")
     assert f"{pixels:,} pixels together; at most {pixels - 1:,}" in message
 
@@ -498,8 +498,8 @@ def test_import_picture_is_no_larger_than_its_header_says(send, database):
 
 
 def test_import_picture_of_too_many_bytes_is_refused(send, database):
-    files = {"7/a.png": ONE_PNG + bytes(road.MAX_BYTES)}
-    assert f'"7/a.png": The picture has {len(ONE_PNG) + road.MAX_BYTES:,} bytes' in assert_error(
+    files = {"7/a.png": ONE_PNG + bytes(MAX_BYTES)}
+    assert f'"7/a.png": The picture has {len(ONE_PNG) + MAX_BYTES:,} bytes' in assert_error(
         send(zipped(files)), 400, "bad_file"
     )
 

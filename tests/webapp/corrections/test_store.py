@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 from sqlalchemy import func, select, update
 
-from model.imaging import picture as road
+from model.imaging.normalise import digit_image
 from model.task import NO_DIGIT
 from tests.support.corrections import answer, digits
 from webapp.corrections import store as limits
@@ -57,7 +57,7 @@ def reviewed(database, correction_id, state, label):
 def redrawn(image, edit):
     """A digit image after its picture has been changed a little on the way."""
     large = Image.fromarray(255 - image).resize((140, 140), Image.Resampling.BICUBIC)
-    return road.digit_image(edit(large))
+    return digit_image(edit(large))
 
 
 def as_jpeg(picture):
@@ -344,7 +344,7 @@ def test_correction_deleted_is_in_no_file(add, corrections, database, settings):
 def test_correction_deleted_takes_reviews_and_runs_along(add, corrections, database):
     first, second = add().correction, add(*DIGITS[1]).correction
     reviewed(database, first.id, "approved", 7)
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", corrections=True)
     with database.writing() as session:
         session.add(run)
         session.flush()
@@ -360,7 +360,7 @@ def test_correction_deleted_takes_reviews_and_runs_along(add, corrections, datab
 @pytest.mark.both_databases
 def test_correction_deleted_leaves_no_picture_in_comparisons(add, corrections, database):
     held_out, other = add().correction.id, add(*DIGITS[1]).correction.id
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", corrections=True, version_id=1)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", corrections=True, version_id=1)
     lists = {"gained_pictures": [{"number": held_out, "truth": 7}], "lost_pictures": [{"number": other, "truth": 2}]}
     evidence = {"summary": "x", "drawings": {"count": 2, "gained": 1, "lost": 1} | lists, "digits": lists}
     with database.writing() as session:

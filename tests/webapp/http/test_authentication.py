@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from model.presets import PRESETS
 from tests.conftest import PASSWORD, TOKEN
@@ -15,7 +15,7 @@ from tests.support.versions import promotions
 from webapp.app import create_app
 from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
 from webapp.services import services
-from webapp.storage.schema import Run, SignInAttempt
+from webapp.storage.schema import Run, SignInAttempt, Version
 from webapp.storage.timestamps import SKEW_SECONDS
 
 # Address, and the address of the rule; all that a browser could be made to send by a foreign page.
@@ -175,16 +175,37 @@ def test_attempt_from_any_address_does_not_store_it(settings, address):
 
 
 def test_run_started_by_a_script_is_queued(app, client):
-    response = client.post("/admin/retrain", json={"preset": "seed", "epochs": 3, "seed": 7}, headers=SCRIPT)
+    response = client.post("/admin/retrain", json={"preset": "basic", "epochs": 3, "seed": 7}, headers=SCRIPT)
     assert response.status_code == 202
     run = response.get_json()
     assert (run["id"], run["state"], run["requested_by"]) == (1, "queued", "script")
-    assert (run["preset"], run["epochs"], run["seed"]) == ("seed", 3, 7)
+    assert (run["preset"], run["epochs"], run["seed"]) == ("basic", 3, 7)
     assert run["version"] is None and run["error"] is None
     assert response.headers["Location"] == run["url"] == "/admin/runs/1"
     assert client.get(run["url"], headers=SCRIPT).get_json() == run
     assert services(app).jobs.huey.pending_count() == 1
     assert "Set-Cookie" not in response.headers
+
+
+def test_run_started_by_a_presets_former_name_has_the_present_one(app, client):
+    assert client.post("/admin/retrain", json={"preset": "seed"}, headers=SCRIPT).get_json()["preset"] == "basic"
+    with services(app).database.reading() as session:
+        assert session.scalar(text("SELECT preset FROM run")) == "basic"
+
+
+@pytest.mark.both_databases
+def test_rows_of_a_presets_former_name_show_the_present_one(app, client, admin):
+    client.post("/admin/retrain", json={"preset": "basic"}, headers=SCRIPT)
+    with services(app).database.writing() as session:
+        session.execute(text("UPDATE run SET preset = 'seed'"))
+        session.execute(text("UPDATE version SET preset = 'seed'"))
+        version = session.get(Version, 1)
+        version.card = version.card | {"preset": "seed"}
+    assert client.get("/admin/runs/1", headers=SCRIPT).get_json()["preset"] == "basic"
+    assert client.get("/admin/versions", headers=SCRIPT).get_json()["versions"][0]["preset"] == "basic"
+    for path in ("/admin/runs/1", "/admin/versions/1", "/admin"):
+        page = admin.get(path, headers=BROWSER).text
+        assert ">basic</" in page and ">seed<" not in page
 
 
 @pytest.mark.parametrize("body", [{}, {"json": {}}, {"data": {}}, {"data": {"epochs": "", "seed": ""}}])
@@ -196,7 +217,7 @@ def test_run_without_settings_has_those_of_the_preset(client, body):
 @pytest.mark.both_databases
 def test_run_started_during_another_is_refused(app, client):
     client.post("/admin/retrain", json={}, headers=SCRIPT)
-    for body in ({"json": {"preset": "seed"}}, {"data": {"preset": "seed"}}):
+    for body in ({"json": {"preset": "basic"}}, {"data": {"preset": "basic"}}):
         response = client.post("/admin/retrain", headers=SCRIPT, **body)
         assert "Run 1 " in assert_error(response, 409, "run_active")
         assert response.get_json()["error"]["run"] == 1
@@ -288,14 +309,14 @@ def test_sign_in_that_is_no_form_is_no_attempt(app, client):
 
 
 def test_run_started_by_form_redirects_to_its_page(app, admin):
-    response = admin.post("/admin/retrain", data={"csrf_token": csrf_token(admin), "preset": "seed"}, headers=BROWSER)
+    response = admin.post("/admin/retrain", data={"csrf_token": csrf_token(admin), "preset": "basic"}, headers=BROWSER)
     assert (response.status_code, response.headers["Location"]) == (303, "/admin/runs/1")
     run = admin.get("/admin/runs/1", headers={"Accept": "application/json"}).get_json()
-    assert (run["preset"], run["requested_by"]) == ("seed", "administrator")
+    assert (run["preset"], run["requested_by"]) == ("basic", "administrator")
 
 
 def test_csrf_token_in_a_header_admits_json(admin):
-    response = admin.post("/admin/retrain", json={"preset": "seed"}, headers={"X-CSRFToken": csrf_token(admin)})
+    response = admin.post("/admin/retrain", json={"preset": "basic"}, headers={"X-CSRFToken": csrf_token(admin)})
     assert response.status_code == 202
 
 

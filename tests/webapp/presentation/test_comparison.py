@@ -42,7 +42,7 @@ def correct(database, **values) -> int:
 
 def compared_by(database, version_id, numbers) -> None:
     """Stores a comparison of a run's version by these corrections."""
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", version_id=version_id)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", version_id=version_id)
     with database.writing() as session:
         session.add(run)
         session.flush()

@@ -133,7 +133,7 @@ def test_run_that_failed_is_worded_on_its_page_and_for_scripts(app, client, admi
         "It <failed> before.": "It <failed> before.",
     }
     for error, said in stored.items():
-        run = Run(state="failed", preset="seed", epochs=1, seed=0, requested_by="a test", error=error)
+        run = Run(state="failed", preset="basic", epochs=1, seed=0, requested_by="a test", error=error)
         with services(app).database.writing() as session:
             session.add(run)
         assert client.get(f"/admin/runs/{run.id}", headers=SCRIPT).get_json()["error"] == said

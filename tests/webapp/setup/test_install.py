@@ -12,7 +12,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from sqlalchemy import func, select
 
-from model.data import mnist
+from model.data import download, mnist
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.inference.weights import WeightsError
@@ -147,7 +147,7 @@ def not_finite():
     arrays = load_arrays(WHOLE)
     arrays["layers.0.bias"][0] = np.inf
     metadata = weights._header(WHOLE)["__metadata__"]
-    return save_arrays(arrays, metadata | {"sha256": weights._seal(metadata["card"], arrays)})
+    return save_arrays(arrays, metadata | {"sha256": weights._checksum(metadata["card"], arrays)})
 
 
 DAMAGES = {
@@ -287,7 +287,7 @@ def test_set_up_command_refuses_damaged_weights_in_one_line(settings, shipped, c
 
 def test_set_up_fetches_mnist_where_missing_or_damaged(settings, monkeypatch, tmp_path):
     fetched = []
-    monkeypatch.setattr(mnist, "_download", lambda folder, say: fetched.append(folder))
+    monkeypatch.setattr(download, "_download", lambda folder, say: fetched.append(folder))
     assert "verified" in said(settings)
     assert fetched == []
     raw = tmp_path / "MNIST" / "raw"
@@ -304,7 +304,7 @@ def test_set_up_without_mnist_works_and_says_so(settings, monkeypatch, tmp_path)
     def fail(folder, say):
         raise mnist.MnistMissing("MNIST is not in this folder")
 
-    monkeypatch.setattr(mnist, "fetch", fail)
+    monkeypatch.setattr(download, "fetch", fail)
     settings = replace(settings, mnist_dir=tmp_path, admin_password=PASSWORD)
     assert "MNIST is not in this folder.\n" in said(settings) and "make data" in said(settings)
     assert opens(settings, PASSWORD)

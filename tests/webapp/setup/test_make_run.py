@@ -172,7 +172,7 @@ def test_run_started_twice_at_once_is_refused_once(running, tmp_path, folder):
 @pytest.mark.parametrize("name", ["webapp/supervision", "supervisord"])
 def test_run_killed_ends_the_training_which_waits(running, background, settings, database, name):
     with closing(Services.open(settings)) as services:
-        run = services.jobs.start(Config("seed", 1000, processes=2), "a test")
+        run = services.jobs.start(Config("basic", 1000, processes=2), "a test")
 
     def now():
         with database.reading() as session:

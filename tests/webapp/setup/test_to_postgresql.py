@@ -54,7 +54,7 @@ def lived_in(settings, database):
     Corrections(database, settings).delete(last + 1)  # their numbers are never used again
     with database.writing() as session:
         session.add(Artifact(version_id=other, kind="predictions", fraction=1.0, result=bytes(range(256))))
-    run = runs.start(database, Config("seed", 1, 2**32 - 1), "a test", True)
+    run = runs.start(database, Config("basic", 1, 2**32 - 1), "a test", True)
     hold = Lease(database, run.id, runs.claim(database, run.id))
     hold.keep(b"\0 where the training stands \xff")
     hold.release(progress={"fraction": 0.1 + 0.2}, history=[{"train_loss": 1e-300}])

@@ -41,7 +41,7 @@ def either(request):
 
 
 def run(state="queued", **values):
-    return Run(**{"state": state, "preset": "seed", "epochs": 2, "seed": 0, "requested_by": "a test"} | values)
+    return Run(**{"state": state, "preset": "basic", "epochs": 2, "seed": 0, "requested_by": "a test"} | values)
 
 
 def migrate(database, how, revision):

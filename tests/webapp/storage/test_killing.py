@@ -12,7 +12,7 @@ from webapp.training.runs import Lease
 
 
 def test_write_killed_anywhere_is_whole_or_absent(settings, database):
-    runs.start(database, Config("seed", 1), "a test", corrections=False)
+    runs.start(database, Config("basic", 1), "a test", corrections=False)
     runs.claim(database, 1)
     Lease(database, 1, 1).keep(b"old" * 100_000)
     promote(database, add_version(database, turned(1)))

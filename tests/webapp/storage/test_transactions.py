@@ -23,7 +23,7 @@ from webapp.versions.promotions import record_promotion
 
 pytestmark = pytest.mark.both_databases
 
-CONFIG = Config("seed", 1)
+CONFIG = Config("basic", 1)
 
 
 class Beside(threading.Thread):
@@ -88,7 +88,7 @@ def test_comparison_with_a_changing_champion_is_repeated(database):
     run = runs.start(database, CONFIG, "test", False)
     hold = Lease(database, run.id, runs.claim(database, run.id))
     two = add_version(database, turned(1))
-    mine = Version(source="run", preset="seed", sha256="0", weights=b"", card={}, validation_accuracy=1)
+    mine = Version(source="run", preset="basic", sha256="0", weights=b"", card={}, validation_accuracy=1)
     with uncommitted(database) as (session, beside):
         record_promotion(session, two, "one", "why not")
         better = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}})

@@ -27,7 +27,7 @@ from webapp.worker.artifacts import ARTIFACTS
 from webapp.worker.executor import Executor
 from webapp.worker.training_run import train_run
 
-CONFIG = Config("seed", 1)
+CONFIG = Config("basic", 1)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def change(database, run_id, **values):
 def test_start_queues_a_row_and_rings_once(jobs, database):
     run = jobs.start(CONFIG, "somebody")
     row = get(database, run.id)
-    assert (row.state, row.preset, row.epochs, row.requested_by) == ("queued", "seed", 1, "somebody")
+    assert (row.state, row.preset, row.epochs, row.requested_by) == ("queued", "basic", 1, "somebody")
     assert jobs.huey.pending_count() == 1
 
 

@@ -23,7 +23,7 @@ from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Lease, LeaseLost
 from webapp.worker.training_run import chosen_corrections
 
-CONFIG = Config("seed", 1)
+CONFIG = Config("basic", 1)
 
 
 def get(database, run_id):
@@ -36,7 +36,7 @@ def count(database, table):
         return session.scalar(select(func.count()).select_from(table))
 
 
-def start(database, corrections=False, preset="seed"):
+def start(database, corrections=False, preset="basic"):
     return runs.start(database, Config(preset, 1), "test", corrections).id
 
 
@@ -60,7 +60,7 @@ def expire(database, run_id):
 def version(accuracy=0.99):
     return Version(
         source="run",
-        preset="seed",
+        preset="basic",
         sha256="0" * 64,
         weights=b"weights",
         card={},

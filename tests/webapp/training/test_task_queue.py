@@ -20,7 +20,7 @@ from webapp.setup.install import set_up
 from webapp.storage.schema import Run
 from webapp.training.queue_file import FileHuey
 
-CONFIG = Config("seed", 1)
+CONFIG = Config("basic", 1)
 NOWHERE = "redis://127.0.0.1:1/0"
 
 

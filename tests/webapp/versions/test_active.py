@@ -22,7 +22,7 @@ def live(database):
 
 
 def digit(live):
-    return live.recognizer().recognize(drawn()).top[0][0]
+    return live.recognizer().predict(drawn()).top[0][0]
 
 
 def test_live_first_question_loads_the_champion(live):
@@ -42,7 +42,7 @@ def test_live_promotion_is_followed_by_one_look(live, database):
     assert live.recognizer() is first  # a request never goes to look
     live.refresh()
     assert (live.recognizer().version, digit(live)) == (f"v{number}", 2)
-    assert first.recognize(drawn()).top[0][0] == 1  # for a request that is still at it
+    assert first.predict(drawn()).top[0][0] == 1  # for a request that is still at it
 
 
 @pytest.mark.both_databases

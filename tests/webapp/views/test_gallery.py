@@ -49,7 +49,7 @@ def keep(app, version_id, probabilities):
 def add_version(app):
     with services(app).database.writing() as session:
         version = Version(
-            source="run", preset="seed", sha256="", weights=b"", card={}, validation_accuracy=0.9, test_accuracy=0.9
+            source="run", preset="basic", sha256="", weights=b"", card={}, validation_accuracy=0.9, test_accuracy=0.9
         )
         session.add(version)
         session.flush()

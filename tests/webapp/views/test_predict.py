@@ -16,6 +16,7 @@ from sqlalchemy import delete
 from model.inference import weights
 from model.inference.decision import Calibration
 from model.network.mlp import MLP
+from model.network.weights import serialize
 from tests.support.requests import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.support.versions import add_version, promote
 from webapp.http.pictures import MAX_BODY_BYTES
@@ -77,9 +78,9 @@ def version_that_says(app, calibration, *, outliers=(), **digits):
     for parameter in network.parameters():
         parameter.data.zero_()
     network.layers[-1].bias.data = torch.from_numpy(np.log(shares)).float()
-    card = weights.ModelCard("seed", (1,), 1, 0, "", "", "", {}, 0.5, None, outputs, calibration)
+    card = weights.ModelCard("basic", (1,), 1, 0, "", "", "", {}, 0.5, None, outputs, calibration)
     database = services(app).database
-    promote(database, add_version(database, weights.to_bytes(network, card)))
+    promote(database, add_version(database, serialize(network, card)))
 
 
 UNSURE = Calibration(hesitant_mass=0.9)

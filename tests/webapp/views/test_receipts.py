@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select, update
 
-from model.imaging import picture as road
+from model.imaging.decode import open_picture
+from model.imaging.normalise import digit_image
 from model.inference.weights import WeightsError
 from tests.support.requests import ONE, assert_error, blank, data_url, drawn, encoded
 from tests.support.versions import add_version, promote, turned
@@ -77,7 +78,7 @@ def test_feedback_keeps_the_servers_own_reading(app, client):
     }
     shown = Image.open(io.BytesIO(base64.b64decode(reading["digit_image"].partition(",")[2])))
     assert np.array_equal(limits.image_of(row), np.asarray(shown))
-    again = road.digit_image(road.open_picture(picture))
+    again = digit_image(open_picture(picture))
     assert limits.similarity(again, limits.image_of(row)[None])[0] > 0.98
 
 
@@ -269,7 +270,7 @@ def test_receipt_shows_the_decision(app, client, values, words):
 
 
 def finished_run(database, version_id, *correction_ids):
-    run = Run(state="finished", preset="seed", epochs=1, seed=0, requested_by="a test", version_id=version_id)
+    run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", version_id=version_id)
     with database.writing() as session:
         session.add(run)
         session.flush()

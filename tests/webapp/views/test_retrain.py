@@ -95,7 +95,7 @@ def test_run_page_version_that_waits_says_why(client, database, app):
     run_id = retrain(client).json["id"]
     hold = runs.Lease(database, run_id, runs.claim(database, run_id))
     made = Version(
-        source="run", preset="seed", sha256="0", weights=b"", card={}, validation_accuracy=0.5, test_accuracy=None
+        source="run", preset="basic", sha256="0", weights=b"", card={}, validation_accuracy=0.5, test_accuracy=None
     )
     hold.finish(made, b"", Comparison(champion_id=1, passed=False, evidence={"summary": "waits: it reads 9s worse"}))
     page = run_page(client, run_id)

@@ -8,6 +8,7 @@ from sqlalchemy import delete
 
 from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.network.weights import deserialize
 from model.task import DATA_SHA256
 from tests.conftest import ON_POSTGRESQL_UNDER_STRESS
 from tests.support.administrator import BROWSER, SCRIPT, csrf_token
@@ -221,7 +222,7 @@ def test_weights_are_downloaded_as_they_are(tmp_path, client, database, challeng
     assert response.data == turned(1)
     assert response.headers["Content-Disposition"] == "attachment; filename=v2.safetensors"
     assert response.mimetype == "application/octet-stream"
-    assert weights.from_bytes(response.data)[1].data_sha256 == DATA_SHA256
+    assert deserialize(response.data)[1].data_sha256 == DATA_SHA256
     again = client.get(
         f"/admin/versions/{challenger}/weights", headers=SCRIPT | {"If-None-Match": response.headers["ETag"]}
     )

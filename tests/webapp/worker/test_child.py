@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
-from model.data import mnist
+from model.data import splits
 from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.inference.classifier import SHIPPED
@@ -39,7 +39,7 @@ def broken(monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("a secret of the machine")
 
-    monkeypatch.setattr(robustness, "strength", fail)
+    monkeypatch.setattr(robustness, "measure_robustness", fail)
 
 
 def measure(settings, database, version_id=1, gone=False):
@@ -89,8 +89,8 @@ def ended(database, run_id):
 
 
 def test_fine_tuning_goes_on_from_the_version_in_service(settings, database, few, monkeypatch):
-    some = mnist.load(settings.mnist_dir).subset(300)
-    monkeypatch.setattr(mnist, "load", lambda folder: some)
+    some = splits.load(settings.mnist_dir).subset(300)
+    monkeypatch.setattr(splits, "load", lambda folder: some)
     number = fine_tuning(database)
     train_run(settings, Lease(database, number, 1), threading.Event())
     run = ended(database, number)

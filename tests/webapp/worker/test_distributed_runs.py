@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.inference import weights
+from model.network.weights import deserialize
 from model.presets import Config
 from tests.support.administrator import csrf_token, sign_in
 from tests.support.requests import assert_error
@@ -21,7 +21,7 @@ from webapp.settings import ROOT
 from webapp.storage.schema import Run, Version
 from webapp.views import dashboard
 
-LONG = Config("seed", 1000, processes=2)
+LONG = Config("basic", 1000, processes=2)
 
 
 @pytest.mark.parametrize("sent, processes", [(0, 1), (1, 1), (8, 8)])
@@ -74,7 +74,7 @@ class Several(Installation):
 
     def network(self, version_id):
         with self.database.reading() as session:
-            return weights.from_bytes(session.get(Version, version_id).weights)
+            return deserialize(session.get(Version, version_id).weights)
 
 
 def children(process):
@@ -110,7 +110,7 @@ def test_run_that_loses_a_process_goes_on_and_is_cancelled(several):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("which", [0, 1])
 def test_run_broken_ends_like_an_unbroken_one(several, settings, which):
-    config = Config("seed", 8, 11, processes=2)
+    config = Config("basic", 8, 11, processes=2)
     unbroken = several.ended(several.jobs.start(config, "test").id, 120)
     started = several.jobs.start(config, "test")
     wait_until(lambda: several.checkpoint(started.id))

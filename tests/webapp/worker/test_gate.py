@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model.data import mnist
+from model.data import splits
 from model.evaluation import comparison, robustness
 from model.inference import weights
 from model.training import package, train
-from model.training.package import Sealed
+from model.training.package import Package
 from model.training.train import Result
 from tests.conftest import ON_POSTGRESQL_UNDER_STRESS
 from tests.support.challengers import DAMAGED, nines_read_less, shipped, wider
@@ -26,7 +26,7 @@ from webapp.worker.training_run import train_run
 
 @pytest.fixture(scope="module")
 def data():
-    return mnist.load()
+    return splits.load()
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def few(monkeypatch, data):
     for module, count in {comparison: 120, robustness: 20}.items():
         monkeypatch.setattr(module, "OTHERS", count)
     monkeypatch.setattr(robustness, "CURVE_DIGITS", 5)
-    monkeypatch.setattr(mnist, "load", lambda folder: data)
+    monkeypatch.setattr(splits, "load", lambda folder: data)
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def make(settings, database, monkeypatch):
 
     def make(data: bytes) -> Run:
         card = weights.read_card(shipped())
-        result = Sealed(data, card, np.zeros((10_000, 10), np.float32))
+        result = Package(data, card, np.zeros((10_000, 10), np.float32))
         monkeypatch.setattr(train, "train", lambda *_, **__: Result(None, (), 0, 0.5, stopped=False))
-        monkeypatch.setattr(package, "seal", lambda *_: result)
-        run = Run(state="running", attempt=1, preset="seed", epochs=1, seed=0, requested_by="a test")
+        monkeypatch.setattr(package, "build_package", lambda *_: result)
+        run = Run(state="running", attempt=1, preset="basic", epochs=1, seed=0, requested_by="a test")
         with database.writing() as session:
             session.add(run)
         train_run(settings, Lease(database, run.id, 1), threading.Event())
@@ -93,7 +93,7 @@ def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     assert [reason["code"] for reason in found.evidence["summary"]["reasons"]] == [code]
     live.refresh()
     assert promotions(database) == [1] and live.recognizer().version == "v1"
-    assert live.recognizer().recognize(drawn()).top[0][0] == 1
+    assert live.recognizer().predict(drawn()).top[0][0] == 1
 
 
 @ON_POSTGRESQL_UNDER_STRESS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from model.data import mnist
+from model.data import mnist, splits
 from model.task import NO_DIGIT
 from tests.support.corrections import add_correction, digits
 from tests.support.versions import add_version, damaged, promote, turned
@@ -18,9 +18,9 @@ from webapp.worker.label_check import check_labels
 @pytest.fixture(scope="module", autouse=True)
 def less_of_mnist():
     """A tenth of the training digits: enough to know a digit by."""
-    whole = mnist.load().subset(6_000)
+    whole = splits.load().subset(6_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist, "load", lambda folder: whole)
+        patch.setattr(splits, "load", lambda folder: whole)
         yield
 
 
@@ -84,7 +84,7 @@ def test_judging_without_mnist_asks_the_approved_ones_alone(settings, database, 
     def missing(folder):
         raise mnist.MnistMissing(f"not in {folder}")
 
-    monkeypatch.setattr(mnist, "load", missing)
+    monkeypatch.setattr(splits, "load", missing)
     (image, digit), *_ = digits(1)
     waiting = add_correction(settings, database, image, (digit + 1) % 10, address="192.0.2.9")
     score(settings, database)
@@ -135,9 +135,9 @@ def test_judging_without_a_usable_version_does_nothing(settings, database, servi
 def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeypatch):
     """Its author says another digit, or it is decided, deleted or judged, between the reading and the writing."""
     numbers = [add_correction(settings, database, image, label) for image, label in digits(5)]
-    from model.evaluation import metrics
+    from model.network import predict
 
-    readings = metrics.readings
+    readings = predict.predict
 
     def meanwhile(network, images):
         with database.writing() as session:
@@ -148,7 +148,7 @@ def test_judging_leaves_alone_what_changes_meanwhile(settings, database, monkeyp
             elsewhere.suspicion = 0.125
         return readings(network, images)
 
-    monkeypatch.setattr(metrics, "readings", meanwhile)
+    monkeypatch.setattr(predict, "predict", meanwhile)
     score(settings, database)
     changed, decided, deleted, elsewhere, judged = (stored(database, number) for number in numbers)
     assert changed.suspicion is None and decided.suspicion is None and deleted is None

@@ -75,7 +75,7 @@ def test_child_at_work_beats_and_prints_nothing_else(services, settings, environ
         assert claim(services.database) == ("predictions", 1)
         numbers = ["1"]
     else:
-        number = runs.start(services.database, Config("seed", 1), "a test", corrections=False).id
+        number = runs.start(services.database, Config("basic", 1), "a test", corrections=False).id
         numbers = [str(number), str(runs.claim(services.database, number))]
     command = [sys.executable, "-m", "webapp.worker.child", what, *numbers]
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -95,7 +95,7 @@ def test_child_hanging_is_killed_and_logged(services, settings, environ, monkeyp
     for name in ("DATA_DIR", "MNIST_DIR"):
         monkeypatch.setenv(name, environ[name])
     monkeypatch.setattr(liveness, "SILENT_SECONDS", 2.0)
-    number = services.jobs.start(Config("seed", 1000), "a test").id
+    number = services.jobs.start(Config("basic", 1000), "a test").id
     waiting = add_correction(settings, database, *digits(1)[0])
     computed(database, but="predictions")
     before = set(children())

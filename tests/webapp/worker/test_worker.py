@@ -17,6 +17,7 @@ from sqlalchemy import select, text
 
 from model.data import mnist
 from model.inference import weights
+from model.network.weights import deserialize
 from model.presets import Config
 from tests.conftest import install, settings_in
 from tests.support.corrections import add_correction, digits
@@ -31,7 +32,7 @@ from webapp.worker import consumer
 from webapp.worker.executor import Executor
 from webapp.worker.training_run import RENEW_SECONDS
 
-LONG = Config("seed", 1000)
+LONG = Config("basic", 1000)
 
 
 class Installation:
@@ -79,7 +80,7 @@ class Installation:
 
     def network(self, version_id):
         with self.database.reading() as session:
-            return weights.from_bytes(session.get(Version, version_id).weights)[0]
+            return deserialize(session.get(Version, version_id).weights)[0]
 
     def made_by(self, run_id):
         """The versions that a run has made: one, or none."""
@@ -129,7 +130,7 @@ def gone(pid):
 
 @pytest.mark.stress
 def test_version_made_by_a_worker_is_measured(installation):
-    run = installation.ended(installation.jobs.start(Config("seed", 1, seed=5), "test").id)
+    run = installation.ended(installation.jobs.start(Config("basic", 1, seed=5), "test").id)
     report = json.loads(wait_until(lambda: installation.result(run.version_id, "strength"), 600))
     assert len(report["curves"]) == 6 and report["seed"] == 0
 
@@ -165,14 +166,14 @@ def test_run_cancelled_ends(shared):
 
 
 def test_run_after_a_cancelled_one_makes_a_version(shared):
-    started = shared.jobs.start(Config("seed", 12, seed=5), "test")
+    started = shared.jobs.start(Config("basic", 12, seed=5), "test")
     run = shared.ended(started.id, 60)
     assert (run.state, run.error) == ("finished", None)
     assert [epoch["epoch"] for epoch in run.history] == list(range(13))
     assert run.progress["fraction"] == 1
     with shared.database.reading() as session:
         version = session.get(Version, run.version_id)
-        network, card = weights.from_bytes(version.weights)
+        network, card = deserialize(version.weights)
     likely = np.frombuffer(shared.result(version.id, "predictions"), np.float16).reshape(10_000, 10)
     assert (card.preset, card.epochs, card.seed) == ("seed", 12, 5)
     assert version.sha256 == weights.digest(version.weights)
@@ -223,7 +224,7 @@ def test_worker_killed_with_its_child_is_noticed_by_the_lease(installation):
 @pytest.mark.timeout(600)
 def test_trainer_killed_is_followed_to_the_same_version(installation):
     """Killed in the midst of its epochs, the run goes on from the last one to the result of an unbroken run."""
-    config = Config("seed", 8, seed=11)
+    config = Config("basic", 8, seed=11)
     unbroken = installation.ended(installation.jobs.start(config, "test").id)
     started = installation.jobs.start(config, "test")
     wait_until(lambda: installation.checkpoint(started.id))
@@ -256,7 +257,7 @@ def test_training_killed_again_and_again_is_given_up(installation):
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_trainer_without_its_lease_writes_nothing_more(installation):
-    run, child = installation.running(Config("seed", 30))
+    run, child = installation.running(Config("basic", 30))
     os.kill(child, signal.SIGSTOP)
     installation.expire(run.id)
     wait_until(lambda: installation.run(run.id).attempt == 2, 30)
@@ -301,7 +302,7 @@ def test_disk_full_fails_the_run_with_the_reason(small_disk):
     (disk / "filler").unlink()
     with installation.database.reading() as session:
         assert session.execute(text("PRAGMA integrity_check")).scalar() == "ok"
-    assert installation.ended(installation.jobs.start(Config("seed", 2), "test").id).state == "finished"
+    assert installation.ended(installation.jobs.start(Config("basic", 2), "test").id).state == "finished"
 
 
 def fill(path, leaving):
