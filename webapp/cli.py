@@ -21,7 +21,7 @@ from model.inference.weights import WeightsError
 from model.rank import GroupLost, is_rank_zero
 from webapp.auth import Authenticator, PasswordRefused
 from webapp.logs import TERMINAL
-from webapp.settings import ROOT, Settings, SettingsError
+from webapp.settings import ROOT, Settings, SettingsError, document
 from webapp.setup.install import set_up
 from webapp.setup.supervisor import SETPRIV, become
 from webapp.setup.to_postgresql import CopyRefused, copy
@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("run", "set up, then serve web and worker together", serve),
         ("worker", "run the worker alone", work),
         ("password", "set the administrator's password, asked for or from standard input", set_password),
+        ("settings", "print the page that describes every setting", print_settings),
         ("copy", "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL", copy_embedded),
     ):
         commands.add_parser(name, help=does, description=does).set_defaults(function=function)
@@ -128,6 +129,11 @@ def copy_embedded(settings: Settings) -> None:
     with closing(Database(embedded.database_url)) as source, closing(target):
         copy(source, target, embedded.secret_key, functools.partial(print, flush=True))
     print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
+
+
+def print_settings(_: Settings) -> None:
+    """Print docs/settings.md."""
+    print(document(), end="")
 
 
 def replay_version(settings: Settings, version_id: int) -> None:

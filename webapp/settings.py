@@ -1,4 +1,4 @@
-"""Every setting once, under the name of its environment variable; the README says what each means."""
+"""Every setting once, with its environment variable and meaning; docs/settings.md is written from it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, NamedTuple, get_type_hints
 
 from redis.connection import parse_url
 from sqlalchemy import URL, make_url
@@ -24,6 +25,13 @@ class SettingsError(ValueError):
     """A setting has a value that cannot be used; the message names both."""
 
 
+class Meaning(NamedTuple):
+    """A setting in the documents: its default and its meaning, in Markdown."""
+
+    default: str
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a process runs with. `Settings.read()` takes it from the environment.
@@ -31,17 +39,45 @@ class Settings:
     An empty `secret_key` is in PostgreSQL, which is not asked here: `webapp.storage.secret_key` does.
     """
 
-    data_dir: Path
-    mnist_dir: Path
-    host: str
-    port: int
-    web_concurrency: int
-    database_url: str
-    redis_url: str
-    admin_password: str
-    admin_token: str
-    secret_key: str
-    https: bool
+    data_dir: Annotated[
+        Path, Meaning("`instance`", "folder of everything made at run time: database, secret key, queue, data set")
+    ]
+    mnist_dir: Annotated[
+        Path, Meaning("`DATA_DIR`", "folder of the data set alone (its files are in `MNIST/raw/` below it)")
+    ]
+    host: Annotated[str, Meaning("`127.0.0.1`", "IPv4 address that the web server listens on")]
+    port: Annotated[int, Meaning("`8000`", "port that the web server listens on")]
+    web_concurrency: Annotated[int, Meaning("number of cores, at most 4", "number of web workers")]
+    database_url: Annotated[
+        str,
+        Meaning(
+            "SQLite in `DATA_DIR`",
+            "the database: `postgresql://USER:PASSWORD@HOST/NAME`, or `sqlite:////path/to/file.db`",
+        ),
+    ]
+    redis_url: Annotated[
+        str, Meaning("the queue is in the database", "`redis://HOST:6379/0`, which then carries the queue")
+    ]
+    admin_password: Annotated[
+        str, Meaning("generated, shown once", "sets the administrator's password at the next start")
+    ]
+    admin_token: Annotated[
+        str,
+        Meaning(
+            "none: scripts are refused",
+            "secret of 16 characters or more that scripts send as `Authorization: Bearer ...`",
+        ),
+    ]
+    secret_key: Annotated[
+        str,
+        Meaning(
+            "generated, in `DATA_DIR` or PostgreSQL",
+            "signs session cookies and messages, and keys the digests of addresses",
+        ),
+    ]
+    https: Annotated[
+        bool, Meaning("`0`", "1 behind a TLS proxy: secure cookies, HSTS, one `X-Forwarded-*` hop is trusted")
+    ]
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -66,6 +102,27 @@ class Settings:
     def variables(cls) -> list[str]:
         """The environment variable of every setting."""
         return [setting.name.upper() for setting in fields(cls)]
+
+
+DOCUMENT = """# Settings
+
+Environment variables, all optional. `python -m webapp settings` writes this page.
+
+| variable | default | meaning |
+|---|---|---|
+{rows}
+
+Everything made at run time is in `DATA_DIR`, which other users of the machine cannot read; deleting that folder resets
+the product. Two installations run side by side with different `DATA_DIR` and `PORT`. A proxy in front (nginx, say) also
+keeps slow clients from holding the workers.
+"""
+
+
+def document() -> str:
+    """Return the page of docs/ that describes every setting."""
+    hints = get_type_hints(Settings, include_extras=True).items()
+    rows = (f"| `{name.upper()}` | {' | '.join(hint.__metadata__[0])} |" for name, hint in hints)
+    return DOCUMENT.format(rows="\n".join(rows))
 
 
 def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:

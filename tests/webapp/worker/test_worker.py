@@ -175,7 +175,7 @@ def test_run_after_a_cancelled_one_makes_a_version(shared):
         version = session.get(Version, run.version_id)
         network, card = deserialize(version.weights)
     likely = np.frombuffer(shared.result(version.id, "predictions"), np.float16).reshape(10_000, 10)
-    assert (card.preset, card.epochs, card.seed) == ("seed", 12, 5)
+    assert (card.preset, card.epochs, card.seed) == ("basic", 12, 5)
     assert version.sha256 == weights.digest(version.weights)
     assert card.as_dict() == version.card
     _, labels = mnist.read_test()
