@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 
 from benchmarks.figures import Figure, table
 from benchmarks.server import ANSWER_SECONDS, WORKERS, Failed, installation, serving
-from tests.browser.conftest import chromium
+from tests.support.browser import chromium
 from tests.support.strokes import DIGITS, draw
 
 STROKES = 60

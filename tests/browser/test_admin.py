@@ -3,10 +3,9 @@
 import urllib.request
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.support.browser import wait_for
 from tests.support.strokes import DIGITS, draw
 from tests.support.versions import add_version, figures, measured, promotions, turned
 from webapp.storage.engine import Database
@@ -16,10 +15,6 @@ TRAINING_SECONDS = 150
 CANCEL_SECONDS = 40
 CHANGE_OVER_SECONDS = 40
 EPOCHS = 24  # of the quickest preset: long enough to be watched, few enough for a dot each
-
-
-def wait_for(driver, condition, seconds=10):
-    return WebDriverWait(driver, seconds, 0.05, [StaleElementReferenceException]).until(condition)
 
 
 def find(driver, selector):

@@ -4,12 +4,10 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from model.inference.decision import Calibration
+from tests.support.browser import wait_for
 from tests.support.strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
-
-ANSWER_SECONDS = 20
 
 # Every answer of the server, with the fields that a test has put into window.stubbed.
 STUB = """
@@ -20,10 +18,6 @@ window.fetch = async (...request) => {
   return new Response(JSON.stringify(answer), response);
 };
 """
-
-
-def wait_for(driver, condition, seconds=ANSWER_SECONDS):
-    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(condition)
 
 
 def state(driver):

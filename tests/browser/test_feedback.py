@@ -6,11 +6,9 @@ import urllib.request
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.support.browser import wait_for
 from tests.support.strokes import DIGITS, NO_DIGITS, draw
-
-ANSWER_SECONDS = 20
 
 SNAPSHOT = """
 const place = document.getElementById("feedback");
@@ -41,10 +39,6 @@ window.fetch = async (url, options) => {
   return window.stubbed ? window.stubbed() : ask(url, options);
 };
 """
-
-
-def wait_for(driver, condition, seconds=ANSWER_SECONDS):
-    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(condition)
 
 
 def settled(driver, condition):

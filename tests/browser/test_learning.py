@@ -1,10 +1,9 @@
 """The whole way of a correction: sent, followed, approved, learnt from; the version compared, promoted, rolled back."""
 
 import pytest
-from conftest import start, stop
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.support.browser import start, stop, wait_for
 from tests.support.strokes import draw
 
 STEP_SECONDS = 120
@@ -17,10 +16,6 @@ READ = """
 const [spoken, said, by] = ["spoken", "verdict", "version"].map((id) => document.getElementById(id).textContent);
 return { spoken, said, by };
 """
-
-
-def wait_for(driver, condition, seconds=STEP_SECONDS):
-    return WebDriverWait(driver, seconds, 0.05).until(condition)
 
 
 def text(driver):

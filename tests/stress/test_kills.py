@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from tests.conftest import TOKEN
 from tests.support.administrator import SCRIPT
 from tests.support.corrections import digits
 from tests.support.requests import data_url
+from tests.support.servers import free_port
 from tests.support.versions import add_version, promotions, turned
 from tests.support.whole import ROUND
 from webapp.corrections.digit_files import picture_of
@@ -116,9 +116,7 @@ class Whole:
     """Web, worker and trainers of an installation, started and killed together."""
 
     def __init__(self, settings, log: Path):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log, self.name, self.leader = log, "", 0
         environ = os.environ | {
             "DATA_DIR": str(settings.data_dir),

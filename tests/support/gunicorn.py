@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data import mnist
+from tests.support.servers import free_port
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
 
@@ -76,9 +77,7 @@ def serve(data_dir: Path, workers=2, ready=True, then="", **environment: str):
 
     `then` is code that it runs after its configuration, before there is a worker.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = {
         **os.environ,
         "DATA_DIR": str(data_dir),

@@ -9,13 +9,13 @@ import sys
 import tempfile
 
 import numpy as np
-from conftest import chromium
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 
 from model.data import synthetic
+from tests.support.browser import chromium
+from tests.support.strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 from webapp.settings import ROOT
 
 DOCS = ROOT / "docs"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from model.training import distributed
 from model.training.distributed import process_group
 from model.training.train import train
 from tests.support import followers
+from tests.support.servers import free_port
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -213,9 +213,7 @@ class Torchrun:
 
     def machines(self, processes):
         """Two machines with so many processes each."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         options = ["--nnodes", "2", "--nproc-per-node", str(processes), "--master-addr", "127.0.0.1"]
         return [self.start(*options, "--master-port", str(port), "--node-rank", rank) for rank in "01"]
 
