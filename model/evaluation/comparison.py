@@ -21,7 +21,7 @@ from model.evaluation import metrics
 from model.evaluation.robustness import CHANGES, changed_pictures, digit_images, random_stream
 from model.imaging.png import ink_png
 from model.inference import weights
-from model.inference.classifier import try_out
+from model.inference.classifier import check_weights
 from model.inference.decision import Calibration
 from model.inference.weights import WeightsError
 from model.network.mlp import MLP
@@ -222,7 +222,7 @@ class _Version:
 
 def _load(data: bytes) -> _Version:
     """Load a version; raises WeightsError."""
-    try_out(data)
+    check_weights(data)
     network, card = deserialize(data)
     return _Version(network, card.calibration, sum(weight.size for weight, _ in weights.layers(data)[0]))
 

@@ -67,17 +67,17 @@ class Classifier:
 
     def predict(self, picture: Image.Image) -> Prediction:
         """Predict the digit in a picture."""
-        return self.read(digit_image(picture))
+        return self.predict_digit_image(digit_image(picture))
 
-    def read(self, image: np.ndarray | None) -> Prediction:
+    def predict_digit_image(self, image: np.ndarray | None) -> Prediction:
         """Predict the digit in a digit image, uint8 (28, 28), or None for a blank picture."""
         if image is None:
             return BLANK
         network, calibration = self.warm()
         return _prediction(image, network.forward_one(image).tolist(), calibration)
 
-    def read_all(self, images: Sequence[np.ndarray | None]) -> list[Prediction]:
-        """Return `read` of each image, computed as one batch."""
+    def predict_digit_images(self, images: Sequence[np.ndarray | None]) -> list[Prediction]:
+        """Predict the digits in several digit images at once; as `predict_digit_image` of each."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
@@ -86,7 +86,7 @@ class Classifier:
         return [BLANK if image is None else _prediction(image, next(logits), calibration) for image in images]
 
 
-def try_out(data: bytes) -> None:
+def check_weights(data: bytes) -> None:
     """Check that weights can be used: the file is undamaged and gives finite logits; raises WeightsError."""
     Classifier(lambda: data, "").warm()
 

@@ -87,7 +87,7 @@ def test_reading_of_mnist_digits_is_right(shipped, mnist):
 
 def test_reading_of_a_digit_image_is_that_of_its_picture(shipped):
     reading = shipped.predict(seven())
-    again = shipped.read(reading.digit_image)
+    again = shipped.predict_digit_image(reading.digit_image)
     assert np.array_equal(again.digit_image, reading.digit_image)
     assert replace(again, digit_image=None) == replace(reading, digit_image=None)
 

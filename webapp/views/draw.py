@@ -99,7 +99,7 @@ def read_one(image_type: str, data: bytes, live: Live) -> tuple[Reading, dict[st
     """Read a picture of this type; return the answer, and what the log and the counters are told of it."""
     image = digit_image(open_picture(data, (image_type,)))
     recognizer = live.recognizer()
-    reading = recognizer.read(image)
+    reading = recognizer.predict_digit_image(image)
     told = {"version": recognizer.version, "verdict": reading.verdict}
     return {**to_answer(reading), "version": recognizer.version}, told
 
@@ -114,7 +114,7 @@ def _read_all(sent: dict[str, Any]) -> Readings:
     budget = PixelBudget(MOST_BATCH_PIXELS)
     seen = [_digit_image_or_error(image, budget) for image in images]
     recognizer = services().live.recognizer()
-    readings = recognizer.read_all([image for image in seen if not isinstance(image, dict)])
+    readings = recognizer.predict_digit_images([image for image in seen if not isinstance(image, dict)])
     note(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
     found = iter(readings)
     answers = [image if isinstance(image, dict) else to_answer(next(found)) for image in seen]

@@ -181,7 +181,7 @@ def _read_now(correction: Correction) -> ReadingNow | None:
     """How the version that answers now reads the digit image; None where none can."""
     try:
         recognizer = services().live.recognizer()
-        return {**to_keep(recognizer.read(image_of(correction))), "version": recognizer.version}
+        return {**to_keep(recognizer.predict_digit_image(image_of(correction))), "version": recognizer.version}
     except (NoChampion, WeightsError):
         return None
 
