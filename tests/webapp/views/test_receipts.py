@@ -317,7 +317,7 @@ def test_receipt_without_a_version_is_read_and_deleted(app, client, monkeypatch)
     def broken(*_):
         raise WeightsError("damaged")
 
-    monkeypatch.setattr(type(recognizer), "read", broken)
+    monkeypatch.setattr(type(recognizer), "predict_digit_image", broken)
     assert client.get(receipt).get_json()["now"] is None
     assert "which answers now" not in page_of(client, receipt)
     assert client.delete(receipt).status_code == 204
