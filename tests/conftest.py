@@ -29,7 +29,7 @@ ON_POSTGRESQL_UNDER_STRESS = pytest.mark.parametrize(
 )
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
-LONGEST = ["worker", "run", "admin", "overload", "transactions", "contract", "feedback", "review", "draw"]
+LONGEST = ["worker", "admin", "overload", "draw", "gallery", "feedback", "review", "make_run", "install", "gate"]
 TOKEN = "a-token-for-scripts"
 
 

@@ -230,6 +230,7 @@ def test_train_basic_prints_what_the_original_did(run, quick, tmp_path, monkeypa
     assert len(set(seconds[1:])) == 1, "each looks at the clock as often"
 
 
+@pytest.mark.stress
 def test_train_other_presets_measure_the_test_set_last(run, quick, tmp_path):
     code, printed, _ = run("train", "--epochs", "1", "--out", tmp_path / "s.safetensors")
     *epochs, _, last = printed.splitlines()

@@ -19,10 +19,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 from model.data import mnist
-from tests.conftest import settings_in
 from tests.support.servers import free_port
 from tests.support.versions import measured
-from webapp.settings import ROOT
+from webapp.settings import ROOT, Settings
 from webapp.storage.engine import Database
 from webapp.storage.schema import Artifact
 from webapp.worker.artifacts import compute
@@ -71,7 +70,8 @@ def start(prepared: Path, data_dir: Path) -> Server:
     measured(database, 1)
     with database.writing() as session:
         session.add(Artifact(version_id=1, kind="predictions"))
-    compute(settings_in(data_dir), database, "predictions", 1, threading.Event())
+    settings = Settings.read({"DATA_DIR": str(data_dir), "MNIST_DIR": str(mnist.default_folder())})
+    compute(settings, database, "predictions", 1, threading.Event())
     database.close()
     port, password, token = free_port(), "drawn by hand", "a-token-for-scripts"
     variables = {

@@ -171,6 +171,7 @@ def test_challenger_fine_except_for_nines_waits_for_them(compare):
     assert {"recall-9", "validation"} <= failed(worse) and not {f"recall-{digit}" for digit in range(9)} & failed(worse)
 
 
+@pytest.mark.stress
 def test_challenger_taught_wrong_labels_waits_for_its_accuracy(compare, quick, wrongly_taught):
     """Not for its calibration: the temperature is set on digits whose labels are right."""
     found = compare(wrongly_taught, shipped())

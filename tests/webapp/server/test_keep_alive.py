@@ -131,6 +131,7 @@ def test_kept_connections_that_ask_all_the_time_leave_room_for_new_ones(server):
     assert found == [404] * 10 and not any(one.exception() for one in asking)
 
 
+@pytest.mark.stress
 def test_server_told_to_end_says_so_on_kept_connections(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "data")
     with serve(tmp_path / "data", workers=1) as server:

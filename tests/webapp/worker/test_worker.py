@@ -157,6 +157,7 @@ def test_correction_that_comes_in_is_judged_though_nobody_looks(installation):
     assert wait_until(lambda: suspicion() is not None) and suspicion() < 0.1
 
 
+@pytest.mark.stress
 def test_run_cancelled_ends(shared):
     run, child = shared.running()
     shared.jobs.cancel(run.id, "test")
