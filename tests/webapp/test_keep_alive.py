@@ -18,7 +18,7 @@ from webapp.server.connections import MOST_BODY_BYTES
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BODY = json.dumps(ONE).encode()
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-LIMITS = "from webapp.server import connections, worker as serving; connections.IDLE_SECONDS = 3; serving.MOST_SLOW = 3"
+LIMITS = "from webapp.server import connections, worker; connections.IDLE_SECONDS = 3; worker.MOST_PENDING = 3"
 
 
 @pytest.fixture(scope="module")
