@@ -55,15 +55,15 @@ def on_starting(server):
 
 
 def child_exit(server, worker):
-    metrics.forget(worker.pid)
+    metrics.mark_dead(worker.pid)
 
 
 def on_exit(server):
-    metrics.unshare()
+    metrics.remove_counters()
 
 
 def when_ready(server):  # the address is this server's now, and no worker is there yet
-    metrics.share(f"{_settings.host}-{_settings.port}")
+    metrics.share_counters(f"{_settings.host}-{_settings.port}")
     listeners.configure(server.LISTENERS)
 
 

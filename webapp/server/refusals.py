@@ -45,7 +45,7 @@ def render(app: Flask, https: bool, refusal: Refusal, as_page: bool) -> tuple[st
     Raises OSError if a template cannot be read.
     """
     with app.test_request_context(headers={"Accept": "text/html" if as_page else "application/json"}):
-        response = errors.answer(*refusal)
+        response = errors.error_response(*refusal)
     body = response.get_data()
     headers = security_headers(https) | dict(response.headers) | {"Content-Length": len(body), "Connection": "close"}
     if refusal.status == 503:

@@ -261,7 +261,7 @@ class Worker(SyncWorker):
 
     def _send_refusal(self, connection: Connection, refusal: Refusal, number: str | None = None) -> None:
         """Send a refusal as far as the client's socket takes it without waiting; `number` is the request's id."""
-        self._metrics.refuse(refusal.code)
+        self._metrics.count_error(refusal.code)
         try:
             head, body = self._render(refusal, wants_page(connection.head))
         except OSError:  # such as too many open files to read a template
