@@ -16,7 +16,7 @@ for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp
 
 import webapp.app  # noqa: E402, F401  so that its modules are there before the workers are
 from webapp import metrics  # noqa: E402
-from webapp.server.worker import prepare  # noqa: E402
+from webapp.server import listeners  # noqa: E402
 from webapp.services import services  # noqa: E402
 from webapp.settings import Settings, SettingsError  # noqa: E402
 from webapp.storage.secret_key import wait_for_secret_key  # noqa: E402
@@ -37,7 +37,7 @@ timeout = 15
 graceful_timeout = 15
 accesslog = None  # the application has a line of its own for each request
 loglevel = "warning"
-logger_class = "webapp.server.worker.Log"
+logger_class = "webapp.server.logger.GunicornLogger"
 # No header of a request, whoever sends it, is anything but a header.
 forwarder_headers = ""
 # Its default socket is one per user, and a second installation would take it over.
@@ -55,16 +55,16 @@ def on_starting(server):
 
 
 def child_exit(server, worker):
-    metrics.forget(worker.pid)
+    metrics.mark_dead(worker.pid)
 
 
 def on_exit(server):
-    metrics.unshare()
+    metrics.remove_counters()
 
 
 def when_ready(server):  # the address is this server's now, and no worker is there yet
-    metrics.share(f"{_settings.host}-{_settings.port}")
-    prepare(server.LISTENERS)
+    metrics.share_counters(f"{_settings.host}-{_settings.port}")
+    listeners.configure(server.LISTENERS)
 
 
 def post_worker_init(worker):

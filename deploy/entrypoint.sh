@@ -1,5 +1,5 @@
 #!/bin/sh
-# How a container starts: however many do so at once, one of them migrates the database.
+# Set up, then run the command. Of several containers that start together, one migrates the database.
 set -e
 python -m webapp setup
 exec "$@"

@@ -1,4 +1,4 @@
-"""The web application: every route and everything around them, put together."""
+"""The application factory: configuration, services, error handlers, blueprints and middleware."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from webapp.versions.active import NoChampion
 from webapp.views import corrections, dashboard, draw, gallery, imports, ops, receipts, runs, sign_in, versions
 from webapp.views.shortcut import Shortcut
 
-# The model knows no HTTP, so its errors get their status here.
+# Statuses and codes of the model's errors, which know no HTTP.
 MODEL_ERRORS = {
     PictureTooLarge: (413, PictureTooLarge.code),
     PictureError: (400, PictureError.code),
@@ -37,11 +37,11 @@ MODEL_ERRORS = {
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The web application with `settings` (default: the environment's). Loads no model and starts no thread."""
+    """Return the WSGI application with `settings` (default: the environment's). Loads no model, starts no thread."""
     set_up_logging()
     settings = with_secret_key(settings or Settings.read())
     app = Flask("webapp", static_folder=None, template_folder=ROOT / "templates")
-    # "//admin" is no address: to lead to "/admin" Werkzeug would build an absolute one of the request's Host.
+    # Werkzeug would redirect "//admin" to an absolute URL built from the request's Host header.
     app.url_map.merge_slashes = False
     app.config.update(
         SECRET_KEY=settings.secret_key,
@@ -62,19 +62,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     for part in (draw, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)
-    # A reading changes nothing and needs no cookie, so scripts may ask for one.
+    # A prediction changes nothing and needs no cookie; scripts may request it.
     authentication.csrf.exempt(draw.predict)
-    # Nor is a correction sent or deleted by a cookie's power: it is JSON, or an address that only its author knows.
+    # Corrections are not authorized by a cookie either: they are sent as JSON, and deleted by a secret URL.
     authentication.csrf.exempt(receipts.blueprint)
     served: Callable = Shortcut(assets.serve(app, settings.data_dir), services(app).active_model)
     if settings.https:
         served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
     served = access_log.AccessLogMiddleware(served, app.wsgi_app, settings.https, services(app).metrics)
-    app.wsgi_app = served  # type: ignore[method-assign]  # which is how Flask takes middleware
+    app.wsgi_app = served  # type: ignore[method-assign]  # Flask's way to add middleware
     return app
 
 
 def _cookie_name(settings: Settings) -> str:
-    """One name per installation: browsers keep cookies by host, not by port, and two may run side by side."""
+    """Return a name unique to the installation: cookies do not distinguish ports, where another one may run."""
     name = "inkling-" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
     return f"__Host-{name}" if settings.https else name

@@ -1,4 +1,4 @@
-"""The administrator's door: the password, who is signed in, and how often it may be tried."""
+"""The administrator's password and sessions, and the limits of attempts at password and token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1024
 
-# Of each secret that can be guessed. They are counted apart: a script with an old token keeps nobody from signing in.
+# Limits for each secret, password and token. They are counted apart, so that a script with an old token does not lock
+# out the administrator.
 ATTEMPTS_PER_ADDRESS = 5
 ATTEMPTS_IN_ALL = 50
 ATTEMPT_WINDOW_SECONDS = 5 * 60
@@ -33,7 +34,7 @@ SEEN_STEP_SECONDS = 60
 
 
 class NotSignedIn(AppError):
-    """The administrator's door is closed to this request."""
+    """The request has neither a session nor the token."""
 
     status, code = 401, "not_signed_in"
     message = "Please sign in as administrator first."
@@ -44,7 +45,7 @@ class WrongPassword(Exception):
 
 
 class TooManyAttempts(AppError):
-    """The password or the token was wrong too often lately; in `retry_after` seconds it may be tried again."""
+    """Too many recent attempts at the password or the token; the next one is allowed in `retry_after` seconds."""
 
     status, code = 429, "too_many_attempts"
 
@@ -54,7 +55,7 @@ class PasswordRefused(ValueError):
 
 
 class Authenticator:
-    """Everything about it is a row in the database, so it is the same door for every process."""
+    """Check the password and sessions. All state is in the database, so that all processes share it."""
 
     def __init__(self, database: Database):
         self._database = database
@@ -63,7 +64,7 @@ class Authenticator:
         return self._password_hash() is not None
 
     def set_password(self, password: str) -> None:
-        """Sets the password, ends every session and forgets the failed attempts. Raises PasswordRefused."""
+        """Set the password, end every session and delete the counted attempts. Raises PasswordRefused."""
         if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
             raise PasswordRefused(f"The password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
         try:
@@ -71,31 +72,31 @@ class Authenticator:
         except UnicodeEncodeError as error:
             raise PasswordRefused("The password must be text in UTF-8.") from error
 
-        def set_it(session: Session) -> None:
+        def store(session: Session) -> None:
             lock_table(session, Administrator)
             session.merge(Administrator(id=1, password_hash=hashed))
             session.execute(delete(AdminSession))
             session.execute(delete(SignInAttempt))
 
-        urgently(self._database, set_it)
+        urgently(self._database, store)
 
     def keep_password(self, password: str) -> None:
-        """Sets the password unless it is the present one: a restart with the same setting signs nobody out."""
+        """Set the password if it differs, so that a restart with the same ADMIN_PASSWORD ends no session."""
         if not _is_right(self._password_hash(), password):
             self.set_password(password)
 
     def set_first_password(self, password: str) -> bool:
-        """Sets the password where there is none yet; False where another process was first."""
+        """Set the password if there is none yet; return whether it was set."""
         with self._database.writing() as session:
             return insert_if_absent(session, Administrator, id=1, password_hash=HASHER.hash(password))
 
-    def sign_in(self, password: str, source: str) -> str:
-        """The secret of a new session. Raises WrongPassword or TooManyAttempts.
+    def sign_in(self, password: str, client: str) -> str:
+        """Return the token of a new session. Raises WrongPassword or TooManyAttempts.
 
-        The attempt is counted before the password is looked at, so that parallel tries count too; success takes those
-        of this source back.
+        Counts the attempt before it verifies the password, so that parallel attempts count too; success deletes the
+        client's attempts.
         """
-        mine = self._count_attempt("password", source)
+        mine = self._count_attempt("password", client)
         hashed = self._password_hash()
         if len(password) > LONGEST_PASSWORD or not _is_right(hashed, password):
             raise WrongPassword
@@ -103,7 +104,7 @@ class Authenticator:
 
         def begin(session: Session) -> None:
             lock_table(session, Administrator)
-            if session.scalar(select(Administrator.password_hash)) != hashed:  # another one was set meanwhile
+            if session.scalar(select(Administrator.password_hash)) != hashed:  # it was changed meanwhile
                 raise WrongPassword
             session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
             session.add(AdminSession(token_sha256=_digest(token), created_at=now, seen_at=now))
@@ -111,12 +112,12 @@ class Authenticator:
         urgently(self._database, begin)
         return token
 
-    def count_wrong_token(self, source: str) -> None:
-        """Counts a wrong token. Raises TooManyAttempts, which leaves those alone who have the right one."""
-        self._count_attempt("token", source)
+    def count_wrong_token(self, client: str) -> None:
+        """Count a wrong bearer token. Raises TooManyAttempts; requests with the right token are not limited."""
+        self._count_attempt("token", client)
 
     def is_open(self, token: str | None) -> bool:
-        """Whether the secret belongs to a session that is neither signed out nor too old."""
+        """Tell whether the token belongs to a session that has neither been ended nor expired."""
         if not isinstance(token, str):
             return False
         now = time.time()
@@ -125,7 +126,7 @@ class Authenticator:
         if row is None or not _lasts(row, now):
             return False
         if now - row.seen_at > SEEN_STEP_SECONDS:
-            mine = AdminSession.token_sha256 == row.token_sha256  # gone, where it signs out meanwhile
+            mine = AdminSession.token_sha256 == row.token_sha256  # no row, if it was signed out meanwhile
             seen = update(AdminSession).where(mine).values(seen_at=now)
             urgently(self._database, lambda session: session.execute(seen))
         return True
@@ -134,10 +135,10 @@ class Authenticator:
         mine = AdminSession.token_sha256 == _digest(token)
         urgently(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
 
-    def _count_attempt(self, secret: str, source: str) -> str:
-        """Counts an attempt at a secret under the name that is returned; raises TooManyAttempts at a limit."""
-        mine, now = f"{secret}:{source}", time.time()
-        with self._database.reading() as session:  # refusing is not to need the lock that every writer waits for
+    def _count_attempt(self, secret: str, client: str) -> str:
+        """Count an attempt at "password" or "token"; return its key. Raises TooManyAttempts at a limit."""
+        mine, now = f"{secret}:{client}", time.time()
+        with self._database.reading() as session:  # a refusal must not need the write lock
             _check_limits(session, secret, mine, now)
 
         def count(session: Session) -> None:
@@ -154,7 +155,7 @@ class Authenticator:
 
 
 def sweep(database: Database) -> None:
-    """Removes the attempts that count no more and the sessions that have ended. Cheap where there are none."""
+    """Delete attempts that no longer count and expired sessions. Cheap if there are none."""
     now = time.time()
     old = ~within(SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now)
     ended = ~_lasts(AdminSession, now)
@@ -170,14 +171,14 @@ def sweep(database: Database) -> None:
 
 
 def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
-    of_all = SignInAttempt.address.startswith(f"{secret}:")
-    for whose, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (of_all, ATTEMPTS_IN_ALL)):
-        if wait := seconds_above(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, whose):
+    all_clients = SignInAttempt.address.startswith(f"{secret}:")
+    for attempts, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (all_clients, ATTEMPTS_IN_ALL)):
+        if wait := seconds_above(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, attempts):
             raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
 
 
 def _lasts(session, now: float):
-    """Whether a session, or a row of the table of them, is neither idle for too long nor too old."""
+    """Tell whether a session has not expired, for a row or, as an SQL condition, for the table."""
     return within(session.seen_at, SESSION_IDLE_SECONDS, now) & within(session.created_at, SESSION_SECONDS, now)
 
 

@@ -1,4 +1,4 @@
-"""The base of every error that the application answers with. It knows no domain: theirs derive from it."""
+"""Base classes of the errors that the application answers with; each room derives its own from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 class AppError(Exception):
     """An error with an HTTP `status`, a `code` for programs and a `message`, a sentence for people.
 
-    `details` stand beside the code in the JSON; after `retry_after` seconds the request may be sent again.
+    `details` are members beside the code in the JSON; `retry_after` is in seconds.
     """
 
     status: int
@@ -21,7 +21,7 @@ class AppError(Exception):
 
 
 class BadRequest(AppError):
-    """A request that cannot be answered, with a status in the 400s."""
+    """An invalid request, with a status of 4xx."""
 
     def __init__(self, status: int, code: str, message: str):
         super().__init__(message)

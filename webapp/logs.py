@@ -1,4 +1,4 @@
-"""Log lines of all our processes, in one form: one JSON object a line, or one line of text on a terminal."""
+"""The log format of all processes: a JSON object a line, or a line of text on a terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-# The number of the request under way: on every line that is logged meanwhile.
+# The id of the current request, on each of its log lines.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-# Tells the processes whose output a supervisor passes on that it ends on a terminal.
+# Set for processes whose output a supervisor passes on to a terminal.
 TERMINAL = "INKLING_TERMINAL"
 SECONDS = "%Y-%m-%dT%H:%M:%S"
 
@@ -20,17 +20,20 @@ _encode = json.JSONEncoder(default=str).encode
 
 
 def set_up_logging(**always: Any) -> None:
-    """Our events from INFO up, those of libraries from warnings up, on the error output; `always` is on every line."""
+    """Log the application's events from INFO up and those of libraries from WARNING up to stderr.
+
+    The fields in `always` are on every JSON line.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(**always))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("webapp").setLevel(logging.INFO)
-    if _on_a_terminal():  # where a person wants to see what goes wrong, and not every file that a page has
+    if _on_a_terminal():  # a line for each file of a page would hide the errors
         logging.getLogger("webapp.requests").setLevel(logging.WARNING)
 
 
 def formatter(**always: Any) -> logging.Formatter:
-    """The form of a line, for whoever sets up a handler of its own."""
+    """Return the formatter of log lines, for other handlers."""
     if not _on_a_terminal():
         return JsonLines(always)
     text = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", SECONDS)
@@ -39,7 +42,7 @@ def formatter(**always: Any) -> logging.Formatter:
 
 
 class JsonLines(logging.Formatter):
-    """`extra={"fields": {...}}` puts these beside the message; an exception is a string on the same line."""
+    """Format a record as a JSON object, with the members of `extra={"fields": {...}}`, any traceback as a string."""
 
     converter = staticmethod(time.gmtime)
 

@@ -1,7 +1,7 @@
-"""What is counted, for Prometheus; docs/serving.md says what the names mean.
+"""Counters for Prometheus; docs/serving.md describes them.
 
-Each web worker counts in files of its own, and whichever is asked adds them up. What the database knows is not counted
-but looked up when somebody asks. Other processes count for themselves alone, and nobody asks them.
+Each web worker counts in files of its own, and the worker that answers /metrics sums them. Figures in the database are
+queried at each scrape. Counters of other processes are not exposed.
 """
 
 from __future__ import annotations
@@ -23,44 +23,45 @@ from webapp.storage.engine import Database
 from webapp.storage.schema import ACTIVE, ENDED, REVIEW_STATES, Correction, Run, champion_id
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-# Whatever a client calls its method, there is no name of its making in what we count.
+# Any other method is counted as "other": clients cannot add label values.
 METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
 
-# Where the workers have their files, by the library's own variable. In memory, where the system has a folder for that:
-# a full disk would end a process that writes to a file through mapped memory.
+# The library's own variable for the folder of the workers' files. The folder is in shared memory where the system has
+# it: on a full disk, a write through mapped memory would kill the process.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-MEMORY = "/dev/shm"
+SHARED_MEMORY = "/dev/shm"
 PREFIX = "inkling-counters-"
 
 
-def share(name: str) -> None:
-    """Has the processes that will be forked off this one count together; to be called before the first.
+def share_counters(name: str) -> None:
+    """Make the processes that are forked from this one count together; call it before the first fork.
 
-    `name` is this server's alone while it lives: what one of that name has left, since it was killed, is removed.
+    `name` is unique among running servers: counters that a killed server of that name has left are removed.
     """
-    parent = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
+    parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir()
     folder = os.path.join(parent, f"{PREFIX}{os.geteuid()}-{name}")
     if os.path.isdir(folder) and not os.path.islink(folder):  # rmtree would wait for the writer of a named pipe
         shutil.rmtree(folder, ignore_errors=True)
     try:
         os.mkdir(folder, 0o700)
-    except FileExistsError:  # somebody else has put something there
+    except FileExistsError:  # not ours, or not removable
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
     os.environ[FOLDER] = folder
     values.ValueClass = values.MultiProcessValue()
 
 
-def forget(pid: int) -> None:
-    """Takes a worker that has ended from what is told of each one alive; what it has counted stays."""
+def mark_dead(pid: int) -> None:
+    """Drop the gauges of a worker that has ended; its counters stay."""
     multiprocess.mark_process_dead(pid)
 
 
-def unshare() -> None:
+def remove_counters() -> None:
+    """Remove the folder that `share_counters` has made."""
     shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)
 
 
 class Metrics:
-    """What this process counts."""
+    """Counters of this process."""
 
     def __init__(self):
         own = self._own = CollectorRegistry()
@@ -78,43 +79,43 @@ class Metrics:
             "inkling_version", "The version that answers, by worker.", multiprocess_mode="liveall", registry=own
         )
 
-    def count(self, method: str, status: str, seconds: float, notes: Mapping[str, Any]) -> None:
-        """Counts one answered request; `notes` are those of `webapp.middleware.access_log`."""
-        route = notes["route"]
+    def count(self, method: str, status: str, seconds: float, annotations: Mapping[str, Any]) -> None:
+        """Count an answered request with its annotations (`webapp.middleware.access_log`)."""
+        route = annotations["route"]
         self._requests.labels(route, method if method in METHODS else "other", status).inc()
         self._seconds.labels(route).observe(seconds)
-        if verdict := notes.get("verdict"):
+        if verdict := annotations.get("verdict"):
             for name, number in ((verdict, 1),) if isinstance(verdict, str) else verdict.items():
                 self._readings.labels(name).inc(number)
-        if code := notes.get("code"):
-            self.refuse(code)
+        if code := annotations.get("code"):
+            self.count_error(code)
 
-    def refuse(self, code: str) -> None:
-        """Counts an error, of a request or of one that was turned away before it was read."""
+    def count_error(self, code: str) -> None:
+        """Count an error, of the application or of the server before it."""
         self._errors.labels(code).inc()
 
     def exposition(self, database: Database, accepted: str) -> tuple[bytes, str]:
-        """All that the web workers have counted and the database knows, as text and its content type.
+        """Return the counters of all web workers and the database's figures as text, and its content type.
 
-        `accepted` is what the scraper sent as Accept.
+        `accepted` is the scraper's Accept header.
         """
         try:
             encode, content_type = choose_encoder(accepted)
-        except TypeError:  # by a version that is no number
+        except TypeError:  # a version in the header is not a number
             encode, content_type = choose_encoder("")
         registry = self._own
         if FOLDER in os.environ:
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)
-        registry.register(known := Known(database))
+        registry.register(collector := DatabaseCollector(database))
         try:
             return encode(registry), content_type
         finally:
-            registry.unregister(known)
+            registry.unregister(collector)
 
 
-class Known(Collector):
-    """What the database knows; where it does not answer, that is all there is to tell."""
+class DatabaseCollector(Collector):
+    """Figures in the database; `inkling_database_up` alone if it does not answer."""
 
     def __init__(self, database: Database):
         self._database = database
@@ -126,8 +127,8 @@ class Known(Collector):
         try:
             with self._database.reading() as session:
                 runs = dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).all())
-                sent = select(Correction.state, func.count()).group_by(Correction.state)
-                corrections = dict(session.execute(sent).all())
+                by_state = select(Correction.state, func.count()).group_by(Correction.state)
+                corrections = dict(session.execute(by_state).all())
                 champion = champion_id(session)
         except SQLAlchemyError:
             yield GaugeMetricFamily("inkling_database_up", "Whether the database answers.", 0)

@@ -119,7 +119,7 @@ def test_log_lines_of_a_request_have_its_id_and_an_exception_is_on_the_line(clie
 def test_sign_ins_and_promotions_are_logged_by_a_digest_of_the_address(client, log):
     assert sign_in(client, "not the password").status_code == 403
     assert sign_in(client).status_code == 303
-    events = [line for line in log.lines if line["logger"] == "webapp.views.dashboard"]
+    events = [line for line in log.lines if line["logger"] == "webapp.views.sign_in"]
     assert [(line["level"], line["message"]) for line in events] == [
         ("warning", "a sign-in failed"),
         ("info", "the administrator signed in"),

@@ -139,10 +139,10 @@ def test_metrics_have_the_form_asked_for(reader):
 
 def share(parent, monkeypatch):
     """The folder that a server shares its counters in."""
-    monkeypatch.setattr(metrics, "MEMORY", str(parent))
+    monkeypatch.setattr(metrics, "SHARED_MEMORY", str(parent))
     monkeypatch.setattr(metrics.values, "ValueClass", metrics.values.ValueClass)
     monkeypatch.setenv(metrics.FOLDER, "")
-    metrics.share("name")
+    metrics.share_counters("name")
     return Path(os.environ[metrics.FOLDER])
 
 

@@ -1,4 +1,5 @@
-"""Requests and answers: their typed classes, parsing, errors, authentication, and the API's description made of them.
+"""Requests and answers: their typed classes, parsing, errors, authentication, and the OpenAPI description made of them.
 
-Imports services and presentation; knows no single page. Used by the views.
+Knows no single page. Imports services, presentation, auth, corrections, middleware and storage. Used by the views, the
+server and the application.
 """

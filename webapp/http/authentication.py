@@ -1,4 +1,4 @@
-"""Authentication of requests: the administrator by a session and a CSRF token, a script by its token."""
+"""Authentication of requests: an administrator by session and CSRF token, a script by bearer token."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ csrf = CSRFProtect()
 
 
 def authenticate() -> str:
-    """Return "script" for a request with the token, "administrator" for one signed in that, to change anything, has a
-    CSRF token.
+    """Return "script" for a request with the bearer token, "administrator" for one of a signed-in session.
 
-    Raises NotSignedIn, TooManyAttempts where wrong tokens are tried, or CSRFError for a foreign or missing CSRF token.
+    Raises NotSignedIn, TooManyAttempts after too many wrong tokens, or CSRFError if a session's request that may change
+    something has no valid CSRF token.
     """
     authorization = request.headers.get("Authorization", "")
-    if authorization.split(" ")[0] == "Bearer":  # another scheme is that of a proxy in front, and not for us
+    if authorization.split(" ")[0] == "Bearer":  # any other scheme is meant for a proxy in front
         token = services().settings.admin_token
         expected = f"Bearer {token}".encode()
         if not token:
             raise NotSignedIn("Scripts are not admitted: ADMIN_TOKEN is not set.")
-        # Compared first, so that a right token costs no write and goes on working while others guess beside it.
+        # Compare before counting: a right token costs no write, and works while others are guessing.
         if hmac.compare_digest(authorization.encode(errors="replace"), expected):
             return "script"
-        log.warning("a script sent a wrong token", extra=client())
-        services().authenticator.count_wrong_token(source())
+        log.warning("a script sent a wrong token", extra=log_fields())
+        services().authenticator.count_wrong_token(client_digest())
         raise NotSignedIn("The token is wrong.")
     if not services().authenticator.is_open(session.get("administrator")):
         raise NotSignedIn
@@ -44,12 +44,11 @@ def authenticate() -> str:
 
 
 def admin_required() -> Response | None:
-    """Guard a blueprint: admit the administrator and scripts alone, and note in `g.by` which of the two it is.
+    """Authenticate the requests of a blueprint, as its `before_request`, and set `g.by` to the result.
 
-    Lead a person who opens a page without being signed in to the sign-in. OPTIONS is left alone: it reveals only the
-    methods. Raises what `authenticate` raises.
+    Redirects a browser that opens a page without a session to the sign-in page. Raises the errors of `authenticate`.
     """
-    if request.method == "OPTIONS":
+    if request.method == "OPTIONS":  # reveals only the methods
         return None
     try:
         g.by = authenticate()
@@ -60,11 +59,11 @@ def admin_required() -> Response | None:
     return None
 
 
-def source() -> str:
-    """Where the request comes from, without its address: the same for the same one."""
+def client_digest() -> str:
+    """Return a digest of the client's address, under which its attempts are counted."""
     return services().corrections.submitter_of(request.remote_addr)
 
 
-def client() -> dict[str, Any]:
-    """The same for the log."""
-    return {"fields": {"client": source()[:12]}}
+def log_fields() -> dict[str, Any]:
+    """Return the `extra` of a log line that names the client by its digest."""
+    return {"fields": {"client": client_digest()[:12]}}

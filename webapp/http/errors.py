@@ -1,4 +1,4 @@
-"""What an error looks like, decided in one place: one JSON shape for programs, one page for people."""
+"""Error answers, all made here: one JSON shape for programs, one page for people."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from flask import Flask, Response, abort, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from webapp.exceptions import AppError, BadRequest
-from webapp.middleware.access_log import annotate_request, names_host
+from webapp.middleware.access_log import annotate_request, has_valid_host
 from webapp.storage.schema import BIGGEST_ROW_ID, Base
 
 Row = TypeVar("Row", bound=Base)
@@ -27,21 +27,21 @@ log = logging.getLogger(__name__)
 
 
 def register(app: Flask, statuses: Mapping[type[Exception], tuple[int, str]]) -> None:
-    """Has `app` answer every error; `statuses` gives those that know no HTTP a status and a code."""
-    app.before_request(_refuse_malformed)
+    """Register the error handlers of `app`; `statuses` maps exceptions that know no HTTP to a status and a code."""
+    app.before_request(_reject_malformed)
     for kind, (status, code) in statuses.items():
-        app.register_error_handler(kind, partial(_known, status=status, code=code))
+        app.register_error_handler(kind, partial(_mapped_error, status=status, code=code))
     app.register_error_handler(AppError, _app_error)
-    app.register_error_handler(CSRFError, lambda error: answer(400, "csrf", error.description))
-    for kind in (DatabaseError, InterfaceError, NoConnection):
-        app.register_error_handler(kind, _database_failed)
-    app.register_error_handler(IntegrityError, _unexpected)  # a fault of ours, and not the database's
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(CSRFError, lambda error: error_response(400, "csrf", error.description))
+    for kind in (DatabaseError, InterfaceError, PoolTimeout):
+        app.register_error_handler(kind, _database_error)
+    app.register_error_handler(IntegrityError, _unexpected_error)  # a bug of the application, not of the database
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected_error)
 
 
-def answer(status: int, code: str, message: str, **more) -> Response:
-    """The one shape of an error: JSON for programs, a page for people."""
+def error_response(status: int, code: str, message: str, **more) -> Response:
+    """Return an error as a page or as JSON, whichever the request prefers, with `more` members beside its code."""
     if wants_page():
         response = Response(
             render_template("error.html", code=status, title=HTTPStatus(status).phrase, message=message), status
@@ -50,17 +50,17 @@ def answer(status: int, code: str, message: str, **more) -> Response:
         response = jsonify({"error": {"code": code, "message": message, **more}})
         response.status_code = status
     annotate_request(code=code)
-    return unstored(response)
+    return no_store(response)
 
 
-def unstored(response: Response) -> Response:
-    """The response with word that no cache may keep it."""
+def no_store(response: Response) -> Response:
+    """Forbid caches to store the response, and return it."""
     response.cache_control.no_store = True
     return response
 
 
 def wants_page() -> bool:
-    """Whether a person's browser asks, rather than a script."""
+    """Tell whether the request prefers a page, as a browser does, to JSON."""
     return not request.is_json and prefers_page(request.accept_mimetypes)
 
 
@@ -69,22 +69,25 @@ def prefers_page(accepted: MIMEAccept) -> bool:
 
 
 def row_or_404(session: Session, table: type[Row], number: int, **how: Any) -> Row:
-    """The row with a number that an address names, however great that is."""
+    """Return the row with an id from a URL, which may exceed the column's range; `how` goes to `Session.get`.
+
+    Raises NotFound.
+    """
     return (session.get(table, number, **how) if number <= BIGGEST_ROW_ID else None) or abort(404)
 
 
-def _refuse_malformed() -> None:
-    if not names_host(request.environ):
+def _reject_malformed() -> None:
+    if not has_valid_host(request.environ):
         raise BadRequest(400, "bad_host", "The request must name its host (Host), once and validly.")
-    if request.environ["PATH_INFO"].startswith("//"):  # which Werkzeug reads as one
+    if request.environ["PATH_INFO"].startswith("//"):  # Werkzeug would merge the slashes
         raise NotFound
-    # A body whose length is not told would be cut at the limit without a word.
+    # Without Content-Length a body over the limit would be truncated silently.
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         raise BadRequest(411, "length_required", "The request must tell its length (Content-Length).")
 
 
 def _app_error(error: AppError) -> Response:
-    response = _known(error, error.status, error.code, **error.details)
+    response = _mapped_error(error, error.status, error.code, **error.details)
     if error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
@@ -92,31 +95,31 @@ def _app_error(error: AppError) -> Response:
     return response
 
 
-def _known(error: Exception, status: int, code: str, **details: Any) -> Response:
+def _mapped_error(error: Exception, status: int, code: str, **details: Any) -> Response:
     if status >= 500:
         log.error("%s: %s", type(error).__name__, error)
-    return answer(status, code, str(error), **details)
+    return error_response(status, code, str(error), **details)
 
 
-def _database_failed(error: SQLAlchemyError) -> Response:
+def _database_error(error: SQLAlchemyError) -> Response:
     log.error("the database does not answer: %s", getattr(error, "orig", error))
-    return answer(503, "database", "The database does not answer. Please try again in a moment.")
+    return error_response(503, "database", "The database does not answer. Please try again in a moment.")
 
 
-def _http(error: HTTPException) -> ResponseReturnValue:
+def _http_error(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error.get_response()
     if error.code == 413:
-        return answer(413, "body_too_large", "The request is too large.")
+        return error_response(413, "body_too_large", "The request is too large.")
     name = HTTPStatus(error.code).phrase
     messages = {404: "There is nothing at this address.", 405: "This address does not answer that method."}
-    response = answer(error.code, name.lower().replace(" ", "_"), messages.get(error.code, f"{name}."))
+    response = error_response(error.code, name.lower().replace(" ", "_"), messages.get(error.code, f"{name}."))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
 
 
-def _unexpected(error: Exception) -> Response:
-    # The rule and not the path, which may carry the secret of a receipt.
+def _unexpected_error(error: Exception) -> Response:
+    # Log the rule instead of the path, which may contain the secret of a receipt.
     log.exception("unexpected error at %s %s", request.method, request.url_rule)
-    return answer(500, "internal", "Something went wrong on the server. It has been logged.")
+    return error_response(500, "internal", "Something went wrong on the server. It has been logged.")

@@ -1,7 +1,7 @@
-"""What the classes of requests and answers are made of, which stand beside the routes that take and give them.
+"""Base classes and field types of the classes of requests and answers, which are defined beside their routes.
 
-pydantic checks by them and describes them at /openapi.json. A value that does not fit its type is answered with the
-code and the sentence that stand beside the type (`Otherwise`).
+pydantic validates requests by them and describes them at /openapi.json. A value that does not fit its type is refused
+with the code and the sentence of the type's `RejectWith`.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ from webapp.presentation.wording import worded
 from webapp.storage.schema import BIGGEST_ROW_ID, REVIEW_STATES, ReviewState
 
 Codes = dict[int, list[str]]
-# The context of values that came as text, in a form or an address.
+# pydantic's validation context of values sent as text, in a form or a URL.
 TEXT = "text"
-LONGEST_SHOWN = 40
-MOST_FIGURES = 11
+MOST_QUOTED = 40
+MOST_DECIMALS = 11
 
 
 class Request(BaseModel):
-    """A JSON object, which may have more members than these."""
+    """A JSON object; members that are not described are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)
     mimetype: ClassVar[str] = "application/json"
-    refuses: ClassVar[Codes] = {
+    error_codes: ClassVar[Codes] = {
         400: ["not_json", "not_an_object"], 411: ["length_required"], 413: ["body_too_large"], 415: ["not_json"],
     }  # fmt: skip
 
     @classmethod
     def read(cls) -> Self:
-        """Read the body of the request under way. Raises BadRequest."""
+        """Validate the body of the current request. Raises BadRequest."""
         return cls.model_validate(json_object())
 
     @model_validator(mode="before")
     @classmethod
     def _fill_missing(cls, sent: dict[str, Any]) -> dict[str, Any]:
-        """Put null in place of what is missing, so that its own sentence refuses it."""
+        """Set missing fields to null, so that they are refused with the sentence of their own type."""
         return {name: None for name, field in cls.model_fields.items() if field.is_required()} | sent
 
 
 class Fields(Request):
-    """A JSON object or a form with these fields and no others; nothing at all is an object without members."""
+    """A JSON object or a form with these fields and no others; an empty body is an empty object."""
 
     model_config = ConfigDict(extra="forbid")
-    refuses = Request.refuses | {
+    error_codes = Request.error_codes | {
         400: ["not_json", "not_an_object", "bad_form", "unknown_field"], 415: ["not_json", "unsupported_media_type"],
     }  # fmt: skip
 
@@ -78,7 +78,7 @@ class Fields(Request):
 
 
 class NoFields(Fields):
-    """Nothing: an empty object, or an empty form."""
+    """An empty object, or an empty form."""
 
 
 class Upload(Request):
@@ -86,7 +86,7 @@ class Upload(Request):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     mimetype = "multipart/form-data"
-    refuses = {411: ["length_required"], 413: ["file_too_large"]}
+    error_codes = {411: ["length_required"], 413: ["file_too_large"]}
 
     @classmethod
     def read(cls) -> Self:
@@ -94,13 +94,13 @@ class Upload(Request):
 
 
 class Query(BaseModel):
-    """The parameters of an address, among others that do not count."""
+    """Query parameters; others are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
     @classmethod
     def read(cls) -> Self:
-        """Read those of the request under way. Raises BadRequest."""
+        """Validate those of the current request. Raises BadRequest."""
         return cls.of(request.args)
 
     @classmethod
@@ -109,7 +109,7 @@ class Query(BaseModel):
 
 
 class Answer(BaseModel):
-    """An object of an answer: all of these members and no others."""
+    """An object of an answer, with all of these members and no others."""
 
     model_config = ConfigDict(
         json_schema_extra={"additionalProperties": False},
@@ -120,7 +120,7 @@ class Answer(BaseModel):
 
     @classmethod
     def of(cls, source: object, **more: Any) -> Self:
-        """Make one of the attributes of `source`, and of `more` where that has another value."""
+        """Return an object with the values in `more`, the others from the attributes of `source`."""
         return cls.model_validate({name: getattr(source, name) for name in cls.model_fields if name not in more} | more)
 
     def response(self, status: int = 200, location: str | None = None) -> Response:
@@ -132,15 +132,15 @@ class Answer(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Refuses:
-    """Beside a type that raises BadRequest itself: with which statuses and codes it may."""
+class ErrorCodes:
+    """Annotate a type whose validator raises BadRequest itself: its statuses and codes."""
 
     codes: Codes
 
 
 @dataclass(frozen=True)
-class Otherwise:
-    """Beside a type: how a value is refused that does not fit; the sentence may name the {field} and the {value}."""
+class RejectWith:
+    """Annotate a type: the error for a value that does not fit; its sentence may contain {field} and {value}."""
 
     code: str
     sentence: str
@@ -156,14 +156,14 @@ class Otherwise:
         try:
             return check(value)
         except ValidationError:
-            shown = (value if isinstance(value, str) else repr(value))[:LONGEST_SHOWN]
+            shown = (value if isinstance(value, str) else repr(value))[:MOST_QUOTED]
             sentence = self.sentence.format(field=info.field_name, value=shown)
             raise BadRequest(400, self.code, sentence[:1].upper() + sentence[1:]) from None
 
 
 @dataclass(frozen=True)
-class DescribedAs:
-    """Beside a type whose values were checked when they were stored: what they are described as."""
+class SchemaOf:
+    """Annotate a type whose values were validated when they were stored: the type that describes them."""
 
     kind: Any
 
@@ -173,44 +173,43 @@ class DescribedAs:
 
 @dataclass(frozen=True)
 class File:
-    """An answer that is no JSON, of one of these media types."""
+    """An answer in one of these media types other than JSON."""
 
     mimetypes: tuple[str, ...]
 
 
 def _number(value: Any, info: ValidationInfo) -> Any:
-    """Take plain decimal digits for a number where it came as text; anything else is left to be refused."""
-    is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_FIGURES
+    """Convert text of decimal digits to a number; leave anything else to be refused."""
+    is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DECIMALS
     return int(value) if info.context == TEXT and is_number else value
 
 
-def _tick(value: Any, info: ValidationInfo) -> Any:
-    """Take a form's box for true where it is ticked."""
+def _checkbox(value: Any, info: ValidationInfo) -> Any:
+    """Convert a form's checkbox to a boolean; leave anything else to be refused."""
     return {"": False, "0": False, "1": True}.get(value, value) if info.context == TEXT else value
 
 
 FROM_TEXT = BeforeValidator(_number)
-# Of a box in a form.
-FROM_BOX = BeforeValidator(_tick)
+FROM_CHECKBOX = BeforeValidator(_checkbox)
 
 Count = Annotated[int, Field(ge=0)]
 CorrectionState = Annotated[
-    ReviewState, Otherwise("bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")
+    ReviewState, RejectWith("bad_state", f"The state must be one of {', '.join(REVIEW_STATES)}.")
 ]
 RowId = Annotated[int, Field(ge=1, le=BIGGEST_ROW_ID), FROM_TEXT]
 Share = Annotated[float, Field(ge=0, le=1)]
-Moment = Annotated[float, Field(description="Seconds since 1970, UTC.")]
+Timestamp = Annotated[float, Field(description="Seconds since 1970, UTC.")]
 Digit = Annotated[int, Field(ge=0, lt=DIGITS)]
-Address = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
+Url = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
 PngUrl = Annotated[str, Field(pattern="^data:image/png;base64,")]
-# Of the version with a number.
+# "v7" from the id 7.
 VersionName = Annotated[
     str, Field(pattern="^v[1-9][0-9]*$"), BeforeValidator(lambda of: f"v{of}" if isinstance(of, int) else of)
 ]
-# The sentence of what is stored as a code with its numbers.
-Worded = Annotated[str, BeforeValidator(worded)]
-# Of a label.
-Meaning = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(named)]
+# From a code with its numbers, as stored in the database.
+Sentence = Annotated[str, BeforeValidator(worded)]
+# From a label's number.
+Label = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(named)]
 
 
 class Problem(TypedDict):

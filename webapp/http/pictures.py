@@ -1,4 +1,4 @@
-"""Pictures in requests: data URLs."""
+"""Pictures in requests, as data URLs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from model.imaging.decode import MAX_BYTES, PictureTooLarge
 from webapp.exceptions import BadRequest
-from webapp.http.messages import Refuses
+from webapp.http.messages import ErrorCodes
 
 MAX_BASE64 = -(-MAX_BYTES // 3) * 4
-# A picture of the greatest size in base64, and room for the JSON around it.
+# The largest picture in base64, and 4 kB for the JSON around it.
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 4096
 DATA_URL = re.compile(r"data:image/(png|jpeg|webp|x-portable-graymap);base64,", re.ASCII)
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "x-portable-graymap": "PGM"}
 
 
 def picture_bytes(image: Any) -> tuple[str, bytes]:
-    """The declared format's name in `open_picture`, and the decoded bytes of a data URL; raises BadRequest."""
+    """Return the format that a data URL declares, as `open_picture` names it, and its decoded bytes.
+
+    Raises BadRequest, or PictureTooLarge over MAX_BYTES.
+    """
     if not isinstance(image, str):
         raise BadRequest(400, "no_image", 'The request must have an "image": a data URL with a picture.')
     prefix = DATA_URL.match(image)
     if prefix is None:
-        told = 'The "image" must begin with data:image/png;base64, (or jpeg, webp or x-portable-graymap).'
-        raise BadRequest(400, "not_a_data_url", told)
+        message = 'The "image" must begin with data:image/png;base64, (or jpeg, webp or x-portable-graymap).'
+        raise BadRequest(400, "not_a_data_url", message)
     if len(image) - prefix.end() > MAX_BASE64:
         raise PictureTooLarge(f"The picture has more than {MAX_BYTES:,} bytes.")
     try:
@@ -36,18 +39,19 @@ def picture_bytes(image: Any) -> tuple[str, bytes]:
     return FORMATS[prefix[1]], data
 
 
-# A picture in a request: what `picture_bytes` makes of it.
 Picture = Annotated[
     tuple[str, bytes],
     PlainValidator(picture_bytes),
-    Refuses({400: ["no_image", "not_a_data_url", "not_base64", "not_a_picture"], 413: ["picture_too_large"]}),
-    WithJsonSchema({
-        "type": "string",
-        "format": "picture",
-        "description": "A picture as a data URL: PNG, JPEG, WebP, or binary PGM of 8 bits without comments.",
-        "pattern": "^data:image/(png|jpeg|webp|x-portable-graymap);base64,[A-Za-z0-9+/]+={0,2}$",
-        "maxLength": len("data:image/x-portable-graymap;base64,") + MAX_BASE64,
-    }),
+    ErrorCodes({400: ["no_image", "not_a_data_url", "not_base64", "not_a_picture"], 413: ["picture_too_large"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "picture",
+            "description": "A picture as a data URL: PNG, JPEG, WebP, or binary PGM of 8 bits without comments.",
+            "pattern": "^data:image/(png|jpeg|webp|x-portable-graymap);base64,[A-Za-z0-9+/]+={0,2}$",
+            "maxLength": len("data:image/x-portable-graymap;base64,") + MAX_BASE64,
+        }
+    ),
 ]
 # A 7 of 28 x 28 black and white pixels.
 SEVEN = (

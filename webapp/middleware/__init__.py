@@ -1,4 +1,4 @@
-"""Parts that every request and answer passes: access log, security headers, static files, session cookies.
+"""WSGI middleware and what belongs to it: access log, security headers, static files, session cookies.
 
-Imports settings, logs and metrics. Used by the application, the views and the server.
+Imports settings, logs and metrics. Used by the application, http, the views, the server and setup.
 """

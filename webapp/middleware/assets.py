@@ -1,7 +1,7 @@
-"""The static files, below an address that names all of them: browsers may keep them for ever.
+"""The static files, at URLs with a digest of all of them, so that browsers may cache them for ever.
 
-Set-up leaves a copy of them in DATA_DIR with a compressed one beside each, which WhiteNoise sends to whoever takes it.
-Pages are not compressed: they hold tokens beside what an address says (the BREACH attack).
+Set-up copies them to DATA_DIR with a compressed file beside each, which WhiteNoise sends to clients that accept it.
+Pages are not compressed: they contain both tokens and text from their URL (the BREACH attack).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from webapp.settings import ROOT
 FILES = ROOT / "static"
 
 
-class ReadOnly(WhiteNoise):
-    """Has the application refuse what does not read, in the form of all its errors; WhiteNoise's own is empty."""
+class StaticFiles(WhiteNoise):
+    """Leave methods other than GET and HEAD to the application, whose errors have a body; WhiteNoise's are empty."""
 
     def __call__(self, environ, start_response):
         serve = super().__call__ if environ["REQUEST_METHOD"] in ("GET", "HEAD") else self.application
@@ -30,7 +30,7 @@ class ReadOnly(WhiteNoise):
 
 
 def compress(data_dir: Path) -> None:
-    """Leaves the compressed copies of the files as they are now, at once or not at all."""
+    """Write the compressed copies of the current files to DATA_DIR, atomically."""
     copy = _copy(data_dir)
     if copy.exists():
         return
@@ -45,22 +45,22 @@ def compress(data_dir: Path) -> None:
             compressor.compress(str(file))
         try:
             made.rename(copy)
-        except OSError:  # set up twice at once: the other one's are as good
+        except OSError:  # another set-up at the same time has made them
             if not copy.exists():
                 raise
 
 
-def serve(app: Flask, data_dir: Path) -> ReadOnly:
-    """The application with the files below /static/HASH/, where HASH is that of all of them.
+def serve(app: Flask, data_dir: Path) -> StaticFiles:
+    """Return the application with the files below /static/HASH/, HASH being the digest of all of them.
 
-    So modules that import each other by relative path stay of one age.
+    With one digest for all, JavaScript modules that import each other by relative path are of one release.
     """
     copy = _copy(data_dir)
     prefix = f"static/{copy.name}"
-    # What is none of these files, or not to be read.
+    # Any other path below /static/, and other methods.
     app.add_url_rule(access_log.STATIC, "static", lambda name: abort(404))
     app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"
-    return ReadOnly(
+    return StaticFiles(
         app.wsgi_app,
         root=copy if copy.exists() else FILES,
         prefix=prefix,
@@ -70,7 +70,7 @@ def serve(app: Flask, data_dir: Path) -> ReadOnly:
 
 
 def _copy(data_dir: Path) -> Path:
-    """Where the copies of the files as they are now belong, in a folder named by their digest."""
+    """Return the folder for the copies of the current files, named by their digest."""
     digest = hashlib.sha256()
     for path in _files():
         digest.update(path.relative_to(FILES).as_posix().encode() + b"\0" + path.read_bytes())

@@ -1,4 +1,4 @@
-"""The headers that every answer has, errors included (OWASP ASVS 5.0, 3.4)."""
+"""Security headers of every answer, errors included (OWASP ASVS 5.0, 3.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ POLICY = (
 
 
 def security_headers(https: bool) -> dict[str, str]:
-    """What an answer has unless its part says otherwise; `https` says that the outside is reached by TLS alone."""
+    """Return the headers that an answer has unless it sets them itself; `https`: clients connect by TLS only."""
     headers = {
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",

@@ -1,4 +1,4 @@
-"""Session cookies as Flask makes them, whatever the clock says."""
+"""Flask's session cookies, accepted independently of the clock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itsdangerous import BadSignature
 
 
 class SessionCookies(SecureCookieSessionInterface):
-    """Reads a cookie by its signature alone.
+    """Read cookies without a check of their age.
 
-    Flask drops one that was signed at a later time than now, which signs everybody out whenever the clock is put back.
-    How long a session lasts is in its row (`webapp.auth`).
+    Flask drops a cookie signed in the future, so that everybody would be signed out when the clock is set back. A
+    session's expiry is in its row (`webapp.auth`).
     """
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:

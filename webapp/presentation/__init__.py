@@ -1,4 +1,4 @@
-"""Sentences, charts and figures for people, made from the codes and numbers that the database holds.
+"""Sentences, charts and figures for people, made from the codes and numbers in the database.
 
-Imports storage and corrections. Used by the requests' and answers' classes, the views and setup.
+Imports storage, corrections and training. Used by http, the views, the application and setup.
 """

@@ -1,5 +1,4 @@
-"""Lays out the curves of runs and versions: places in per cent, which an SVG draws at any size without scaling its
-text."""
+"""Layout of the charts of runs and versions, in per cent, so that an SVG of any size draws them with text unscaled."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ from typing import Any
 
 MOST_EPOCH_TICKS = 6
 MOST_DOTS = 25
-DOT = 3.0
-CLOSEST_TICKS = 9.0  # per cent of the height
+DOT_RADIUS = 3.0  # pixels
+LEAST_TICK_DISTANCE = 9.0  # per cent of the height
 LOSS_FLOOR = 1e-4
 ACCURACY_TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
 STRENGTH_TICKS = (0.0, 0.9, 0.99, 0.999)
@@ -23,7 +22,7 @@ IDEAL = ((0.0, 100.0), (100.0, 0.0))
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: its place from the left or the top in per cent, and what it says."""
+    """A mark on an axis: its position from the left or the top in per cent, and its label."""
 
     at: float
     label: str
@@ -31,7 +30,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points (x, y) in per cent from the top left corner; `radii` of their dots, in pixels, where they differ."""
+    """Points (x, y) in per cent from the top left corner; `radii` of their dots in pixels, 0 for none."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -39,13 +38,13 @@ class Curve:
 
     @property
     def polyline(self) -> str:
-        """The points as an SVG polyline has them, in a field of 100 by 100."""
+        """The `points` of an SVG polyline in a view box of 100 by 100."""
         return " ".join(f"{x:.2f},{y:.2f}" for x, y in self.points)
 
     @property
     def dots(self) -> tuple[tuple[float, float, float], ...]:
-        """The points worth a dot, with its radius: all of a few, the last of many."""
-        radii = self.radii or (DOT,) * len(self.points)
+        """The points (x, y, radius) to draw as dots: all, or of more than MOST_DOTS the last."""
+        radii = self.radii or (DOT_RADIUS,) * len(self.points)
         dots = tuple((*point, radius) for point, radius in zip(self.points, radii, strict=True) if radius)
         return dots if len(dots) <= MOST_DOTS else dots[-1:]
 
@@ -60,9 +59,9 @@ class Chart:
 
 @dataclass(frozen=True)
 class StrengthChart:
-    """One curve of a strength report beside the champion's: what is changed and in which unit.
+    """A curve of a robustness report beside the champion's: accuracy by the level of one change, in its `unit`.
 
-    At the hardest `level`, where versions differ most, `share` of the digits are read right.
+    `level` is the one with the lowest accuracy, `share` that accuracy, `champion_share` the champion's there.
     """
 
     name: str
@@ -74,9 +73,9 @@ class StrengthChart:
 
 
 def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
-    """The losses by epoch on a logarithmic scale; None before there are any.
+    """Return the losses by epoch on a logarithmic scale; None before there are any.
 
-    `history` holds dicts as `model.training.train.Epoch.as_dict()` makes them; `epochs` is how many the run will have.
+    `history` has the dicts of `model.training.train.Epoch.as_dict()`; `epochs` is the total number of the run's epochs.
     """
     found = {
         name: [(point["epoch"], loss) for point in history if _is_number(loss := point[f"{name}_loss"])]
@@ -95,10 +94,9 @@ def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
 
 
 def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None = None) -> Chart | None:
-    """The validation accuracy by epoch, and `reference` (another version's) as a level; None before there is any.
+    """Return the validation accuracy by epoch and, as a line, `reference`, another version's; None before there is any.
 
-    The scale is that of the errors' logarithm: 90 %, 99 % and 99.9 % are equally far apart, since that is how far
-    apart they are in effort.
+    The scale is logarithmic in the error rate, so that 90 %, 99 % and 99.9 % are equally far apart.
     """
     points = [(point["epoch"], point["validation_accuracy"]) for point in history]
     if not points:
@@ -118,18 +116,18 @@ def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None
 
 
 def strength_charts(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> list[StrengthChart]:
-    """The curves of a strength report, `model.evaluation.robustness.Robustness.as_dict()`, beside the champion's.
+    """Return a report's curves, `model.evaluation.robustness.Robustness.as_dict()`, beside those of the champion's.
 
-    All have one scale, that of the errors' logarithm; a curve that the champion's report lacks stands alone.
+    All share one scale, logarithmic in the error rate. A curve that the champion's report lacks is drawn alone.
     """
     theirs = {curve["name"]: curve for curve in champion["curves"]} if champion else {}
     return [_strength_chart(curve, theirs.get(curve["name"])) for curve in figures["curves"]]
 
 
 def reliability_chart(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> Chart:
-    """How often a reading is right (up) against how sure it is (across); a larger dot stands for more readings.
+    """Return the reliability diagram: accuracy (y) by confidence (x), with larger dots for more readings.
 
-    Who is as often right as sure is on the "ideal" line.
+    A perfectly calibrated version is on the "ideal" line.
     """
     reports = [(CHAMPION, champion), (VERSION, figures)] if champion else [(VERSION, figures)]
     ticks = tuple(Tick(100 * share, f"{100 * share:g}") for share in SHARE_TICKS)
@@ -139,7 +137,7 @@ def reliability_chart(figures: dict[str, Any], champion: dict[str, Any] | None =
 
 
 def sparkline(history: Sequence[dict], epochs: int) -> str:
-    """The validation accuracy as the points of a polyline in a field of 100 by 100; empty with less than two epochs."""
+    """Return the validation accuracy as the points of an SVG polyline, 100 by 100; empty with fewer than two epochs."""
     chart = accuracy_chart(history, epochs)
     return chart.curves[0].polyline if chart and len(history) > 1 else ""
 
@@ -176,6 +174,7 @@ def _is_number(value: float | None) -> bool:
 
 
 def _nines(accuracy: float) -> float:
+    """Return the number of nines: 1 for 0.9, 2 for 0.99, at most 4."""
     return -math.log10(max(1 - accuracy, 1e-4))
 
 
@@ -192,7 +191,7 @@ def _curve(name: str, points: Iterable[tuple[float, float]], first: float, width
 
 
 def _round_values(lowest: float, highest: float) -> list[float]:
-    """The values 1, 2 and 5 times a power of ten from the last one below `lowest` to the first one above `highest`."""
+    """Return 1, 2 and 5 times powers of ten, from the last value not above `lowest` to the first above `highest`."""
     decades = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 2)
     values = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
     first = max(value for value in values if value <= lowest)
@@ -201,7 +200,7 @@ def _round_values(lowest: float, highest: float) -> list[float]:
 
 
 def _epoch_ticks(epochs: int) -> tuple[Tick, ...]:
-    """Round epochs from 0, and the last one."""
+    """Return ticks at round epochs from 0, and at the last one."""
     steps = (digit * 10**decade for decade in range(9) for digit in (1, 2, 5))
     step = next(step for step in steps if step * MOST_EPOCH_TICKS >= epochs)
     ticks = [epoch for epoch in range(0, epochs, step) if epochs - epoch >= step / 2]
@@ -209,9 +208,9 @@ def _epoch_ticks(epochs: int) -> tuple[Tick, ...]:
 
 
 def _apart(ticks: Iterable[Tick]) -> tuple[Tick, ...]:
-    """The ticks without those that would stand too close to a higher one."""
+    """Return the ticks, from the top, without those too close to the one above."""
     kept: list[Tick] = []
     for tick in sorted(ticks, key=lambda tick: tick.at):
-        if not kept or tick.at - kept[-1].at >= CLOSEST_TICKS:
+        if not kept or tick.at - kept[-1].at >= LEAST_TICK_DISTANCE:
             kept.append(Tick(round(tick.at, 2), tick.label))
     return tuple(kept)

@@ -1,4 +1,4 @@
-"""What a version's page shows of its comparison with the champion of that time."""
+"""A version's comparison with the champion of that time, for its page and for lists."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from webapp.storage.schema import Comparison, Correction, Promotion, Run, RunCor
 
 @dataclass(frozen=True)
 class Pictures:
-    """Those "gained" or "lost" of one `kind`, "drawings" or "digits"; `count` may be more than are shown.
+    """The pictures of one `kind`, "drawings" or "digits", on one `side`, "gained" or "lost".
 
-    Each is shown with its data URL, None where its author has deleted it.
+    `count` is their number, of which `shown` has some, each with its data URL, or None if its author has deleted it.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Pictures:
 
 
 def report(session: Session, version_id: int) -> dict[str, Any] | None:
-    """A version's comparison in words, the criteria in groups too; None for one that was never compared."""
+    """Return a version's comparison in words, with its criteria also in groups; None if it was never compared."""
     found = session.get(Comparison, version_id)
     if found is None:
         return None
@@ -47,8 +47,7 @@ def report(session: Session, version_id: int) -> dict[str, Any] | None:
 
 
 def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:
-    """What a list says of these versions: whether each that was compared passed, with its summary, and which of them
-    have served."""
+    """Return `verdicts`, (passed, summary) by the id of each compared version, and `served`, those once in service."""
     numbers = [version.id for version in versions]
     summary = Comparison.evidence["summary"]
     compared = select(Comparison.version_id, Comparison.passed, summary).where(Comparison.version_id.in_(numbers))
@@ -76,8 +75,10 @@ def _pictures(session: Session, evidence: dict[str, Any], version_id: int) -> li
 
 
 def _digit_images(session: Session, version_id: int, numbers: Iterable[int]) -> dict[int, str]:
-    """Data URLs of the corrections that are still there, of those that the version was compared by: the number of one
-    that was deleted may be another's by now."""
+    """Return the data URLs of the corrections that still exist, by id.
+
+    Only of those that the version was compared by: a deleted correction's id may be another's by now.
+    """
     rows = session.execute(
         select(Correction.id, Correction.digit_image)
         .join(RunCorrection, RunCorrection.correction_id == Correction.id)

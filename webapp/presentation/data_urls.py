@@ -1,4 +1,4 @@
-"""Pictures in answers and pages: data URLs."""
+"""Pictures in answers and pages, as data URLs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from model.imaging.png import grey_png
 
 
 def png_url(image: np.ndarray) -> str:
-    """A grey image, uint8 (H, W), as a data URL."""
+    """Return a grey image, uint8 (H, W), as a data URL."""
     return data_url(grey_png(image))
 
 
 def data_url(png: bytes) -> str:
-    """A PNG file as a data URL."""
+    """Return a PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,4 +1,4 @@
-"""How the templates write times, figures and labels."""
+"""Template filters for times, figures and labels."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def register(app: Flask) -> None:
 
 
 def utc(seconds: float) -> str:
-    """Unix seconds as a <time> element has them; the page's script turns them into local words."""
+    """Format Unix seconds for a <time> element; the page's script converts them to local time."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def share(fraction: float) -> str:
-    """A share of many with two decimals, "99.46 %"."""
+    """Format a share with two decimals, "99.46 %"."""
     return f"{100 * fraction:.2f}\u00a0%"
 
 
 def confidence(probability: float) -> str:
-    """A probability, "98 %"; the ends say "<1 %" and ">99 %", as on the drawing page."""
+    """Format a probability, "98 %", with "<1 %" and ">99 %" at the ends, as on the drawing page."""
     if probability >= 0.995:
         return ">99\u00a0%"
     if probability < 0.005:
@@ -39,17 +39,17 @@ def confidence(probability: float) -> str:
 
 
 def label(value: int) -> str:
-    """A label: "7", "no digit"."""
+    """Format a label: "7", "no digit"."""
     return "no digit" if value == NO_DIGIT else str(value)
 
 
 def said(value: int) -> str:
-    """A label as the object of a sentence: "a 7", "an 8", "no digit"."""
+    """Format a label with its article: "a 7", "an 8", "no digit"."""
     return label(value) if value == NO_DIGIT else f"{'an' if value == 8 else 'a'} {value}"
 
 
 def read_as(reading: dict[str, Any]) -> str:
-    """What a reading names: "a 7", "a 4 or a 9", "no digit"."""
+    """Format a reading's digits with articles: "a 7", "a 4 or a 9", "no digit"."""
     digits = [said(digit) for digit in reading["digits"]]
     if not digits:
         return label(NO_DIGIT)
@@ -57,7 +57,7 @@ def read_as(reading: dict[str, Any]) -> str:
 
 
 def answered(reading: dict[str, Any]) -> str:
-    """The same in short, with the probability of one that stands alone: "1, 98 %", "4 or 9", "no digit"."""
+    """Format a reading in short, a single digit with its probability: "1, 98 %", "4 or 9", "no digit"."""
     digits = [label(digit) for digit in reading.get("digits", ())]
     if not digits:
         return label(NO_DIGIT)

@@ -1,4 +1,4 @@
-"""Values that the templates need to show a run."""
+"""Variables of the templates that show a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from webapp.storage.schema import ACTIVE, Comparison, Run, Version
 from webapp.storage.timestamps import within
 from webapp.training.runs import used
 
-WAITING_SECONDS = 10.0  # after which a run that no worker has begun has perhaps none
+WAITING_SECONDS = 10.0  # after this, a run that no worker has begun has perhaps none
 
 
 def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str, Any]:
-    """What `_run.html` shows of a run; only the champion where there is no run."""
+    """Return the variables of `_run.html`; only the champion without a run."""
     if run is None:
         return {"champion": champion}
     now = time.time()

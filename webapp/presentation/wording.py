@@ -1,4 +1,4 @@
-"""What pages and JSON answers say in English: sentences from the codes and numbers that are stored."""
+"""English sentences of pages and JSON answers, made from messages: codes with their numbers, as stored."""
 
 from __future__ import annotations
 
@@ -8,50 +8,54 @@ from typing import Any
 
 from webapp.storage.schema import coded
 
-Found = dict[str, Any]
+Message = dict[str, Any]
 
 
-def worded(found: str | Found | None) -> str | None:
-    """The sentence, or the clause, of a code with its numbers, as an object or as its JSON.
+def worded(message: str | Message | None) -> str | None:
+    """Return the sentence or clause of a message, which is an object or its JSON.
 
-    Any other text is data, or a sentence that an earlier release has stored, and stays as it is; so does None.
+    Any other text, such as a sentence stored by an earlier release, is returned unchanged, and so is None.
     """
-    if found is None:
+    if message is None:
         return None
     try:
-        return _worded(json.loads(found) if isinstance(found, str) else found)
+        return _worded(json.loads(message) if isinstance(message, str) else message)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return str(found)
+        return str(message)
 
 
 def quoted(text: str) -> str:
-    """What a person has written, to be stored among codes: shown as it is, even where it reads as one of them."""
+    """Return text written by a person, to be stored where messages are: as a message if it could be taken for one."""
     return text if worded(text) == text else coded("quoted", text=text)
 
 
-def comparison(evidence: Found) -> Found:
-    """A comparison's evidence in words: with a `summary`, and a `title`, `margin` and `reason` for each criterion."""
+def comparison(evidence: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison's evidence in words: its `summary`, and each criterion's `title`, `margin` and `reason`."""
     criteria = [one if "title" in one else _criterion(one) for one in evidence["criteria"]]
     return evidence | {"summary": worded(evidence["summary"]), "criteria": criteria}
 
 
-def _worded(found: Found) -> str:
-    words = _WORDS[found["code"]]
+def _worded(message: Message) -> str:
+    words = _WORDS[message["code"]]
     if callable(words):
-        return words(found)
-    return words.format_map({name: _worded(one) if isinstance(one, dict) else one for name, one in found.items()})
+        return words(message)
+    return words.format_map({name: _worded(one) if isinstance(one, dict) else one for name, one in message.items()})
 
 
 # Comparisons
 
 
-def _criterion(found: Found) -> Found:
-    reason = found["reason"]
+def _criterion(criterion: dict[str, Any]) -> dict[str, Any]:
+    reason, margin = criterion["reason"], criterion["margin"]
     title = _TITLES[reason["code"]].format_map(reason)
     if reason.get("change"):
         title = f"Changed in {reason['change']}"
-    asked = ", and ".join(words(found["margin"][name]) for name, words in _LIMITS.items() if name in found["margin"])
-    return found | {"title": title, "margin": asked or "they load and give probabilities", "reason": worded(reason)}
+    limits = ", and ".join(words(margin[name]) for name, words in _LIMITS.items() if name in margin)
+    return criterion | {
+        "title": title,
+        "margin": limits or "they load and give probabilities",
+        "reason": worded(reason),
+    }
 
 
 def _percent(share: float, places: int = 2) -> str:
@@ -62,62 +66,62 @@ def _points(share: float) -> str:
     return "1 point" if share == 0.01 else f"{100 * share:.0f} points"
 
 
-def _against(found: Found) -> str:
-    return "" if found["from"] is None else f" against {_percent(found['from'])}"
+def _against(message: Message) -> str:
+    return "" if message["from"] is None else f" against {_percent(message['from'])}"
 
 
-def _changed(found: Found) -> str:
-    """The way from one share to another: "3.2 points worse"."""
-    old, new = found["from"], found["to"]
+def _changed(message: Message) -> str:
+    """Return the change between two shares: "3.2 points worse"."""
+    old, new = message["from"], message["to"]
     if old is None:
         return f"in {_percent(new)} of cases"
     points = 100 * abs(new - old)
     return f"{points:.1f} points {'better' if new > old else 'worse'}" if points >= 0.05 else "as well"
 
 
-def _tested(found: Found) -> str:
-    """What McNemar's test has found, where there was a champion to compare with."""
-    if "p" not in found:
+def _tested(message: Message) -> str:
+    """Return the result of McNemar's test; empty without a champion to compare with."""
+    if "p" not in message:
         return ""
-    p = found["p"]
+    p = message["p"]
     said = f"p = {p:.2f}" if p >= 0.1 else f"p = {p:.4f}" if p >= 0.0001 else "p below 0.0001"
-    return f"{_against(found)}, {found['gained']} gained and {found['lost']} lost ({said})"
+    return f"{_against(message)}, {message['gained']} gained and {message['lost']} lost ({said})"
 
 
-def _validation(found: Found) -> str:
-    short = f", and {_percent(found['least'], 0)} is the least" if "least" in found else ""
-    return f"reads {_percent(found['to'])} of the validation digits{short}{_tested(found)}"
+def _validation(message: Message) -> str:
+    short = f", and {_percent(message['least'], 0)} is the least" if "least" in message else ""
+    return f"reads {_percent(message['to'])} of the validation digits{short}{_tested(message)}"
 
 
-def _drawings(found: Found) -> str:
-    return f"reads {_percent(found['to'])} of the {found['count']} drawings held out{_tested(found)}"
+def _drawings(message: Message) -> str:
+    return f"reads {_percent(message['to'])} of the {message['count']} drawings held out{_tested(message)}"
 
 
-def _strength(found: Found) -> str:
-    digits = f"digits changed in {found['change']}" if found["change"] else "changed digits"
-    return f"reads {digits} {_changed(found)}"
+def _strength(message: Message) -> str:
+    digits = f"digits changed in {message['change']}" if message["change"] else "changed digits"
+    return f"reads {digits} {_changed(message)}"
 
 
-def _multiplications(found: Found) -> str:
-    if found["from"] is None:
-        return f"takes {found['to']:,} multiplications for a digit"
-    return f"takes {found['to'] / found['from']:.2f} times as many multiplications for a digit"
+def _multiplications(message: Message) -> str:
+    if message["from"] is None:
+        return f"takes {message['to']:,} multiplications for a digit"
+    return f"takes {message['to'] / message['from']:.2f} times as many multiplications for a digit"
 
 
-def _waits(found: Found) -> str:
-    more = f"; and {found['more']} more" if found["more"] else ""
-    return f"waits: {'; '.join(map(_worded, found['reasons']))}{more}"
+def _waits(message: Message) -> str:
+    more = f"; and {message['more']} more" if message["more"] else ""
+    return f"waits: {'; '.join(map(_worded, message['reasons']))}{more}"
 
 
-def _passed(found: Found) -> str:
-    pictures = f"; {found['gained']} {found['of']} gained, {found['lost']} lost" if "of" in found else ""
-    return f"{_percent(found['to'])} of validation digits{_against(found)}{pictures}"
+def _passed(message: Message) -> str:
+    pictures = f"; {message['gained']} {message['of']} gained, {message['lost']} lost" if "of" in message else ""
+    return f"{_percent(message['to'])} of validation digits{_against(message)}{pictures}"
 
 
-def _interrupted(found: Found) -> str:
-    added = found["added"]
+def _interrupted(message: Message) -> str:
+    added = message["added"]
     came = f"{added:,} new digits had come in by then" if added else "Nothing was imported"
-    return f"The import was interrupted {found['times']} times; the last time {_worded(found['last'])}. {came}."
+    return f"The import was interrupted {message['times']} times; the last time {_worded(message['last'])}. {came}."
 
 
 _LIMITS: dict[str, Callable[[float], str]] = {
@@ -143,17 +147,17 @@ _TITLES = {
     "multiplications": "Multiplications for one digit",
 }
 
-_WORDS: dict[str, str | Callable[[Found], str]] = {
+_WORDS: dict[str, str | Callable[[Message], str]] = {
     "usable": "can be used",
     "unusable": "cannot be used: {detail}",
     "unusable_champion": "has no champion to be compared with: {detail}",
     "validation": _validation,
-    "recall": lambda found: f"reads {found['digit']}s {_changed(found)}",
+    "recall": lambda message: f"reads {message['digit']}s {_changed(message)}",
     "drawings": _drawings,
     "strength": _strength,
-    "calibration": lambda found: f"states confidences that are {_percent(found['to'])} off{_against(found)}",
-    "refused_others": lambda found: f"refuses {_percent(found['to'])} of what is no digit{_against(found)}",
-    "refused_digits": lambda found: f"refuses {_percent(found['to'])} of the validation digits{_against(found)}",
+    "calibration": lambda message: f"states confidences that are {_percent(message['to'])} off{_against(message)}",
+    "refused_others": lambda message: f"refuses {_percent(message['to'])} of what is no digit{_against(message)}",
+    "refused_digits": lambda message: f"refuses {_percent(message['to'])} of the validation digits{_against(message)}",
     "multiplications": _multiplications,
     "waits": _waits,
     "passed": _passed,
@@ -167,7 +171,7 @@ _WORDS: dict[str, str | Callable[[Found], str]] = {
     "silent": "it stopped answering",
     "killed": "it was killed by signal {signal}",
     "exited": "it ended with code {status}",
-    # How a process that trained together with others has ended, or the training itself
+    # How a process of a distributed training, or the training itself, has ended
     "process_killed": "process {process} of {of} was killed by signal {signal}",
     "process_exited": "process {process} of {of} ended with code {status}",
     "process_silent": "another process has died, or has not answered for {seconds} seconds",

@@ -1,4 +1,5 @@
-"""The web server's worker: connections kept alive and never waited for, and refusals under overload.
+"""The web server's worker class: keeps connections alive, never waits for a client, refuses requests under overload.
 
-Stands on gunicorn's sync worker. Imports middleware and the error answers. Used by gunicorn.conf.py.
+Extends gunicorn's sync worker. Imports http (its error answers), middleware, corrections (a size limit), services and
+logs. Used by gunicorn.conf.py alone.
 """

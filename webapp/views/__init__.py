@@ -1,4 +1,4 @@
-"""Pages and JSON routes, one module for each: read the request, ask the rooms below, render the answer.
+"""Pages and JSON routes, a module for each group: validate the request, call the rooms below, render the answer.
 
-No view imports another one, except the two halves of a reading. Used by the application alone.
+Imports all rooms below, and never the worker. Used by the application alone.
 """

@@ -1,4 +1,4 @@
-"""The review of corrections: the queue, the most suspicious first, decisions in bulk and their undoing."""
+"""The review of corrections: the queue, the most suspicious first, and decisions in bulk, which can be undone."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from webapp.corrections.review import DecisionRequest, DecisionResult
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import row_or_404, unstored, wants_page
+from webapp.http.errors import no_store, row_or_404, wants_page
 from webapp.http.fields import fields, form_fields
 from webapp.http.messages import (
     FROM_TEXT,
     TEXT,
-    Address,
     Answer,
     CorrectionState,
     Count,
     Fields,
     File,
-    Meaning,
-    Moment,
-    Otherwise,
+    Label,
     PngUrl,
     Query,
+    RejectWith,
     RowId,
     Share,
+    Timestamp,
+    Url,
     VersionName,
 )
 from webapp.http.openapi import Operation
@@ -53,7 +53,7 @@ MOST_AT_ONCE = 1_000
 LONGEST_REASON = 300
 Action = Literal["approve", "relabel", "refuse"]
 ACTIONS: dict[Action, ReviewState] = {"approve": "approved", "relabel": "approved", "refuse": "refused"}
-# What is refused most often, and why; the author reads it on the receipt.
+# Common reasons to refuse, offered as buttons; the author reads them on the receipt.
 REASONS = (
     "It cannot be told which digit this is.",
     "It looks like another digit than the one given.",
@@ -69,7 +69,7 @@ blueprint.before_request(admin_required)
 
 @dataclass(frozen=True)
 class Entry:
-    """A correction as the queue shows it, with those that were folded into it."""
+    """A correction in the queue, with how often it was sent, duplicates included, and by how many submitters."""
 
     row: Correction
     times: int
@@ -77,7 +77,7 @@ class Entry:
 
     @property
     def mark(self) -> str:
-        """How suspicious it is, in a word."""
+        """Its suspicion as a word."""
         if self.row.suspicion is None:
             return "unjudged"
         if self.row.suspicion >= SUSPICIOUS:
@@ -90,34 +90,37 @@ class Entry:
 
     @property
     def neighbours(self) -> list[tuple[int, int]]:
-        """Label and count of the nearest digits, the commonest first."""
+        """Label and count of its nearest neighbours in the data set, the most frequent first."""
         counts = (self.row.doubt or {}).get("neighbours", {})
         return sorted(((int(label), count) for label, count in counts.items()), key=lambda pair: -pair[1])
 
 
-# What is taken and answered
+# Requests and answers
+
 
 class QueuePage(Query):
-    state: Annotated[CorrectionState, Field(description="Their state.")] = "received"
+    state: Annotated[CorrectionState, Field(description="State of the corrections.")] = "received"
     page: Annotated[
-        int, Field(ge=1, le=9_999_999), FROM_TEXT, Otherwise("bad_page", "The page must be a whole number from 1 on.")
+        int, Field(ge=1, le=9_999_999), FROM_TEXT, RejectWith("bad_page", "The page must be a whole number from 1 on.")
     ] = 1
 
 
 class Decide(Fields):
     action: Action
     ids: Annotated[
-        list[Annotated[RowId, Otherwise("bad_decision", "The ids must be numbers of corrections.")]],
+        list[Annotated[RowId, RejectWith("bad_decision", "The ids must be numbers of corrections.")]],
         Field(min_length=1, max_length=MOST_AT_ONCE),
-        Otherwise("bad_decision", f"The ids must be a list of 1 to {MOST_AT_ONCE:,} numbers."),
+        RejectWith("bad_decision", f"The ids must be a list of 1 to {MOST_AT_ONCE:,} numbers."),
     ]
     label: Any = None
     reason: Any = None
-    state: Annotated[CorrectionState | None, Field(description="The state in which they were shown.")] = None
+    state: Annotated[
+        CorrectionState | None, Field(description="The state in which they were displayed; others are left unchanged.")
+    ] = None
 
 
 class Approve(Decide):
-    """Take corrections for what they are meant as."""
+    """Approve corrections with the label that their authors gave."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"action": "approve", "ids": [1, 2]}]})
 
@@ -125,19 +128,19 @@ class Approve(Decide):
 
 
 class Relabel(Decide):
-    """Take corrections for another label."""
+    """Approve corrections with another label."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"action": "relabel", "ids": [3], "label": 7}]})
 
     action: Literal["relabel"]
     label: Annotated[
         Annotated[int, Field(ge=0, le=NO_DIGIT), FROM_TEXT] | Literal["not_a_digit"],
-        Otherwise("bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".'),
+        RejectWith("bad_decision", f'The label must be a digit from 0 to 9, or "{NOT_A_DIGIT}".'),
     ]
 
 
 class Refuse(Decide):
-    """Refuse corrections for a reason, of which their authors are told."""
+    """Refuse corrections for a reason, which their authors can read."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"action": "refuse", "ids": [4], "reason": REASONS[0]}]})
 
@@ -147,7 +150,7 @@ class Refuse(Decide):
         Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": "^[ -~]*[!-~][ -~]*$"}),
         Predicate(str.isprintable),
         BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text),
-        Otherwise(
+        RejectWith(
             "bad_reason",
             f"A refusal needs a reason, which the author is shown: text of at most {LONGEST_REASON} characters.",
         ),
@@ -157,19 +160,19 @@ class Refuse(Decide):
 Decision = Annotated[
     Approve | Relabel | Refuse,
     Field(discriminator="action"),
-    Otherwise("bad_decision", f"The action must be one of {', '.join(ACTIONS)}."),
+    RejectWith("bad_decision", f"The action must be one of {', '.join(ACTIONS)}."),
 ]
 DECISION: TypeAdapter[Approve | Relabel | Refuse] = TypeAdapter(Decision)
 
 
 class Undo(Fields):
-    """Which decision is taken back: the last one, or the one that answered with this batch."""
+    """The decision to undo: the one that answered with this batch, or the last one."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"batch": "c0ffee"}]})
 
     batch: Annotated[
         Annotated[str, Field(pattern="^[0-9a-zA-Z]*$")] | None,
-        Otherwise("bad_decision", "The batch must be the text that a decision answered with."),
+        RejectWith("bad_decision", "The batch must be the text that a decision answered with."),
     ] = None
 
 
@@ -181,11 +184,11 @@ class Counts(Answer):
 
 class QueuedCorrection(Answer):
     id: RowId
-    created_at: Moment
+    created_at: Timestamp
     state: ReviewState
     reason: str | None
-    meant: Meaning
-    label: Meaning
+    meant: Label
+    label: Label
     answered: dict[str, Any]
     version: VersionName | None
     held_out: bool
@@ -194,7 +197,7 @@ class QueuedCorrection(Answer):
     suspicion: Share | None
     doubt: dict[str, Any] | None
     digit_image: PngUrl
-    picture: Address
+    picture: Url
 
 
 class Queue(Answer):
@@ -209,7 +212,7 @@ class Queue(Answer):
 
 
 class DecisionAnswer(Answer):
-    """What became of a decision; `batch`, where anything changed, takes it back."""
+    """The result of a decision; `batch` serves to undo it, and is null if nothing changed."""
 
     batch: str | None
     decided: list[RowId]
@@ -220,7 +223,7 @@ class DecisionAnswer(Answer):
 
 
 class Undone(Answer):
-    """What was taken back."""
+    """The corrections whose decision was undone, and their state now."""
 
     undone: list[RowId]
     state: ReviewState
@@ -228,22 +231,22 @@ class Undone(Answer):
     said: str
 
 
-# The routes
+# Routes
 
 
 @blueprint.get("")
 @Operation("corrections", {200: Queue, 302: None}, query=QueuePage)
 def index() -> ResponseReturnValue:
-    """List the corrections in a state, a page of them.
+    """List the corrections in a state, a page at a time.
 
-    Where there are fewer pages than that, the answer is the way to the last.
+    A page beyond the last one redirects to the last.
     """
     asked = QueuePage.read()
     state, number = asked.state, asked.page
     with services().database.reading() as session:
         counts = _counts(session)
         pages = max(1, math.ceil(counts[state] / PER_PAGE))
-        if number > pages:  # the last of a page were decided
+        if number > pages:  # such as when the last page's corrections were just decided
             return redirect(url_for(".index", state=state, page=pages), 302)
         entries = _entries(session, state, number)
         unjudged = _count(session, "received", Correction.suspicion.is_(None))
@@ -261,7 +264,7 @@ def index() -> ResponseReturnValue:
             for entry in entries
         ]
         queue = Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections)
-        return unstored(queue.response())
+        return no_store(queue.response())
     page = render_template(
         "admin/corrections.html",
         page="admin",
@@ -280,29 +283,29 @@ def index() -> ResponseReturnValue:
         next_id=next_id,
         now=time.time(),
     )
-    return unstored(Response(page))
+    return no_store(Response(page))
 
 
 @blueprint.get("/<int:number>/picture.png")
 @Operation("correction_picture", {200: File(("image/png",))})
 def picture(number: RowId) -> ResponseReturnValue:
-    """Download the picture of a correction, dark on white, as it was drawn again when it came in."""
+    """Download a correction's picture, dark on white, as redrawn when it was received."""
     with services().database.reading() as session:
         row = row_or_404(session, Correction, number, options=[undefer(Correction.picture)])
-        return unstored(Response(row.picture, mimetype="image/png"))
+        return no_store(Response(row.picture, mimetype="image/png"))
 
 
 @blueprint.post("/decide")
-@Operation("decide", {200: DecisionAnswer}, takes=Decision, refuses={400: ["nothing_chosen"]})
+@Operation("decide", {200: DecisionAnswer}, body=Decision, errors={400: ["nothing_chosen"]})
 @csrf.exempt
 def decide() -> ResponseReturnValue:
     """Approve, relabel or refuse corrections.
 
-    All of them or none; those that somebody else decided meanwhile are left alone.
+    An invalid request changes none; corrections that were decided meanwhile are left unchanged.
     """
     found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
     sent = DECISION.validate_python(found, context=context)
-    wish = DecisionRequest(
+    asked = DecisionRequest(
         ids=tuple(dict.fromkeys(sent.ids)),
         state=ACTIONS[sent.action],
         label=numbered(sent.label) if isinstance(sent, Relabel) else None,
@@ -310,20 +313,20 @@ def decide() -> ResponseReturnValue:
         shown=sent.state,
     )
     with services().database.writing() as session:
-        done = review.decide(session, wish, g.by)
+        done = review.decide(session, asked, g.by)
         counts = _counts(session)
-    said = _in_words(done, wish)
+    said = _in_words(done, asked)
     if wants_page():
         flash(said, "decided" if done.batch else "nothing")
         return _back()
-    return unstored(DecisionAnswer.of(done, counts=counts, said=said).response())
+    return no_store(DecisionAnswer.of(done, counts=counts, said=said).response())
 
 
 @blueprint.post("/undo")
-@Operation("undo", {200: Undone}, takes=Undo, refuses={409: ["nothing_to_undo"]})
+@Operation("undo", {200: Undone}, body=Undo, errors={409: ["nothing_to_undo"]})
 @csrf.exempt
 def undo() -> ResponseReturnValue:
-    """Take a decision back, the last one or the one that is named; as far back as there are any."""
+    """Undo a decision: the one that is named, or the last one; repeat it to undo earlier ones."""
     batch = Undo.read().batch
     with services().database.writing() as session:
         found = review.undo(session, batch)
@@ -338,20 +341,20 @@ def undo() -> ResponseReturnValue:
         flash(said, "undone")
         return redirect(url_for(".index", state=state), 303)
     done = Undone.model_validate({"undone": numbers, "state": state, "counts": counts, "said": said})
-    return unstored(done.response())
+    return no_store(done.response())
 
 
-# What is said
+# Sentences
 
 
 _WORDS = {"received": "waiting", "approved": "approved", "refused": "refused"}
 
 
-def _in_words(done: DecisionResult, wish: DecisionRequest) -> str:
+def _in_words(done: DecisionResult, asked: DecisionRequest) -> str:
     parts = []
     if done.decided:
-        as_what = "" if wish.label is None else f" as {label(wish.label)}"
-        parts.append(f"{_WORDS[wish.state].capitalize()}{as_what}: {correction_count(len(done.decided))}.")
+        as_what = "" if asked.label is None else f" as {label(asked.label)}"
+        parts.append(f"{_WORDS[asked.state].capitalize()}{as_what}: {correction_count(len(done.decided))}.")
     if done.elsewhere:
         parts.append(f"Decided by somebody else meanwhile and left alone: {correction_count(len(done.elsewhere))}.")
     if done.gone:
@@ -359,18 +362,21 @@ def _in_words(done: DecisionResult, wish: DecisionRequest) -> str:
     return " ".join(parts) or "Nothing changed: it was so already."
 
 
-# What is asked
+# Forms
 
 
 def _from_form() -> dict[str, Any]:
-    """A form's fields as JSON would have them. A card's own button carries the number, the bar's the action."""
+    """Return the form's fields as the members of a JSON request.
+
+    A button's name is the action. On a card its value is the correction's id; in the bar it is empty, for all ticked.
+    """
     form = form_fields("state", "page", "ids", "reason", "because", *ACTIONS)
     sent: dict[str, Any] = {"state": form.get("state"), "reason": form.get("reason", "").strip() or None}
     for action in ACTIONS:
         if action in form:
-            one = form[action] if action != "relabel" else ""
-            sent |= {"action": action, "ids": [one] if one else form.getlist("ids")}
-    if "because" in form:  # a ready-made reason's own button
+            number = form[action] if action != "relabel" else ""  # the value of "relabel" is the label
+            sent |= {"action": action, "ids": [number] if number else form.getlist("ids")}
+    if "because" in form:  # the button of one of REASONS
         sent |= {"action": "refuse", "ids": form.getlist("ids"), "reason": form["because"]}
     if sent.get("action") == "refuse" and not sent["reason"]:
         sent["reason"] = REASONS[0]
@@ -381,11 +387,11 @@ def _from_form() -> dict[str, Any]:
     return sent
 
 
-# What is shown
+# Queries
 
 
 def _counts(session: Session) -> dict[str, int]:
-    # One by one each is counted in the index; grouped, the database would look at every row.
+    # A query for each state counts in the index; one with GROUP BY would read all rows.
     return {state: _count(session, state) for state in REVIEW_STATES}
 
 
@@ -394,7 +400,7 @@ def _count(session: Session, state: str, *more: ColumnElement[bool]) -> int:
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:
-    """A page of the queue: the most suspicious first, those not judged yet last; of decided ones the latest first."""
+    """Return a page of the queue: the most suspicious first, unjudged ones last; of decided ones, the latest first."""
     order: tuple[Any, ...]
     if state == "received":
         order = (Correction.suspicion.is_(None), Correction.suspicion.desc(), Correction.id)
@@ -410,13 +416,13 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
     duplicates: dict[int | None, list[str]] = {row.id: [] for row in rows}
     columns = Correction.duplicate_of, Correction.submitter
     found = session.execute(select(*columns).where(Correction.duplicate_of.in_(duplicates)))
-    for first, source in found:
-        duplicates[first].append(source)
+    for first, submitter in found:
+        duplicates[first].append(submitter)
     return [Entry(row, 1 + len(duplicates[row.id]), len({row.submitter, *duplicates[row.id]})) for row in rows]
 
 
 def _back() -> ResponseReturnValue:
-    """To the page of the queue that the form stood on."""
+    """Redirect to the page of the queue that had the form."""
     state, page = request.form.get("state"), request.form.get("page", "")
     query: dict[str, Any] = {"state": state if state in REVIEW_STATES else "received"}
     if page.isascii() and page.isdigit() and len(page) < 8 and int(page) > 1:

@@ -1,4 +1,4 @@
-"""The administrator's dashboard: the version in service, the run under way, what has been."""
+"""The administrator's dashboard: the champion, the active run, the latest runs, versions and promotions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 @blueprint.get("")
 def dashboard() -> ResponseReturnValue:
-    """The champion, the run under way, the form to start one, and what has been."""
+    """Show the champion, the active run, the form to start one, and the latest runs, versions and promotions."""
     if not services().authenticator.is_open(session.get("administrator")):
         return redirect(url_for("sign_in.page"), 303)
     with services().database.reading() as db:
@@ -56,5 +56,5 @@ def dashboard() -> ResponseReturnValue:
 
 
 def useful_processes(settings: Settings) -> int:
-    """How many the form offers: one a core, where it is known that the worker is on this machine."""
+    """Return how many processes the form offers: one a core if the worker is known to run on this machine."""
     return min(cores(), MOST_PROCESSES) if settings.database_url.startswith("sqlite") else MOST_PROCESSES

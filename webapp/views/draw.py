@@ -1,4 +1,4 @@
-"""The page to draw on, and the reading of what was drawn."""
+"""The drawing page, and predictions for pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.imaging.decode import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudge
 from model.imaging.normalise import digit_image
 from webapp.exceptions import BadRequest
 from webapp.http.json_body import json_object
-from webapp.http.messages import DescribedAs, Error, Otherwise, Request, VersionName
+from webapp.http.messages import Error, RejectWith, Request, SchemaOf, VersionName
 from webapp.http.openapi import Operation
 from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.middleware.access_log import annotate_request
@@ -24,8 +24,8 @@ from webapp.services import services
 from webapp.versions.active import ActiveModel
 from webapp.views.readings import Reading, ReadingOfMany, exactly, to_answer
 
-# Many pictures at once: as many of the page's as MOST_IMAGES take a quarter of the bytes. The pixels are those of
-# as many sheets of 280 x 280.
+# Limits of a request with many pictures. MOST_IMAGES drawings of the page take a quarter of the bytes; the pixels are
+# enough for as many of 280 x 280.
 MOST_IMAGES = 256
 MOST_BATCH_BYTES = 4 << 20
 MOST_BATCH_PIXELS = MOST_IMAGES * 280 * 280
@@ -52,14 +52,14 @@ class ManyPictures(Request):
     images: Annotated[
         list[Any],
         Field(min_length=1),
-        DescribedAs(Annotated[list[Picture | Any], Field(min_length=1, max_length=MOST_IMAGES)]),
-        Otherwise("no_image", 'The "images" must be a list of one picture or more, each a data URL.'),
+        SchemaOf(Annotated[list[Picture | Any], Field(min_length=1, max_length=MOST_IMAGES)]),
+        RejectWith("no_image", 'The "images" must be a list of one picture or more, each a data URL.'),
     ]
 
 
 @exactly
 class Readings(TypedDict):
-    """All readings, in the order of the pictures; in place of a picture's that cannot be read, its error."""
+    """The readings in the order of the pictures, with an error for each picture that cannot be read."""
 
     version: VersionName
     readings: list[ReadingOfMany | Error]
@@ -74,15 +74,15 @@ def page() -> str:
 @Operation(
     "predict",
     {200: Reading | Readings},
-    takes=OnePicture | ManyPictures,
-    refuses={400: ["image_and_images"], 413: ["too_many_images"], 503: ["no_version", "database"]},
+    body=OnePicture | ManyPictures,
+    errors={400: ["image_and_images"], 413: ["too_many_images"], 503: ["no_version", "database"]},
     limits=f"A picture has at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels, "
     f"a request of many {MOST_BATCH_BYTES:,} bytes.",
 )
 def predict() -> Response:
     """Read a picture, or many.
 
-    Each of many is answered by itself, with its own error where it cannot be read. Nothing is kept.
+    A picture among many that cannot be read has an error in its place. Nothing is stored.
     """
     request.max_content_length = MOST_BATCH_BYTES
     sent = json_object()
@@ -90,18 +90,21 @@ def predict() -> Response:
         return Response(encoded(_read_all(sent)), mimetype="application/json")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    answer, told = read_one(*OnePicture.model_validate(sent).image, services().active_model)
-    annotate_request(**told)
+    answer, annotations = read_one(*OnePicture.model_validate(sent).image, services().active_model)
+    annotate_request(**annotations)
     return Response(encoded(answer), mimetype="application/json")
 
 
-def read_one(image_type: str, data: bytes, live: ActiveModel) -> tuple[Reading, dict[str, Any]]:
-    """Read a picture of this type; return the answer, and what the log and the counters are told of it."""
+def read_one(image_type: str, data: bytes, active_model: ActiveModel) -> tuple[Reading, dict[str, Any]]:
+    """Read a picture in a format of `open_picture`; return the answer and the annotations of the request.
+
+    Raises PictureError, NoChampion or WeightsError.
+    """
     image = digit_image(open_picture(data, (image_type,)))
-    recognizer = live.recognizer()
+    recognizer = active_model.recognizer()
     reading = recognizer.predict_digit_image(image)
-    told = {"version": recognizer.version, "verdict": reading.verdict}
-    return {**to_answer(reading), "version": recognizer.version}, told
+    annotations = {"version": recognizer.version, "verdict": reading.verdict}
+    return {**to_answer(reading), "version": recognizer.version}, annotations
 
 
 def _read_all(sent: dict[str, Any]) -> Readings:
@@ -109,15 +112,15 @@ def _read_all(sent: dict[str, Any]) -> Readings:
         raise BadRequest(400, "image_and_images", 'The request must have either "image" or "images".')
     images = ManyPictures.model_validate(sent).images
     if len(images) > MOST_IMAGES:
-        told = f"The request has {len(images):,} pictures; at most {MOST_IMAGES} are read at once."
-        raise BadRequest(413, "too_many_images", told)
+        message = f"The request has {len(images):,} pictures; at most {MOST_IMAGES} are read at once."
+        raise BadRequest(413, "too_many_images", message)
     budget = PixelBudget(MOST_BATCH_PIXELS)
-    seen = [_digit_image_or_error(image, budget) for image in images]
+    prepared = [_digit_image_or_error(image, budget) for image in images]
     recognizer = services().active_model.recognizer()
-    readings = recognizer.predict_digit_images([image for image in seen if not isinstance(image, dict)])
+    readings = recognizer.predict_digit_images([image for image in prepared if not isinstance(image, dict)])
     annotate_request(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
-    found = iter(readings)
-    answers = [image if isinstance(image, dict) else to_answer(next(found)) for image in seen]
+    remaining = iter(readings)
+    answers = [image if isinstance(image, dict) else to_answer(next(remaining)) for image in prepared]
     return {"version": recognizer.version, "readings": answers}
 
 
@@ -130,5 +133,5 @@ def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None 
 
 
 def encoded(answer: Reading | Readings) -> str:
-    """An answer as JSON, without sorting the members and without asking Flask's provider, which takes its time."""
+    """Return an answer as JSON, faster than `jsonify`, and with unsorted members."""
     return encode(answer)

@@ -1,4 +1,4 @@
-"""The gallery: the 10,000 test digits with what a version reads in them, to look at, filter and sort."""
+"""The gallery: the 10,000 test digits with a version's predictions, filtered and sorted."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from model.data.mnist import MnistMissing
 from model.imaging.png import ink_png
 from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.exceptions import BadRequest
-from webapp.http.errors import answer, row_or_404, unstored, wants_page
-from webapp.http.messages import Answer, Otherwise, Query, RowId, Share, VersionName, Worded
+from webapp.http.errors import error_response, no_store, row_or_404, wants_page
+from webapp.http.messages import Answer, Query, RejectWith, RowId, Sentence, Share, VersionName
 from webapp.http.openapi import Operation
 from webapp.presentation.data_urls import data_url
 from webapp.services import services
@@ -37,14 +37,14 @@ blueprint = Blueprint("gallery", __name__, url_prefix="/gallery")
 
 
 DIGIT_CHOICES = {str(digit): digit for digit in range(DIGITS)}
-NUMBER = Otherwise("bad_view", "{field!r} must be a whole number from 1 on, not {value!r}.")
+NUMBER = RejectWith("bad_view", "{field!r} must be a whole number from 1 on, not {value!r}.")
 NUMBER_OR_EMPTY = WithJsonSchema(
     {"anyOf": [{"type": "integer", "minimum": 1, "maximum": BIGGEST_ROW_ID}, {"const": "", "type": "string"}]}
 )
 
 
-def _one_of(choices: Iterable[str]) -> Otherwise:
-    return Otherwise("bad_view", f"{{field!r}} must be one of {', '.join(choices)}, not {{value!r}}.")
+def _one_of(choices: Iterable[str]) -> RejectWith:
+    return RejectWith("bad_view", f"{{field!r}} must be one of {', '.join(choices)}, not {{value!r}}.")
 
 
 def _or_empty(choices: Iterable[str]) -> WithJsonSchema:
@@ -60,19 +60,17 @@ DigitChoice = Annotated[
 
 
 class View(Query):
-    """Which pictures are looked at, as an address tells it; what is None, or page 1, does not occur in the address."""
+    """The selection of pictures in a URL, which omits the parameters that are None and page 1."""
 
-    true: Annotated[DigitChoice, Field(description="The digits that are this one.")] = None
-    predicted: Annotated[DigitChoice, Field(description="The digits that are read as this one.")] = None
+    true: Annotated[DigitChoice, Field(description="Only digits with this label.")] = None
+    predicted: Annotated[DigitChoice, Field(description="Only digits predicted as this one.")] = None
     outcome: Annotated[
-        Outcome | None, _one_of(OUTCOMES), _or_empty(OUTCOMES), Field(description="The digits that are read so.")
+        Outcome | None, _one_of(OUTCOMES), _or_empty(OUTCOMES), Field(description="Only digits with this outcome.")
     ] = None
-    order: Annotated[
-        Order | None, _one_of(ORDERS), _or_empty(ORDERS), Field(description="The least or the most confident first.")
-    ] = None
+    order: Annotated[Order | None, _one_of(ORDERS), _or_empty(ORDERS), Field(description="Order by confidence.")] = None
     version: Annotated[
         RowId | None, NUMBER, NUMBER_OR_EMPTY,
-        Field(description="The version that reads; without it, the one in service."),
+        Field(description="The version of the predictions; by default the one in service."),
     ] = None  # fmt: skip
     page: Annotated[RowId, NUMBER, NUMBER_OR_EMPTY, Field(description="The page of the gallery.")] = 1
 
@@ -81,14 +79,14 @@ class View(Query):
         for name in cls.model_fields:
             if len(args.getlist(name)) > 1:
                 raise BadRequest(400, "bad_view", f"{name!r} is given more than once.")
-        return super().of(MultiDict((name, value) for name, value in args.items() if value))  # empty ones do not count
+        return super().of(MultiDict((name, value) for name, value in args.items() if value))  # empty values are as none
 
-    def but(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Self:
         return self.model_copy(update=changes)
 
     def query(self, **changes: Any) -> dict[str, Any]:
-        """The parameters of this view with `changes`; any change but of the page itself leads to its first page."""
-        view = self.but(**({"page": 1} | changes if changes else {}))
+        """Return the URL parameters of this view with `changes`, which lead to the first page unless they set one."""
+        view = self.replace(**({"page": 1} | changes if changes else {}))
         return {name: value for name, value in view if value is not None and (name, value) != ("page", 1)}
 
     def select(self, readings: VersionPredictions) -> np.ndarray:
@@ -97,7 +95,7 @@ class View(Query):
 
 @dataclass(frozen=True)
 class Picture:
-    """One test digit as the pages show it; `place` is its number in the sprite."""
+    """A test digit with its prediction; `place` is its position in the sprite, from 0."""
 
     index: int
     true: int
@@ -117,7 +115,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the pictures that a view selects."""
+    """A page of the pictures that a view selects; `number` counts from 1, and `total` is the number of pictures."""
 
     number: int
     count: int
@@ -126,7 +124,10 @@ class Page:
 
     @classmethod
     def of(cls, selected: np.ndarray, number: int) -> Page:
-        """Page `number` of the pictures with these indexes; 404 beyond the last. None at all make one empty page."""
+        """Return page `number` of the pictures with the indexes `selected`; without any, the one page is empty.
+
+        Raises NotFound beyond the last page.
+        """
         count = max(1, math.ceil(len(selected) / PER_PAGE))
         if number > count:
             abort(404)
@@ -142,13 +143,13 @@ class Page:
 
     @property
     def neighbours(self) -> list[int | None]:
-        """The page numbers worth a link: the ends and those around this one, None where some are left out."""
+        """The page numbers to link: the ends and those around this page, with None for a gap."""
         near = range(self.number - 1, self.number + 2)
         shown = sorted({1, self.count, *(number for number in near if 1 <= number <= self.count)})
         linked: list[int | None] = []
         for before, number in zip([0, *shown], shown, strict=False):
             if number > before + 1:
-                # A gap of one page is no gap worth showing.
+                # Link a single page instead of a gap in its place.
                 linked.append(number - 1 if number == before + 2 else None)
             linked.append(number)
         return linked
@@ -156,7 +157,7 @@ class Page:
 
 @blueprint.get("")
 def index() -> ResponseReturnValue:
-    """A page of pictures with the figures of the version that read them."""
+    """Show a page of pictures with the version's figures."""
     view = View.read()
     if request.args.to_dict() != {name: str(value) for name, value in view.query().items()}:
         return redirect(url_for(".index", **view.query()), 302)
@@ -172,15 +173,17 @@ def index() -> ResponseReturnValue:
         report=readings.report,
         shown=page,
         pictures=[_picture(readings, int(number), place) for place, number in enumerate(page.indexes)],
-        sprite_url=url_for(".sprite", version_id=version.id, digest=readings.digest, **view.but(version=None).query()),
+        sprite_url=url_for(
+            ".sprite", version_id=version.id, digest=readings.digest, **view.replace(version=None).query()
+        ),
         levels=confusion_levels(readings.report.confusion),
     )
 
 
 @blueprint.get("/<int:number>")
 def picture(number: int) -> ResponseReturnValue:
-    """One picture with its ten probabilities, and the way to its neighbours in the view."""
-    view = View.read().but(page=1)
+    """Show a picture with its ten probabilities and links to its neighbours in the view."""
+    view = View.read().replace(page=1)
     if number >= TEST_DIGITS:
         abort(404)
     version, champion = _version(view)
@@ -188,7 +191,7 @@ def picture(number: int) -> ResponseReturnValue:
     selected = view.select(readings)
     place = np.flatnonzero(selected == number)
     if len(place) == 0:
-        # The picture is not among those of the view, for instance since another version took over: shown among all.
+        # Not in the view, such as after a promotion changed the predictions: show the picture among all.
         return redirect(url_for(".picture", number=number, version=view.version), 302)
     at = int(place[0])
     return render_template(
@@ -210,13 +213,13 @@ def picture(number: int) -> ResponseReturnValue:
 
 @blueprint.get(f"/sprite/<int(max={BIGGEST_ROW_ID}):version_id>-<string(length=12):digest>.png")
 def sprite(version_id: int, digest: str) -> Response:
-    """A page's pictures in one file: ten a row, 28 pixels each, ink of which the transparency tells the amount.
+    """Answer with a page's pictures in one PNG: ten a row, 28 x 28 pixels each, the ink's amount in the alpha channel.
 
-    The address names the predictions themselves, so that its answer never changes.
+    The URL has a digest of the predictions, so that its answer never changes.
     """
     view = View.read()
     try:
-        readings = services().predictions.readings(_version(view.but(version=version_id))[0].id)
+        readings = services().predictions.readings(_version(view.replace(version=version_id))[0].id)
     except NotComputed:
         abort(404)
     if digest != readings.digest:
@@ -230,22 +233,22 @@ def sprite(version_id: int, digest: str) -> Response:
 
 
 class Progress(Answer):
-    """How far they are, and why they could not be computed."""
+    """How far the predictions are, 0 to 1, and the error if they could not be computed."""
 
     version: VersionName
     fraction: Share
     ready: bool
-    error: Worded | None
+    error: Sentence | None
 
 
 @blueprint.get("/progress")
-@Operation("gallery_progress", {200: Progress}, query=View, refuses={
+@Operation("gallery_progress", {200: Progress}, query=View, errors={
     404: ["not_found"], 503: ["no_mnist", "no_version", "database"],
 })  # fmt: skip
 def progress() -> Response:
-    """Tell how far a version's predictions of the test digits are.
+    """Return how far a version's predictions of the test digits are.
 
-    Takes the parameters of the gallery's pages, of which only the version matters here.
+    Takes the parameters of the gallery's pages, and ignores all but the version.
     """
     version, _ = _version(View.read())
     fraction, error = 1.0, None
@@ -253,12 +256,12 @@ def progress() -> Response:
         services().predictions.readings(version.id)
     except NotComputed as missing:
         fraction, error = missing.fraction, missing.error
-    return unstored(Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response())
+    return no_store(Progress(version=version.name, fraction=fraction, ready=fraction == 1, error=error).response())
 
 
 @blueprint.errorhandler(NotComputed)
 def _computing(missing: NotComputed) -> Response:
-    """What stands in place of a page as long as the predictions are missing."""
+    """Answer with a page that waits for the predictions."""
     view = View.read()
     version, _ = _version(view)
     page = render_template(
@@ -271,21 +274,20 @@ def _computing(missing: NotComputed) -> Response:
         poll_seconds=POLL_SECONDS,
         again_seconds=round(AGAIN_SECONDS),
     )
-    return unstored(Response(page))
+    return no_store(Response(page))
 
 
 @blueprint.errorhandler(MnistMissing)
 def _no_mnist(missing: MnistMissing) -> Response:
     if not wants_page():
-        return answer(503, "no_mnist", str(missing))
-    return unstored(Response(render_template("gallery/empty.html", page="gallery", reason=str(missing)), 503))
+        return error_response(503, "no_mnist", str(missing))
+    return no_store(Response(render_template("gallery/empty.html", page="gallery", reason=str(missing)), 503))
 
 
 def confusion_levels(confusion: np.ndarray) -> list[list[int]]:
-    """How strongly each cell of a confusion matrix (10, 10) is shaded, 0 (nothing there) to LEVELS (most).
+    """Return the shade of each cell of a confusion matrix (10, 10): 0 for none and on the diagonal, up to LEVELS.
 
-    Logarithmic and relative to the worst confusion: a single picture shows, and hundreds do not drown tens. The
-    diagonal, which is no confusion, has 0.
+    Logarithmic, relative to the largest off-diagonal count, so that a single picture is visible beside hundreds.
     """
     errors = np.where(np.eye(len(confusion), dtype=bool), 0, confusion)
     strength = np.log(np.maximum(errors, 1)) / max(np.log(errors.max(initial=1)), 1.0e-9)
@@ -293,7 +295,7 @@ def confusion_levels(confusion: np.ndarray) -> list[list[int]]:
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-    """Up to 100 images, uint8 (n, 28, 28), side by side: uint8 (280, 280), ten a row, the rest 0."""
+    """Return up to 100 images, uint8 (n, 28, 28), as one, uint8 (280, 280), ten a row, the rest 0."""
     full = np.zeros((PER_PAGE, SIDE, SIDE), np.uint8)
     full[: len(images)] = images
     return full.reshape(PER_ROW, PER_ROW, SIDE, SIDE).swapaxes(1, 2).reshape(PER_ROW * SIDE, PER_ROW * SIDE)
@@ -310,7 +312,7 @@ def _picture(readings: VersionPredictions, number: int, place: int = 0) -> Pictu
 
 
 def _version(view: View) -> tuple[Version, int]:
-    """The version that a view asks for, else the champion, and the champion's id; raises NoChampion or 404."""
+    """Return the view's version, by default the champion, and the champion's id. Raises NoChampion or NotFound."""
     with services().database.reading() as session:
         champion = champion_id(session)
         if champion is None:

@@ -1,4 +1,4 @@
-"""Corrections in and out: importing files of digits, and exporting corrections as such files."""
+"""Import of digit files as corrections, and export of corrections as such files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from webapp.corrections import digit_files, exports, import_digits, import_queue
 from webapp.corrections.digit_files import ImportRefused
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import answer, row_or_404, unstored, wants_page
+from webapp.http.errors import error_response, no_store, row_or_404, wants_page
 from webapp.http.messages import (
-    Address,
     Answer,
     CorrectionState,
     Count,
     File,
-    Moment,
-    Otherwise,
     Query,
+    RejectWith,
     RowId,
+    Sentence,
     Share,
+    Timestamp,
     Upload,
-    Worded,
+    Url,
 )
 from webapp.http.openapi import Operation
 from webapp.presentation.wording import imported
@@ -53,11 +53,11 @@ blueprint.before_request(admin_required)  # second, since it reads a form for it
 @blueprint.errorhandler(RequestEntityTooLarge)
 def refuse_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
     message = f"The file is too large: at most {digit_files.MAX_FILE_BYTES >> 20} MB are read."
-    return answer(413, "file_too_large", message)
+    return error_response(413, "file_too_large", message)
 
 
 class ExportState(Query):
-    state: Annotated[CorrectionState, Field(description="Their state.")] = "approved"
+    state: Annotated[CorrectionState, Field(description="State of the corrections.")] = "approved"
 
 
 class DigitsFile(Upload):
@@ -65,39 +65,39 @@ class DigitsFile(Upload):
         FileStorage,
         Predicate(lambda file: bool(file.filename)),
         WithJsonSchema({"type": "string", "format": "binary"}),
-        Otherwise("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
+        RejectWith("no_file", 'The request must have a "file": an .npz, or a zip of PNG files.'),
     ]
 
 
 class TakenIn(Answer):
-    """How many are new, and how many were here already."""
+    """How many of the digits are new, and how many were already known."""
 
     added: Count
     known: Count
 
 
 class LeftToWorker(Answer):
-    """A worker takes the file in; the address tells how far it is."""
+    """The import that a worker has still to do; its address answers with its progress."""
 
     number: Annotated[RowId, Field(alias="import")]
-    url: Address
+    url: Url
 
 
 class ImportAnswer(Answer):
-    """A file that a worker takes in, and how far it is."""
+    """An import by a worker, and its progress."""
 
     id: RowId
     state: Active | Literal["finished", "failed"]
-    name: Annotated[str, Field(description="The file's.")]
-    digits: Annotated[int, Field(ge=0, description="How many the file holds.")]
+    name: Annotated[str, Field(description="Name of the file.")]
+    digits: Annotated[int, Field(ge=0, description="Digits in the file.")]
     fraction: Share
-    added: Annotated[int, Field(ge=0, description="New ones, so far.")]
-    known: Annotated[int, Field(ge=0, description="Those that were here already, so far.")]
-    error: Worded | None
+    added: Annotated[int, Field(ge=0, description="New digits so far.")]
+    known: Annotated[int, Field(ge=0, description="Digits already known, so far.")]
+    error: Sentence | None
     requested_by: str
-    created_at: Moment
-    updated_at: Moment
-    url: Address
+    created_at: Timestamp
+    updated_at: Timestamp
+    url: Url
 
 
 @blueprint.get("/export.<string(length=3):kind>")
@@ -105,8 +105,8 @@ class ImportAnswer(Answer):
 def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     """Download the corrections in a state, as .npz or as PNG files in a zip.
 
-    Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders. They leave as they
-    are read and packed. What fails meanwhile ends the connection before the end of the answer.
+    Arrays images, uint8 (N, 28, 28), and labels, uint8 (N,); or a PNG file for each, in folders by label. The answer is
+    streamed: an error after its start closes the connection early.
     """
     if kind not in EXPORTS:
         abort(404)
@@ -115,24 +115,24 @@ def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     packed = exports.as_npz(rows, services().settings.data_dir) if kind == "npz" else exports.as_pngs(rows)
     response = Response(packed, mimetype=EXPORTS[kind])
     response.headers.set("Content-Disposition", "attachment", filename=f"corrections-{state}.{kind}")
-    return unstored(response)
+    return no_store(response)
 
 
 @blueprint.post("/import")
 @Operation(
     "import_corrections",
     {200: TakenIn, 202: LeftToWorker},
-    takes=DigitsFile,
-    refuses={400: ["bad_file"]},
+    body=DigitsFile,
+    errors={400: ["bad_file"]},
     limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MOST:,} digits, {digit_files.MOST_SOURCES:,} "
     f"sources, and {digit_files.MOST_PIXELS:,} pixels in all PNG files together. More than "
     f"{digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
 )
 @csrf.exempt
 def take_in() -> ResponseReturnValue:
-    """Take in the digits of an .npz, or of PNG files in a zip, as corrections that wait for review.
+    """Import the digits of an .npz, or of PNG files in a zip, as corrections to be reviewed.
 
-    Nothing comes in unless all of the file can be read.
+    Nothing is imported unless all of the file can be read.
     """
     file = DigitsFile.read().file
     data = file.stream.read()
@@ -147,23 +147,23 @@ def take_in() -> ResponseReturnValue:
         if wants_page():
             return redirect(url_for("review.index"), 303)
         url = url_for(".one_import", number=row.id)
-        return unstored(LeftToWorker(number=row.id, url=url).response(202, location=url))
+        return no_store(LeftToWorker(number=row.id, url=url).response(202, location=url))
     added = import_digits.store(services().database, services().corrections, bundle, digest, digit_files.SHORT_DIGITS)
     if wants_page():
         flash(imported(added, len(bundle) - added), "imported")
         return redirect(url_for("review.index"), 303)
-    return unstored(TakenIn(added=added, known=len(bundle) - added).response())
+    return no_store(TakenIn(added=added, known=len(bundle) - added).response())
 
 
 @blueprint.get("/imports/<int:number>")
 @Operation("import", {200: ImportAnswer})
 def one_import(number: RowId) -> ResponseReturnValue:
-    """Tell how far an import is that a worker takes in, or has taken in."""
+    """Return the progress of an import by a worker."""
     with services().database.reading() as session:
         row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
     if request.args.get("part"):
-        return unstored(Response(render_template("admin/_import.html", one=row, next_id=next_id, now=time.time())))
+        return no_store(Response(render_template("admin/_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
         return redirect(url_for("review.index"), 302)
     url = url_for(".one_import", number=row.id)
-    return unstored(ImportAnswer.of(row, known=row.done - row.added, url=url).response())
+    return no_store(ImportAnswer.of(row, known=row.done - row.added, url=url).response())

@@ -1,4 +1,4 @@
-"""For whoever watches the server: is it alive, and can it answer?"""
+"""Monitoring: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model.inference.weights import WeightsError
 from webapp.http.authentication import authenticate
-from webapp.http.errors import unstored
+from webapp.http.errors import no_store
 from webapp.http.messages import Answer, File
-from webapp.http.openapi import BEARER_OR_SESSION, DOOR, Operation
+from webapp.http.openapi import ADMIN_ERRORS, BEARER_OR_SESSION, Operation
 from webapp.services import services
 from webapp.storage.disk_reserve import FULL_BYTES, bytes_left
 from webapp.versions.active import NoChampion
 
-PASSED_ON = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
+PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 blueprint = Blueprint("health", __name__)
 
@@ -35,7 +35,7 @@ class Checks(Answer):
 
 
 class Readiness(Answer):
-    """Whether database and model answer and the disk has room, and why not."""
+    """The checks of the database, with its disk, and of the model: "ok", with details, or the reason."""
 
     status: Literal["ok", "not ready"]
     checks: Checks
@@ -44,9 +44,9 @@ class Readiness(Answer):
 @blueprint.get("/healthz")
 @Operation("alive", {200: Alive}, is_probe=True)
 def alive() -> Response:
-    """Tell that the process is alive.
+    """Confirm that the process is alive.
 
-    Depends on nothing, so that a database that is away does not get the web restarted.
+    Independent of the database, so that the web server is not restarted while the database is down.
     """
     return Alive().response()
 
@@ -54,29 +54,35 @@ def alive() -> Response:
 @blueprint.get("/readyz")
 @Operation("ready", {200: Readiness, 503: Readiness}, is_probe=True)
 def ready() -> Response:
-    """Tell whether the database answers and has room, and the model is loaded."""
+    """Check that the database answers, that its disk has space and that the model is loaded."""
     checks = Checks(database=_database(), model=_model())
     ok = all(check == "ok" or check.startswith("ok,") for check in (checks.database, checks.model))
-    return unstored(Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503))
+    return no_store(Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503))
 
 
 @blueprint.get("/metrics")
-@Operation("metrics", {200: File(("text/plain",))}, refuses=DOOR, security=[*BEARER_OR_SESSION, {}], is_probe=True)
+@Operation(
+    "metrics",
+    {200: File(("text/plain",))},
+    errors=ADMIN_ERRORS,
+    security=[*BEARER_OR_SESSION, {}],
+    is_probe=True,
+)
 def metrics() -> Response:
-    """Tell the counters, for Prometheus.
+    """Return the metrics for Prometheus.
 
-    In its own text, or in OpenMetrics where that is asked for. A process of the same machine needs no token.
+    In its text format, or in OpenMetrics if accepted. A process on the same machine needs no token.
     """
-    if not _from_here():
+    if not _is_local():
         authenticate()
     body, content_type = services().metrics.exposition(services().database, request.headers.get("Accept", ""))
     return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
-def _from_here() -> bool:
-    """Whether a process of this machine asks, for itself: a proxy beside us asks for others."""
+def _is_local() -> bool:
+    """Tell whether the client is a process on this machine, other than a proxy for remote clients."""
     address = request.remote_addr
-    if not address or any(header in request.headers for header in PASSED_ON):
+    if not address or any(header in request.headers for header in PROXY_HEADERS):
         return False
     return ipaddress.ip_address(address).is_loopback
 
@@ -95,9 +101,8 @@ def _database() -> str:
 
 
 def _model() -> str:
-    live = services().active_model
     try:
-        recognizer = live.recognizer()
+        recognizer = services().active_model.recognizer()
         recognizer.warm()
         return f"ok, {recognizer.version}"
     except (NoChampion, WeightsError) as error:

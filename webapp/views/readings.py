@@ -1,7 +1,7 @@
-"""A reading as answers tell it: all of it, or the part that is kept with a correction.
+"""A reading in answers: all of it, or the part that is stored with a correction.
 
-Plain dictionaries, which pydantic describes but does not check: a page asks for a reading many times a second, and
-what `model.inference.classifier.Prediction` holds needs no check.
+Plain dictionaries, which pydantic describes but does not validate: a page requests many readings a second, and the
+values of `model.inference.classifier.Prediction` are valid.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Ranked(TypedDict):
 
 @exactly
 class KeptReading(TypedDict):
-    """What does not depend on who asks, and cannot be made again from the digit image."""
+    """The part of a reading that is stored with a correction."""
 
     verdict: Verdict
-    digits: Annotated[tuple[Digit, ...], Field(description="What it is or may be, the likeliest first.")]
+    digits: Annotated[tuple[Digit, ...], Field(description="The digits that it is or may be, the likeliest first.")]
     reason: Reason | None
     top: Annotated[list[Ranked], Field(max_length=TOP)]
     probabilities: Annotated[
@@ -42,7 +42,7 @@ class KeptReading(TypedDict):
 
 @exactly
 class ReadingOfMany(KeptReading):
-    """One of many readings, all by the same version."""
+    """A reading without its version, which is the same for all of a request."""
 
     coverage: Share | None
     digit_image: PngUrl | None
@@ -50,14 +50,14 @@ class ReadingOfMany(KeptReading):
 
 @exactly
 class Reading(ReadingOfMany):
-    """What a picture is read as."""
+    """The reading of a picture."""
 
     version: VersionName
 
 
 @exactly
 class ReadingNow(KeptReading):
-    """What the version in service reads."""
+    """The reading by the version in service."""
 
     version: VersionName
 

@@ -1,4 +1,4 @@
-"""Corrections as their authors see them: sending one, its receipt, and deleting it."""
+"""Corrections for their authors: sending one, its receipt, and deleting it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from model.inference.weights import WeightsError
 from webapp.corrections.picture import redraw
 from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
 from webapp.exceptions import BadRequest
-from webapp.http.errors import answer, unstored, wants_page
+from webapp.http.errors import error_response, no_store, wants_page
 from webapp.http.messages import (
-    Address,
     Answer,
-    DescribedAs,
     Digit,
-    Meaning,
-    Moment,
-    Otherwise,
+    Label,
     PngUrl,
+    RejectWith,
     Request,
+    SchemaOf,
+    Timestamp,
+    Url,
     VersionName,
 )
 from webapp.http.openapi import Codes, Operation
@@ -41,7 +41,7 @@ blueprint = Blueprint("feedback", __name__)
 
 
 class SentCorrection(Request):
-    """A picture, and what was meant by it."""
+    """A picture and the label that its author meant."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"image": SEVEN, "meant": 7}, {"image": SEVEN, "meant": NOT_A_DIGIT}]}
@@ -49,27 +49,27 @@ class SentCorrection(Request):
 
     meant: Annotated[
         Digit | Literal["not_a_digit"],
-        Otherwise("no_meaning", 'The request must have "meant": a digit from 0 to 9, or "not_a_digit".'),
+        RejectWith("no_meaning", 'The request must have "meant": a digit from 0 to 9, or "not_a_digit".'),
     ]
     image: Picture
 
 
 class NothingRead(Answer):
-    """Of an imported digit, which nothing has read."""
+    """The empty reading of an imported digit."""
 
 
 class Sent(Answer):
     """A correction as its author sees it."""
 
-    receipt: Annotated[Address, Field(description="Whoever knows it may look, and delete.")]
-    created_at: Moment
-    meant: Meaning
+    receipt: Annotated[Url, Field(description="A secret address, which gives access to read and delete.")]
+    created_at: Timestamp
+    meant: Label
     state: ReviewState
-    label: Annotated[Meaning, Field(description="What the review made of it.")]
+    label: Annotated[Label, Field(description="The label after review.")]
     reason: str | None
-    held_out: Annotated[bool, Field(description="Never learnt from: versions are compared by it.")]
+    held_out: Annotated[bool, Field(description="Used to compare versions, never to train one.")]
     version: VersionName | None
-    answered: Annotated[dict[str, Any], DescribedAs(KeptReading | NothingRead)]
+    answered: Annotated[dict[str, Any], SchemaOf(KeptReading | NothingRead)]
 
 
 class Use(Answer):
@@ -78,7 +78,7 @@ class Use(Answer):
 
 
 class Receipt(Sent):
-    """What became of a correction."""
+    """A correction with the versions that used it and the current version's reading."""
 
     used: list[Use]
     now: ReadingNow | None
@@ -94,13 +94,13 @@ NO_SUCH: Codes = {404: ["no_receipt"], 503: ["database"]}
 @Operation(
     "send_correction",
     {200: Sent, 201: Sent},
-    takes=SentCorrection,
-    refuses={400: ["blank_picture"], 429: ["too_many_corrections"], 503: ["no_version", "database"]},
+    body=SentCorrection,
+    errors={400: ["blank_picture"], 429: ["too_many_corrections"], 503: ["no_version", "database"]},
 )
 def send() -> Response:
-    """Keep a drawing with what was meant by it.
+    """Store a picture with the label that its author meant.
 
-    The answer is 200 where the same drawing was there; with another meaning, that is put right.
+    Answers 200 if the author has sent the picture before; a different label replaces the earlier one.
     """
     sent = SentCorrection.read()
     image_type, data = sent.image
@@ -124,13 +124,13 @@ def send() -> Response:
 
 
 @blueprint.get("/receipts/<secret>")
-@Operation("receipt", {200: Receipt}, refuses=NO_SUCH)
+@Operation("receipt", {200: Receipt}, errors=NO_SUCH)
 def receipt(secret: Secret) -> Response:
-    """Tell what became of a correction."""
+    """Return what became of a correction."""
     correction = services().corrections.by_receipt(secret)
     if correction is None:
         return _gone(NO_RECEIPT, 404)
-    told = Receipt.of(
+    answered = Receipt.of(
         correction,
         receipt=url_for(".receipt", secret=secret),
         version=correction.version_id,
@@ -140,15 +140,15 @@ def receipt(secret: Secret) -> Response:
         digit_image=png_url(image_of(correction)),
     )
     if not wants_page():
-        return _private(told.response())
-    shown = told.model_dump(include={"used", "now", "picture", "digit_image"})
+        return _private(answered.response())
+    shown = answered.model_dump(include={"used", "now", "picture", "digit_image"})
     return _private(Response(render_template("receipts/receipt.html", correction=correction, secret=secret, **shown)))
 
 
 @blueprint.delete("/receipts/<secret>")
-@Operation("delete_correction", {204: None}, refuses=NO_SUCH)
+@Operation("delete_correction", {204: None}, errors=NO_SUCH)
 def delete(secret: Secret) -> Response:
-    """Delete a correction for good, and everything that was kept with it."""
+    """Delete a correction and everything stored with it."""
     correction = services().corrections.by_receipt(secret)
     if correction is None:
         return _gone(NO_RECEIPT, 404)
@@ -159,14 +159,14 @@ def delete(secret: Secret) -> Response:
 
 
 @blueprint.post("/receipts/<secret>/delete")
-@Operation("delete_correction_by_form", {204: None}, refuses=NO_SUCH)
+@Operation("delete_correction_by_form", {204: None}, errors=NO_SUCH)
 def delete_by_form(secret: Secret) -> Response:
-    """Do the same, as the receipt's button asks."""
+    """Delete a correction, by the form of the receipt's page."""
     return delete(secret)
 
 
 def _used(correction: Correction) -> list[Use]:
-    """The versions that learnt from a correction or, held out, were compared by it; a duplicate's are its first's."""
+    """Return the versions trained with a correction or, if held out, compared by it; a duplicate's are its first's."""
     with services().database.reading() as session:
         found = session.execute(
             select(Run.version_id, Correction.held_out)
@@ -179,7 +179,7 @@ def _used(correction: Correction) -> list[Use]:
 
 
 def _read_now(correction: Correction) -> ReadingNow | None:
-    """How the version that answers now reads the digit image; None where none can."""
+    """Return the champion's reading of the digit image; None without a usable champion."""
     try:
         recognizer = services().active_model.recognizer()
         return {**to_keep(recognizer.predict_digit_image(image_of(correction))), "version": recognizer.version}
@@ -188,14 +188,14 @@ def _read_now(correction: Correction) -> ReadingNow | None:
 
 
 def _gone(message: str, status: int) -> Response:
-    """What an address answers whose drawing is not, or no longer, there."""
+    """Answer for a correction that does not exist, or no longer."""
     if not wants_page():
-        return _private(answer(status, "no_receipt", message))
+        return _private(error_response(status, "no_receipt", message))
     return _private(Response(render_template("receipts/gone.html", message=message, deleted=status == 200), status))
 
 
 def _private(response: Response) -> Response:
-    """Only for whoever has the address: kept by no cache and no search engine, and told to no other page."""
+    """Keep a secret URL and its answer from caches, search engines and the Referer header."""
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     response.headers["Referrer-Policy"] = "no-referrer"
-    return unstored(response)
+    return no_store(response)

@@ -1,4 +1,4 @@
-"""Runs: starting, watching, cancelling them."""
+"""Runs: starting, following and cancelling them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import row_or_404, wants_page
 from webapp.http.messages import (
-    FROM_BOX,
+    FROM_CHECKBOX,
     FROM_TEXT,
     TEXT,
-    Address,
     Answer,
     Count,
-    DescribedAs,
     Fields,
-    Moment,
     NoFields,
-    Otherwise,
+    RejectWith,
     RowId,
+    SchemaOf,
+    Sentence,
     Share,
+    Timestamp,
+    Url,
     VersionName,
-    Worded,
 )
 from webapp.http.openapi import Operation
 from webapp.presentation.runs import run_part
@@ -44,12 +44,12 @@ def _blank_is_zero(value: Any, info: ValidationInfo) -> Any:
 
 
 Setting = Annotated[
-    int, FROM_TEXT, BeforeValidator(_blank_is_zero), Otherwise("bad_settings", "{field} must be a whole number.")
+    int, FROM_TEXT, BeforeValidator(_blank_is_zero), RejectWith("bad_settings", "{field} must be a whole number.")
 ]
 
 
 class StartRun(Fields):
-    """What a run is started with; of the values that fit these types Config refuses what is out of range."""
+    """The settings of a run. Values out of range are refused."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "basic", "epochs": 2}]})
 
@@ -65,15 +65,15 @@ class StartRun(Fields):
     processes: Annotated[
         Setting,
         Field(
-            description="That train together; more than the worker has cores gain nothing. 0: one.",
+            description="Training processes; more than the worker's cores gain nothing. 0: one.",
             json_schema_extra={"minimum": 0, "maximum": MOST_PROCESSES},
         ),
     ] = 1
     corrections: Annotated[
         bool,
-        FROM_BOX,
+        FROM_CHECKBOX,
         Field(description="Learn from the approved corrections."),
-        Otherwise("bad_settings", "Corrections must be true or false."),
+        RejectWith("bad_settings", "Corrections must be true or false."),
     ] = False
 
 
@@ -86,7 +86,7 @@ class Epoch(Answer):
 
 
 class RunAnswer(Answer):
-    """A run, and how it is doing."""
+    """A run with its progress."""
 
     id: RowId
     state: RunState
@@ -99,28 +99,28 @@ class RunAnswer(Answer):
     attempt: Count
     losses: Count
     cancel_requested: bool
-    created_at: Moment
-    started_at: Moment | None
-    ended_at: Moment | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
     progress: dict[str, Any]
-    history: Annotated[list[dict[str, Any]], DescribedAs(list[Epoch])]
+    history: Annotated[list[dict[str, Any]], SchemaOf(list[Epoch])]
     version: VersionName | None
-    error: Worded | None
-    url: Address
+    error: Sentence | None
+    url: Url
 
 
 @blueprint.post("/retrain")
 @Operation(
     "start_run",
     {202: RunAnswer},
-    takes=StartRun,
-    refuses={400: ["bad_settings", "no_corrections"], 409: ["run_active"]},
+    body=StartRun,
+    errors={400: ["bad_settings", "no_corrections"], 409: ["run_active"]},
 )
 @csrf.exempt
 def retrain() -> ResponseReturnValue:
-    """Start a training.
+    """Start a run.
 
-    One run at a time: while one is under way, a second start is refused with its number.
+    While a run is active, another start is refused with the number of the active one.
     """
     sent = StartRun.read()
     processes = sent.processes or 1
@@ -143,7 +143,7 @@ def retrain() -> ResponseReturnValue:
 @blueprint.get("/runs/<int:run_id>")
 @Operation("run", {200: RunAnswer})
 def run(run_id: RowId) -> ResponseReturnValue:
-    """Tell how a run is doing."""
+    """Return a run with its progress."""
     with services().database.reading() as db:
         found = row_or_404(db, Run, run_id)
         part = run_part(db, found, champion_of(db))
@@ -155,12 +155,12 @@ def run(run_id: RowId) -> ResponseReturnValue:
 
 
 @blueprint.post("/runs/<int:run_id>/cancel")
-@Operation("cancel_run", {202: RunAnswer}, takes=NoFields)
+@Operation("cancel_run", {202: RunAnswer}, body=NoFields)
 @csrf.exempt
 def cancel(run_id: RowId) -> ResponseReturnValue:
     """Cancel a run.
 
-    The answer is the run with the wish noted: its trainer may need a moment to see it.
+    Answers with the run, `cancel_requested`: its training process may take a moment to stop.
     """
     NoFields.read()
     services().jobs.expire_leases()

@@ -1,8 +1,8 @@
-"""A short way for what the drawing page asks all the time: one drawing in grey, in JSON as the page writes it.
+"""A fast path for the drawing page's most frequent request: one grey drawing, in JSON exactly as the page writes it.
 
-It is answered before Flask looks for a route, a session and a token, which takes as long as reading the digit: the
-weights that a digit touches have just driven all that out of the core's cache. Whatever is out of the ordinary, errors
-included, goes Flask's way, its body as it came; where both can answer, they say the same.
+It is answered before Flask matches a route and opens a session, which takes as long as the prediction: the network's
+weights have just evicted Flask's code and data from the core's cache. Any other request, and any error, is passed on to
+Flask with its body; both paths give the same answers.
 """
 
 from __future__ import annotations
@@ -12,46 +12,48 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from webapp.middleware.access_log import NOTES
+from webapp.middleware.access_log import ANNOTATIONS
 from webapp.versions.active import ActiveModel
 from webapp.views import draw
 from webapp.views.readings import Reading
 
 MOST_BYTES = 1 << 14
-# What is between these in base64, and nothing else, is the one value of a JSON object.
+# A JSON object with one value, in base64 between these. Strict decoding excludes quotes, so there are no others.
 BEGINNING = b'{"image":"data:image/x-portable-graymap;base64,'
 END = b'"}'
 
 
 class Shortcut:
-    def __init__(self, application: Callable, live: ActiveModel):
-        self._application, self._live = application, live
+    """WSGI middleware around the Flask application."""
+
+    def __init__(self, application: Callable, active_model: ActiveModel):
+        self._application, self._active_model = application, active_model
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
-        if not _is_usual(environ):
+        if not _is_candidate(environ):
             return self._application(environ, start_response)
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        answered = self._answered(body)
-        if answered is None:
+        result = self._predict(body)
+        if result is None:
             environ["wsgi.input"] = io.BytesIO(body)
             return self._application(environ, start_response)
-        answer, told = answered
-        environ[NOTES].update(told, route=draw.ADDRESS)
+        answer, annotations = result
+        environ[ANNOTATIONS].update(annotations, route=draw.ADDRESS)
         data = draw.encoded(answer).encode()
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
         return [data]
 
-    def _answered(self, body: bytes) -> tuple[Reading, dict[str, Any]] | None:
+    def _predict(self, body: bytes) -> tuple[Reading, dict[str, Any]] | None:
         if not body.startswith(BEGINNING) or not body.endswith(END):
             return None
         try:
             data = binascii.a2b_base64(body[len(BEGINNING) : -len(END)], strict_mode=True)
-            return draw.read_one("PGM", data, self._live)
-        except Exception:  # whatever it is, the other way meets it too, and says it
+            return draw.read_one("PGM", data, self._active_model)
+        except Exception:  # Flask's path raises it too, and answers it
             return None
 
 
-def _is_usual(environ: dict[str, Any]) -> bool:
+def _is_candidate(environ: dict[str, Any]) -> bool:
     length = environ.get("CONTENT_LENGTH", "")
     return (
         environ["PATH_INFO"] == draw.ADDRESS

@@ -1,4 +1,4 @@
-"""Signing in and out of the administrator's pages."""
+"""Sign-in and sign-out of the administrator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.auth import TooManyAttempts, WrongPassword
 from webapp.http import authentication
-from webapp.http.errors import answer
+from webapp.http.errors import error_response
 from webapp.http.fields import any_form
 from webapp.middleware.access_log import annotate_request
 from webapp.services import services
@@ -32,29 +32,29 @@ def page() -> str:
 
 @blueprint.post("/sign-in")
 def submit() -> ResponseReturnValue:
-    """Begins a session for who knows the password."""
+    """Check the password and begin a session."""
     password = any_form().get("password", "")
     try:
-        token = services().authenticator.sign_in(password, authentication.source())
+        token = services().authenticator.sign_in(password, authentication.client_digest())
     except WrongPassword:
         annotate_request(code="wrong_password")
-        log.warning("a sign-in failed", extra=authentication.client())
+        log.warning("a sign-in failed", extra=authentication.log_fields())
         return render_template("admin/sign_in.html", page="admin", error="That is not the password."), 403
     except TooManyAttempts as error:
         annotate_request(code=error.code)
-        log.warning("a sign-in was refused: too many have failed", extra=authentication.client())
+        log.warning("a sign-in was refused: too many have failed", extra=authentication.log_fields())
         page = render_template("admin/sign_in.html", page="admin", error=str(error))
         return page, error.status, {"Retry-After": str(error.retry_after)}
     session.clear()
     session.permanent = True
     session["administrator"] = token
-    log.info("the administrator signed in", extra=authentication.client())
+    log.info("the administrator signed in", extra=authentication.log_fields())
     return redirect(url_for("admin.dashboard"), 303)
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """Ends the session, in this browser whatever becomes of it in the database."""
+    """End the session: in this browser even if the database does not answer."""
     token = session.get("administrator")
     session.clear()
     if token:
@@ -62,6 +62,6 @@ def sign_out() -> ResponseReturnValue:
             services().authenticator.sign_out(token)
         except SQLAlchemyError as error:
             log.error("a session could not be ended: %s", getattr(error, "orig", error))
-            return answer(503, "database", SIGNED_OUT_HERE)
-        log.info("the administrator signed out", extra=authentication.client())
+            return error_response(503, "database", SIGNED_OUT_HERE)
+        log.info("the administrator signed out", extra=authentication.log_fields())
     return redirect(url_for("draw.page"), 303)

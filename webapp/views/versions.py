@@ -1,6 +1,6 @@
-"""Versions as the administrator sees them: what speaks for one, putting one into service, and the list of all that did.
+"""Versions: their list, their evidence, promotion, and the list of promotions.
 
-Whoever puts a version into service by hand says why; who goes back to one that has served already need not.
+A promotion by hand needs a reason; a roll-back to a version that has served before does not.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import row_or_404, wants_page
 from webapp.http.messages import (
-    Address,
     Answer,
-    DescribedAs,
     Fields,
     File,
-    Moment,
     NoFields,
-    Otherwise,
     Query,
+    RejectWith,
     RowId,
+    SchemaOf,
+    Sentence,
     Share,
+    Timestamp,
+    Url,
     VersionName,
-    Worded,
 )
 from webapp.http.openapi import Operation
 from webapp.presentation import charts, comparison, wording
@@ -49,7 +49,7 @@ from webapp.versions.promotions import record_promotion
 
 PER_PAGE = 50
 LONGEST_REASON = 500
-# A computation that has told nothing for so long has perhaps no worker.
+# Without progress for this long, a computation has perhaps no worker.
 QUIET_SECONDS = 10.0
 
 Listed = TypeVar("Listed", Version, Promotion)
@@ -60,20 +60,20 @@ blueprint = Blueprint("versions", __name__, url_prefix="/admin")
 blueprint.before_request(admin_required)
 
 
-def _shown(character: str) -> str:
-    """The character, or what stands for it where it cannot be seen: a space for what only controls."""
+def _printable(character: str) -> str:
+    """Return a space for white space, controls and surrogates, U+FFFD for any other that is not printable."""
     if character.isprintable():
         return character
     return " " if character.isspace() or unicodedata.category(character) in ("Cc", "Cs") else "\ufffd"
 
 
 def _on_one_line(text: Any) -> Any:
-    """Text as a list shows it: what only controls stands for a space, what cannot be seen has a sign in its place."""
-    return " ".join("".join(map(_shown, text)).split()) if isinstance(text, str) else text
+    """Return text with printable characters only and runs of spaces collapsed; other values unchanged."""
+    return " ".join("".join(map(_printable, text)).split()) if isinstance(text, str) else text
 
 
 class Promote(Fields):
-    """Why a version is put into service."""
+    """The reason of a promotion."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "tried on the tablets of class 4b"}]})
 
@@ -81,7 +81,7 @@ class Promote(Fields):
         str,
         Field(min_length=1, max_length=LONGEST_REASON, json_schema_extra={"pattern": r"[^\s\x00-\x1f\x7f-\x9f]"}),
         BeforeValidator(_on_one_line),
-        Otherwise("no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."),
+        RejectWith("no_reason", f"Please say why, in 1 to {LONGEST_REASON} characters: it is kept in the list."),
     ]
 
 
@@ -89,12 +89,12 @@ class Before(Query):
     before: Annotated[
         RowId | SkipJsonSchema[None],
         Field(description="Only those with a smaller number: the next page."),
-        Otherwise("bad_page", "The page must begin before a whole number from 1 on."),
+        RejectWith("bad_page", "The page must begin before a whole number from 1 on."),
     ] = None
 
 
 class InService(Answer):
-    """The version that answers now."""
+    """The version in service."""
 
     version: VersionName
 
@@ -103,28 +103,28 @@ class VersionInShort(Answer):
     version: VersionName
     preset: str
     run: RowId | None
-    created_at: Moment
+    created_at: Timestamp
     validation_accuracy: Share
     test_accuracy: Share | None
     answers: bool
     has_served: bool
     passed: bool | None
     summary: str | None
-    url: Address
+    url: Url
 
 
 class Versions(Answer):
     """A page of versions, the latest first."""
 
     versions: list[VersionInShort]
-    next: Address | None
+    next: Url | None
 
 
 class Evidence(BaseModel):
-    """What a version was compared by with the one that answered then."""
+    """The comparison of a version with the champion of that time."""
 
     champion: VersionName
-    at: Moment
+    at: Timestamp
     passed: bool
     summary: str
     criteria: list[dict[str, Any]]
@@ -133,50 +133,50 @@ class Evidence(BaseModel):
 class StrengthAnswer(Answer):
     fraction: Share
     figures: dict[str, Any] | None
-    error: Worded | None
+    error: Sentence | None
 
 
 class VersionAnswer(Answer):
-    """A version with its evidence, strength and card."""
+    """A version with its comparison, strength and model card."""
 
     version: VersionName
     source: Literal["shipped", "run"]
     run: RowId | None
-    created_at: Moment
+    created_at: Timestamp
     sha256: str
     card: dict[str, Any]
     answers: Annotated[bool, Field(description="Whether it is in service.")]
     has_served: bool
-    comparison: Annotated[dict[str, Any], DescribedAs(Evidence)] | None
+    comparison: Annotated[dict[str, Any], SchemaOf(Evidence)] | None
     strength: StrengthAnswer
 
 
 class Card(BaseModel):
-    """The model card, and what it is of."""
+    """A model card, with its version's name and the digest of its weights."""
 
     version: VersionName
     sha256: str
 
 
 class PromotionAnswer(Answer):
-    at: Moment
+    at: Timestamp
     by: str
     before: Annotated[VersionName | None, Field(alias="from")]
     to: VersionName
-    why: Worded
+    why: Sentence
 
 
 class Promotions(Answer):
-    """A page of changes of the version that answers, the latest first."""
+    """A page of promotions, the latest first."""
 
     promotions: list[PromotionAnswer]
-    next: Address | None
+    next: Url | None
 
 
 @blueprint.get("/versions")
 @Operation("versions", {200: Versions}, query=Before)
 def index() -> ResponseReturnValue:
-    """List the versions with what their comparisons said, the latest first, fifty at a time."""
+    """List the versions with the results of their comparisons, the latest first, fifty at a time."""
     before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Version, before)
@@ -192,7 +192,7 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/versions/<int:version_id>")
 @Operation("version", {200: VersionAnswer})
 def page(version_id: RowId) -> ResponseReturnValue:
-    """Show a version with its evidence, strength and card."""
+    """Return a version with its comparison, strength and model card."""
     found, champion = _version(version_id)
     measured = look_up(services().database, version_id, "strength")
     answers = champion is not None and champion.id == version_id
@@ -217,7 +217,7 @@ def page(version_id: RowId) -> ResponseReturnValue:
 @blueprint.get("/versions/<int:version_id>/weights")
 @Operation("weights", {200: File(("application/octet-stream",)), 304: None})
 def weights(version_id: RowId) -> ResponseReturnValue:
-    """Download a version's weights: a safetensors file, named after the version."""
+    """Download a version's weights as a safetensors file."""
     found, _ = _version(version_id)
     with services().database.reading() as db:
         data = db.get_one(Version, version_id).weights
@@ -230,28 +230,26 @@ def weights(version_id: RowId) -> ResponseReturnValue:
 @blueprint.get("/versions/<int:version_id>/card")
 @Operation("card", {200: Card})
 def card(version_id: RowId) -> ResponseReturnValue:
-    """Download a version's model card, with its name and the SHA-256 of its weights' file."""
+    """Download a version's model card, with its name and the SHA-256 of its weights."""
     found, _ = _version(version_id)
     return jsonify({"version": found.name, "sha256": found.sha256, **found.card})
 
 
 @blueprint.post("/versions/<int:version_id>/promote")
-@Operation("promote_version", {200: InService}, takes=Promote, refuses={409: ["unusable_version"]})
+@Operation("promote_version", {200: InService}, body=Promote, errors={409: ["unusable_version"]})
 @csrf.exempt
 def promote(version_id: RowId) -> ResponseReturnValue:
-    """Put a version into service, whatever its figures: the administrator's own decision, with the reason for it."""
+    """Put a version into service, whatever its figures, for a reason that is recorded."""
     found, _ = _version(version_id)
     reason = Promote.read().reason
     return _put_into_service(found, g.by, "%s promoted by %s", lambda _: wording.quoted(reason))
 
 
 @blueprint.post("/versions/<int:version_id>/roll-back")
-@Operation(
-    "roll_back_version", {200: InService}, takes=NoFields, refuses={409: ["unusable_version", "never_in_service"]}
-)
+@Operation("roll_back_version", {200: InService}, body=NoFields, errors={409: ["unusable_version", "never_in_service"]})
 @csrf.exempt
 def roll_back(version_id: RowId) -> ResponseReturnValue:
-    """Put a version back into service that has been there before."""
+    """Put a version back into service that has served before."""
     NoFields.read()
     found, _ = _version(version_id)
     with services().database.reading() as db:
@@ -266,7 +264,7 @@ def roll_back(version_id: RowId) -> ResponseReturnValue:
 @blueprint.get("/promotions")
 @Operation("promotions", {200: Promotions}, query=Before)
 def promotions() -> ResponseReturnValue:
-    """List every change of the version that answers, the latest first, fifty at a time."""
+    """List the promotions, the latest first, fifty at a time."""
     before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Promotion, before)
@@ -278,7 +276,7 @@ def promotions() -> ResponseReturnValue:
 
 
 def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
-    """A page of rows, the latest first, and the number before which the next page begins."""
+    """Return a page of rows, the latest first, and the id before which the next page begins, if there is one."""
     chosen = select(table).order_by(table.id.desc()).limit(PER_PAGE + 1)
     if before is not None:
         chosen = chosen.where(table.id < before)
@@ -287,7 +285,7 @@ def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[
 
 
 def has_served(db: Session, version_id: int) -> bool:
-    """Whether a version has ever been in service."""
+    """Tell whether a version has ever been in service."""
     return bool(db.scalar(select(exists().where(Promotion.version_id == version_id))))
 
 
@@ -321,13 +319,16 @@ def _answer(version: Version, measured: Artifact, answers: bool) -> VersionAnswe
 
 
 def _version(version_id: int) -> tuple[Version, Version | None]:
-    """A version, or 404, and the champion."""
+    """Return a version and the champion. Raises NotFound."""
     with services().database.reading() as db:
         return row_or_404(db, Version, version_id), champion_of(db)
 
 
 def _put_into_service(version: Version, by: str, done: str, why: Callable[[Session], str]) -> ResponseReturnValue:
-    """Raises BadRequest where the version cannot be used: damaged weights stay out, whoever wants them in."""
+    """Promote a version, log `done` and answer. `why` makes the recorded reason, in the transaction of the promotion.
+
+    Raises BadRequest if the version's weights cannot be used.
+    """
     try:
         services().active_model.try_out(version.id)
     except WeightsError as error:
@@ -348,7 +349,7 @@ def _figures(measured: Artifact | None) -> dict[str, Any] | None:
 
 
 def _strength_part(version: Version, measured: Artifact, other: Version | None) -> dict[str, Any]:
-    """What `_strength.html` shows of a version, beside the `other` one that answers where that is another."""
+    """Return the variables of `_robustness.html`; `other` is the champion if that is another version."""
     other_measured = look_up(services().database, other.id, "strength") if other else None
     figures, theirs = _figures(measured), _figures(other_measured)
     waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)

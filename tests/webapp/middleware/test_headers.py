@@ -140,15 +140,15 @@ def test_answer_behind_tls_demands_tls(settings):
 # What is answered on the wire: by the application, by the server for it, and in place of either
 
 BREAKING = """
-from webapp.middleware import access_log as edge
+from webapp.middleware.access_log import AccessLogMiddleware
 from webapp.views import draw
 draw.render_template = None
-answer = edge.Edge.__call__
+answer = AccessLogMiddleware.__call__
 def break_off(self, environ, start_response):
     if environ["PATH_INFO"] == "/beneath":
         raise RuntimeError("hunter2")
     return answer(self, environ, start_response)
-edge.Edge.__call__ = break_off
+AccessLogMiddleware.__call__ = break_off
 """
 
 

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from webapp.server import connections
-from webapp.server.connections import LONGEST_HEAD, MOST_BODY_BYTES, Connection, waiting
+from webapp.server.connections import LONGEST_HEAD, MOST_BODY_BYTES, Connection
+from webapp.server.listeners import backlog
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345"
@@ -34,7 +35,7 @@ def test_request_is_whole_with_its_last_byte(pair, request_):
         assert not connection.read()
     client.send(request_[-1:])
     assert connection.read() and connection.received == request_
-    assert connection.leave(), "there is nothing to wait for after the answer"
+    assert connection.shut_down(), "there is nothing to wait for after the answer"
 
 
 def test_silent_connection_is_nothing_to_answer(pair):
@@ -103,7 +104,7 @@ def test_expectation_of_anything_else_is_not_met(pair, head):
 def test_rest_of_a_request_is_drained(pair):
     connection, client = pair
     client.send(POST + b"more")
-    assert connection.read() and not connection.leave() and connection.leaving
+    assert connection.read() and not connection.shut_down() and connection.closing
     client.send(b"still more")
     assert not connection.drain()
     client.close()
@@ -114,22 +115,22 @@ def test_rest_of_a_request_is_drained_up_to_a_limit(pair, monkeypatch):
     connection, client = pair
     monkeypatch.setattr(connections, "DRAINED_BYTES", 100)
     client.send(POST + b"more")
-    assert connection.read() and not connection.leave()
+    assert connection.read() and not connection.shut_down()
     client.send(bytes(200))
     assert connection.drain()
 
 
-def test_waiting_counts_connections_before_the_door():
+def test_backlog_counts_connections_not_accepted():
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
         for number in range(3):
-            assert waiting(listener) == number
+            assert backlog(listener) == number
             clients.enter_context(socket.create_connection(listener.getsockname()))
         listener.accept()[0].close()
-        assert waiting(listener) == 2
+        assert backlog(listener) == 2
 
 
-def test_waiting_is_zero_where_the_system_does_not_tell(tmp_path):
+def test_backlog_is_zero_where_the_system_does_not_tell(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        assert waiting(listener) == 0
+        assert backlog(listener) == 0

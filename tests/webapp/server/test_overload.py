@@ -23,8 +23,8 @@ from tests.support.gunicorn import serve
 from tests.support.requests import ONE
 from tests.support.servers import wait_until
 from webapp.server.connections import Connection
-from webapp.server.shares import Shares, first_to_go
-from webapp.server.worker import FEWEST_WAITING, LINE_OF_OTHERS, REFUSED_AT_ONCE, OverloadDetector, Worker
+from webapp.server.overload import FEWEST_WAITING, ClientShares, OverloadDetector, first_to_evict
+from webapp.server.worker import PATIENCE_WITH_OTHERS, REFUSED_AT_ONCE, Worker
 from webapp.settings import ROOT
 
 # So many pictures at once that the server, and not the one who asks, is what limits.
@@ -174,30 +174,30 @@ def test_burst_is_answered_in_full(server):
 
 
 def test_crowd_is_a_queue_that_stays():
-    crowd = OverloadDetector(workers=2)
+    detector = OverloadDetector(workers=2)
     for _ in range(200):
-        crowd.answered(0.001)
-    assert not crowd.is_one(50, now=0), "answered in 25 ms"
-    assert not crowd.is_one(60, now=0.1), "perhaps a burst"
-    assert not crowd.is_one(60, now=0.3)
-    assert crowd.is_one(60, now=0.5), "it does not pass"
-    assert not crowd.is_one(50, now=0.51)
-    assert crowd.is_one(60, now=0.7), "it is still there"
-    assert not crowd.is_one(50, now=0.8) and crowd.is_one(60, now=0.9)
-    assert not crowd.is_one(60, now=1.3), "another one"
-    assert not crowd.is_one(60, now=9.0), "what was seen so long ago says nothing"
-    assert crowd.is_one(2000, now=9.01), "at no time"
+        detector.record_answer(0.001)
+    assert not detector.is_overloaded(50, now=0), "answered in 25 ms"
+    assert not detector.is_overloaded(60, now=0.1), "perhaps a burst"
+    assert not detector.is_overloaded(60, now=0.3)
+    assert detector.is_overloaded(60, now=0.5), "it does not pass"
+    assert not detector.is_overloaded(50, now=0.51)
+    assert detector.is_overloaded(60, now=0.7), "it is still there"
+    assert not detector.is_overloaded(50, now=0.8) and detector.is_overloaded(60, now=0.9)
+    assert not detector.is_overloaded(60, now=1.3), "another one"
+    assert not detector.is_overloaded(60, now=9.0), "what was seen so long ago says nothing"
+    assert detector.is_overloaded(2000, now=9.01), "at no time"
     for _ in range(1000):
-        crowd.answered(5.0)
-    assert not any(crowd.is_one(8, now) for now in (9.02, 9.2, 9.4, 9.6)), "never"
-    assert [crowd.is_one(9, now) for now in (9.8, 10.0, 10.2)] == [False, False, True]
+        detector.record_answer(5.0)
+    assert not any(detector.is_overloaded(8, now) for now in (9.02, 9.2, 9.4, 9.6)), "never"
+    assert [detector.is_overloaded(9, now) for now in (9.8, 10.0, 10.2)] == [False, False, True]
 
 
 def test_crowd_behind_long_answers_is_seen():
-    crowd, found = OverloadDetector(workers=4), []
+    detector, found = OverloadDetector(workers=4), []
     for turn in range(20):
-        found.append(crowd.is_one(900, now=100 + 0.4 * turn))
-        crowd.answered(0.39)
+        found.append(detector.is_overloaded(900, now=100 + 0.4 * turn))
+        detector.record_answer(0.39)
     assert not any(found[:2]) and all(found[6:])
 
 
@@ -245,10 +245,10 @@ def test_refusal_comes_at_once_though_the_sender_stays(server, sent, status):
 
 def test_refusals_leave_a_worker_time_to_answer():
     worker, done = object.__new__(Worker), []
-    worker.alive, worker._crowd = True, SimpleNamespace(is_one=lambda number, now: True, bearable=1)
-    worker.cfg, worker._whole, worker._listeners = SimpleNamespace(workers=2), deque(), []
-    worker._https, worker._shares = False, Shares()
-    worker._refuse = lambda one: (worker._whole.remove(one), done.append(503), one.socket.close())
+    worker.alive, worker._detector = True, SimpleNamespace(is_overloaded=lambda waiting, now: True, capacity=1)
+    worker.cfg, worker._ready, worker._listeners = SimpleNamespace(workers=2), deque(), []
+    worker._https, worker._shares = False, ClientShares()
+    worker._refuse = lambda one: (worker._ready.remove(one), done.append(503), one.socket.close())
     worker._answer = lambda connection: (done.append(200), connection.socket.close())
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener, contextlib.ExitStack() as clients:
         for _ in range(40):
@@ -256,7 +256,7 @@ def test_refusals_leave_a_worker_time_to_answer():
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         listener.setblocking(False)
         for _ in range(3):
-            worker._welcome(listener)
+            worker._accept(listener)
             worker._serve()
     assert done[:34] == ([503] * REFUSED_AT_ONCE + [200]) * 2
 
@@ -332,54 +332,54 @@ def test_crowd_behind_a_proxy_is_told_apart_by_forwarded_address(server_behind_a
 def waiting_in_line(*clients):
     """A worker in a crowd with a request of each of these in its line, and what it refuses."""
     worker, refused = object.__new__(Worker), []
-    worker._crowd, worker._shares, worker._https = OverloadDetector(workers=1), Shares(), False
-    worker._whole = deque()
-    worker._refuse = lambda one: (worker._whole.remove(one), refused.append(one.client))
+    worker._detector, worker._shares, worker._https = OverloadDetector(workers=1), ClientShares(), False
+    worker._ready = deque()
+    worker._refuse = lambda one: (worker._ready.remove(one), refused.append(one.client))
     for number, client in enumerate(clients):
         connection = Connection(None, (client, number))
         connection.received += b"GET / HTTP/1.1\r\n\r\n"
-        worker._line_up(connection)
+        worker._enqueue(connection)
     return worker, refused
 
 
 def test_crowd_of_many_has_its_oldest_refused():
     worker, refused = waiting_in_line(*"abcdefghij")
     for _ in range(100):
-        worker._crowd.answered(1.0)
-    worker._thin_out()
-    assert refused == list("abcdef") and len(worker._whole) == FEWEST_WAITING
+        worker._detector.record_answer(1.0)
+    worker._shed_load()
+    assert refused == list("abcdef") and len(worker._ready) == FEWEST_WAITING
 
 
 def test_crowd_of_one_is_refused_and_others_wait_longer():
-    others = [f"other {number}" for number in range(LINE_OF_OTHERS * FEWEST_WAITING)]
+    others = [f"other {number}" for number in range(PATIENCE_WITH_OTHERS * FEWEST_WAITING)]
     worker, refused = waiting_in_line(*(["most"] * 8), *others)
     for _ in range(100):
-        worker._crowd.answered(1.0)
-    worker._thin_out()
-    assert refused == ["most"] * 8 and len(worker._whole) == len(others)
-    worker._line_up(Connection(None, ("one more", 0)))
-    worker._thin_out()
+        worker._detector.record_answer(1.0)
+    worker._shed_load()
+    assert refused == ["most"] * 8 and len(worker._ready) == len(others)
+    worker._enqueue(Connection(None, ("one more", 0)))
+    worker._shed_load()
     assert refused[8:] == ["other 0"], "there is an end to that as well"
 
 
 def test_shares_of_a_while_ago_count_no_more():
-    shares = Shares()
+    shares = ClientShares()
     for _ in range(10):
         shares.count("often")
     shares.count("once")
-    assert (shares.of("often"), shares.of("once"), shares.of("never"), shares.most()) == (10, 1, 0, 10)
-    shares.fade()
-    assert (shares.of("often"), shares.of("once"), shares.most()) == (5, 0, 5)
+    assert (shares.of("often"), shares.of("once"), shares.of("never"), shares.highest()) == (10, 1, 0, 10)
+    shares.halve()
+    assert (shares.of("often"), shares.of("once"), shares.highest()) == (5, 0, 5)
     for _ in range(3):
-        shares.fade()
-    assert shares.most() == 0
+        shares.halve()
+    assert shares.highest() == 0
 
 
 def test_client_that_holds_most_goes_first():
     a, b1, b2 = (Connection(None, address) for address in (("a", 1), ("b", 1), ("b", 2)))
-    assert first_to_go({a: 5, b1: 3, b2: 4}) is b2
-    assert first_to_go({a: 1, b1: 1, b2: 1}) is b1
-    assert first_to_go({a: 9, b1: 3, b2: 4}) is a
+    assert first_to_evict({a: 5, b1: 3, b2: 4}) is b2
+    assert first_to_evict({a: 1, b1: 1, b2: 1}) is b1
+    assert first_to_evict({a: 9, b1: 3, b2: 4}) is a
 
 
 @pytest.mark.stress
@@ -411,9 +411,9 @@ def impatient(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("impatient") / "data"
     shutil.copytree(prepared, folder)
     patience = (
-        "from webapp.server import connections, worker as serving;"
-        "connections.REQUEST_SECONDS = serving.KERNEL_WAITS_SECONDS = 3;"
-        "serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
+        "from webapp.server import connections, listeners, worker;"
+        "connections.REQUEST_SECONDS = listeners.DEFER_ACCEPT_SECONDS = 3;"
+        "worker.MOST_PENDING = 3; worker.MOST_BUFFERED_BYTES = 10_000"
     )
     with serve(folder, workers=1, then=patience) as server:
         yield server
@@ -461,7 +461,7 @@ def narrow(prepared, tmp_path_factory):
     """A server with one worker that waits for three connections at most, as long as usual."""
     folder = tmp_path_factory.mktemp("narrow") / "data"
     shutil.copytree(prepared, folder)
-    limits = "from webapp.server import worker as serving; serving.MOST_SLOW = 3; serving.MOST_COLLECTED_BYTES = 10_000"
+    limits = "from webapp.server import worker; worker.MOST_PENDING = 3; worker.MOST_BUFFERED_BYTES = 10_000"
     with serve(folder, workers=1, then=limits) as server:
         yield server
 

@@ -38,7 +38,7 @@ def both_ways(reader, monkeypatch):
     def ask(body, **more):
         short = answer(reader, body, **more)
         with monkeypatch.context() as patch:
-            patch.setattr(Shortcut, "_answered", lambda *_: None)
+            patch.setattr(Shortcut, "_predict", lambda *_: None)
             return short, answer(reader, body, **more)
 
     return ask
@@ -127,8 +127,8 @@ def test_any_drawing_is_answered_alike(reader, pixels, width, ending):
     shown = np.pad(np.frombuffer(pixels, np.uint8).reshape(-1, width), 1)
     body = as_sent({"image": drawing(Image.fromarray(shown))}).removesuffix(b'"}') + ending
     short = answer(reader, body)
-    kept, Shortcut._answered = Shortcut._answered, lambda *_: None
+    kept, Shortcut._predict = Shortcut._predict, lambda *_: None
     try:
         assert answer(reader, body) == short
     finally:
-        Shortcut._answered = kept
+        Shortcut._predict = kept
