@@ -12,10 +12,10 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from webapp.exceptions import AppError
-from webapp.storage.disk_reserve import urgently
+from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, insert_if_absent, lock_table
 from webapp.storage.schema import Administrator, AdminSession, SignInAttempt
-from webapp.storage.timestamps import seconds_above, within
+from webapp.storage.timestamps import seconds_until_below, within
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -77,7 +77,7 @@ class Authenticator:
             session.execute(delete(AdminSession))
             session.execute(delete(SignInAttempt))
 
-        urgently(self._database, set_it)
+        write_using_reserve(self._database, set_it)
 
     def keep_password(self, password: str) -> None:
         """Sets the password unless it is the present one: a restart with the same setting signs nobody out."""
@@ -108,7 +108,7 @@ class Authenticator:
             session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
             session.add(AdminSession(token_sha256=_digest(token), created_at=now, seen_at=now))
 
-        urgently(self._database, begin)
+        write_using_reserve(self._database, begin)
         return token
 
     def count_wrong_token(self, source: str) -> None:
@@ -127,12 +127,12 @@ class Authenticator:
         if now - row.seen_at > SEEN_STEP_SECONDS:
             mine = AdminSession.token_sha256 == row.token_sha256  # gone, where it signs out meanwhile
             seen = update(AdminSession).where(mine).values(seen_at=now)
-            urgently(self._database, lambda session: session.execute(seen))
+            write_using_reserve(self._database, lambda session: session.execute(seen))
         return True
 
     def sign_out(self, token: str) -> None:
         mine = AdminSession.token_sha256 == _digest(token)
-        urgently(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
+        write_using_reserve(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
 
     def _count_attempt(self, secret: str, source: str) -> str:
         """Counts an attempt at a secret under the name that is returned; raises TooManyAttempts at a limit."""
@@ -145,7 +145,7 @@ class Authenticator:
             _check_limits(session, secret, mine, now)
             session.add(SignInAttempt(address=mine, at=now))
 
-        urgently(self._database, count)
+        write_using_reserve(self._database, count)
         return mine
 
     def _password_hash(self) -> str | None:
@@ -166,13 +166,13 @@ def sweep(database: Database) -> None:
         session.execute(delete(SignInAttempt).where(old))
         session.execute(delete(AdminSession).where(ended))
 
-    urgently(database, remove)
+    write_using_reserve(database, remove)
 
 
 def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
     of_all = SignInAttempt.address.startswith(f"{secret}:")
     for whose, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (of_all, ATTEMPTS_IN_ALL)):
-        if wait := seconds_above(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, whose):
+        if wait := seconds_until_below(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, whose):
             raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
 
 

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from werkzeug.datastructures import MultiDict
 
 from model.task import DIGITS
-from webapp.corrections.store import named
+from webapp.corrections.store import label_to_json
 from webapp.exceptions import BadRequest
 from webapp.http.fields import fields
 from webapp.http.json_body import json_object
@@ -210,7 +210,7 @@ VersionName = Annotated[
 # The sentence of what is stored as a code with its numbers.
 Worded = Annotated[str, BeforeValidator(worded)]
 # Of a label.
-Meaning = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(named)]
+Meaning = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(label_to_json)]
 
 
 class Problem(TypedDict):
