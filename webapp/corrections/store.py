@@ -231,7 +231,7 @@ def _join_duplicates(session: Session, row: Correction) -> None:
 
 
 def _remove(session: Session, row: Correction) -> None:
-    """Delete a row; where it was the first of its duplicates, make the oldest of them the first.
+    """Delete a row; if it was the first of its duplicates, make the oldest of them the first.
 
     They wait for review again: reviewers see only the first of duplicates, so nobody has looked at them. The new first
     is not held out if the row was not: a version may have learnt from that one, and must not be measured by a nearly

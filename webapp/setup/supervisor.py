@@ -73,7 +73,7 @@ class Supervision:
             stderr=sink,
             # Web and worker inherit both: the pipe closes when supervisord, web and worker have all ended.
             pass_fds=(sink, listener),
-            start_new_session=True,  # a terminal's signals reach this process alone, which sends one SIGTERM
+            start_new_session=True,  # a terminal's signals reach only this process, which sends one SIGTERM
         )
         os.close(sink)
         os.close(listener)
