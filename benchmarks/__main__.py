@@ -1,4 +1,4 @@
-"""Every figure of speed that the README quotes, as one table: `make bench`, or `python -m benchmarks [PART ...]`."""
+"""Measure every figure of speed that the README quotes: `make bench`, or `python -m benchmarks [PART ...]`."""
 
 from __future__ import annotations
 

@@ -125,11 +125,12 @@ def one_run(database: Database) -> tuple[float, float]:
     run = runs.start(database, Config("fine-tune"), "benchmark", corrections=True)
     begun = time.perf_counter()
     attempt = runs.claim(database, run.id)
+    assert attempt is not None
     chosen = time.perf_counter()
     with database.reading() as session:
         corrections = chosen_corrections(session, run.id)
-        assert attempt is not None and corrections is not None
-        corrections.to_learn.digest()
+        if corrections:  # none while all of them wait for review
+            corrections.to_learn.digest()
     read = time.perf_counter()
     runs.Lease(database, run.id, attempt).end("cancelled")
     return chosen - begun, read - chosen

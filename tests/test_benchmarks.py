@@ -93,7 +93,7 @@ def test_recognition_without_refusals_has_no_scores():
 def test_recognition_missing_figures_are_dashes():
     with Answering(*[answer()] * 40) as server:
         drawings = [Drawing(1, (np.array([[0.0, 0.0], [3.0, 90.0]]),)), Drawing(None, (np.zeros((1, 2)),))]
-        found = recognition.strength.stroke_figures(server.ask, drawings, 0, lambda: None)
+        found = recognition.robustness.stroke_figures(server.ask, drawings, 0, lambda: None)
     reached = {what: figure for what, _, figure, _ in recognition._stroke_rows(found)}
     assert reached["area under the ROC curve"] == reached["refused where 2 % of digits are"] == "-"
 
