@@ -1,4 +1,4 @@
-"""How gunicorn serves the web: sync workers, since the network keeps a core busy anyway."""
+"""gunicorn's configuration: sync workers, since one prediction keeps a core busy."""
 
 import functools
 import os
@@ -6,15 +6,15 @@ import sys
 
 os.umask(0o077)  # as `python -m webapp` does
 
-# Of any use only before numpy is imported. The products of one digit gain nothing from threads, which would only fight
-# the other workers.
+# Before numpy is imported, which reads it then. The matrix products of one digit gain nothing from threads, which would
+# compete with the other workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# At a reload (HUP) this file is run again, by a process that still has the modules of the release that it started with.
+# At a reload (HUP) gunicorn runs this file again, in a process with the modules of the release that it started with.
 for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp", "model", "wsgi")]:
     del sys.modules[_name]
 
-import webapp.app  # noqa: E402, F401  so that its modules are there before the workers are
+import webapp.app  # noqa: E402, F401  imported before the workers fork
 from webapp import metrics  # noqa: E402
 from webapp.server import listeners  # noqa: E402
 from webapp.services import services  # noqa: E402
@@ -30,26 +30,26 @@ wsgi_app = "wsgi:app"
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "webapp.server.worker.Worker"
-# Each worker makes an application of its own, since no thread survives a fork. The modules, all of which are imported
-# above, are shared nevertheless: a worker is there at once and weighs little.
+# Each worker creates its own application, since threads do not survive a fork. The modules are imported above and so
+# shared: a worker starts at once and takes little memory.
 preload_app = False
 timeout = 15
 graceful_timeout = 15
-accesslog = None  # the application has a line of its own for each request
+accesslog = None  # the application logs each request
 loglevel = "warning"
 logger_class = "webapp.server.logger.GunicornLogger"
 # No header of a request, whoever sends it, is anything but a header.
 forwarder_headers = ""
-# Its default socket is one per user, and a second installation would take it over.
+# The default socket is one per user, which a second installation would take over.
 control_socket_disable = True
 
 
 def on_starting(server):
     if server.cfg.is_ssl:
         raise RuntimeError("TLS is left to a proxy in front")
-    # For all workers, which may be born while the database is away; and gunicorn ends when one of them cannot boot.
+    # Once for all workers: one may be forked while the database is down, and gunicorn ends if a worker cannot boot.
     os.environ["SECRET_KEY"] = wait_for_secret_key(_settings, server.log.warning).secret_key
-    # USR2 starts a second master, which no supervisor would end or restart once the first one has ended.
+    # USR2 would start a second master, outside the supervisor's control.
     ignored = "USR2 is ignored: the supervisor runs one master, and HUP reloads it"
     server.handle_usr2 = functools.partial(server.log.warning, ignored)
 

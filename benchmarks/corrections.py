@@ -1,10 +1,10 @@
-"""What fifty corrections teach: python benchmarks/corrections.py STROKES_FOLDER [--weights FILE]
+"""Measure the effect of fifty corrections: python benchmarks/corrections.py STROKES_FOLDER [--weights FILE]
 
-Takes real handwriting in one style that a network reads badly, fine-tunes the network on fifty drawings of some
-writers, and measures it on those of the others, on all other handwriting, and on MNIST's test set. Styles are the
-drawings of one digit by the writers of one donor; those read worst are taken. The folder holds `*.jsonl.gz` files of
-one JSON object a line with `label`, `donor`, `writer` and `strokes`. Without --weights, the network is one that has
-learnt from MNIST alone, trained first: the shipped one knows most styles.
+Fine-tunes a network on fifty drawings by some writers in a style that it reads badly, and measures it on the drawings
+of the style's other writers, on all other handwriting, and on MNIST's test set. A style is the drawings of one digit by
+the writers of one donor; the styles read worst are measured. The folder holds `*.jsonl.gz` files of one JSON object a
+line with `label`, `donor`, `writer` and `strokes`. Without --weights, a network is first trained on MNIST only, since
+the shipped one knows most styles.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Reader:
     calibration: Calibration
 
     def right(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Which are taken for a digit, and for the right one: bool (N,)."""
+        """Return which images are accepted and read right: bool (N,)."""
         probabilities, outliers = predict(self.network, images)
         taken = metrics.not_a_digit(outliers) <= self.calibration.refuse_above
         return taken & (probabilities.argmax(1) == labels)
@@ -104,7 +104,7 @@ def _loaded(path: Path) -> tuple[MLP, Calibration]:
 
 
 def trained(data: splits.Mnist) -> Reader:
-    """A network that has seen MNIST's digits alone, deformed."""
+    """Train a network on MNIST's digits only, deformed."""
     PRESETS["mnist alone"] = replace(PRESETS["standard"], name="mnist alone", drawn=False)
     with progress_bar() as move:
         result = train(Config("mnist alone", EPOCHS), data, lambda progress: move(progress.fraction))
@@ -112,7 +112,7 @@ def trained(data: splits.Mnist) -> Reader:
 
 
 def worst(written: Handwriting, right: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The styles that are read worst, as a name and the drawings' places."""
+    """Return the styles that are read worst, each as a name and the indexes of its drawings."""
     styles = defaultdict(list)
     for place, (donor, label) in enumerate(zip(written.donors, written.labels, strict=True)):
         styles[f"{donor}, {label}"].append(place)
@@ -121,7 +121,7 @@ def worst(written: Handwriting, right: np.ndarray) -> list[tuple[str, np.ndarray
 
 
 def parts(style: np.ndarray, written: Handwriting) -> tuple[np.ndarray, np.ndarray]:
-    """Drawings to learn from and to measure by, of different writers; of the same ones where there are too few."""
+    """Return drawings to learn from and to measure by, of different writers unless there are too few."""
     chosen = list(_by_writer(style, written))
     learnt = np.array(chosen[:LEARNT])
     others = np.array([i for i in chosen if written.writers[i] not in set(written.writers[learnt])])
@@ -135,7 +135,7 @@ def _by_writer(style: np.ndarray, written: Handwriting) -> Iterator[int]:
 
 
 def learn(name: str, style: np.ndarray, written: Handwriting, data: splits.Mnist, before: Reader) -> str:
-    """Fine-tunes on one style; a line of the table."""
+    """Fine-tune on one style and return a line of the table."""
     learnt, held_out = parts(style, written)
     corrections = Corrections(written.images[learnt], written.labels[learnt], np.zeros(len(learnt), bool), learnt)
     begun = time.perf_counter()

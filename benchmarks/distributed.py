@@ -1,7 +1,7 @@
-"""Several processes that train together beside one on the same cores: `python -m benchmarks.distributed [PRESET ...]`.
+"""Compare a training by several processes with one process on the same cores: `python -m benchmarks.distributed`.
 
 Trainings of a few epochs alternate: by one process with a thread for each core, and by several that share the cores.
-The first epoch, in which also the drawings are made, is left out of the time; the accuracy is that of the last one.
+The time leaves out the first epoch, which also generates the drawings; the accuracy is that of the last one.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def figures(preset: str = "standard", processes: int = 2, epochs: int = 4, round
     for _ in tqdm(range(rounds), unit=" rounds", disable=None):
         for count, trainings in found.items():
             trainings.append(_training(preset, epochs, count))
-    alone, together = map(_medians, found.values())
+    single, several = map(_medians, found.values())
     name = f"{preset}, {processes} processes"
     return [
-        Figure(f"{name}: an epoch", "s", together["seconds"], alone["seconds"], "one process"),
-        Figure(f"{name}: read after {epochs} epochs", "%", together["read"], alone["read"], "one process", 0.998, True),
+        Figure(f"{name}: an epoch", "s", several["seconds"], single["seconds"], "one process"),
+        Figure(f"{name}: read after {epochs} epochs", "%", several["read"], single["read"], "one process", 0.998, True),
     ]
 
 
@@ -39,7 +39,7 @@ def _medians(trainings: list[dict]) -> dict[str, float]:
 
 
 def _training(preset: str, epochs: int, processes: int) -> dict[str, float]:
-    """One training in processes of its own, whose threads sleep while they wait, as under a worker."""
+    """Run one training in a child process, whose threads sleep while they wait, as under a worker."""
     options = ["--only", str(processes), "--epochs", str(epochs)]
     command = [sys.executable, "-m", "benchmarks.distributed", preset, *options]
     environ = os.environ | {"OMP_WAIT_POLICY": "passive"}
@@ -47,7 +47,7 @@ def _training(preset: str, epochs: int, processes: int) -> dict[str, float]:
 
 
 def train_only(preset: str, epochs: int, processes: int) -> None:
-    """Trains, and prints what an epoch took and how much of the validation digits was read after the last one."""
+    """Train, and print the seconds per epoch and the percentage of validation digits read right after the last one."""
     from model.data import splits
     from model.presets import Config
     from model.training.distributed import process_group

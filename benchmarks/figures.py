@@ -1,4 +1,4 @@
-"""A measured figure beside what it is held to, and a table of them."""
+"""A measured figure with its goal, and a table of figures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ LIMIT = "limit"
 
 @dataclass(frozen=True)
 class Figure:
-    """`ours`, in `unit`, and `beside` it: a limit, another figure measured in turns with it, or None: nothing.
+    """`ours`, in `unit`, compared with `beside`: a limit, a figure measured alternately with it, or None.
 
-    Their ratio is to be at most `goal`, or at least that much where `more` is better.
+    Their ratio should be at most `goal`, or at least `goal` if `more` is better.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached; there is none where nothing stands beside."""
+        """Whether the goal is reached; True without a comparison."""
         return self.ratio is None or (self.ratio >= self.goal if self.more else self.ratio <= self.goal)
 
     def cells(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ HEAD = ("what", "ours", "limit, or measured beside it", "ratio", "goal", "")
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """In Markdown, and aligned."""
+    """Return the figures as an aligned Markdown table."""
     rows: list[tuple[str, ...]] = [HEAD, *(figure.cells() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     rows.insert(1, tuple("-" * width for width in widths))
@@ -65,7 +65,7 @@ def write(document: Path, name: str, text: str) -> None:
 
 
 def machine() -> str:
-    """The machine and the day, as a line beneath a table."""
+    """Return the machine, the Python version and the date, as a line below a table."""
     found = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     name = found[0] if found else platform.processor() or platform.machine()
     return f"{os.cpu_count()} cores of {name}, Python {platform.python_version()}, {date.today()}"
@@ -79,5 +79,5 @@ def _lines(path: str) -> list[str]:
 
 
 def _rounded(value: float) -> str:
-    """Three digits or more."""
+    """Return a value with at least three significant digits."""
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

@@ -1,7 +1,7 @@
-"""How long one digit takes in the network, on one core: `python benchmarks/forward.py`.
+"""Measure the time of one digit in the network on one core: `python benchmarks/forward.py`.
 
-The test digits go through one by one, in numpy, as they are served (the weights of pixels without ink and of units that
-are off are not touched), and in torch, as it was trained.
+The test digits are read one by one, in numpy as in production (skipping the weights of pixels without ink and of
+inactive units), and in torch.
 """
 
 from __future__ import annotations

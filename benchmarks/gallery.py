@@ -1,7 +1,7 @@
-"""What the gallery's pages take: `python -m benchmarks.gallery`.
+"""Measure the gallery's pages: `python -m benchmarks.gallery`.
 
-Servers with 1, 20 and 100 versions, each with its weights and its predictions for the 10,000 test digits, are asked in
-turns for pages with different filters, over HTTP.
+Pages with different filters are requested over HTTP, alternately from servers with 1, 20 and 100 versions, each with
+its weights and its predictions for the 10,000 test digits.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def _serving(versions: int, predictions: bytes) -> Iterator[Server]:
         _fill(Database(f"sqlite:///{folder / 'inkling.db'}"), versions, predictions)
         with serving(folder, workers=1) as server:
             for page in PAGES:
-                server.get(page)  # the first one of a process reads the test set
+                server.get(page)  # the first request of a process reads the test set
             yield server
 
 
 def _fill(database: Database, versions: int, predictions: bytes) -> None:
-    """Adds copies of the shipped version until there are so many, each with predictions; the last goes into service."""
+    """Add copies of the shipped version up to so many versions, each with predictions, and promote the last."""
     columns = [column for column in Version.__table__.columns if column.name != "id"]
     with database.writing() as session:
         for _ in range(1, versions):

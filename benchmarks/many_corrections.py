@@ -1,10 +1,9 @@
-"""What many corrections cost: python -m benchmarks.many_corrections [COUNT ...] [--database URL]
+"""Measure the cost of many corrections: python -m benchmarks.many_corrections [COUNT ...] [--database URL]
 
-Fills an installation of its own with COUNT corrections (default: 1,000, 10,000 and 100,000), all but 2,000 of them
-approved, and measures at each size what grows with them: the database, a correction that is sent, a receipt, the pages
-of the review, and what a run does with them before it learns. Digit images are MNIST's training digits with noise of
-their own, so that none is another's twin. The database is SQLite in a temporary folder unless --database names an
-empty one.
+Fills a temporary installation with COUNT corrections (default: 1,000, 10,000 and 100,000), all but 2,000 of them
+approved, and measures at each size: the database, sending a correction, finding a receipt, the pages of the review, and
+the preparation of a run. Digit images are MNIST's training digits with different noise, so that none is a duplicate.
+The database is SQLite in a temporary folder unless --database names an empty one.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Digits:
-    """Different digits without end: MNIST's training digits, each time with other noise on their ink."""
+    """An endless supply of different digits: MNIST's training digits with random noise on their ink."""
 
     def __init__(self, folder: Path):
         split = splits.load(folder).train
@@ -65,8 +64,8 @@ class Digits:
 def row(image: np.ndarray, label: int, number: int) -> dict:
     waits = number < WAITING
     return {
-        "created_at": time.time() - 86_400 * 30,  # the limits of the last hour and day do not see them
-        "source": f"{number // 20:032x}",
+        "created_at": time.time() - 86_400 * 30,  # outside the limits of the last hour and day
+        "submitter": f"{number // 20:032x}",
         "receipt_sha256": secrets.token_hex(32),
         "meant": label,
         "label": label,
@@ -82,7 +81,7 @@ def row(image: np.ndarray, label: int, number: int) -> dict:
 
 
 def fill(database: Database, digits: Digits, count: int) -> None:
-    """Adds corrections until there are `count`."""
+    """Add corrections until there are `count`."""
     with database.reading() as session:
         there = session.scalars(select(func.count()).select_from(Correction)).one()
     with tqdm(total=count, initial=there, unit=" corrections", leave=False) as bar:
@@ -95,7 +94,7 @@ def fill(database: Database, digits: Digits, count: int) -> None:
 
 
 def milliseconds(action: Callable[[], object], times: int = TIMES) -> float:
-    """The median of several calls, after one that is not counted."""
+    """Return the median time of several calls, after one that is not counted."""
     action()
     taken = []
     for _ in range(times):
@@ -122,22 +121,23 @@ def page(client: FlaskClient, state: str, number: int) -> Callable[[], None]:
 
 
 def one_run(database: Database) -> tuple[float, float]:
-    """Seconds to choose a run's corrections, and to read them as the trainer does."""
+    """Return the seconds to choose a run's corrections, and to read them as the trainer does."""
     run = runs.start(database, Config("fine-tune"), "benchmark", corrections=True)
     begun = time.perf_counter()
     attempt = runs.claim(database, run.id)
+    assert attempt is not None
     chosen = time.perf_counter()
     with database.reading() as session:
         corrections = chosen_corrections(session, run.id)
-        assert attempt is not None and corrections is not None
-        corrections.to_learn.digest()
+        if corrections:  # none while all of them wait for review
+            corrections.to_learn.digest()
     read = time.perf_counter()
     runs.Lease(database, run.id, attempt).end("cancelled")
     return chosen - begun, read - chosen
 
 
 def measure(app, settings: Settings, digits: Digits, count: int) -> Iterator[tuple[str, str]]:
-    """What there is to say at one size: what, and how much."""
+    """Yield the names and values of the measurements at one size."""
     database, client = services(app).database, app.test_client()
     fill(database, digits, count)
     yield "database", f"{megabytes(database):,.0f} MB"
@@ -149,7 +149,7 @@ def measure(app, settings: Settings, digits: Digits, count: int) -> Iterator[tup
         kept.append(corrections.add(picture_of(image), image, label, {}, 1, address))
 
     yield "a correction is kept", f"{milliseconds(send):.1f} ms"
-    yield "a receipt is found", f"{milliseconds(lambda: corrections.by_receipt(kept[0].secret)):.1f} ms"
+    yield "a receipt is found", f"{milliseconds(lambda: corrections.find_by_receipt(kept[0].secret)):.1f} ms"
     for one in kept:
         corrections.delete(one.correction.id)
     last = max(1, (count - WAITING) // PER_PAGE)

@@ -1,7 +1,7 @@
-"""What a web worker weighs: `python -m benchmarks.memory`.
+"""Measure the memory of a web worker: `python -m benchmarks.memory`.
 
-A server's only worker answers 10,000 readings, then 10,000 more. Its resident memory counts all of its pages; what a
-second worker adds is the growth of all processes' proportional memory, where a page that several share counts once.
+A server's only worker answers 10,000 predictions, then 10,000 more. Its resident memory (RSS) counts all of its pages;
+a second worker adds the growth of all processes' proportional memory (PSS), which counts a shared page once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def figures(readings: int = READINGS) -> list[Figure]:
         with serving(folder, workers=1) as server:
             _read(server, readings)
             [worker] = server.workers()
-            first, alone = megabytes(worker, "Rss"), _together(server)
+            first, one_worker = megabytes(worker, "Rss"), _all_processes(server)
             _read(server, readings)
             grown = megabytes(worker, "Rss") - first
         with serving(folder, workers=2) as server:
             _read(server, readings)
-            second = _together(server) - alone
+            second = _all_processes(server) - one_worker
     return [
         Figure(f"memory of a web worker after {readings:,} readings", "MB", first, 300),
         Figure(f"its growth over {readings:,} more", "MB", grown, 3),
@@ -35,12 +35,12 @@ def figures(readings: int = READINGS) -> list[Figure]:
 
 
 def megabytes(pid: int, kind: str) -> float:
-    """Millions of bytes: "Rss", resident, or "Pss", of which a page shared by n processes counts 1/n."""
+    """Return the megabytes of a process: "Rss", resident, or "Pss", where a page of n processes counts 1/n."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) * 1024 / 1e6
 
 
-def _together(server: Server) -> float:
+def _all_processes(server: Server) -> float:
     return sum(megabytes(pid, "Pss") for pid in (server.process.pid, *server.workers()))
 
 

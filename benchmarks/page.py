@@ -1,8 +1,8 @@
-"""What a person at the drawing page waits for, in a headless Chromium: `python -m benchmarks.page`.
+"""Measure the delays of the drawing page in a headless Chromium: `python -m benchmarks.page`.
 
-Digits are drawn stroke by stroke. The page itself takes the time from the moment at which the pen was lifted, as the
-event says it, to the first frame after the answer about the drawing as it was then has changed the bars. And it counts
-the bytes that a first visit transfers, and what a second one asks for again.
+Digits are drawn stroke by stroke. The page itself measures the time from the lifting of the pen, by the event's time
+stamp, to the first frame in which the answer about that drawing has changed the bars. The bytes transferred by a first
+and a second visit are counted too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.strokes import DIGITS, draw
 
 STROKES = 60
 
-# Before the page's own scripts: of the answers, the one counts that was asked for after the pen was lifted.
+# Runs before the page's own scripts. Counts only the answer to the request sent after the pen was lifted.
 WATCH = """
 (() => {
   const state = { lifted: null, answered: false, taken: [] };
@@ -74,14 +74,14 @@ def figures(strokes: int = STROKES) -> list[Figure]:
 
 
 def _visit(driver: Chrome, url: str) -> tuple[int, int]:
-    """The bytes that the page itself and all that belongs to it transfer."""
+    """Return the bytes transferred for the page, and for all other files that it loads."""
     driver.get("about:blank")
     driver.get(url)
     return driver.execute_script(TRANSFERRED)
 
 
 def _answers(driver: Chrome, count: int) -> list[float]:
-    """The milliseconds from the end of each of so many strokes to their answer."""
+    """Return the milliseconds from the end of each of `count` strokes to its answer."""
     for done, stroke in enumerate(itertools.islice(_strokes(driver), count)):
         draw(driver, [stroke])
         _wait_for(driver, done + 1)
@@ -89,7 +89,7 @@ def _answers(driver: Chrome, count: int) -> list[float]:
 
 
 def _strokes(driver: Chrome) -> Iterator[list[tuple[float, float]]]:
-    """Digits without end, stroke by stroke, each on a clear sheet."""
+    """Yield the strokes of digits endlessly, clearing the canvas after each digit."""
     for strokes in itertools.cycle(DIGITS.values()):
         yield from strokes
         driver.find_element(By.ID, "clear").click()

@@ -1,8 +1,8 @@
-"""How well a running Inkling reads, by its own front door: `python benchmarks/recognition.py STROKES_FOLDER`.
+"""Measure the accuracy of a running Inkling over HTTP: `python benchmarks/recognition.py STROKES_FOLDER`.
 
 Every picture is posted to /predict as the page does it, a PNG of 280 x 280 pixels in a data URL: the MNIST test set
-enlarged, real handwriting from a folder of strokes (its format: model/data/strokes.py), the same handwriting changed,
-and drawings of what is no digit. It prints each figure beside its goal.
+enlarged, real handwriting from a folder of strokes (its format: model/data/strokes.py), that handwriting changed, and
+drawings that are no digits. It prints each figure beside its goal.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ Draw = Callable[[np.random.Generator], Image.Image]
 
 
 class ServerError(Exception):
-    """The server cannot be reached or does not read a picture, or changes its version; the message is one line."""
+    """The server cannot be reached, does not read a picture, or changes its version; the message is one line."""
 
 
 ERRORS = (ServerError, strokes.StrokesError, mnist.MnistMissing)
 
 
 class Server:
-    """A running Inkling, asked about several pictures at once; `version` is the one that answers, "" before it has."""
+    """A running Inkling, with several requests at once; `version` is the one that answers, "" before the first."""
 
     def __init__(self, url: str):
         self.url, self.version = url.rstrip("/"), ""
@@ -67,13 +67,13 @@ class Server:
         self._pool.shutdown(cancel_futures=True)
 
     def ask(self, pictures: Iterable[Image.Image]) -> robustness.Answers:
-        """Raises ServerError, also where another version answers than before: its figures would be nobody's."""
+        """Return the answers to pictures; raises ServerError, also if the version changes meanwhile."""
         answers = [self._of_one_version(answer) for answer in self._answers(pictures)]
         verdicts = np.array([answer["verdict"] for answer in answers])
         scores = np.array([answer["not_a_digit"] for answer in answers], float)
         return robustness.Answers(
             np.array([answer["probabilities"] or [0.0] * DIGITS for answer in answers]),
-            # a network that refuses nothing says 0 to everything
+            # A network that refuses nothing gives all pictures a score of 0.
             np.where(verdicts == "blank", 1.0, scores) if scores.any() else None,
             np.isin(verdicts, ("blank", "not_a_digit")),
         )
@@ -87,7 +87,7 @@ class Server:
         return answer
 
     def _answers(self, pictures: Iterable[Image.Image]) -> Iterator[dict[str, Any]]:
-        """In the order of the pictures, of which no more are drawn than wait to be sent."""
+        """Yield the answers in the order of the pictures, which are drawn only as they are sent."""
         waiting: deque[Future[dict[str, Any]]] = deque()
         for picture in pictures:
             waiting.append(self._pool.submit(self._post, picture))
@@ -113,13 +113,13 @@ class Server:
 
 
 def enlarged(images: np.ndarray, step: Callable[[], None]) -> Iterator[Image.Image]:
-    """Digits of MNIST, dark on white, as large as the canvas."""
+    """Yield digits of MNIST, dark on white, as large as the canvas."""
     for image in images:
         yield Image.fromarray(255 - image).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
         step()
 
 
-# What is no digit
+# Drawings that are no digits
 
 
 def blank(random: np.random.Generator) -> Image.Image:
@@ -152,7 +152,7 @@ def pen(points: ArrayLike, random: np.random.Generator, size: float = 0.7) -> Im
 
 
 def side_by_side(digits: list[Drawing]) -> Draw:
-    """Two to four of the digits in a row, each as high as the others and a little apart."""
+    """Return a function that draws two to four of the digits in a row, equally high and a little apart."""
 
     def draw(random: np.random.Generator) -> Image.Image:
         row, right = [], 0.0
@@ -170,7 +170,7 @@ def side_by_side(digits: list[Drawing]) -> Draw:
 
 
 def figures(server: Server, drawings: list[Drawing], count: int | None, seed: int) -> list[tuple[str, str, str, str]]:
-    """The rows of the table: what, measured where, reached, and the goal."""
+    """Return the rows of the table: figure, where it is measured, value reached, and goal."""
     images, labels = mnist.read_test()
     images, labels = images[:count], labels[:count]
     digits = [drawing for drawing in drawings if drawing.digit is not None]
@@ -227,7 +227,7 @@ def percent(share: float | None) -> str:
 
 
 def table(figures: list[tuple[str, str, str, str]]) -> str:
-    """In Markdown, and aligned."""
+    """Return the figures as an aligned Markdown table."""
     rows: list[tuple[str, ...]] = [("figure", "where", "reached", "goal"), *figures]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     rows.insert(1, tuple("-" * width for width in widths))
@@ -247,7 +247,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 
 def chosen(drawings: list[Drawing], count: int | None, seed: int) -> list[Drawing]:
-    """At most `count` digits and as many others, by chance; without `count`, all of them as they are."""
+    """Return at most `count` digits and as many others, chosen at random; without `count`, all in their order."""
     if count is None:
         return drawings
     shuffled = [drawings[i] for i in _stream("chosen", seed).permutation(len(drawings))]

@@ -1,4 +1,4 @@
-"""A throw-away installation and its web server, as a benchmark starts, asks and watches them."""
+"""A temporary installation and its web server, for the benchmarks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """gunicorn on a port of the loopback."""
+    """gunicorn on a loopback port."""
 
     port: int
     process: subprocess.Popen
@@ -40,16 +40,16 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def workers(self) -> list[int]:
-        """The process numbers of the web workers."""
+        """Return the process ids of the web workers."""
         pid = self.process.pid
         return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def get(self, path: str) -> float:
-        """The seconds that this page takes; raises Failed unless it is there."""
+        """Return the seconds that a page takes; raises Failed unless it answers 200."""
         return self._ask("GET", path)
 
     def predict(self) -> float:
-        """The seconds that one reading takes of a picture that the page has sent; raises Failed likewise."""
+        """Return the seconds that one prediction of a page's picture takes; raises Failed unless it answers 200."""
         return self._ask("POST", "/predict", PAGE_BODIES.read_bytes().split(b"\n", 1)[0])
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> float:
@@ -66,7 +66,7 @@ class Server:
         return time.perf_counter() - begun
 
     def wait_until(self, path: str = "/readyz") -> None:
-        """Waits until this page is there; raises Failed where that does not come to be."""
+        """Wait until a page answers; raises Failed after START_SECONDS or if the server ends."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -79,7 +79,7 @@ class Server:
 
 @contextmanager
 def installation() -> Iterator[Path]:
-    """A DATA_DIR after set-up, with the shipped version in service."""
+    """Create a temporary DATA_DIR by set-up, with the shipped version in service."""
     with tempfile.TemporaryDirectory(prefix="inkling-bench-") as folder:
         command = [sys.executable, "-m", "webapp", "setup"]
         subprocess.run(command, cwd=ROOT, env=_environment(Path(folder)), check=True, capture_output=True)
@@ -88,7 +88,7 @@ def installation() -> Iterator[Path]:
 
 @contextmanager
 def serving(folder: Path, workers: int = WORKERS, app: str | None = None, ready: str = "/readyz") -> Iterator[Server]:
-    """The web server of the installation in `folder`, once the page `ready` is there; `app` is another application."""
+    """Start a web server on the installation in `folder` and wait for the page `ready`; `app` names its application."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

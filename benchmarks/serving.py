@@ -1,9 +1,9 @@
-"""What a reading costs over HTTP, beside an empty route that takes the same body: `python -m benchmarks.serving`.
+"""Compare predictions over HTTP with an empty route that takes equal bodies: `python -m benchmarks.serving`.
 
-It serves a throw-away installation with gunicorn and asks it with wrk (8 connections), in turns: POST /predict with
-pictures that the page has sent (`page_bodies.jsonl`), with 256 of them at once (2 connections), and POST /empty, a
-route of the same application that parses the same body and answers a word. That route exists here alone. Two workers
-answer; then servers of one and of two, in turns (4 connections). Figures are medians over the rounds.
+wrk loads a temporary installation under gunicorn with two workers, alternately by POST /predict with pictures that the
+page has sent (`page_bodies.jsonl`; 8 connections), with 256 of them in each request (2 connections), and by POST
+/empty, a route only of this benchmark that parses equal bodies and answers a word (8 connections). Then it alternates
+between servers of one and of two workers (4 connections). Figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 256
 ROUNDS = 5
 SECONDS = 3
 
-# Every thread of wrk goes through the bodies in turn; what it counted comes out as one line of JSON.
+# Every thread of wrk cycles through the bodies; the results are printed as one line of JSON.
 SCRIPT = """
 local bodies, turn = {}, 0
 for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
@@ -45,7 +45,7 @@ end
 
 @dataclass(frozen=True)
 class Way:
-    """What is asked: the lines of `bodies`, each a JSON body, are posted to `url` over so many connections."""
+    """The requests of a load: the lines of `bodies`, each a JSON body, posted to `url` over so many connections."""
 
     url: str
     bodies: Path = PAGE_BODIES
@@ -54,7 +54,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw: answers a second, and milliseconds that half and 99 % of the requests took at most."""
+    """wrk's results: answers per second, and the latency in ms of the 50th and 99th percentile."""
 
     per_second: float
     p50_ms: float
@@ -62,7 +62,7 @@ class Load:
 
 
 def application():
-    """The product's application with one route more; gunicorn calls this."""
+    """Create the application with the additional route /empty; gunicorn calls this."""
     from flask import jsonify, request
 
     from webapp.app import create_app
@@ -79,7 +79,7 @@ def application():
 
 
 def load(way: Way, seconds: int) -> Load:
-    """Asks for so long; raises Failed unless all is answered."""
+    """Load the server for so many seconds; raises Failed unless every request is answered."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT)
         script.flush()
@@ -103,9 +103,9 @@ def figures(rounds: int = ROUNDS, seconds: int = SECONDS) -> list[Figure]:
         with serving(folder, WORKERS, "benchmarks.serving:application()") as server:
             one, many = Way(f"{server.url}/predict"), Way(f"{server.url}/predict", Path(batches.name), WORKERS)
             predict, empty, batch = in_turns([one, Way(f"{server.url}/empty"), many], rounds, seconds)
-        with serving(folder, 1) as alone, serving(folder, 2) as two:
-            # So few that a single worker does not count them as more than it can answer on a busy machine.
-            few = [Way(f"{server.url}/predict", connections=CONNECTIONS // 2) for server in (alone, two)]
+        with serving(folder, 1) as one_worker, serving(folder, 2) as two_workers:
+            # Few enough that a single worker on a busy machine does not refuse requests as overload.
+            few = [Way(f"{server.url}/predict", connections=CONNECTIONS // 2) for server in (one_worker, two_workers)]
             of_one, of_two = in_turns(few, rounds, seconds)
     digits = batch.per_second * BATCH
     return [
@@ -117,14 +117,14 @@ def figures(rounds: int = ROUNDS, seconds: int = SECONDS) -> list[Figure]:
 
 
 def write_batch(file, count: int) -> None:
-    """One body with so many of the page's pictures."""
+    """Write one body with `count` of the page's pictures."""
     pictures = [json.loads(line)["image"] for line in PAGE_BODIES.read_text().splitlines()]
     file.write(json.dumps({"images": [pictures[i % len(pictures)] for i in range(count)]}) + "\n")
     file.flush()
 
 
 def in_turns(ways: Sequence[Way], rounds: int, seconds: int) -> list[Load]:
-    """What `load` says of each way, measured in turns: medians over the rounds."""
+    """Return the results of each way, measured alternately: medians over the rounds."""
     taken = [[load(way, seconds) for way in ways] for _ in range(rounds)]
     return [_median(loads) for loads in zip(*taken, strict=True)]
 

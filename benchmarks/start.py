@@ -1,8 +1,8 @@
-"""How soon a web worker answers: `python -m benchmarks.start`.
+"""Measure how soon a web worker answers: `python -m benchmarks.start`.
 
-The only worker of a server is killed; its replacement is asked at once for the first page, measured from the moment
-that the kernel says it was forked, and then for its first reading. Another one is first left in peace for five seconds.
-And a whole server is measured from the start of its process. All are medians.
+The only worker of a server is killed. Its replacement is asked at once for the first page, measured from its fork as
+the kernel records it, and then for its first prediction; another one only five seconds after its fork. A whole server
+is measured from the start of its process. All figures are medians.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def _start(folder: Path) -> float:
 
 
 def _at_once(server: Server) -> tuple[float, float]:
-    """The seconds from a worker's fork to its first page, and from there to its first reading."""
+    """Return the seconds from a worker's fork to its first page, and from there to its first prediction."""
     forked = _replace_worker(server)
     server.get("/")
     return _now() - forked, server.predict()
 
 
 def _rested(server: Server, seconds: float) -> float:
-    """The seconds of the first reading of a worker that was forked so long ago."""
+    """Return the seconds of a worker's first prediction, made `seconds` after its fork."""
     forked = _replace_worker(server)
     time.sleep(max(0.0, forked + seconds - _now()))
     return server.predict()
 
 
 def _replace_worker(server: Server) -> float:
-    """Kills the only worker; the moment at which the next one was forked, as `_now` counts."""
+    """Kill the only worker and return the time, as by `_now`, at which the next one was forked."""
     [old] = server.workers()
     os.kill(old, signal.SIGKILL)
     end = _now() + START_SECONDS
@@ -74,7 +74,7 @@ def _replace_worker(server: Server) -> float:
 
 
 def _now() -> float:
-    """Seconds since the machine's boot, which is how the kernel counts the start of a process."""
+    """Return the seconds since boot, the clock of a process's start time in /proc."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

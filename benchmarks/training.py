@@ -1,13 +1,13 @@
-"""The basic preset beside the script that Inkling grew from: `python benchmarks/training.py`.
+"""Compare the basic preset with the script that Inkling grew from: `python benchmarks/training.py`.
 
 Both train an MLP 784-64-64-64-10 on MNIST and measure it on the test set before training and after every epoch. The
-script's loop stands below as it was: torchvision's DataLoader, batches of 15, Adam at 0.001, two epochs. The rounds
-alternate, so that what else the machine does meets both.
+script's loop is unchanged: torchvision's DataLoader, batches of 15, Adam at 0.001, two epochs. The rounds alternate, so
+that other load on the machine affects both.
 
-Then one epoch of the standard preset beside its matrix products alone: of every layer and for each batch, the products
-forward, back to the layer before and into the weights, in the same dtypes and shapes. Nothing of an epoch is left out
-but the validation at its end; making new drawings, which is done every few epochs, counts by its share of one. Once
-with bfloat16 where the processor multiplies tiles of it, and once in float32, as on all others.
+Then one epoch of the standard preset is compared with its matrix products: for every layer and batch, the products of
+the forward pass, of the gradients of inputs and of weights, in the same dtypes and shapes. The epoch includes all but
+the validation at its end, and the share of one epoch in drawing new digits every few epochs. Measured with bfloat16 on
+processors that multiply tiles of it, and with float32.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Net(nn.Module):
 
 
 def original() -> float:
-    """The script's training, as it was; its accuracy on the test set, 0 to 1."""
+    """Train by the script's original loop; return its accuracy on the test set, 0 to 1."""
     datasets = import_datasets()
     from torchvision import transforms
 
@@ -86,7 +86,7 @@ def _accuracy(data, net: Net) -> float:
 
 
 def basic() -> float:
-    """The preset: reading MNIST included; its accuracy on the test set, 0 to 1."""
+    """Train the preset, reading MNIST included; return its accuracy on the test set, 0 to 1."""
     data = splits.load()
 
     def accuracy(network: MLP) -> float:
@@ -99,7 +99,7 @@ def basic() -> float:
 
 
 class Epochs:
-    """Epochs of the standard preset, and what their parts take by themselves, all in seconds."""
+    """The seconds of the standard preset's epochs, and of their parts measured separately."""
 
     def __init__(self, data: splits.Mnist, dtype: torch.dtype, rounds: int):
         preset = replace(PRESETS["standard"], mixed_precision=dtype == torch.bfloat16)
@@ -123,14 +123,14 @@ class Epochs:
         self.seconds[part].append(time.perf_counter() - begun)
 
     def _products(self) -> Callable[[], object]:
-        """Prepare an epoch's matrix products, with nothing but what they need."""
+        """Prepare the matrix products of an epoch, without the rest of its work."""
         batches = self.loop.training_data.epoch(1, self.loop.preset.batch_size)
         counts = [len(batch.labels) for batch in batches]
         steps = {count: self._step(count) for count in set(counts)}
         return lambda: [steps[count]() for count in counts]
 
     def _step(self, count: int) -> Callable[[], None]:
-        """Prepare the products of one step with a batch of so many digits."""
+        """Prepare the matrix products of one step with a batch of `count` digits."""
         weights = [each.detach().to(self.dtype) for each in self.loop.network.parameters() if each.ndim == 2]
         ins = [torch.rand(count, weight.shape[1]).to(self.dtype) for weight in weights]
         outs = [torch.rand(count, weight.shape[0]).to(self.dtype) for weight in weights]
@@ -148,7 +148,7 @@ class Epochs:
         return {part: statistics.median(each) for part, each in self.seconds.items()}
 
     def lines(self) -> list[str]:
-        """The medians as a table's lines."""
+        """Return the medians as lines of a table."""
         seconds = self.medians()
         epoch, drawing, products = seconds.pop("epoch"), seconds.pop("drawing"), seconds["matrix products"]
         seconds["all the rest"] = epoch - sum(seconds.values())
@@ -157,7 +157,7 @@ class Epochs:
 
 
 def epochs(rounds: int) -> list[Epochs]:
-    """In the dtype that is fastest here, and in float32 where that is another; in turns."""
+    """Measure alternately in the fastest dtype of this machine and, if that is another, in float32."""
     data, dtypes = splits.load(), (torch.bfloat16, torch.float32) if HALF_IS_FAST else (torch.float32,)
     ways = [Epochs(data, dtype, rounds) for dtype in dtypes]
     for epoch in tqdm(range(1, rounds + 1), unit=" rounds", disable=None):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Debian packages as root or through sudo, after saying so. No service of theirs is started.
+# Install Debian packages as root or through sudo, after saying so, without starting their services.
 set -eu
 
 if [ "$(id -u)" = 0 ]; then
@@ -12,7 +12,7 @@ else
 fi
 command -v apt-get >/dev/null || { echo "inkling: please install: $*" >&2; exit 1; }
 echo "Installing with ${as_root:+$as_root }apt-get: $*"
-policy=/usr/sbin/policy-rc.d # which Debian's packages ask before they start what they bring
+policy=/usr/sbin/policy-rc.d # Debian's packages ask it before they start a service
 if [ ! -e $policy ]; then
     trap '$as_root rm -f $policy' EXIT
     printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null

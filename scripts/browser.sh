@@ -1,6 +1,6 @@
 #!/bin/sh
-# The browser that the tests drive: Chromium and its driver, installed where they are missing. Without them the browser
-# tests are skipped, or fail where CI is set.
+# Install Chromium and its driver for the browser tests if missing. Without them these tests are skipped, or fail if CI
+# is set.
 set -eu
 
 if ! command -v chromedriver >/dev/null || ! { command -v chromium || command -v google-chrome; } >/dev/null; then

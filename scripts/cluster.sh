@@ -1,6 +1,6 @@
 #!/bin/sh
-# The servers that tests start for themselves on loopback, installed where they are missing. Debian's own services of
-# them stay off, now and at the next boot; those that are already installed are left as they are.
+# Install the missing servers that tests start on loopback. Debian's services of the new ones stay off, now and at the
+# next boot; servers that were installed before are not changed.
 set -eu
 PATH=$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes the files that `make` installs from those in requirements/: every package with its version and the hashes of all
-# files of that release. What is pinned already stays, unless the .in files say otherwise.
+# Write the requirements files that `make` installs, from requirements/*.in: every package with its version and the
+# hashes of all files of that release. Present pins stay, unless the .in files contradict them.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)
@@ -12,7 +12,7 @@ pin() {
     cp "$2" "$tools/pinned"
     "$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
         --no-annotate --no-header --output-file "$tools/pinned" "$1"
-    # Without torch and what only its builds for CUDA need: see requirements/run.in.
+    # Without torch and the packages that only its CUDA builds need: see requirements/run.in.
     awk -v from="$1" '
         BEGIN { print "# Made by `make pins` from " from "." }
         /^[a-z]/ { keep = !/^(torch==|triton==|cuda-|nvidia-)/ }

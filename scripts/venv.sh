@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment .venv with the interpreter named; Debian keeps the module for that in a package.
+# Create the virtual environment .venv with the given interpreter; on Debian venv is a package of its own.
 set -eu
 python=$1
 

@@ -12,10 +12,10 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from webapp.exceptions import AppError
-from webapp.storage.disk_reserve import urgently
+from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, insert_if_absent, lock_table
 from webapp.storage.schema import Administrator, AdminSession, SignInAttempt
-from webapp.storage.timestamps import seconds_above, within
+from webapp.storage.timestamps import seconds_until_below, within
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -78,7 +78,7 @@ class Authenticator:
             session.execute(delete(AdminSession))
             session.execute(delete(SignInAttempt))
 
-        urgently(self._database, store)
+        write_using_reserve(self._database, store)
 
     def keep_password(self, password: str) -> None:
         """Set the password if it differs, so that a restart with the same ADMIN_PASSWORD ends no session."""
@@ -109,7 +109,7 @@ class Authenticator:
             session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
             session.add(AdminSession(token_sha256=_digest(token), created_at=now, seen_at=now))
 
-        urgently(self._database, begin)
+        write_using_reserve(self._database, begin)
         return token
 
     def count_wrong_token(self, client: str) -> None:
@@ -128,12 +128,12 @@ class Authenticator:
         if now - row.seen_at > SEEN_STEP_SECONDS:
             mine = AdminSession.token_sha256 == row.token_sha256  # no row, if it was signed out meanwhile
             seen = update(AdminSession).where(mine).values(seen_at=now)
-            urgently(self._database, lambda session: session.execute(seen))
+            write_using_reserve(self._database, lambda session: session.execute(seen))
         return True
 
     def sign_out(self, token: str) -> None:
         mine = AdminSession.token_sha256 == _digest(token)
-        urgently(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
+        write_using_reserve(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
 
     def _count_attempt(self, secret: str, client: str) -> str:
         """Count an attempt at "password" or "token"; return its key. Raises TooManyAttempts at a limit."""
@@ -146,7 +146,7 @@ class Authenticator:
             _check_limits(session, secret, mine, now)
             session.add(SignInAttempt(address=mine, at=now))
 
-        urgently(self._database, count)
+        write_using_reserve(self._database, count)
         return mine
 
     def _password_hash(self) -> str | None:
@@ -167,13 +167,13 @@ def sweep(database: Database) -> None:
         session.execute(delete(SignInAttempt).where(old))
         session.execute(delete(AdminSession).where(ended))
 
-    urgently(database, remove)
+    write_using_reserve(database, remove)
 
 
 def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
     all_clients = SignInAttempt.address.startswith(f"{secret}:")
     for attempts, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (all_clients, ATTEMPTS_IN_ALL)):
-        if wait := seconds_above(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, attempts):
+        if wait := seconds_until_below(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, attempts):
             raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
 
 

@@ -23,7 +23,7 @@ from webapp.auth import Authenticator, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.settings import ROOT, Settings, SettingsError, document
 from webapp.setup.install import set_up
-from webapp.setup.supervisor import SETPRIV, become
+from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
 from webapp.storage.engine import WORK_SECONDS, Database, SchemaTooNew
 from webapp.storage.schema import Run, Version
@@ -32,14 +32,14 @@ BACKLOG = 2048  # of connections that wait; gunicorn's own default
 
 
 class Refused(Exception):
-    """What was asked for cannot be done; the message is the line to print."""
+    """The command cannot be done; the message is the line to print."""
 
 
 REFUSALS = (CopyRefused, MnistMissing, PasswordRefused, Refused, SchemaTooNew, SettingsError, WeightsError)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 2 with one clear line where it cannot."""
+    """Run one command; return the exit code, 2 with one line on standard error if the command cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve Inkling.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, does, function in (
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (SQLAlchemyError, sqlite3.Error) as error:
         return _refuse(f"the database cannot be used: {str(error).splitlines()[0]}")
     except BrokenPipeError:  # nothing reads the output any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter fails at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail at its end
         return 2
     except OSError as error:  # such as a disk that is full or read-only
         path = error.filename2 or error.filename
@@ -80,11 +80,11 @@ def _refuse(reason: object) -> int:
 
 
 def serve(settings: Settings) -> None:
-    """Sets up, then runs web and worker until told to end."""
+    """Set up, then run web and worker until a signal ends them."""
     if not shutil.which(SETPRIV):
         raise Refused(f"{SETPRIV} is missing; it comes with util-linux")
-    _keep_standard_streams()
-    # Taken before all else and held over every restart: of two that start at once, one is refused.
+    _open_standard_streams()
+    # Bound before set-up and kept over every restart: a second start on the address is refused.
     with socket.socket() as listener:
         _listen(listener, settings)
         set_up(settings)
@@ -96,7 +96,7 @@ def serve(settings: Settings) -> None:
         )
         if os.isatty(1):
             os.environ[TERMINAL] = "1"
-        become(listener.fileno())
+        exec_supervisor(listener.fileno())
 
 
 def work(settings: Settings) -> None:
@@ -116,7 +116,7 @@ def set_password(settings: Settings) -> None:
 
 
 def copy_embedded(settings: Settings) -> None:
-    """Copies what is in SQLite, with the secret key; refuses a target in use."""
+    """Copy the SQLite database and the secret key into PostgreSQL; raises CopyRefused or Refused."""
     target = Database(settings.database_url, WORK_SECONDS)
     folder = settings.data_dir
     if not target.is_postgresql:
@@ -137,7 +137,7 @@ def print_settings(_: Settings) -> None:
 
 
 def replay_version(settings: Settings, version_id: int) -> None:
-    """Makes a version again from its card, its parent and its corrections, as they are stored."""
+    """Train a version again from its stored card, parent and corrections; raises Refused if the result differs."""
     from model.data import splits
     from model.progress import progress_bar
     from model.training.reproduce import ReproductionError, differences, reproduce
@@ -173,8 +173,8 @@ def _version_number(text: str) -> int:
     return int(digits)
 
 
-def _keep_standard_streams() -> None:
-    """Opens those that are closed, so that nothing else gets their numbers."""
+def _open_standard_streams() -> None:
+    """Open closed standard streams, so that no other file gets their descriptors."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -188,4 +188,3 @@ def _listen(listener: socket.socket, settings: Settings) -> None:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Refused(f"{settings.host}:{settings.port} cannot be used ({reason}); set PORT") from error
-

@@ -1,4 +1,4 @@
-"""Everything that a web process needs besides the request: settings, database, active model, queue and the rest."""
+"""The services of a web process: settings, database, active model, jobs and the rest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Services:
         )
 
     def close(self) -> None:
-        """End the thread that follows promotions, and close the database and the queue."""
+        """Stop the thread that follows promotions, and close the queue and the database."""
         self.active_model.stop()
         self.jobs.huey.storage.close()
         self.database.close()

@@ -34,9 +34,9 @@ class Meaning(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process runs with. `Settings.read()` takes it from the environment.
+    """The settings of a process; `Settings.read()` takes them from the environment.
 
-    An empty `secret_key` is in PostgreSQL, which is not asked here: `webapp.storage.secret_key` does.
+    `secret_key` is empty if it is stored in PostgreSQL: `webapp.storage.secret_key` reads it from there.
     """
 
     data_dir: Annotated[
@@ -81,26 +81,26 @@ class Settings:
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """The settings in `environ`; raises SettingsError."""
+        """Return the settings in `environ`; raises SettingsError."""
         data_dir = _writable(Path(environ.get("DATA_DIR") or ROOT / "instance").absolute())
         database_url = _database_url(environ, data_dir)
         return cls(
             data_dir=data_dir,
             mnist_dir=Path(environ.get("MNIST_DIR") or data_dir).absolute(),
             host=environ.get("HOST") or "127.0.0.1",
-            port=_whole(environ, "PORT", 8000, 1, 65535),
-            web_concurrency=_whole(environ, "WEB_CONCURRENCY", min(os.cpu_count() or 1, 4), 1, 256),
+            port=_integer(environ, "PORT", 8000, 1, 65535),
+            web_concurrency=_integer(environ, "WEB_CONCURRENCY", min(os.cpu_count() or 1, 4), 1, 256),
             database_url=database_url,
             redis_url=_redis_url(environ),
             admin_password=environ.get("ADMIN_PASSWORD", ""),
             admin_token=_token(environ),
-            secret_key=environ.get("SECRET_KEY") or _kept_secret(data_dir, database_url),
-            https=bool(_whole(environ, "HTTPS", 0, 0, 1)),
+            secret_key=environ.get("SECRET_KEY") or _secret_in_file(data_dir, database_url),
+            https=bool(_integer(environ, "HTTPS", 0, 0, 1)),
         )
 
     @classmethod
     def variables(cls) -> list[str]:
-        """The environment variable of every setting."""
+        """Return the environment variables of all settings."""
         return [setting.name.upper() for setting in fields(cls)]
 
 
@@ -125,7 +125,7 @@ def document() -> str:
     return DOCUMENT.format(rows="\n".join(rows))
 
 
-def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:
+def _integer(environ: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:
     text = environ.get(variable) or str(default)
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
         raise SettingsError(f"{variable} must be a whole number from {least} to {most}, not {text!r}")
@@ -133,7 +133,7 @@ def _whole(environ: Mapping[str, str], variable: str, default: int, least: int, 
 
 
 def _database_url(environ: Mapping[str, str], data_dir: Path) -> str:
-    """The address of a database, as SQLAlchemy takes it; whether it answers is seen later."""
+    """Return the database's URL for SQLAlchemy, without connecting."""
     text = environ.get("DATABASE_URL")
     if not text:
         return URL.create("sqlite", database=str(data_dir / "inkling.db")).render_as_string()
@@ -151,19 +151,19 @@ def _database_url(environ: Mapping[str, str], data_dir: Path) -> str:
 
 
 def _redis_url(environ: Mapping[str, str]) -> str:
-    """An address that Redis' client takes; whether it answers is seen later."""
+    """Return a URL that Redis' client accepts, without connecting; empty if unset."""
     url = environ.get("REDIS_URL", "")
     if url:
         try:
             parse_url(url)
-        except ValueError:  # its message is of no use, and might show what is in the address
+        except ValueError:  # its message does not help, and might show a password in the URL
             raise SettingsError("REDIS_URL must be redis://HOST:PORT/NUMBER, or rediss:// or unix://") from None
     return url
 
 
 def _token(environ: Mapping[str, str]) -> str:
     token = environ.get("ADMIN_TOKEN", "")
-    # What else a header might carry comes out of it changed. `openssl rand -hex 16` makes 128 random bits.
+    # Other characters may not pass through a header unchanged. `openssl rand -hex 16` makes 128 random bits.
     if token and not re.fullmatch("[!-~]{16,}", token):
         raise SettingsError(
             "ADMIN_TOKEN must have at least 16 characters, all of them ASCII and none of them a space; "
@@ -173,31 +173,31 @@ def _token(environ: Mapping[str, str]) -> str:
 
 
 def _writable(folder: Path) -> Path:
-    """The folder, made where it is missing, for its owner alone."""
+    """Return the folder, created if missing with access for its owner only; raises SettingsError if unusable."""
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
         shared = is_shared(folder)
     except OSError as error:
         raise SettingsError(f"DATA_DIR cannot be used: {error}") from error
-    if shared:  # its other users could leave a database or a key of theirs there
+    if shared:  # other users could put a database or a key there
         raise SettingsError(f"DATA_DIR cannot be used: {folder} is shared with others; name a folder below it")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise SettingsError(f"DATA_DIR cannot be used: {folder} is not readable and writable")
     return folder
 
 
-def _kept_secret(folder: Path, database_url: str) -> str:
-    """The installation's secret key, made at the first start and readable by its owner alone.
+def _secret_in_file(folder: Path, database_url: str) -> str:
+    """Return the secret key in the data folder, which the first start creates, readable by its owner only.
 
-    Only where the processes share a disk, as with SQLite; empty elsewhere.
+    Return "" with PostgreSQL, where the processes need not share a disk.
     """
     if not database_url.startswith("sqlite"):
         return ""
     path = folder / "secret_key"
     try:
         if not path.exists():
-            _make_secret(path)
-        if not path.is_file():  # a named pipe would wait for its writer
+            _create_secret(path)
+        if not path.is_file():  # reading a named pipe would block
             raise OSError("it is not a file")
         secret = path.read_text("ascii").strip()
     except (OSError, UnicodeError) as error:
@@ -207,15 +207,15 @@ def _kept_secret(folder: Path, database_url: str) -> str:
     return secret
 
 
-def _make_secret(path: Path) -> None:
-    own = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+def _create_secret(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(secrets.token_hex(32))
             file.flush()
             os.fsync(file.fileno())
-        # Linked into place whole: of several processes that start together all read the first one's key.
+        # Linked into place complete: several processes that start together all read the first one's key.
         with contextlib.suppress(FileExistsError):
-            os.link(own, path)
+            os.link(temporary, path)
     finally:
-        own.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -37,11 +37,11 @@ def roll_back(database: Database) -> None:
 
 def keep(database: Database) -> None:
     """A checkpoint in place of an older one."""
-    Lease(database, 1, 1).keep(b"new" * 100_000)
+    Lease(database, 1, 1).save_checkpoint(b"new" * 100_000)
 
 
 def lose(database: Database) -> None:
-    runs.lose(database, 1, 1, "it died")
+    runs.fail_attempt(database, 1, 1, "it died")
 
 
 def state(database: Database) -> list:
@@ -52,7 +52,7 @@ def state(database: Database) -> list:
             for table in (Version, Promotion, Comparison, Artifact)
         ]
         run = session.get(Run, 1)
-        checkpoint = Lease(database, 1, 1).checkpoint()
+        checkpoint = Lease(database, 1, 1).load_checkpoint()
         whole = session.connection().exec_driver_sql("PRAGMA integrity_check").scalar()
         of_run = run.state, run.failed_attempts, run.version_id, checkpoint[:3].decode()
         return [whole, counts, champion_id(session), *of_run]

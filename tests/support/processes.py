@@ -45,7 +45,7 @@ def send_messages() -> None:
     settings = Settings.read()
     with closing(Database(settings.database_url)) as database:
         for _ in range(MESSAGES):
-            Jobs(database, settings).take_in("digits.npz", b"", "0" * 64, 1, "a test")
+            Jobs(database, settings).import_file("digits.npz", b"", "0" * 64, 1, "a test")
 
 
 def count_up(times=50) -> int:

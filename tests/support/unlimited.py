@@ -8,5 +8,5 @@ globals().update(runpy.run_path(str(ROOT / "gunicorn.conf.py")))
 
 from webapp.corrections import store  # noqa: E402  that configuration has imported it anew
 
-for _name in ("PER_SUBMITTER", "IN_ALL", "MOST_WAITING"):
+for _name in ("MAX_PER_SUBMITTER", "MAX_IN_ALL", "MAX_WAITING"):
     setattr(store, _name, 10**9)

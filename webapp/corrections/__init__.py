@@ -1,4 +1,4 @@
-"""Corrections as rows: taking them in, reviewing them, and files of digits in and out.
+"""Corrections as rows: storing them, reviewing them, import and export of files of digits.
 
-Imports storage and, of `model`, imaging and data. Used by training, the views and the worker.
+Imports storage and, of `model`, imaging, data and evaluation. Used by training, the views and the worker.
 """

@@ -1,8 +1,8 @@
-"""Digits of a file become corrections that wait for review.
+"""Storage of a file's digits as corrections that wait for review.
 
-Everything is decoded and checked before anything is written. Then the digits are stored in short transactions, so that
-others can write in between. A process that dies in between leaves some of them; the next attempt adds the rest, since
-how many are done is written in the same transactions.
+Everything is decoded and checked before anything is written. The digits are stored in short transactions, so that
+others can write in between. If the process dies, the next attempt adds the rest: the number of digits done is written
+in the same transactions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from webapp.corrections.digit_files import Bundle
-from webapp.corrections.store import Corrections, Parts
+from webapp.corrections.store import Corrections, HoldOutAssignment
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import Correction
 
-# Looked through at once for digits that are there already.
-LOOKED_AT_ONCE = 2_000
+# The rows read by one query.
+ROWS_AT_ONCE = 2_000
 
 
 def store(
@@ -32,74 +32,76 @@ def store(
     digest: str,
     at_once: int,
     first: int = 0,
-    tell: Callable[[Session, int, int], object] = lambda session, done, added: None,
+    on_progress: Callable[[Session, int, int], object] = lambda session, done, added: None,
 ) -> int:
-    """Stores a bundle, group by group, as corrections that wait for review; returns how many are new.
+    """Store a bundle, group by group, as corrections that wait for review; return how many were added.
 
-    Those that are there already, with the same label, are left out. A transaction has `at_once` digits: a bundle of no
-    more is stored whole or not at all.
+    Digits that exist with the same label are left out. One transaction stores `at_once` digits: a bundle of no more is
+    stored completely or not at all.
 
-    `digest` stands for the file, whose digits are of one source, or of one for each of its groups. An image that is
-    there with another label stays in the part, learnt from or held out, that it is in. The `first` digits in this order
-    are passed over. `tell` is called in each transaction with how many are done and how many the transaction has added.
+    `digest` identifies the file; each group of its digits is one submitter. An image that exists with another label
+    is held out if that one is. The `first` digits in this order are skipped. `on_progress` is called in each
+    transaction with how many digits are done and how many the transaction has added.
     """
     order = np.argsort(bundle.groups, kind="stable")
-    there, parts = _There(bundle), Parts()
-    there.look_through(database)
+    existing, assignment = ExistingCorrections(bundle), HoldOutAssignment()
+    existing.read_all(database)
     added = 0
     for start in range(first, len(order), at_once):
         began = time.monotonic()
         places = order[start : start + at_once]
         with database.writing() as session:
             lock_table(session, Correction)
-            there.look_on(session)
-            rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, there, parts))
+            existing.read_new(session)
+            rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, existing, assignment))
             if rows:
                 session.execute(insert(Correction), rows)
-            tell(session, start + len(places), len(rows))
+            on_progress(session, start + len(places), len(rows))
         added += len(rows)
         if start + len(places) < len(order):
-            time.sleep(time.monotonic() - began)  # the others' turn: on SQLite who waits looks only now and then
+            time.sleep(time.monotonic() - began)  # let others write: on SQLite a waiting writer retries only at times
     return added
 
 
-class _There:
-    """Which corrections there are with the images of a bundle.
+class ExistingCorrections:
+    """The ids of the stored corrections with the images of a bundle.
 
-    Most are looked through before anything is written, without a lock; within a transaction only those that came since.
+    Most rows are read before anything is written, without a lock; a transaction reads only those added since.
     """
 
     def __init__(self, bundle: Bundle):
-        self._numbers: dict[bytes, list[int]] = {image.tobytes(): [] for image in bundle.images}
-        self._last = 0
+        self._ids: dict[bytes, list[int]] = {image.tobytes(): [] for image in bundle.images}
+        self._last_id = 0
 
-    def look_through(self, database: Database) -> None:
+    def read_all(self, database: Database) -> None:
+        """Read the stored corrections in short transactions."""
         more = True
         while more:
             with database.reading() as session:
-                more = self._look(session)
+                more = self._read_next(session)
 
-    def look_on(self, session: Session) -> None:
-        while self._look(session):
+    def read_new(self, session: Session) -> None:
+        """Read the corrections added since the last call."""
+        while self._read_next(session):
             pass
 
-    def now(self, session: Session, images: Iterable[bytes]) -> Iterator[Any]:
-        """Image, label and part of those with these images, as they are in this transaction; the oldest first."""
-        numbers = sorted({number for image in images for number in self._numbers[image]})
+    def find(self, session: Session, images: Iterable[bytes]) -> Iterator[Any]:
+        """Yield digit image, label and held_out of the corrections with these images, the oldest first."""
+        ids = sorted({each for image in images for each in self._ids[image]})
         columns = Correction.digit_image, Correction.label, Correction.held_out
-        for start in range(0, len(numbers), LOOKED_AT_ONCE):
-            these = Correction.id.in_(numbers[start : start + LOOKED_AT_ONCE])
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            these = Correction.id.in_(ids[start : start + ROWS_AT_ONCE])
             yield from session.execute(select(*columns).where(these).order_by(Correction.id))
 
-    def _look(self, session: Session) -> bool:
-        """Looks at the next ones; returns whether there may be more."""
-        newer = select(Correction.id, Correction.digit_image).where(Correction.id > self._last)
-        rows = session.execute(newer.order_by(Correction.id).limit(LOOKED_AT_ONCE)).all()
-        for number, image in rows:
-            if image in self._numbers:
-                self._numbers[image].append(number)
-            self._last = number
-        return len(rows) == LOOKED_AT_ONCE
+    def _read_next(self, session: Session) -> bool:
+        """Read one batch of rows; return whether there may be more."""
+        newer = select(Correction.id, Correction.digit_image).where(Correction.id > self._last_id)
+        rows = session.execute(newer.order_by(Correction.id).limit(ROWS_AT_ONCE)).all()
+        for correction_id, image in rows:
+            if image in self._ids:
+                self._ids[image].append(correction_id)
+            self._last_id = correction_id
+        return len(rows) == ROWS_AT_ONCE
 
 
 def _new_rows(
@@ -108,32 +110,32 @@ def _new_rows(
     bundle: Bundle,
     places: list[int],
     digest: str,
-    there: _There,
-    parts: Parts,
+    existing: ExistingCorrections,
+    assignment: HoldOutAssignment,
 ) -> Iterator[dict[str, Any]]:
     images = [bundle.images[place].tobytes() for place in places]
-    known, part_of = set(), {}
-    for image, label, held_out in there.now(session, images):
+    known, is_held_out = set(), {}
+    for image, label, held_out in existing.find(session, images):
         known.add((image, label))
-        part_of[image] = held_out
+        is_held_out[image] = held_out
     groups = bundle.groups[places].tolist()
     submitters = {group: corrections.submitter_of(f"import {digest} {group}") for group in set(groups)}
-    parts.look(session, set(submitters.values()))
+    assignment.read(session, set(submitters.values()))
     for place, image, group in zip(places, images, groups, strict=True):
         label = int(bundle.labels[place])
         if (image, label) in known:
             continue
         known.add((image, label))
-        held_out = parts.of(submitters[group])  # asked for in any case: the source counts as there from now on
+        held_out = assignment.is_held_out(submitters[group])  # called for each, since it counts new submitters
         yield {
             "created_at": time.time(),
             "submitter": submitters[group],
-            "receipt_sha256": secrets.token_hex(32),  # of no secret: nobody waits for news of it
+            "receipt_sha256": secrets.token_hex(32),  # random: an imported digit has no receipt
             "meant": label,
             "label": label,
             "digit_image": image,
             "picture": bundle.pictures[place],
             "answered": {},
-            "held_out": part_of.setdefault(image, held_out),
+            "held_out": is_held_out.setdefault(image, held_out),
             "state": "received",
         }

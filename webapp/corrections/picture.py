@@ -1,4 +1,4 @@
-"""The picture of a correction: drawn again from its ink alone, before it is kept."""
+"""The picture of a correction, redrawn from its ink before it is stored."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from PIL import Image, ImageOps
 from model.imaging.ink import extract_ink
 from model.imaging.png import png
 
-LONGEST_SIDE = 280
+MAX_SIDE = 280
 MARGIN = 16
 
 
 def redraw(picture: Image.Image) -> bytes:
-    """The picture's ink alone, dark on white, as a PNG of at most LONGEST_SIDE a side; the picture must have ink.
+    """Return a picture's ink, dark on white, as a PNG of at most MAX_SIDE pixels a side; the picture must have ink.
 
-    Made from nothing but grey values: whatever else was in the bytes that came in is not in these.
+    The PNG is encoded from grey values only, so no metadata or hidden data of the upload is stored.
     """
     amount = extract_ink(picture)
     assert amount is not None, "a blank picture is no correction"
     ink = Image.fromarray((amount * 255).round().astype("uint8"))
     ink = ink.crop(ink.getbbox())
-    ink.thumbnail((LONGEST_SIDE - 2 * MARGIN, LONGEST_SIDE - 2 * MARGIN), Image.Resampling.BOX)
+    ink.thumbnail((MAX_SIDE - 2 * MARGIN, MAX_SIDE - 2 * MARGIN), Image.Resampling.BOX)
     return png(ImageOps.invert(ImageOps.expand(ink, MARGIN)), optimize=True)

@@ -1,4 +1,4 @@
-"""Decisions about corrections, taken and taken back: rows of what was before, in the transaction of the caller."""
+"""Decisions about corrections and their undo, in the caller's transaction; a Review row keeps the values before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from webapp.storage.schema import Correction, Review
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """What is asked for: the corrections `ids` to become `state`, with `label` where that changes.
+    """A request to set the corrections `ids` to `state`, with `label` unless None.
 
-    `shown` is the state in which they were shown; those that are no longer in it are left alone. None leaves out none.
+    `shown` is the state in which the reviewer saw them; those in another state now are not changed. None skips the
+    check.
     """
 
     ids: tuple[int, ...]
@@ -30,8 +31,8 @@ class DecisionRequest:
 
 @dataclass(frozen=True)
 class DecisionResult:
-    """What became of a wish: the batch that undo goes by, and the numbers of those decided, of those that somebody
-    else has decided meanwhile, and of those that are no longer there."""
+    """The result of a request: the batch for `undo`, None if nothing was decided, and the ids of the corrections that
+    were decided, that somebody else has decided meanwhile, and that do not exist."""
 
     batch: str | None
     decided: tuple[int, ...]
@@ -39,73 +40,74 @@ class DecisionResult:
     gone: tuple[int, ...]
 
 
-def decide(session: Session, wish: DecisionRequest, by: str) -> DecisionResult:
-    """Decides about the corrections; their duplicates follow. One that is so already is not decided again.
+def decide(session: Session, asked: DecisionRequest, by: str) -> DecisionResult:
+    """Decide about corrections and update their duplicates. One with the same values already is not decided again.
 
-    Of duplicates the first alone is shown, and a Review says of it alone that somebody looked at it.
+    Of duplicates only the first is shown to the reviewer, so only the first gets a Review.
     """
     lock_table(session, Correction)
-    asked = {row.id: row.duplicate_of or row.id for row in _rows(session, wish.ids)}
-    rows = _rows(session, asked.values())
-    elsewhere = {row.id for row in rows if wish.shown not in (None, row.state)}
+    first_of = {row.id: row.duplicate_of or row.id for row in _rows(session, asked.ids)}
+    rows = _rows(session, first_of.values())
+    elsewhere = {row.id for row in rows if asked.shown not in (None, row.state)}
     batch = secrets.token_hex(8)
-    decided = tuple(row.id for row in rows if row.id not in elsewhere and _change(session, row, wish, by, batch))
-    _duplicates_follow(session, decided)
+    decided = tuple(row.id for row in rows if row.id not in elsewhere and _change(session, row, asked, by, batch))
+    _update_duplicates(session, decided)
     return DecisionResult(
         batch if decided else None,
         decided,
-        tuple(sorted(number for number, first in asked.items() if first in elsewhere)),
-        tuple(number for number in wish.ids if number not in asked),
+        tuple(sorted(each for each, first in first_of.items() if first in elsewhere)),
+        tuple(each for each in asked.ids if each not in first_of),
     )
 
 
 def undo(session: Session, batch: str | None) -> tuple[list[int], str] | None:
-    """Puts back what a batch of decisions replaced, and forgets it; the numbers, and the state that they are in now.
+    """Undo a batch of decisions and delete its reviews; return the ids that changed and their state now.
 
-    A correction about which something else was decided since stays as it is. None where there is no such batch.
+    Without `batch`, undo the latest. A correction that was decided again since stays as it is. Return None if there is
+    no such batch.
     """
     lock_table(session, Correction)
     batch = batch or session.scalar(select(Review.batch).order_by(Review.id.desc()).limit(1))
     reviews = session.scalars(select(Review).where(Review.batch == batch).order_by(Review.id)).all()
     if not reviews:
         return None
-    numbers = select(Review.correction_id).where(Review.batch == batch)
-    rows = {row.id: row for row in session.scalars(select(Correction).where(Correction.id.in_(numbers)))}
-    latest = select(func.max(Review.id)).where(Review.correction_id.in_(numbers)).group_by(Review.correction_id)
-    last_words = set(session.scalars(latest))
+    ids = select(Review.correction_id).where(Review.batch == batch)
+    rows = {row.id: row for row in session.scalars(select(Correction).where(Correction.id.in_(ids)))}
+    latest = select(func.max(Review.id)).where(Review.correction_id.in_(ids)).group_by(Review.correction_id)
+    latest_reviews = set(session.scalars(latest))
     undone = []
     for review in reviews:
         row = rows[review.correction_id]
-        decided = (row.state, row.label, row.reason) == (review.state, review.label, review.reason)
-        if decided and review.id in last_words:
+        unchanged = (row.state, row.label, row.reason) == (review.state, review.label, review.reason)
+        if unchanged and review.id in latest_reviews:
             row.state, row.label, row.reason = review.state_before, review.label_before, review.reason_before
             row.decided_at = time.time()
             if row.duplicate_of is None:
                 undone.append(row.id)
-    _duplicates_follow(session, undone)
+    _update_duplicates(session, undone)
     session.execute(delete(Review).where(Review.batch == batch))
     return undone, reviews[0].state_before
 
 
-def _rows(session: Session, numbers: Iterable[int]) -> Sequence[Correction]:
-    return session.scalars(select(Correction).where(Correction.id.in_(set(numbers))).order_by(Correction.id)).all()
+def _rows(session: Session, ids: Iterable[int]) -> Sequence[Correction]:
+    return session.scalars(select(Correction).where(Correction.id.in_(set(ids))).order_by(Correction.id)).all()
 
 
-def _change(session: Session, row: Correction, wish: DecisionRequest, by: str, batch: str) -> bool:
-    """Decides about one correction and writes down what was before; False where it is so already."""
-    label = row.label if wish.label is None else wish.label
-    if (row.state, row.label, row.reason) == (wish.state, label, wish.reason):
+def _change(session: Session, row: Correction, asked: DecisionRequest, by: str, batch: str) -> bool:
+    """Decide about one correction and add its Review; return False if nothing changes."""
+    label = row.label if asked.label is None else asked.label
+    if (row.state, row.label, row.reason) == (asked.state, label, asked.reason):
         return False
     before = {"state_before": row.state, "label_before": row.label, "reason_before": row.reason}
-    after = {"state": wish.state, "label": label, "reason": wish.reason}
+    after = {"state": asked.state, "label": label, "reason": asked.reason}
     session.add(Review(batch=batch, by=by, correction_id=row.id, **before, **after))
-    row.state, row.label, row.reason = wish.state, label, wish.reason
+    row.state, row.label, row.reason = asked.state, label, asked.reason
     row.decided_at = time.time()
     return True
 
 
-def _duplicates_follow(session: Session, numbers: Iterable[int]) -> None:
-    """Twins are what their first is now, also those that came after it was decided about."""
-    for duplicate in session.scalars(select(Correction).where(Correction.duplicate_of.in_(numbers))):
+def _update_duplicates(session: Session, ids: Iterable[int]) -> None:
+    """Copy state, label and reason of these corrections to their duplicates."""
+    for duplicate in session.scalars(select(Correction).where(Correction.duplicate_of.in_(ids))):
         first = session.get_one(Correction, duplicate.duplicate_of)
         duplicate.state, duplicate.label, duplicate.reason = first.state, first.label, first.reason

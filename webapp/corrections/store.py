@@ -1,4 +1,4 @@
-"""Corrections: drawings that their authors sent with what they meant. Kept, folded, followed by a receipt, deleted."""
+"""Storage of corrections, drawings with the digit that their authors meant: limits, duplicates, receipts, deletion."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from model.evaluation.label_quality import blurred
 from model.task import NO_DIGIT, SIDE
 from webapp.exceptions import AppError
 from webapp.settings import Settings
-from webapp.storage.disk_reserve import urgently
+from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
-from webapp.storage.timestamps import seconds_above
+from webapp.storage.timestamps import seconds_until_below
 
 NOT_A_DIGIT = "not_a_digit"
 
-PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS = 60, 3600
-IN_ALL, ALL_WINDOW_SECONDS = 2_000, 24 * 3600
-MOST_WAITING = 5_000
+MAX_PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS = 60, 3600
+MAX_IN_ALL, ALL_WINDOW_SECONDS = 2_000, 24 * 3600
+MAX_WAITING = 5_000
 WAITING_RETRY_SECONDS = 3600
 
-# So many of the latest corrections are looked through for one that is nearly the same.
+# The number of latest corrections that a new one is compared with to find duplicates.
 CANDIDATES = 500
-# Cosine of two slightly blurred digit images from which on they count as the same drawing. Saved as a JPEG, reduced
-# or drawn with a slightly wider pen, four of five MNIST digits stay above it. Of two different people's digits with the
-# same label one pair in 20,000 or fewer is, which makes at most one in 40 look like one of 500 others; only plain
-# strokes for a 1 mostly do, and of those the tenth teaches nothing either.
+# The cosine of two slightly blurred digit images from which on they are duplicates. Four of five MNIST digits stay
+# above it when saved as a JPEG, reduced or drawn with a slightly wider pen. At most one pair in 20,000 of different
+# people's digits with the same label is above it, so at most one correction in 40 is taken for a duplicate of one of
+# 500 others. Only plain strokes for a 1 mostly are, and many of those add nothing to a training anyway.
 NEARLY_SAME = 0.98
 
-# Every so many submitters one is held out of training, with all that it sends.
+# One in this many submitters is held out of training, with all its corrections.
 HELD_OUT_EVERY = 5
 
 
 class TooManyCorrections(AppError):
-    """A limit is reached; `retry_after` says in how many seconds another correction may be sent."""
+    """A limit is reached; `retry_after` is the number of seconds until another correction may be sent."""
 
     status, code = 429, "too_many_corrections"
 
 
 class StoredCorrection(NamedTuple):
-    """What became of a correction that was sent: its row, the receipt's secret, and whether the row is new."""
+    """The result of sending a correction: its row, the receipt's secret, and whether it adds to the earlier ones."""
 
     correction: Correction
     secret: str
@@ -57,7 +57,7 @@ class StoredCorrection(NamedTuple):
 
 
 class Corrections:
-    """Everything about them is rows in the database, and every decision is taken in the transaction that writes."""
+    """Adds, finds and deletes corrections. Limits and duplicates are checked in the transaction that writes."""
 
     def __init__(self, database: Database, settings: Settings):
         self._database = database
@@ -72,14 +72,15 @@ class Corrections:
         version_id: int | None,
         address: str | None,
     ) -> StoredCorrection:
-        """Store a correction, or join it to an earlier one.
+        """Store a correction, or return an earlier identical one; raises TooManyCorrections.
 
-        `picture` is a PNG of our own making, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT. A submitter that
-        sends an identical drawing again gets the earlier correction back. With another meaning, while that one waits
-        for review, the new one replaces it under the same receipt: a misclick put right. It has a number of its own, so
-        that a reviewer who still sees the old meaning decides nothing about the new one. A nearly identical drawing, of
-        any submitter, becomes a new row, the duplicate of the first: those behind one address need not be one person,
-        and each has a receipt of their own. Raises TooManyCorrections.
+        `picture` is a PNG that `redraw` encoded, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT.
+
+        A submitter that sends an identical drawing again gets the earlier correction back. With another meaning, while
+        the earlier one waits for review, the new one replaces it under the same receipt (the author corrects a
+        misclick). It gets a new id, so that a reviewer who still sees the old meaning cannot decide about the new one.
+        A nearly identical drawing, of any submitter, becomes a new row, a duplicate of the first: several people may
+        share one address, and each gets a receipt.
         """
         submitter = self.submitter_of(address)
         row = Correction(
@@ -95,132 +96,131 @@ class Corrections:
         )
         with self._database.writing() as session:
             lock_table(session, Correction)
-            same = Correction.submitter == submitter, Correction.digit_image == row.digit_image
-            earlier = session.scalar(select(Correction).where(*same).order_by(Correction.id.desc()).limit(1))
+            identical = Correction.submitter == submitter, Correction.digit_image == row.digit_image
+            earlier = session.scalar(select(Correction).where(*identical).order_by(Correction.id.desc()).limit(1))
             if earlier is not None and earlier.meant == meant:
                 return StoredCorrection(earlier, self._secret(earlier), False)
-            put_right = earlier if earlier is not None and earlier.state == "received" else None
-            if put_right is not None:
-                row.created_at, row.held_out = put_right.created_at, put_right.held_out
-                _remove(session, put_right)
+            replaced = earlier if earlier is not None and earlier.state == "received" else None
+            if replaced is not None:
+                row.created_at, row.held_out = replaced.created_at, replaced.held_out
+                _remove(session, replaced)
             else:
                 _check_limits(session, submitter, row.created_at)
-                parts = Parts()
-                parts.look(session, {submitter})
-                row.held_out = parts.of(submitter)
+                assignment = HoldOutAssignment()
+                assignment.read(session, {submitter})
+                row.held_out = assignment.is_held_out(submitter)
             _join_duplicates(session, row)
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
             session.add(row)
-        return StoredCorrection(row, secret, put_right is None)
+        return StoredCorrection(row, secret, replaced is None)
 
-    def by_receipt(self, secret: str) -> Correction | None:
-        """The correction whose receipt has this secret, with its picture; None where there is none, or no longer."""
-        whose = Correction.receipt_sha256 == _sha256(secret)
+    def find_by_receipt(self, secret: str) -> Correction | None:
+        """Return the correction whose receipt has this secret, with its picture; None if there is none."""
+        found = select(Correction).where(Correction.receipt_sha256 == _sha256(secret))
         with self._database.reading() as session:
-            return session.scalar(select(Correction).where(whose).options(undefer(Correction.picture)))
+            return session.scalar(found.options(undefer(Correction.picture)))
 
     def delete(self, correction_id: int) -> None:
-        """Deletes a correction for good, with its reviews and its places in runs and comparisons; none of that number
-        is no error."""
+        """Delete a correction, its reviews, and its entries in runs and comparisons; an unknown id is no error."""
 
         def do(session: Session) -> None:
             lock_table(session, Correction)
             row = session.get(Correction, correction_id)
             if row is not None:
-                _leave_comparisons(session, row)
+                _remove_from_comparisons(session, row)
                 _remove(session, row)
 
-        urgently(self._database, do)
-        self._empty_log()
+        write_using_reserve(self._database, do)
+        self._truncate_log()
 
     def submitter_of(self, address: str | None) -> str:
-        """Who sends, without saying who: a keyed digest of the address, of an IPv6 one's first 64 bits."""
+        """Return the pseudonym of a sender: a keyed digest of the address, for IPv6 of its first 64 bits."""
         return self._digest("source", _network(address or ""))[:32]
 
     def _secret(self, row: Correction) -> str:
-        """The secret in the receipt's address: the same for the same row, and not to be found from the row alone."""
+        """Return the secret in the receipt's URL, derived from the row and the secret key."""
         image = hashlib.sha256(row.digit_image).hexdigest()
         return self._digest("receipt", row.submitter, repr(row.created_at), image)[:40]
 
     def _digest(self, *words: str) -> str:
         return hmac.new(self._key, "\0".join(words).encode(errors="replace"), hashlib.sha256).hexdigest()
 
-    def _empty_log(self) -> None:
-        """What was deleted leaves SQLite's write-ahead log too, where there is one and nobody is reading from it."""
+    def _truncate_log(self) -> None:
+        """Remove deleted drawings from SQLite's write-ahead log too, unless somebody is reading from it."""
         if not self._database.is_postgresql:
             with closing(self._database.engine.raw_connection()) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-class Parts:
-    """Which submitters' corrections are kept out of training: a part stays what it was for the first one.
+class HoldOutAssignment:
+    """The assignment of submitters to training or hold-out. It never changes for a submitter with corrections.
 
-    It also stays what it was when it was first asked for here.
+    Nor does it change, within one instance, once it was returned.
     """
 
     def __init__(self):
         self._held_out: dict[str, bool] = {}
         self._submitters = 0
 
-    def look(self, session: Session, submitters: set[str]) -> None:
-        """Begins a transaction in which `of` is asked for no others than these."""
+    def read(self, session: Session, submitters: set[str]) -> None:
+        """Read the stored assignments; call this in each transaction with all submitters that it asks for."""
         unknown = submitters - self._held_out.keys()
         found = select(Correction.submitter, func.max(cast(Correction.held_out, Integer)))
         held_out = session.execute(found.where(Correction.submitter.in_(unknown)).group_by(Correction.submitter))
         self._held_out |= {submitter: bool(one) for submitter, one in held_out}
         self._submitters = session.scalars(select(func.count(Correction.submitter.distinct()))).one()
 
-    def of(self, submitter: str) -> bool:
-        """Whether a submitter's corrections are held out; it counts as there from now on."""
+    def is_held_out(self, submitter: str) -> bool:
+        """Return whether a submitter's corrections are held out; a new submitter is assigned and counted."""
         if submitter not in self._held_out:
             self._submitters += 1
             self._held_out[submitter] = self._submitters % HELD_OUT_EVERY == 0
         return self._held_out[submitter]
 
 
-def named(label: int) -> int | str:
-    """A label as JSON says it."""
+def label_to_json(label: int) -> int | str:
+    """Return a label as in JSON: 0 to 9, or NOT_A_DIGIT."""
     return NOT_A_DIGIT if label == NO_DIGIT else label
 
 
-def numbered(meaning: int | str) -> int:
-    """The label that JSON says so."""
+def label_from_json(meaning: int | str) -> int:
+    """Return the label of a meaning as in JSON."""
     return NO_DIGIT if isinstance(meaning, str) else meaning
 
 
-def showing(evidence: dict[str, Any], is_there: Callable[[int], bool]) -> dict[str, Any]:
-    """A comparison's evidence with the pictures of those corrections alone that are there, by their numbers."""
+def keep_pictures(evidence: dict[str, Any], exists: Callable[[int], bool]) -> dict[str, Any]:
+    """Return a comparison's evidence without the pictures of corrections whose id no longer exists."""
     drawings = evidence.get("drawings")
     if drawings is None:
         return evidence
     lists = "gained_pictures", "lost_pictures"
     return evidence | {
-        "drawings": drawings | {name: [one for one in drawings[name] if is_there(one["number"])] for name in lists}
+        "drawings": drawings | {name: [each for each in drawings[name] if exists(each["number"])] for name in lists}
     }
 
 
 def images_of(rows: Sequence[Any]) -> np.ndarray:
-    """The digit images of corrections, or of rows that have them: uint8 (N, 28, 28)."""
+    """Return the digit images of corrections, or of rows with that column: uint8 (N, 28, 28)."""
     return np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, SIDE, SIDE).copy()
 
 
 def image_of(row: Any) -> np.ndarray:
-    """The digit image of one: uint8 (28, 28)."""
+    """Return the digit image of a correction: uint8 (28, 28)."""
     return images_of([row])[0]
 
 
 def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How alike a digit image, uint8 (28, 28), is to each of (N, 28, 28): cosines of the blurred ones, 0 to 1, (N,)."""
+    """Return the cosines of a blurred digit image, uint8 (28, 28), with each of (N, 28, 28): 0 to 1, (N,)."""
     images = np.concatenate((digit_image[None], others)).astype(np.float32)
-    # Blurred, half a pixel's difference in where a line runs hardly counts.
+    # The blur makes a line's shift by half a pixel hardly count.
     flat = blurred(images).reshape(len(images), -1)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
     return flat[1:] @ flat[0]
 
 
 def _join_duplicates(session: Session, row: Correction) -> None:
-    """Makes a new row the duplicate of the latest that is nearly the same, with what was decided on that."""
+    """Make a new row the duplicate of the latest nearly identical one, with that one's state, label and reason."""
     firsts = select(Correction.id, Correction.digit_image).where(
         Correction.meant == row.meant, Correction.duplicate_of.is_(None)
     )
@@ -231,47 +231,47 @@ def _join_duplicates(session: Session, row: Correction) -> None:
 
 
 def _remove(session: Session, row: Correction) -> None:
-    """Delete a row; where it was the first of its duplicates, make the oldest of them the first.
+    """Delete a row; if it was the first of its duplicates, make the oldest of them the first.
 
-    They wait for a review again: of duplicates only the first is shown, so nobody has looked at them. The new first is
-    not held out where the row was not: a version has perhaps learnt from that one, and is not to be measured by nearly
-    the same drawing.
+    They wait for review again: reviewers see only the first of duplicates, so nobody has looked at them. The new first
+    is not held out if the row was not: a version may have learnt from that one, and must not be measured by a nearly
+    identical drawing.
     """
-    joined = Correction.duplicate_of == row.id
-    duplicates = session.scalars(select(Correction).where(joined).order_by(Correction.id)).all()
+    of_row = Correction.duplicate_of == row.id
+    duplicates = session.scalars(select(Correction).where(of_row).order_by(Correction.id)).all()
     if duplicates:
         first = duplicates[0]
         first.held_out = first.held_out and row.held_out
         for duplicate in duplicates:
             duplicate.duplicate_of = None if duplicate is first else first.id
             duplicate.state, duplicate.label, duplicate.reason = "received", duplicate.meant, None
-        session.flush()  # nothing points to it any more
-        # Earlier releases wrote down what was decided about the first as if it had been about each duplicate.
+        session.flush()  # before the deletion, which the foreign key would refuse
+        # Earlier releases stored a Review of each duplicate too.
         session.execute(delete(Review).where(Review.correction_id.in_([duplicate.id for duplicate in duplicates])))
     session.delete(row)
     session.flush()
 
 
-def _leave_comparisons(session: Session, row: Correction) -> None:
-    """Takes a row out of the pictures that versions gained or lost; how many there were stays."""
+def _remove_from_comparisons(session: Session, row: Correction) -> None:
+    """Remove a row from the pictures that versions gained or lost; the counts stay."""
     compared = select(Comparison).join(Run, Run.version_id == Comparison.version_id)
-    by_this = compared.join(RunCorrection, RunCorrection.run_id == Run.id).where(RunCorrection.correction_id == row.id)
-    for comparison in session.scalars(by_this):
-        comparison.evidence = showing(comparison.evidence, lambda number: number != row.id)
+    by_row = compared.join(RunCorrection, RunCorrection.run_id == Run.id).where(RunCorrection.correction_id == row.id)
+    for comparison in session.scalars(by_row):
+        comparison.evidence = keep_pictures(comparison.evidence, lambda each: each != row.id)
 
 
 def _check_limits(session: Session, submitter: str, now: float) -> None:
-    """Raises TooManyCorrections. Imported ones, which no version answered, do not count."""
+    """Raise TooManyCorrections over a limit. Imported corrections, which no version answered, do not count."""
     sent = Correction.version_id.is_not(None)
     windows = (
-        (Correction.submitter == submitter, PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS, "from here"),
-        (sent, IN_ALL, ALL_WINDOW_SECONDS, "in all"),
+        (Correction.submitter == submitter, MAX_PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS, "from here"),
+        (sent, MAX_IN_ALL, ALL_WINDOW_SECONDS, "in all"),
     )
     for condition, limit, window, whose in windows:
-        if wait := seconds_above(session, limit, Correction.created_at, window, now, sent, condition):
+        if wait := seconds_until_below(session, limit, Correction.created_at, window, now, sent, condition):
             raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(wait)}.", wait)
     waiting = session.scalars(select(func.count()).where(sent, Correction.state == "received")).one()
-    if waiting >= MOST_WAITING:
+    if waiting >= MAX_WAITING:
         message = "Enough corrections wait for review at the moment. Please try again later."
         raise TooManyCorrections(message, WAITING_RETRY_SECONDS)
 
@@ -283,7 +283,10 @@ def _in(seconds: int) -> str:
 
 
 def _network(address: str) -> str:
-    """The network that an address speaks for: an IPv4 address itself, and of IPv6 the 64 bits that one line has."""
+    """Return the network of a sender: the IPv4 address itself, or the /64 of an IPv6 address, as one line usually has.
+
+    An address that cannot be parsed is returned as it is.
+    """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

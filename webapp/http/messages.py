@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from werkzeug.datastructures import MultiDict
 
 from model.task import DIGITS
-from webapp.corrections.store import named
+from webapp.corrections.store import label_to_json
 from webapp.exceptions import BadRequest
 from webapp.http.fields import fields
 from webapp.http.json_body import json_object
@@ -209,7 +209,7 @@ VersionName = Annotated[
 # From a code with its numbers, as stored in the database.
 Sentence = Annotated[str, BeforeValidator(worded)]
 # From a label's number.
-Label = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(named)]
+Label = Annotated[Digit | Literal["not_a_digit"], BeforeValidator(label_to_json)]
 
 
 class Problem(TypedDict):

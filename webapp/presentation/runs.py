@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from webapp.presentation import charts
 from webapp.storage.schema import ACTIVE, Comparison, Run, Version
 from webapp.storage.timestamps import within
-from webapp.training.runs import used
+from webapp.training.runs import count_used
 
 WAITING_SECONDS = 10.0  # after this, a run that no worker has begun has perhaps none
 
@@ -26,7 +26,7 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
         "version": db.get(Version, run.version_id or 0),
         "comparison": db.get(Comparison, run.version_id or 0),
         "champion": champion,
-        "used": used(db, run.id),
+        "used": count_used(db, run.id),
         "now": now,
         "unclaimed": run.state == "queued" and not run.attempt and not within(run.created_at, WAITING_SECONDS, now),
         "loss": charts.loss_chart(run.history, run.epochs),

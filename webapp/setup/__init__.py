@@ -1,4 +1,4 @@
-"""What is done before or instead of serving: installing, the copy into PostgreSQL, and the supervisor.
+"""Set-up and operation: installing and upgrading, the copy into PostgreSQL, and the process above supervisord.
 
-Imports any room but views and worker. Used by the command line.
+May import every room except views and worker. Used by the command line.
 """

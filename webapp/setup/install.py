@@ -1,5 +1,5 @@
-"""What is put in order before the processes start: files to serve, schema, shipped version, administrator and, if
-possible, MNIST."""
+"""Set-up before the processes start: static files, schema, shipped version, administrator's password and, if possible,
+MNIST."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from webapp.versions.promotions import record_promotion
 
 
 def set_up(settings: Settings, say=print) -> None:
-    """Brings an installation up to date, however old or new it is; `say` gets one line for each thing worth knowing.
+    """Create an installation or bring an older one up to date; `say` gets a line for each message.
 
-    Raises PasswordRefused where ADMIN_PASSWORD cannot be used, and WeightsError where no version can be used.
+    Raises PasswordRefused if ADMIN_PASSWORD cannot be used, WeightsError if no version can be used, and SchemaTooNew.
     """
     settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     database = Database(settings.database_url)
-    private_files.close(settings.data_dir, database.files, say)
+    private_files.restrict(settings.data_dir, database.files, say)
     try:
         assets.compress(settings.data_dir)
     except OSError as error:
@@ -52,16 +52,16 @@ def set_up(settings: Settings, say=print) -> None:
 
 
 def install_shipped(database: Database, say=print) -> None:
-    """Makes the shipped weights a version, once, and sees to it that a usable version is in service.
+    """Store the shipped weights as a version, once, and ensure that a usable version is in service.
 
-    They go into service where nothing usable is, or in place of those that an earlier release shipped. A version that
-    was made here stays: nothing has been measured that would say which is better for its users. Where the shipped file
-    is damaged the installation goes on with the versions that it has. Raises WeightsError where none can be used.
+    They are promoted if no usable version is in service, or in place of those that an earlier release shipped. A
+    version that was trained here stays in service: no measurement shows which is better for its users. If the shipped
+    file is damaged, the installation keeps its own versions. Raises WeightsError if none can be used.
     """
     data, fault = _shipped()
     with database.writing() as session:
-        lock_table(session, Promotion)  # of several that set up at once the first one installs it
-        version, is_new = _as_version(session, data) if data else (None, False)
+        lock_table(session, Promotion)  # of several concurrent set-ups only the first installs it
+        version, is_new = _find_or_add(session, data) if data else (None, False)
         champion = champion_of(session)
         if champion is None:
             why = coded("shipped")
@@ -82,7 +82,7 @@ def install_shipped(database: Database, say=print) -> None:
 
 
 def _shipped() -> tuple[bytes | None, str | None]:
-    """The weights that come with this release, or why they cannot be used."""
+    """Return the weights of this release, or the reason why they cannot be used."""
     try:
         data = SHIPPED.read_bytes()
     except OSError as error:
@@ -92,6 +92,7 @@ def _shipped() -> tuple[bytes | None, str | None]:
 
 
 def _fault(data: bytes) -> str | None:
+    """Return why weights cannot be used; None if they can."""
     try:
         check_weights(data)
     except WeightsError as error:
@@ -99,10 +100,10 @@ def _fault(data: bytes) -> str | None:
     return None
 
 
-def _as_version(session: Session, data: bytes) -> tuple[Version, bool]:
-    """The version with these weights, and whether it is new. One with a damaged row is another."""
-    same = Version.sha256 == weights.digest(data), Version.weights == data
-    version = session.scalar(select(Version).where(*same))
+def _find_or_add(session: Session, data: bytes) -> tuple[Version, bool]:
+    """Return the version with these weights, and whether it is new. A row with damaged weights does not count."""
+    identical = Version.sha256 == weights.digest(data), Version.weights == data
+    version = session.scalar(select(Version).where(*identical))
     if version is not None:
         return version, False
     version = Version.of(data, weights.read_card(data), "shipped")
@@ -112,17 +113,17 @@ def _as_version(session: Session, data: bytes) -> tuple[Version, bool]:
 
 
 def _last_usable(session: Session) -> Version | None:
-    """The version promoted last of those that can be used."""
+    """Return the usable version that was promoted last; None without any."""
     latest = select(Promotion.version_id).group_by(Promotion.version_id).order_by(func.max(Promotion.id).desc())
     versions = (session.get_one(Version, number) for number in session.scalars(latest).all())
     return next((version for version in versions if _fault(version.weights) is None), None)
 
 
-def set_up_password(settings: Settings, door: Authenticator, say) -> None:
+def set_up_password(settings: Settings, authenticator: Authenticator, say) -> None:
     if settings.admin_password:
-        door.keep_password(settings.admin_password)
+        authenticator.keep_password(settings.admin_password)
         say("Administrator: sign in with the password in ADMIN_PASSWORD")
-    elif not door.has_password() and door.set_first_password(password := secrets.token_urlsafe(12)):
+    elif not authenticator.has_password() and authenticator.set_first_password(password := secrets.token_urlsafe(12)):
         say(f"Administrator: sign in with the password {password}\n(shown this once; `make password` sets another)")
     else:
         say("Administrator: sign in with your password; `make password` sets another")

@@ -1,4 +1,5 @@
-"""Data on disk: the schema and its migrations, the engine, the secret key, stored times, spare room on the disk.
+"""Storage: schema and migrations, database engine, secret key, comparison of stored times, disk reserve.
 
-Imports settings and exceptions; knows no request and no picture. Used by every room that stores something.
+Imports settings, private_files and, of `model`, inference.weights; knows no request and no picture. Used by
+every room that stores something.
 """

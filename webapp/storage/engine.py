@@ -34,41 +34,41 @@ from webapp.storage.schema import Base
 BUSY_SECONDS = 5
 CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10  # gunicorn ends a worker whose request takes 15
-WORK_SECONDS = 600
-IDLE_SECONDS = 15  # less than a run's lease
-MIGRATION_LOCK = 0x696E6B6C  # any number that no other program takes on the same database
+WORK_SECONDS = 600  # in a worker, which no request waits for
+IDLE_SECONDS = 15  # shorter than a run's lease
+MIGRATION_LOCK = 0x696E6B6C  # an arbitrary key for PostgreSQL's advisory lock
 
 
 class SchemaTooNew(Exception):
-    """A later release has made the schema; the message says what to do."""
+    """The schema is of a later release; the message says what to do."""
 
 
 class Database:
-    """One engine per process. `reading()` and `writing()` give a session whose transaction ends with the block.
+    """One engine per process. `reading()` and `writing()` yield a session whose transaction ends with the block.
 
-    On PostgreSQL a statement may take `statement_seconds`.
+    `statement_seconds` limits each statement on PostgreSQL.
     """
 
     def __init__(self, url: str, statement_seconds: int = REQUEST_SECONDS):
         if url.startswith("sqlite"):
-            # Opened anew each time: a connection that is kept goes on with a file that was moved away or replaced.
-            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True, json_serializer=as_json)
-            event.listen(self.engine, "do_connect", _find_sqlite)
+            # No pool: an open connection would keep using a file that was moved away or replaced.
+            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True, json_serializer=to_json)
+            event.listen(self.engine, "do_connect", _require_sqlite_file)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = create_engine(
                 _with_limits(make_url(url), statement_seconds),
-                isolation_level="READ COMMITTED",  # what the locks and conditional updates of this package count on
-                pool_pre_ping=True,  # after the server was away, its old connections are worth nothing
+                isolation_level="READ COMMITTED",  # the locks and conditional updates of this package rely on it
+                pool_pre_ping=True,  # connections from before a restart of the server are dead
                 pool_size=2,
                 pool_timeout=CONNECT_SECONDS,
                 hide_parameters=True,
-                json_serializer=as_json,
+                json_serializer=to_json,
             )
         self._writing_engine = self.engine.execution_options(writing=True)
         self._reading_engine = self.engine
-        if self.is_postgresql:  # as in SQLite, what is read within one block is of one moment
+        if self.is_postgresql:  # as in SQLite, one block reads one snapshot
             self._reading_engine = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -79,12 +79,12 @@ class Database:
 
     @property
     def files(self) -> list[Path]:
-        """Those of an SQLite database, some of which are there only at times; the first one is the database itself."""
+        """The files of an SQLite database, some of which exist only at times; the first is the database itself."""
         file = self.engine.url.database
         return [] if self.is_postgresql else [Path(f"{file}{end}") for end in ("", "-wal", "-shm", "-journal")]
 
     def connect(self) -> Any:
-        """A connection of the driver's own, beside those that are pooled here."""
+        """Return a new connection of the driver, which is not pooled here."""
         arguments, parameters = self.engine.dialect.create_connect_args(self.engine.url)
         return self.engine.dialect.connect(*arguments, **parameters)
 
@@ -98,8 +98,8 @@ class Database:
         with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def remove(self, table: type[Base], which: ColumnElement[bool]) -> None:
-        """Deletes rows. Only where there are any does it take the lock that every writer waits for."""
+    def delete_where(self, table: type[Base], which: ColumnElement[bool]) -> None:
+        """Delete the rows that meet a condition; take the write lock only if there are any."""
         with self.reading() as session:
             if not session.scalar(select(exists().where(which))):
                 return
@@ -107,12 +107,12 @@ class Database:
             session.execute(delete(table).where(which))
 
     def upgrade(self) -> None:
-        """Brings the schema up to date; to be run before the other processes start, and safe to run twice at once.
+        """Migrate the schema to the latest revision; raises SchemaTooNew.
 
-        All of it is one transaction, begun with a lock: of several processes one migrates, and the others find it done.
-        Raises SchemaTooNew.
+        To be run before the other processes start. Safe to run concurrently: all of it is one transaction that begins
+        with a lock, so one process migrates and the others find nothing to do.
         """
-        import alembic.command  # only here: the web processes need not wait for it
+        import alembic.command  # imported here to keep the web processes' start fast
         import alembic.config
 
         if self.files:
@@ -123,18 +123,18 @@ class Database:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._writing_engine.begin() as connection:
-            if self.is_postgresql:  # SQLite's write lock is taken already
+            if self.is_postgresql:  # SQLite's write lock is held since the transaction began
                 connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             try:
                 alembic.command.upgrade(config, "head")
             except alembic.util.CommandError as error:  # this release does not know the database's revision
-                told = "the database was made by a newer release of Inkling; start that release, or restore a backup"
-                raise SchemaTooNew(told) from error
+                message = "the database was made by a newer release of Inkling; start that release, or restore a backup"
+                raise SchemaTooNew(message) from error
 
     def describe(self) -> str:
-        """Which database this is, with what its users should know of it."""
+        """Return the kind of database, for SQLite with its journal mode."""
         if self.is_postgresql:
             return "postgresql"
         return f"sqlite, {'write-ahead log' if _wal_is_safe() else 'rollback journal'}"
@@ -144,26 +144,25 @@ class Database:
 
 
 def lock_table(session: Session, table: type[Base]) -> None:
-    """Keeps all others from writing to a table until this transaction ends: what it has read of it stays true.
+    """Prevent other transactions from writing to a table until this one ends, so that its reads stay valid.
 
-    Who takes several takes them in the order promotion, run's row, correction, import.
+    To avoid deadlocks, take several locks in the order promotion, run's row, correction, import.
     """
     if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
         session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def insert_if_absent(session: Session, table: type[Base], **values) -> bool:
-    """Adds a row unless there is one with its key, whoever adds it at the same moment; returns whether it did."""
+    """Insert a row unless its key exists, also under concurrent inserts; return whether it was inserted."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     added = insert(table).values(values).on_conflict_do_nothing().returning(literal(True))
     return session.scalar(added) is not None
 
 
 def _with_limits(url: URL, statement_seconds: int) -> URL:
-    """PostgreSQL's address with what keeps everybody from waiting for ever; what it says itself of that stands.
+    """Return PostgreSQL's URL with time limits; those that it sets itself take precedence.
 
-    Neither for a server that is gone, nor for a statement, nor for a lock. And who holds one and stops, or vanishes
-    with its machine, is thrown out.
+    They bound the waiting for a dead server, a statement and a lock, and end transactions whose client stopped.
     """
     limits = {
         "statement_timeout": f"{statement_seconds}s",
@@ -173,57 +172,59 @@ def _with_limits(url: URL, statement_seconds: int) -> URL:
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "2",
     }
-    ours = {
+    defaults = {
         "connect_timeout": str(CONNECT_SECONDS),
-        "tcp_user_timeout": "3000",  # milliseconds without an acknowledgement
+        "tcp_user_timeout": "3000",  # milliseconds without acknowledgement
         "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
     }
-    return url.set(query=ours | dict(url.query))
+    return url.set(query=defaults | dict(url.query))
 
 
-def as_json(value: Any) -> str:
-    """JSON, which knows no NaN and no infinity: null stands for them."""
+def to_json(value: Any) -> str:
+    """Serialize to JSON, with null in place of NaN and infinity."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
-        return json.dumps(finite(value))
+        return json.dumps(nonfinite_to_none(value))
 
 
-def finite(value: Any) -> Any:
-    """The same with None in place of what JSON does not know: NaN and infinity."""
+def nonfinite_to_none(value: Any) -> Any:
+    """Return a copy of a JSON-like value with None in place of NaN and infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: finite(one) for name, one in value.items()}
-    return [finite(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: nonfinite_to_none(one) for name, one in value.items()}
+    return [nonfinite_to_none(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
-    """Whether this SQLite is free of the race in resetting the write-ahead log (3.7.0 to 3.51.2, fixed also in
-    3.44.6 and 3.50.7), which can corrupt a database with several writers."""
+    """Return whether this SQLite is free of the WAL-reset race (3.7.0 to 3.51.2; fixed also in 3.44.6 and 3.50.7).
+
+    It can corrupt a database with several writers.
+    """
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
-def _find_sqlite(_dialect, _record, arguments: list, _parameters) -> None:
+def _require_sqlite_file(_dialect, _record, arguments: list, _parameters) -> None:
     if not Path(arguments[0]).exists():
-        # SQLite would make a new one, and hide that the installation's own is gone.
+        # SQLite would create an empty one, and hide that the installation's file is missing.
         raise sqlite3.OperationalError(f"{arguments[0]} is missing")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
     for pragma in (
         f"busy_timeout = {BUSY_SECONDS * 1000}",
         f"journal_mode = {'WAL' if _wal_is_safe() else 'DELETE'}",
         "synchronous = FULL",
         "foreign_keys = ON",
-        "secure_delete = ON",  # a drawing that its author deleted is to leave the file, not only the table
+        "secure_delete = ON",  # overwrite deleted drawings in the file
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection) -> None:
-    # A reader that turns writer fails at once when another wrote meanwhile, whatever the time-out: writers queue up
-    # from the start instead.
+    # A reader that becomes a writer fails at once, without busy timeout, when another wrote meanwhile: writers take the
+    # lock at the start.
     writing = connection.get_execution_options().get("writing")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,4 +1,4 @@
-"""The tables of the database. `migrations/` makes them; each change here needs one there."""
+"""The tables of the database. Each change here needs a migration in `migrations/`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Base(DeclarativeBase):
 
 
 class Version(Base):
-    """One trained model: its weights as safetensors bytes and its card. Never changed once written."""
+    """One trained model: its weights as safetensors bytes and its card. Immutable."""
 
     __tablename__ = "version"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -72,7 +72,7 @@ class Version(Base):
 
     @classmethod
     def of(cls, data: bytes, card: ModelCard, source: str, run_id: int | None = None) -> Version:
-        """A new one with these weights."""
+        """Return a new row with these weights."""
         return cls(
             source=source,
             run_id=run_id,
@@ -86,20 +86,22 @@ class Version(Base):
 
 
 class Promotion(Base):
-    """Which version has answered since when, who or what put it there and why. The last row names the champion."""
+    """A change of the version in service: when, by whom or by which run, and why. The last row names the champion."""
 
     __tablename__ = "promotion"
     id: Mapped[int] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
-    from_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # the champion until then
+    from_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # the previous champion
     at: Mapped[float] = mapped_column(default=time.time)
     by: Mapped[str]
     why: Mapped[str]
 
 
 class Comparison(Base):
-    """A challenger measured against the champion of that time: `model.evaluation.comparison.Evidence.as_dict()`, or
-    what an earlier release made, with sentences."""
+    """A challenger measured against the champion of that time.
+
+    `evidence` is `model.evaluation.comparison.Evidence.as_dict()`, or a dict of an earlier release, with sentences.
+    """
 
     __tablename__ = "comparison"
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), primary_key=True)
@@ -110,7 +112,7 @@ class Comparison(Base):
 
 
 class Run(Base):
-    """One training. Its row is the truth about it; a worker holds it by `attempt` and a lease that it renews."""
+    """One training. The row is its only state; a worker owns it by `attempt` and a lease that it renews."""
 
     __tablename__ = "run"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -119,15 +121,15 @@ class Run(Base):
     preset: Mapped[str] = mapped_column(PresetName)
     epochs: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
-    processes: Mapped[int] = mapped_column(default=1, server_default="1")  # that train it together
-    corrections: Mapped[bool] = mapped_column(default=False, server_default=false())  # the approved ones
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # whose weights fine-tuning goes on from
+    processes: Mapped[int] = mapped_column(default=1, server_default="1")  # of the training group
+    corrections: Mapped[bool] = mapped_column(default=False, server_default=false())  # learn from the approved ones
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # fine-tuning starts from its weights
     requested_by: Mapped[str]
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     attempt: Mapped[int] = mapped_column(default=0)
-    failed_attempts: Mapped[int] = mapped_column("losses", default=0, server_default="0")  # their process was lost
+    failed_attempts: Mapped[int] = mapped_column("losses", default=0, server_default="0")  # whose process died
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict] = mapped_column(default=dict)
@@ -136,7 +138,7 @@ class Run(Base):
     error: Mapped[str | None]
 
     __table_args__ = (
-        # At most one active run: the database refuses a second start, whichever process asks.
+        # At most one active run: the database refuses a concurrent second start.
         Index(
             "one_active_run",
             "kind",
@@ -148,7 +150,7 @@ class Run(Base):
 
 
 class Checkpoint(Base):
-    """Where a run under way stands after its last epoch: what the next attempt goes on from. Gone when the run ends."""
+    """The state of an active run's training after its last epoch, from which the next attempt resumes."""
 
     __tablename__ = "checkpoint"
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
@@ -159,8 +161,8 @@ class Checkpoint(Base):
 class Correction(Base):
     """A drawing with the digit that its author meant, kept with the author's consent.
 
-    `meant` and `label` are 0 to 9, or NO_DIGIT: the author's word, and the reviewer's. `submitter` is a keyed digest of
-    the sender's address. A correction nearly identical to an earlier one is its duplicate: reviewed with it, and learnt
+    `meant` (by the author) and `label` (by the reviewer) are 0 to 9, or NO_DIGIT. `submitter` is a keyed digest of the
+    sender's address. A correction nearly identical to an earlier one is its duplicate: reviewed with it, and learnt
     from once.
     """
 
@@ -172,34 +174,34 @@ class Correction(Base):
     meant: Mapped[int]
     label: Mapped[int]
     digit_image: Mapped[bytes]  # uint8 (28, 28)
-    picture: Mapped[bytes] = mapped_column(deferred=True)  # a PNG of our own making
+    picture: Mapped[bytes] = mapped_column(deferred=True)  # a PNG that `corrections.picture` encoded
     answered: Mapped[dict]  # verdict, digits, reason, top, not_a_digit, as POST /predict answers
-    version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # which answered; None for an imported one
-    held_out: Mapped[bool]  # never learnt from: for comparing versions
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # which answered; None if imported
+    held_out: Mapped[bool]  # never learnt from, only used to compare versions
     state: Mapped[str] = mapped_column(default="received")  # of REVIEW_STATES
     reason: Mapped[str | None]  # why it was refused
     decided_at: Mapped[float] = mapped_column(default=0.0, server_default="0")  # when a reviewer last changed it
     duplicate_of: Mapped[int | None] = mapped_column("twin_of", ForeignKey("correction.id"), index=True)
     suspicion: Mapped[float | None]  # 0 to 1; None until it is computed
-    doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # what the suspicion rests on
+    doubt: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # the figures behind the suspicion
 
     @classmethod
     def firsts(cls, state: str) -> tuple[ColumnElement[bool], ...]:
-        """The conditions of those in a state without the duplicates, which go with their first."""
+        """Return the conditions of corrections in a state that are not duplicates."""
         return cls.state == state, cls.duplicate_of.is_(None)
 
     __table_args__ = (
-        # Pages of the review and their numbers come from it alone, however many were decided.
+        # Covers the pages of the review and their counts.
         Index("ix_correction_review", "state", "twin_of", "decided_at", "id"),
-        # A worker looks for those that nobody has judged every few seconds.
+        # A worker looks for corrections with unchecked labels every few seconds.
         Index("ix_correction_unjudged", "state", "suspicion"),
-        # A number is never used again: a decision about one that was deleted must not fall on the next one sent.
+        # Ids are never reused: a decision about a deleted correction must not apply to the next one sent.
         {"sqlite_autoincrement": True},
     )
 
 
 class Review(Base):
-    """One decision about one correction, with what it replaced; decisions taken together share a `batch`."""
+    """One decision about one correction, with the values before it; decisions taken together share a `batch`."""
 
     __tablename__ = "review"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -216,8 +218,8 @@ class Review(Base):
 
 
 class Import(Base):
-    """A file of digits that a worker takes in as corrections. Its row is the truth about it; a worker holds it by
-    `attempt` and tells its progress as long as it does."""
+    """The import of a file of digits as corrections. The row is its only state; a worker owns it by `attempt` and
+    renews its lease by writing the progress."""
 
     __tablename__ = "import"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -225,19 +227,19 @@ class Import(Base):
     updated_at: Mapped[float] = mapped_column(default=time.time)
     requested_by: Mapped[str]
     state: Mapped[str]  # of ACTIVE, "finished" or "failed"
-    name: Mapped[str]  # of the file, as it may be shown
+    name: Mapped[str]  # of the file, made printable
     sha256: Mapped[str]
-    digits: Mapped[int]  # that the file holds
+    digits: Mapped[int]  # in the file
     fraction: Mapped[float] = mapped_column(default=0.0)
-    done: Mapped[int] = mapped_column(default=0)  # digits that are stored, or were there already
-    added: Mapped[int] = mapped_column(default=0)  # the first of these
+    done: Mapped[int] = mapped_column(default=0)  # digits processed: stored, or present before
+    added: Mapped[int] = mapped_column(default=0)  # digits stored
     attempt: Mapped[int] = mapped_column(default=0)
-    failed_attempts: Mapped[int] = mapped_column("losses", default=0)  # their process was lost
+    failed_attempts: Mapped[int] = mapped_column("losses", default=0)  # whose process died
     error: Mapped[str | None]
 
 
 class ImportFile(Base):
-    """The file of an import under way. Apart from its row, which is written each second; gone when the import ends."""
+    """The file of an active import, apart from the row of the import, which is written each second."""
 
     __tablename__ = "import_file"
     import_id: Mapped[int] = mapped_column(ForeignKey("import.id"), primary_key=True)
@@ -245,7 +247,7 @@ class ImportFile(Base):
 
 
 class RunCorrection(Base):
-    """Which approved corrections a run learns from or, held out, is compared by; chosen when it first begins."""
+    """An approved correction that a run learns from or, if held out, is compared by; chosen by its first attempt."""
 
     __tablename__ = "run_correction"
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
@@ -255,9 +257,9 @@ class RunCorrection(Base):
 
 
 class Artifact(Base):
-    """What is computed about a version besides its training: `kind` is one of `webapp.worker.artifacts.ARTIFACTS`.
+    """A result computed about a version after its training: `kind` is a key of `webapp.worker.artifacts.ARTIFACTS`.
 
-    A row comes with the first attempt; `fraction` is 1 once the `result` is there, in that kind's own coding.
+    The first attempt adds the row; `fraction` is 1 once the `result` is stored, encoded as its kind defines.
     """
 
     __tablename__ = "computation"
@@ -270,7 +272,7 @@ class Artifact(Base):
 
 
 class Installation(Base):
-    """What all processes of an installation share on whichever machine they run; one row."""
+    """The settings that all processes of an installation share, on several machines too; one row."""
 
     __tablename__ = "installation"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -286,7 +288,7 @@ class Administrator(Base):
 
 
 class AdminSession(Base):
-    """A signed-in browser, by the digest of its cookie's secret. Gone at sign-out: a copied cookie is worthless."""
+    """A signed-in browser, by the digest of its cookie's secret. Deleted at sign-out, which voids copied cookies."""
 
     __tablename__ = "admin_session"
     token_sha256: Mapped[str] = mapped_column(primary_key=True)
@@ -304,17 +306,15 @@ class SignInAttempt(Base):
 
 
 def coded(code: str, **numbers: Any) -> str:
-    """A code with its numbers as a column of text keeps it (webapp/presentation/wording.py makes sentences of them)."""
+    """Return a code with its numbers as a text column stores it; `webapp.presentation.wording` makes the sentence."""
     return json.dumps({"code": code, **numbers})
 
 
 def champion_id(session: Session) -> int | None:
-    """The version that answers now: the one promoted last."""
+    """Return the id of the version in service, the one promoted last; None without a promotion."""
     return session.scalar(select(Promotion.version_id).order_by(Promotion.id.desc()).limit(1))
 
 
 def champion_of(session: Session) -> Version | None:
-    """The same, as its row."""
+    """Return the champion's row; None without a promotion."""
     return session.get(Version, champion_id(session) or 0)
-
-

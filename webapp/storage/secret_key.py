@@ -1,7 +1,7 @@
-"""The secret key, which all processes of an installation share on whichever machine they run.
+"""The secret key, which all processes of an installation share.
 
-On SQLite they share a disk, and it is a file there (`webapp.settings`). On PostgreSQL they share nothing else, and it
-is a row, which set-up makes.
+With SQLite they share a disk, and the key is a file there (`webapp.settings`). With PostgreSQL they share only the
+database, and the key is a row, which set-up inserts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ WAIT_SECONDS = 2.0
 
 
 class NotSetUp(Exception):
-    """The database does not hold an installation yet."""
+    """Set-up has not run on this database yet."""
 
     def __init__(self):
         super().__init__("the database is not set up yet; `python -m webapp setup` does it")
 
 
 def with_secret_key(settings: Settings) -> Settings:
-    """The settings with the secret key, from the database where they have none. Raises NotSetUp or a database error."""
+    """Return the settings with the secret key, read from the database if unset; raises NotSetUp or a database error."""
     if settings.secret_key:
         return settings
     with closing(Database(settings.database_url)) as database, database.reading() as session:
@@ -42,7 +42,7 @@ def with_secret_key(settings: Settings) -> Settings:
 
 
 def wait_for_secret_key(settings: Settings, say: Callable[[str], object]) -> Settings:
-    """The same, once the database answers and is set up; `say` gets a line for each new reason to wait."""
+    """Wait until the database is set up and return the settings with the secret key; tell `say` each new reason."""
     said = None
     while True:
         try:

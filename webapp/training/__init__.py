@@ -1,4 +1,4 @@
-"""Runs as rows, and how they reach a worker: requests, leases, the task queue.
+"""Runs as rows, and their delivery to a worker: requests, leases, the task queue.
 
-Imports versions, corrections and storage. Used by the views and the worker.
+Imports versions, corrections, storage and, of `model`, presets. Used by presentation, the views, set-up and the worker.
 """

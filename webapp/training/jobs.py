@@ -1,7 +1,7 @@
-"""Requests for work in the background: a row in the database states it, a message in the queue tells a worker at once.
+"""Requests for work in the background: a row in the database states the work, a message in the queue wakes a worker.
 
-The row is the truth. A lost message costs a few seconds, until a worker finds the row; one that comes twice finds the
-row claimed. Computing artifacts and checking labels need no message: a worker looks for what is missing.
+The row is the only state. A lost message costs the few seconds until a worker finds the row; a duplicate message finds
+the row claimed. Computing artifacts and checking labels need no message: a worker polls for them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FORMER_TASKS = ("do_predictions", "do_strength", "do_suspicion")
 
 
 def _nothing(*_: int) -> None:
-    """Stands for a task in a process that only sends messages."""
+    """Do nothing: the task's function in a process that only sends messages."""
 
 
 class Jobs:
-    """Starts, cancels and delivers work; a worker's executor gives the functions that do it."""
+    """Starts, cancels and delivers work; a worker's executor passes the functions that do it."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Jobs:
             self.huey.task(name=name, **MESSAGES)(_nothing)
 
     def start(self, config: Config, by: str, corrections: bool = False) -> Run:
-        """Queue a new run; raises RunActive where one is active."""
+        """Queue a new run; raises RunActive if one is active."""
         self.expire_leases()
         run = runs.start(self._database, config, by, corrections)
         self.enqueue_run(run.id)
@@ -56,29 +56,29 @@ class Jobs:
         return run
 
     def cancel(self, run_id: int, by: str) -> None:
-        """End a queued run at once, a running one as soon as its trainer sees the request; an ended one stays."""
+        """End a queued run at once, a running one when its trainer sees the request; an ended one does not change."""
         runs.cancel(self._database, run_id)
         log.info("run %s cancelled by %s", run_id, by)
 
-    def take_in(self, name: str, data: bytes, digest: str, digits: int, by: str) -> Import:
-        """Queue the import of a file of so many digits; returns its row, or that of the same file under way."""
-        row = import_queue.queue(self._database, name, data, digest, digits, by)
+    def import_file(self, name: str, data: bytes, digest: str, digits: int, by: str) -> Import:
+        """Queue the import of a file with so many digits; return its row, or that of the same file's active import."""
+        row = import_queue.enqueue(self._database, name, data, digest, digits, by)
         self._enqueue(self._deliver_imports)
         log.info("import %s queued by %s: %s digits", row.id, by, digits)
         return row
 
     def expire_leases(self) -> None:
-        """Queue runs anew whose trainer is lost. Cheap, and safe from any process at any time."""
+        """Requeue runs whose lease has expired. Cheap, and safe from any process at any time."""
         for run_id in runs.expire_leases(self._database):
             self.enqueue_run(run_id)
 
     def enqueue_run(self, run_id: int) -> None:
-        """Tell the workers of a queued run."""
+        """Send the message of a queued run."""
         self._enqueue(self._deliver_run, run_id)
 
     def _enqueue(self, deliver: Callable[..., object], *numbers: int) -> None:
-        """Send a message. One that cannot be sent is as good as lost: a worker finds the row all the same."""
+        """Send a message. A failure is only logged: a worker finds the row without the message."""
         try:
             deliver(*numbers)
-        except Exception as error:  # of SQLite, PostgreSQL or Redis
+        except Exception as error:  # SQLite, PostgreSQL and Redis raise different ones
             log.error("the queue does not take a message: %s", error)

@@ -1,7 +1,7 @@
-"""The queue in a file: Huey's SQLite storage, which makes the file anew where it is damaged or gone.
+"""The queue in a file: Huey's SQLite storage, which recreates the file if it is damaged or missing.
 
-Nothing is lost with it: messages only announce what rows of the database say, and a worker takes up the rows whose
-message is missing. So neither the web nor a worker ends, or needs help, when this file does.
+No work is lost with the file: messages only announce rows of the database, and a worker also finds the rows whose
+message is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from webapp.private_files import create
 
 log = logging.getLogger(__name__)
 
-# What SQLite says of a file that is not there, not ours to use or not what we left: ERROR is a table that is missing.
+# The primary codes of a file that is missing, not accessible or damaged; SQLITE_ERROR stands for a missing table.
 DAMAGED = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
@@ -34,27 +34,27 @@ DAMAGED = (
 
 
 def _repairing(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """Does the operation once more, on a new file, where it failed because of the file."""
+    """Decorate an operation to recreate a damaged file and try once more."""
 
     @functools.wraps(operation)
-    def repaired(self: Storage, *arguments, **options) -> Any:
+    def repaired(self: FileStorage, *arguments, **options) -> Any:
         try:
             return operation(self, *arguments, **options)
         except sqlite3.Error as error:
             if not _is_damage(error):
                 raise
-            self.make_anew(error)
+            self.recreate(error)
         return operation(self, *arguments, **options)
 
     return repaired
 
 
-class Storage(SqliteStorage):
-    """Connects for each operation: a connection that is kept goes on with a file that was replaced."""
+class FileStorage(SqliteStorage):
+    """Connects for each operation: an open connection would keep using a file that was replaced."""
 
     def __init__(self, name: str, path: Path, **options):
         self.path = path
-        # Not to be created by SQLite, which would let other users read it.
+        # mode=rw: SQLite must not create the file, since other users could read it then.
         super().__init__(name, f"{path.as_uri()}?mode=rw", create_tables=False, uri=True, **options)
 
     @contextmanager
@@ -67,13 +67,10 @@ class Storage(SqliteStorage):
     read_schedule = _repairing(SqliteStorage.read_schedule)
     initialize_schema = _repairing(SqliteStorage.initialize_schema)
 
-    def make_anew(self, error: sqlite3.Error) -> None:
-        """Puts a new file in the place of one that is damaged or gone, unless another process has done so already.
-
-        Raises sqlite3.Error where that cannot be.
-        """
+    def recreate(self, error: sqlite3.Error) -> None:
+        """Replace a damaged or missing file by a new one, unless another process has done so; raises sqlite3.Error."""
         try:
-            with self._alone():
+            with self._locked():
                 if not self._is_sound():
                     self._replace()
                     log.warning("the queue was damaged or gone (%s) and is made anew; no job is lost", error)
@@ -81,18 +78,18 @@ class Storage(SqliteStorage):
             raise sqlite3.OperationalError(f"{self.path} cannot be made anew: {reason.strerror}") from error
 
     def _replace(self) -> None:
-        new = self._beside(".new")
+        new = self._sibling(".new")
         new.unlink(missing_ok=True)
         create(new)
         with closing(sqlite3.connect(new)) as connection:
-            self._define(connection)
-        self._beside("-journal").unlink(missing_ok=True)  # it would be taken for the new file's
+            self._create_schema(connection)
+        self._sibling("-journal").unlink(missing_ok=True)  # SQLite would apply it to the new file
         new.replace(self.path)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other processes and threads from doing the same at the same time."""
-        lock = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
+    def _locked(self) -> Iterator[None]:
+        """Exclude other processes and threads from recreating the file."""
+        lock = os.open(self._sibling(".lock"), os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -100,33 +97,33 @@ class Storage(SqliteStorage):
             os.close(lock)
 
     def _is_sound(self) -> bool:
-        """Whether the file is as a new one would be, but for the messages; raises sqlite3.Error while it is in use."""
+        """Return whether the file is intact and has a new one's schema; raises sqlite3.Error while it is in use."""
         try:
             with closing(self._create_connection()) as connection, closing(sqlite3.connect(":memory:")) as new:
-                self._define(new)
+                self._create_schema(new)
                 connection.execute("BEGIN EXCLUSIVE")
-                whole = connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-                return whole and _schema(connection) == _schema(new)
+                intact = connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+                return intact and _schema(connection) == _schema(new)
         except sqlite3.Error as error:
             if _is_damage(error):
                 return False
             raise
 
-    def _define(self, connection: sqlite3.Connection) -> None:
+    def _create_schema(self, connection: sqlite3.Connection) -> None:
         with connection:
             for statement in self.ddl:
                 connection.execute(statement)
 
-    def _beside(self, end: str) -> Path:
-        return self.path.with_name(self.path.name + end)
+    def _sibling(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
 
 
 class FileHuey(Huey):
-    storage_class = Storage
+    storage_class = FileStorage
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED  # the upper bits hold details
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED  # the lower byte is the primary code
 
 
 def _schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""The queue that tells workers what to do: Huey's, on whatever the settings name.
+"""The task queue: Huey on Redis, PostgreSQL or a file, by the settings.
 
-Opening it connects to nothing, so that a web process starts, and goes on, while the queue's server is away.
+Opening it does not connect, so that a web process starts and runs while the queue's server is down.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.training.queue_file import FileHuey
 
-# A request waits no longer for a message to be taken; a worker looks so often whether there is one.
-REDIS_SECONDS = 1.0
-READ_SECONDS = 0.5
+REDIS_SECONDS = 1.0  # the longest that a request waits for Redis
+READ_SECONDS = 0.5  # the longest that a worker blocks in one read
 
 
 def open_queue(settings: Settings, database: Database) -> Huey:
-    """Redis where the settings name one, else PostgreSQL where that is the database, else a file."""
+    """Return the queue in Redis if the settings name one, else in PostgreSQL if it is the database, else in a file."""
     common = {"results": False, "serializer": SignedSerializer(secret=settings.secret_key)}
     if settings.redis_url:
         pool = ConnectionPool.from_url(
@@ -39,7 +38,7 @@ def open_queue(settings: Settings, database: Database) -> Huey:
             socket_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        # A name for each installation, as two of them may use the same Redis.
+        # One name for each installation, since several may use the same Redis.
         name = "inkling" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
         return RedisHuey(name, connection_pool=pool, read_timeout=READ_SECONDS, **common)
     if database.is_postgresql:
@@ -48,7 +47,7 @@ def open_queue(settings: Settings, database: Database) -> Huey:
 
 
 def make_file(settings: Settings, database: Database, say: Callable[[str], object]) -> None:
-    """Makes the file that the queue is in, where it is in one; `say` gets a line where that cannot be."""
+    """Create the queue's file unless the queue is in Redis or PostgreSQL; `say` gets a warning if that fails."""
     if settings.redis_url or database.is_postgresql:
         return
     storage = open_queue(settings, database).storage
@@ -60,7 +59,7 @@ def make_file(settings: Settings, database: Database, say: Callable[[str], objec
 
 
 def make_tables(session: Session) -> None:
-    """Makes the tables that the queue has in PostgreSQL, unless they are there."""
+    """Create the queue's tables in PostgreSQL if missing."""
     if session.get_bind().dialect.name == "postgresql":
         for statement in PostgresStorage(create_tables=False).ddl:
             session.execute(text(statement))

@@ -1,4 +1,5 @@
-"""Trained versions as rows: which one answers here, how that changes, and what a version reads in the test set.
+"""Trained versions as rows: the one that answers in this process, promotions, artifacts, predictions for the test set.
 
-Imports storage and, of `model`, inference. Used by training, the views and the worker.
+Imports storage, metrics and, of `model`, inference, data.mnist and evaluation.metrics. Used by training, the views and
+the worker.
 """

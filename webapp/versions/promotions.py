@@ -1,4 +1,4 @@
-"""Changes of the version that answers, each one a row: when, by whom or what, from, to and why."""
+"""Promotions: the changes of the version in service, one row each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from webapp.storage.schema import Promotion, champion_id
 
 
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
-    """Puts a version into service within the session's transaction; False, and nothing written, where it is already.
+    """Put a version into service in the caller's transaction; return False if it is in service already.
 
-    Until that ends nobody else can, so that each promotion follows upon the one before it.
+    The table stays locked until the transaction ends, so that `from_id` is the promotion before.
     """
     lock_table(session, Promotion)
     champion = champion_id(session)

@@ -1,4 +1,4 @@
-"""The test digits and what the versions read in them, decoded once per process. Numpy only: no tensor comes here."""
+"""The test digits and the versions' predictions for them, decoded once per process, in numpy only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.evaluation.metrics import Report, report
 from model.task import DIGITS
 from webapp.settings import Settings
 from webapp.storage.engine import Database
-from webapp.versions.artifacts import look_up
+from webapp.versions.artifacts import get_artifact
 
 KEPT_VERSIONS = 4
 
@@ -25,9 +25,9 @@ ORDERS: tuple[str, ...] = get_args(Order)
 
 
 class NotComputed(Exception):
-    """A version's predictions are not there yet: the worker is at `fraction` (0 to 1).
+    """A version's predictions are not stored yet: `fraction` of them (0 to 1) are computed.
 
-    `error` says why the worker could not compute them; it tries again after a while.
+    `error` is the reason why the worker could not compute them; it tries again after RETRY_SECONDS.
     """
 
     def __init__(self, fraction: float, error: str | None):
@@ -37,10 +37,10 @@ class NotComputed(Exception):
 
 @dataclass(frozen=True, eq=False)
 class VersionPredictions:
-    """What one version reads in the test digits.
+    """One version's predictions for the test digits.
 
-    labels uint8 (10000,); probabilities float32 (10000, 10); `digest` names these probabilities, for addresses that may
-    be kept for ever.
+    labels uint8 (10000,); probabilities float32 (10000, 10); `digest` identifies the probabilities in URLs that may be
+    cached for ever.
     """
 
     labels: np.ndarray
@@ -49,7 +49,7 @@ class VersionPredictions:
 
     @classmethod
     def unpack(cls, labels: np.ndarray, pack: bytes) -> VersionPredictions:
-        """From probabilities as the database holds them: float16, row by row."""
+        """Decode stored probabilities: float16, row by row."""
         probabilities = np.frombuffer(pack, np.float16).reshape(len(labels), DIGITS).astype(np.float32)
         return cls(labels, probabilities, hashlib.sha256(pack).hexdigest()[:12])
 
@@ -59,7 +59,7 @@ class VersionPredictions:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """The likeliest digit of each picture, the smaller one between equals: int64 (10000,)."""
+        """The most probable digit of each picture, the smaller one of equals: int64 (10000,)."""
         return self.probabilities.argmax(1)
 
     @cached_property
@@ -69,7 +69,7 @@ class VersionPredictions:
 
     @cached_property
     def _orders(self) -> dict[str | None, np.ndarray]:
-        # Stable: among equals, such as the many whose confidence rounds to 1, the order of the test set holds.
+        # Stable: equals, such as the many whose confidence rounds to 1, stay in the order of the test set.
         return {
             None: np.arange(len(self.labels)),
             "unsure": np.argsort(self.confidence, kind="stable"),
@@ -83,8 +83,8 @@ class VersionPredictions:
         outcome: Outcome | None = None,
         order: Order | None = None,
     ) -> np.ndarray:
-        """The indexes of the pictures that fit every condition given, int64 (n,), in the order of the test set or
-        with the least ("unsure") or most ("sure") confident first."""
+        """Return the indexes of the pictures that meet all given conditions, int64 (n,), in the order of the test set
+        or with the least ("unsure") or most ("sure") confident first."""
         fits = np.ones(len(self.labels), bool)
         if true is not None:
             fits &= self.labels == true
@@ -97,7 +97,7 @@ class VersionPredictions:
 
 
 class PredictionStore:
-    """The test set and the last few versions' readings, as this process has come to know them."""
+    """A cache of the test set and of the predictions of the versions used last."""
 
     def __init__(self, settings: Settings, database: Database):
         self._folder, self._database = settings.mnist_dir, database
@@ -108,18 +108,18 @@ class PredictionStore:
         return read_test(self._folder)
 
     def images(self) -> np.ndarray:
-        """The pictures, uint8 (10000, 28, 28), ink 255 on 0; raises MnistMissing."""
+        """Return the pictures, uint8 (10000, 28, 28), ink 255 on 0; raises MnistMissing."""
         return self._test_set[0]
 
     def _readings(self, version_id: int) -> VersionPredictions:
-        """What a version reads; raises NotComputed or MnistMissing."""
+        """Return a version's predictions; raises NotComputed or MnistMissing."""
         labels = self._test_set[1]
-        row = look_up(self._database, version_id, "predictions")
+        row = get_artifact(self._database, version_id, "predictions")
         if row.result is None:
             raise NotComputed(row.fraction, row.error)
         return VersionPredictions.unpack(labels, row.result)
 
 
 def pack(probabilities: np.ndarray) -> bytes:
-    """Probabilities (N, 10) as they are stored: float16, row by row."""
+    """Encode probabilities (N, 10) for the database: float16, row by row."""
     return probabilities.astype(np.float16).tobytes()

@@ -18,7 +18,7 @@ from model.imaging.png import ink_png
 from model.task import NO_DIGIT
 from webapp.corrections import digit_files, import_queue, review
 from webapp.corrections.review import DecisionRequest, DecisionResult
-from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
+from webapp.corrections.store import NOT_A_DIGIT, image_of, label_from_json
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import no_store, row_or_404, wants_page
@@ -250,7 +250,7 @@ def index() -> ResponseReturnValue:
             return redirect(url_for(".index", state=state, page=pages), 302)
         entries = _entries(session, state, number)
         unjudged = _count(session, "received", Correction.suspicion.is_(None))
-        shown, next_id = import_queue.shown(session), import_queue.next_id(session)
+        shown, next_id = import_queue.recent(session), import_queue.next_id(session)
     if not wants_page():
         corrections = [
             QueuedCorrection.of(
@@ -277,8 +277,8 @@ def index() -> ResponseReturnValue:
         unjudged=unjudged,
         reasons=REASONS,
         most_megabytes=digit_files.MAX_FILE_BYTES >> 20,
-        most_digits=digit_files.MOST,
-        most_megapixels=digit_files.MOST_PIXELS // 1_000_000,
+        most_digits=digit_files.MAX_DIGITS,
+        most_megapixels=digit_files.MAX_PIXELS // 1_000_000,
         imports=shown,
         next_id=next_id,
         now=time.time(),
@@ -308,7 +308,7 @@ def decide() -> ResponseReturnValue:
     asked = DecisionRequest(
         ids=tuple(dict.fromkeys(sent.ids)),
         state=ACTIONS[sent.action],
-        label=numbered(sent.label) if isinstance(sent, Relabel) else None,
+        label=label_from_json(sent.label) if isinstance(sent, Relabel) else None,
         reason=sent.reason if isinstance(sent, Refuse) else None,
         shown=sent.state,
     )

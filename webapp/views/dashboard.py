@@ -14,7 +14,7 @@ from webapp.presentation.runs import run_part
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.storage.schema import ACTIVE, Correction, Promotion, Run, Version, champion_of
-from webapp.training.runs import MOST_PROCESSES, approved
+from webapp.training.runs import MAX_PROCESSES, count_approved
 
 LISTED = 50
 
@@ -33,7 +33,7 @@ def dashboard() -> ResponseReturnValue:
         promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED)).all()
         champion = champion_of(db)
         part = run_part(db, active, champion)
-        to_learn, _ = approved(db)
+        to_learn, _ = count_approved(db)
         said = comparison.verdicts(db, versions)
         waiting = db.scalar(select(func.count()).where(*Correction.firsts("received")))
     return render_template(
@@ -57,4 +57,4 @@ def dashboard() -> ResponseReturnValue:
 
 def useful_processes(settings: Settings) -> int:
     """Return how many processes the form offers: one a core if the worker is known to run on this machine."""
-    return min(cores(), MOST_PROCESSES) if settings.database_url.startswith("sqlite") else MOST_PROCESSES
+    return min(cores(), MAX_PROCESSES) if settings.database_url.startswith("sqlite") else MAX_PROCESSES

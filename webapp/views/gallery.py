@@ -24,7 +24,7 @@ from webapp.presentation.data_urls import data_url
 from webapp.services import services
 from webapp.storage.schema import BIGGEST_ROW_ID, Version, champion_id
 from webapp.versions.active import NoChampion
-from webapp.versions.artifacts import AGAIN_SECONDS
+from webapp.versions.artifacts import RETRY_SECONDS
 from webapp.versions.test_predictions import ORDERS, OUTCOMES, NotComputed, Order, Outcome, VersionPredictions
 
 PER_ROW = 10
@@ -272,7 +272,7 @@ def _computing(missing: NotComputed) -> Response:
         missing=missing,
         total=TEST_DIGITS,
         poll_seconds=POLL_SECONDS,
-        again_seconds=round(AGAIN_SECONDS),
+        again_seconds=round(RETRY_SECONDS),
     )
     return no_store(Response(page))
 

@@ -124,8 +124,8 @@ def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     {200: TakenIn, 202: LeftToWorker},
     body=DigitsFile,
     errors={400: ["bad_file"]},
-    limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MOST:,} digits, {digit_files.MOST_SOURCES:,} "
-    f"sources, and {digit_files.MOST_PIXELS:,} pixels in all PNG files together. More than "
+    limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MAX_DIGITS:,} digits, "
+    f"{digit_files.MAX_SUBMITTERS:,} sources, and {digit_files.MAX_PIXELS:,} pixels in all PNG files together. More than "
     f"{digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
 )
 @csrf.exempt
@@ -143,7 +143,7 @@ def take_in() -> ResponseReturnValue:
     except ImportRefused as error:
         raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
     if bundle is None:
-        row = services().jobs.take_in(file.filename or "", data, digest, len(contents), g.by)
+        row = services().jobs.import_file(file.filename or "", data, digest, len(contents), g.by)
         if wants_page():
             return redirect(url_for("review.index"), 303)
         url = url_for(".one_import", number=row.id)

@@ -15,7 +15,7 @@ from webapp.http.errors import no_store
 from webapp.http.messages import Answer, File
 from webapp.http.openapi import ADMIN_ERRORS, BEARER_OR_SESSION, Operation
 from webapp.services import services
-from webapp.storage.disk_reserve import FULL_BYTES, bytes_left
+from webapp.storage.disk_reserve import MIN_FREE_BYTES, free_bytes
 from webapp.versions.active import NoChampion
 
 PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
@@ -92,10 +92,10 @@ def _database() -> str:
     try:
         with database.reading() as session:
             session.execute(text("SELECT id FROM version LIMIT 1"))
-        left = bytes_left(database)
+        left = free_bytes(database)
     except (SQLAlchemyError, OSError):
         return "the database does not answer"
-    if left is not None and left < FULL_BYTES:
+    if left is not None and left < MIN_FREE_BYTES:
         return f"the disk is full: {left / 1e6:.1f} MB are left"
     return f"ok, {database.describe()}"
 

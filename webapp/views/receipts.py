@@ -11,7 +11,7 @@ from sqlalchemy import select
 from model.imaging.decode import open_picture
 from model.inference.weights import WeightsError
 from webapp.corrections.picture import redraw
-from webapp.corrections.store import NOT_A_DIGIT, image_of, numbered
+from webapp.corrections.store import NOT_A_DIGIT, image_of, label_from_json
 from webapp.exceptions import BadRequest
 from webapp.http.errors import error_response, no_store, wants_page
 from webapp.http.messages import (
@@ -113,7 +113,7 @@ def send() -> Response:
     kept = services().corrections.add(
         redraw(picture),
         reading.digit_image,
-        numbered(sent.meant),
+        label_from_json(sent.meant),
         dict(to_keep(reading)),
         int(recognizer.version.removeprefix("v")),
         request.remote_addr,
@@ -127,7 +127,7 @@ def send() -> Response:
 @Operation("receipt", {200: Receipt}, errors=NO_SUCH)
 def receipt(secret: Secret) -> Response:
     """Return what became of a correction."""
-    correction = services().corrections.by_receipt(secret)
+    correction = services().corrections.find_by_receipt(secret)
     if correction is None:
         return _gone(NO_RECEIPT, 404)
     answered = Receipt.of(
@@ -149,7 +149,7 @@ def receipt(secret: Secret) -> Response:
 @Operation("delete_correction", {204: None}, errors=NO_SUCH)
 def delete(secret: Secret) -> Response:
     """Delete a correction and everything stored with it."""
-    correction = services().corrections.by_receipt(secret)
+    correction = services().corrections.find_by_receipt(secret)
     if correction is None:
         return _gone(NO_RECEIPT, 404)
     services().corrections.delete(correction.id)

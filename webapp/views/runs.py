@@ -33,7 +33,7 @@ from webapp.http.openapi import Operation
 from webapp.presentation.runs import run_part
 from webapp.services import services
 from webapp.storage.schema import Run, RunState, champion_of
-from webapp.training.runs import MOST_PROCESSES, approved
+from webapp.training.runs import MAX_PROCESSES, count_approved
 
 blueprint = Blueprint("runs", __name__, url_prefix="/admin")
 blueprint.before_request(admin_required)
@@ -66,7 +66,7 @@ class StartRun(Fields):
         Setting,
         Field(
             description="Training processes; more than the worker's cores gain nothing. 0: one.",
-            json_schema_extra={"minimum": 0, "maximum": MOST_PROCESSES},
+            json_schema_extra={"minimum": 0, "maximum": MAX_PROCESSES},
         ),
     ] = 1
     corrections: Annotated[
@@ -124,15 +124,15 @@ def retrain() -> ResponseReturnValue:
     """
     sent = StartRun.read()
     processes = sent.processes or 1
-    if processes > MOST_PROCESSES:
-        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MOST_PROCESSES}, not {processes}.")
+    if processes > MAX_PROCESSES:
+        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MAX_PROCESSES}, not {processes}.")
     try:
         config = Config(sent.preset, sent.epochs, sent.seed, processes)
     except ValueError as error:
         raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
     if sent.corrections:
         with services().database.reading() as db:
-            if not approved(db)[0]:
+            if not count_approved(db)[0]:
                 raise BadRequest(400, "no_corrections", "There is no approved correction to learn from.")
     run = services().jobs.start(config, g.by, sent.corrections)
     if wants_page():

@@ -44,7 +44,7 @@ from webapp.services import services
 from webapp.storage.engine import lock_table
 from webapp.storage.schema import Artifact, Comparison, Promotion, Version, champion_id, champion_of, coded
 from webapp.storage.timestamps import within
-from webapp.versions.artifacts import look_up
+from webapp.versions.artifacts import get_artifact
 from webapp.versions.promotions import record_promotion
 
 PER_PAGE = 50
@@ -194,7 +194,7 @@ def index() -> ResponseReturnValue:
 def page(version_id: RowId) -> ResponseReturnValue:
     """Return a version with its comparison, strength and model card."""
     found, champion = _version(version_id)
-    measured = look_up(services().database, version_id, "strength")
+    measured = get_artifact(services().database, version_id, "strength")
     answers = champion is not None and champion.id == version_id
     if not request.args.get("part") and not wants_page():
         return _answer(found, measured, answers).response()
@@ -350,7 +350,7 @@ def _figures(measured: Artifact | None) -> dict[str, Any] | None:
 
 def _strength_part(version: Version, measured: Artifact, other: Version | None) -> dict[str, Any]:
     """Return the variables of `_robustness.html`; `other` is the champion if that is another version."""
-    other_measured = look_up(services().database, other.id, "strength") if other else None
+    other_measured = get_artifact(services().database, other.id, "strength") if other else None
     figures, theirs = _figures(measured), _figures(other_measured)
     waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
     return {

@@ -1,7 +1,7 @@
-"""What is computed about a version besides its training, each by its name in COMPUTATIONS.
+"""Computation of artifacts, the results about a version besides its training, by their kind in ARTIFACTS.
 
-The row is the truth. A worker looks every few seconds for what a version lacks and computes it in a child process. That
-stores the fraction done as the work goes on, and at its end the result, or the reason why there is none.
+The row is the only state. A worker polls every few seconds for missing artifacts and computes each in a child process,
+which stores the fraction done from time to time, and at the end the result, or the reason why there is none.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from model.data.mnist import MnistMissing, read_test
 from model.inference import weights
 from webapp.settings import Settings
-from webapp.storage.engine import Database, as_json, insert_if_absent
+from webapp.storage.engine import Database, insert_if_absent, to_json
 from webapp.storage.schema import Artifact, Version, champion_id, coded
 from webapp.storage.timestamps import within
-from webapp.versions.artifacts import AGAIN_SECONDS, STALE_SECONDS
+from webapp.versions.artifacts import RETRY_SECONDS, STALE_SECONDS
 from webapp.versions.test_predictions import pack
-from webapp.worker.liveness import WorkerGone, beat_or_stop
+from webapp.worker.liveness import WorkerExited, heartbeat_or_stop
 
 if TYPE_CHECKING:
     from model.inference.weights import ModelCard
@@ -33,41 +33,42 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS = 0.3
+PROGRESS_SECONDS = 0.3
 
-Tell = Callable[[float], None]
-"""Is told the fraction done, 0 to 1."""
+OnProgress = Callable[[float], None]
+"""Called with the fraction done, 0 to 1."""
 
 
-def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
-    """The probabilities for the test digits, packed."""
+def _predictions(network: MLP, card: ModelCard, mnist_folder: Path, on_progress: OnProgress) -> bytes:
+    """Return the probabilities for the test digits, packed."""
     from model.network.predict import digit_probabilities
 
     images, _ = read_test(mnist_folder)
-    return pack(digit_probabilities(network, images, tell))
+    return pack(digit_probabilities(network, images, on_progress))
 
 
-def _strength(network: MLP, card: ModelCard, mnist_folder: Path, tell: Tell) -> bytes:
-    """`model.evaluation.robustness.Robustness.as_dict()` as JSON."""
+def _robustness(network: MLP, card: ModelCard, mnist_folder: Path, on_progress: OnProgress) -> bytes:
+    """Return `model.evaluation.robustness.Robustness.as_dict()` as JSON."""
     from model.evaluation.robustness import measure_robustness
     from model.network.predict import predict
 
     images, labels = read_test(mnist_folder)
     read = functools.partial(predict, network)
-    return as_json(measure_robustness(read, card.calibration, images, labels, on_progress=tell).as_dict()).encode()
+    found = measure_robustness(read, card.calibration, images, labels, on_progress=on_progress)
+    return to_json(found.as_dict()).encode()
 
 
-ARTIFACTS = {"predictions": _predictions, "strength": _strength}
-"""In the order in which a version gets them."""
+ARTIFACTS = {"predictions": _predictions, "strength": _robustness}
+"""The functions by kind, in the order in which they are computed."""
 
 
 def claim(database: Database) -> tuple[str, int] | None:
-    """Kind and version of a computation that begins with this, the champion's first; None where none is due.
+    """Begin an artifact, the champion's first; return its kind and version, None if none is due.
 
-    Due is one that was never begun, has lost its worker, or failed some time ago.
+    An artifact is due if it was never begun, if its worker died, or RETRY_SECONDS after it failed.
     """
     now = time.time()
-    failed_lately = and_(Artifact.error.is_not(None), within(Artifact.updated_at, AGAIN_SECONDS, now))
+    failed_lately = and_(Artifact.error.is_not(None), within(Artifact.updated_at, RETRY_SECONDS, now))
     waits = Artifact.fraction < 1, ~within(Artifact.updated_at, STALE_SECONDS, now), ~failed_lately
     for kind in ARTIFACTS:
         row = and_(Artifact.version_id == Version.id, Artifact.kind == kind)
@@ -80,35 +81,35 @@ def claim(database: Database) -> tuple[str, int] | None:
         with database.writing() as session:
             insert_if_absent(session, Artifact, version_id=version_id, kind=kind, updated_at=0.0)
             mine = update(Artifact).where(*_unfinished(kind, version_id), *waits).values(updated_at=now, error=None)
-            if session.scalar(mine.returning(Artifact.version_id)):  # or another worker was first
+            if session.scalar(mine.returning(Artifact.version_id)):  # None if another worker was first
                 return kind, version_id
     return None
 
 
-def compute(settings: Settings, database: Database, kind: str, version_id: int, worker_gone: threading.Event) -> None:
-    """Computes what was claimed and stores the result, or why there is none, and meanwhile the fraction done.
+def compute(settings: Settings, database: Database, kind: str, version_id: int, worker_exited: threading.Event) -> None:
+    """Compute a claimed artifact and store its progress and its result, or the reason why there is none.
 
-    Raises WorkerGone where the worker has ended.
+    Raises WorkerExited.
     """
-    told_at = -math.inf
+    written_at = -math.inf
 
-    def tell(done: float) -> None:
-        nonlocal told_at
-        beat_or_stop(worker_gone)
-        if time.monotonic() - told_at > TELL_SECONDS:
-            told_at = time.monotonic()
+    def on_progress(done: float) -> None:
+        nonlocal written_at
+        heartbeat_or_stop(worker_exited)
+        if time.monotonic() - written_at > PROGRESS_SECONDS:
+            written_at = time.monotonic()
             _write(database, kind, version_id, fraction=0.99 * done)
 
     from model.network.weights import deserialize
 
     try:
-        tell(0)  # what an earlier attempt has reached counts no more
+        on_progress(0)  # overwrites the fraction of an earlier attempt
         with database.reading() as session:
             data = session.get_one(Version, version_id).weights
-        result = ARTIFACTS[kind](*deserialize(data), settings.mnist_dir, tell)
-        tell(1)
+        result = ARTIFACTS[kind](*deserialize(data), settings.mnist_dir, on_progress)
+        on_progress(1)
         _write(database, kind, version_id, fraction=1.0, result=result, error=None)
-    except WorkerGone:
+    except WorkerExited:
         raise
     except (MnistMissing, weights.WeightsError) as error:
         log.error("the %s of v%s cannot be computed: %s", kind, version_id, error)
@@ -119,7 +120,7 @@ def compute(settings: Settings, database: Database, kind: str, version_id: int, 
 
 
 def fail(database: Database, kind: str, version_id: int, error: str) -> None:
-    """Stores why there is no result. It is tried again after AGAIN_SECONDS, not at once and for ever."""
+    """Store the reason why there is no result; the artifact is tried again after RETRY_SECONDS."""
     _write(database, kind, version_id, error=error)
 
 

@@ -1,4 +1,4 @@
-"""The worker: takes messages off the queue and does what their rows say, in child processes."""
+"""The worker: receives messages from the queue and does the work of their rows in child processes."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from webapp.worker.executor import OVERDUE_SECONDS, Executor
 
 log = logging.getLogger(__name__)
 
-# One thread may wait for a training while the other one has a file taken in.
+# One thread may wait for a training while the other imports a file.
 THREADS = 2
-REMIND_SECONDS = 10.0
+REPEAT_SECONDS = 10.0
 
 
 class OutageFilter(logging.Filter):
-    """Says in a line now and then that the queue is away, where Huey logs a traceback for each thread each second."""
+    """Replaces Huey's tracebacks while the queue is down, one for each thread each second, by a line now and then."""
 
     def __init__(self):
         super().__init__()
-        self._said_at = -math.inf
+        self._logged_at = -math.inf
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info and record.exc_info[1]
@@ -39,14 +39,14 @@ class OutageFilter(logging.Filter):
             return True
         record.msg, record.args = "the queue does not answer: %s", (str(error).partition("\n")[0],)
         record.exc_info = None
-        if time.monotonic() - self._said_at < REMIND_SECONDS:
+        if time.monotonic() - self._logged_at < REPEAT_SECONDS:
             return False
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
         return True
 
 
 def main(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT, then ends the child processes in order."""
+    """Run until SIGTERM or SIGINT, then end the child processes."""
     set_up_logging()
     settings = wait_for_secret_key(settings, log.warning)
     executor = Executor(Database(settings.database_url, WORK_SECONDS), settings)
@@ -54,7 +54,7 @@ def main(settings: Settings) -> None:
     for part in ("Worker", "Scheduler"):
         logging.getLogger(f"huey.consumer.{part}").addFilter(outage)
     threading.Thread(target=housekeep, args=(executor,), name="housekeeping", daemon=True).start()
-    # A message waits for a second at most; a signal ends the consumer at once, whatever its threads wait for.
+    # max_delay: a message waits for a second at most. shutdown_timeout: a signal does not wait for busy threads.
     consumer = Consumer(executor.jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
     log.info("the worker is ready")
     consumer.run()
@@ -63,7 +63,7 @@ def main(settings: Settings) -> None:
 
 
 def housekeep(executor: Executor) -> None:
-    """Takes up what was lost and removes what is no longer needed, every few seconds until the worker stops."""
+    """Requeue lost work, start overdue work and delete leftovers every few seconds until the worker stops."""
     while not executor.stopping.wait(OVERDUE_SECONDS):
         try:
             executor.jobs.expire_leases()
@@ -71,5 +71,5 @@ def housekeep(executor: Executor) -> None:
             executor.sweep()
         except (SQLAlchemyError, sqlite3.Error) as error:
             log.warning("the database does not answer: %s", str(error).splitlines()[0])
-        except Exception:  # whatever it is, without this thread lost runs would wait for ever
+        except Exception:  # without this thread lost runs would wait for ever
             log.exception("housekeeping failed")

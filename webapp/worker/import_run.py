@@ -1,4 +1,4 @@
-"""The import of a file of digits, by the process that holds its lease."""
+"""The import of a file of digits by the process that has its lease."""
 
 from __future__ import annotations
 
@@ -18,55 +18,53 @@ from webapp.corrections.store import Corrections
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.storage.schema import coded
-from webapp.worker.liveness import WorkerGone, beat_or_stop
+from webapp.worker.liveness import WorkerExited, heartbeat_or_stop
 
 log = logging.getLogger(__name__)
 
-# Stored in one transaction, which takes about a tenth of a second.
-ROWS_AT_ONCE = 500
-TELL_SECONDS = 0.5
-# The part of the work that decoding is, as a page shows it.
-DECODING = 0.8
+ROWS_AT_ONCE = 500  # in one transaction, which takes about 0.1 s
+PROGRESS_SECONDS = 0.5
+DECODING = 0.8  # the share of the progress that decoding takes
 
 
-def take_in(settings: Settings, database: Database, hold: ImportLease, worker_gone: threading.Event) -> None:
-    """Takes in the file of an import that this process holds, and tells its progress.
+def import_file(settings: Settings, database: Database, lease: ImportLease, worker_exited: threading.Event) -> None:
+    """Import the file of a leased import and write its progress.
 
-    Raises WorkerGone where the worker has ended; the import waits for the next one then.
+    If the worker has exited, return the import to the queue and raise WorkerExited.
     """
     try:
-        _take_in(Corrections(database, settings), database, hold, worker_gone)
+        _import(Corrections(database, settings), database, lease, worker_exited)
     except ImportLeaseLost as error:
         log.warning("%s; it goes on elsewhere", error)
-    except WorkerGone:
+    except WorkerExited:
         with contextlib.suppress(ImportLeaseLost):
-            hold.write(state="queued")
+            lease.write(state="queued")
         raise
 
 
-def _take_in(corrections: Corrections, database: Database, hold: ImportLease, worker_gone: threading.Event) -> None:
-    row, data = hold.read()
-    added, told_at = row.added, -math.inf
+def _import(corrections: Corrections, database: Database, lease: ImportLease, worker_exited: threading.Event) -> None:
+    row, data = lease.read()
+    added, written_at = row.added, -math.inf
 
-    def decoded(done: float) -> None:
-        nonlocal told_at
-        beat_or_stop(worker_gone)
-        if time.monotonic() - told_at > TELL_SECONDS:
-            told_at = time.monotonic()
-            hold.write(fraction=DECODING * done)
+    def on_decoded(done: float) -> None:
+        nonlocal written_at
+        heartbeat_or_stop(worker_exited)
+        if time.monotonic() - written_at > PROGRESS_SECONDS:
+            written_at = time.monotonic()
+            lease.write(fraction=DECODING * done)
 
-    def stored(session: Session, done: int, more: int) -> None:
+    def on_stored(session: Session, done: int, more: int) -> None:
         nonlocal added
-        beat_or_stop(worker_gone)
+        heartbeat_or_stop(worker_exited)
         added += more
         fraction = DECODING + (1 - DECODING) * done / row.digits
-        hold.write_in(session, done=done, added=added, fraction=fraction)
+        lease.write_in(session, done=done, added=added, fraction=fraction)
 
     try:
-        bundle = digit_files.inspect(data).unpack(decoded)
+        bundle = digit_files.inspect(data).unpack(on_decoded)
     except ImportRefused as error:
-        hold.write(state="failed", error=coded("not_imported", detail=str(error)))
+        lease.write(state="failed", error=coded("not_imported", detail=str(error)))
         return
-    store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, stored)
-    hold.write(state="finished", fraction=1.0, error=None)
+    store(database, corrections, bundle, row.sha256, ROWS_AT_ONCE, row.done, on_stored)
+    lease.write(state="finished", fraction=1.0, error=None)
     log.info("import %s has added %s of %s digits", row.id, added, row.digits)

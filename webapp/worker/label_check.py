@@ -1,4 +1,4 @@
-"""Judging the corrections that wait for review: how suspicious each one is, and what that rests on."""
+"""Label check: the suspicion that the label of a correction is wrong, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Stored together: what is judged is seen soon, and a worker that ends loses little.
-BATCH = 128
+BATCH = 128  # stored in one transaction: results show soon, and a worker that ends loses little
 
 
-def check_labels(settings: Settings, database: Database, worker_gone: threading.Event) -> bool:
-    """Stores suspicion and doubt of every correction that waits for review and has none, batch by batch.
+def check_labels(settings: Settings, database: Database, worker_exited: threading.Event) -> bool:
+    """Store suspicion and doubt of every correction that waits for review and has none, batch by batch.
 
-    A correction that was decided, deleted, judged or changed by its author meanwhile is left alone. False, and nothing
-    is judged, without a version in service or with one that cannot be loaded; the log says so. Stops early when the
-    worker has gone.
+    A correction that was decided, deleted, checked or changed by its author meanwhile is skipped. Return False, with
+    nothing checked, if no version is in service or it cannot be loaded; the log says so. Stop early when the worker has
+    exited.
     """
     from model.evaluation.label_quality import suspicion
     from model.inference.weights import WeightsError
@@ -50,8 +49,8 @@ def check_labels(settings: Settings, database: Database, worker_gone: threading.
         return False
     reference = _reference(settings.mnist_dir, database)
     rows = _next_batch(database, 0)
-    while rows and not worker_gone.is_set():
-        liveness.beat()
+    while rows and not worker_exited.is_set():
+        liveness.heartbeat()
         images, labels = _digits(rows)
         found = suspicion(images, labels, *predict(network, images), reference)
         _store(database, rows, found, champion.name)
@@ -61,14 +60,14 @@ def check_labels(settings: Settings, database: Database, worker_gone: threading.
 
 
 def _next_batch(database: Database, after: int) -> list[Row]:
-    unjudged = Correction.state == "received", Correction.suspicion.is_(None), Correction.id > after
+    unchecked = Correction.state == "received", Correction.suspicion.is_(None), Correction.id > after
     columns = Correction.id, Correction.digit_image, Correction.label
     with database.reading() as session:
-        return list(session.execute(select(*columns).where(*unjudged).order_by(Correction.id).limit(BATCH)))
+        return list(session.execute(select(*columns).where(*unchecked).order_by(Correction.id).limit(BATCH)))
 
 
 def _reference(mnist_folder: Path, database: Database) -> Reference:
-    """MNIST's training digits and the approved corrections; the latter alone where MNIST is missing."""
+    """Return MNIST's training digits and the approved corrections; only the latter if MNIST is missing."""
     from model.data import mnist, splits
     from model.evaluation.label_quality import Reference
 
@@ -85,20 +84,20 @@ def _reference(mnist_folder: Path, database: Database) -> Reference:
 
 
 def _digits(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """Digit images uint8 (N, 28, 28) and labels int64 (N,)."""
+    """Return digit images uint8 (N, 28, 28) and labels int64 (N,)."""
     return images_of(rows), np.array([row.label for row in rows], np.int64)
 
 
 def _store(database: Database, rows: list[Row], found: Suspicion, version: str) -> None:
     with database.writing() as session:
-        for place, row in enumerate(rows):
-            counts = found.neighbours[place]
+        for i, row in enumerate(rows):
+            counts = found.neighbours[i]
             doubt = {
                 "version": version,
-                "read": int(found.read[place]),
-                "probability": float(found.probability[place]),
+                "read": int(found.read[i]),
+                "probability": float(found.probability[i]),
                 "neighbours": {str(label): int(counts[label]) for label in np.flatnonzero(counts)},
             }
             unchanged = Correction.id == row.id, Correction.state == "received", Correction.label == row.label
-            judged = update(Correction).where(*unchanged, Correction.suspicion.is_(None))
-            session.execute(judged.values(suspicion=float(found.suspicion[place]), doubt=doubt))
+            checked = update(Correction).where(*unchanged, Correction.suspicion.is_(None))
+            session.execute(checked.values(suspicion=float(found.suspicion[i]), doubt=doubt))

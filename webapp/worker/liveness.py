@@ -1,4 +1,4 @@
-"""The sign by which a child process shows its worker that its work goes on: a byte on its standard output."""
+"""Heartbeats of a child process, bytes on its standard output, by which its worker finds one that hangs."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import threading
 import time
 from selectors import EVENT_READ, DefaultSelector
 
-# Longer than reading MNIST and making a round of drawings take on a slow and busy machine.
+# Longer than reading MNIST and one set of synthetic drawings take on a slow and busy machine.
 SILENT_SECONDS = 300.0
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 
 _pipe: int | None = None
-_beaten_at = 0.0
+_sent_at = 0.0
 
 
-class WorkerGone(Exception):
-    """The worker that asked for this has ended."""
+class WorkerExited(Exception):
+    """The worker that started this process has exited."""
 
 
-def begin() -> None:
-    """Keeps the standard output for beats; from now on prints go to the error output."""
+def open_pipe() -> None:
+    """Reserve the standard output for heartbeats; prints go to the standard error output from now on."""
     global _pipe
     sys.stdout.flush()
-    _pipe = os.dup(1)  # which processes that this one starts do not inherit
+    _pipe = os.dup(1)  # not inherited by child processes
     os.dup2(2, 1)
     os.set_blocking(_pipe, False)
 
 
-def beat() -> None:
-    """Shows that the work goes on. Called from the work itself: another thread would beat on while it hangs."""
-    global _beaten_at
-    if _pipe is not None and time.monotonic() - _beaten_at > BEAT_SECONDS:
-        _beaten_at = time.monotonic()
-        with contextlib.suppress(OSError):  # the worker has gone, or does not read: neither is a matter of the work
+def heartbeat() -> None:
+    """Send a heartbeat, at most one a second. The work itself calls it: another thread would not notice it hanging."""
+    global _sent_at
+    if _pipe is not None and time.monotonic() - _sent_at > HEARTBEAT_SECONDS:
+        _sent_at = time.monotonic()
+        with contextlib.suppress(OSError):  # the worker has exited, or does not read: the work need not fail
             os.write(_pipe, b".")
 
 
-def beat_or_stop(worker_gone: threading.Event) -> None:
-    """The same; raises WorkerGone where the worker has ended: nothing may be written any more."""
-    beat()
-    if worker_gone.is_set():
-        raise WorkerGone
+def heartbeat_or_stop(worker_exited: threading.Event) -> None:
+    """Send a heartbeat; raise WorkerExited if the worker has exited, after which nothing may be written."""
+    heartbeat()
+    if worker_exited.is_set():
+        raise WorkerExited
 
 
-def awaited(child: subprocess.Popen) -> int | None:
-    """The exit code of a child when it ends; None once it has shown no progress for SILENT_SECONDS."""
-    assert child.stdout, "the child has no pipe to beat through"
+def wait_for(child: subprocess.Popen) -> int | None:
+    """Wait for a child's end and return its exit code; None after SILENT_SECONDS without a heartbeat."""
+    assert child.stdout, "the child has no pipe for heartbeats"
     with DefaultSelector() as selector:
         selector.register(child.stdout, EVENT_READ)
         while selector.select(SILENT_SECONDS):

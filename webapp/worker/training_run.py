@@ -1,4 +1,4 @@
-"""The training of a run, by the process that holds its lease, up to the stored version."""
+"""The training of a run, up to the stored version, by the process that has its lease."""
 
 from __future__ import annotations
 
@@ -33,58 +33,58 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 1.0
-# A training looks whether it is over before each step, a comparison at its end; what takes longer has got stuck.
+# A training checks before each step whether it is over, a comparison at its end; one that takes longer hangs.
 STUCK_SECONDS = 120.0
-# What SQLite and PostgreSQL say of a disk without room.
-FULL = ("disk is full", "No space left on device")
+# The messages of SQLite and PostgreSQL for a full disk.
+DISK_FULL = ("disk is full", "No space left on device")
 
 
 class RunFailed(Exception):
-    """Nothing comes of the run; the message is the reason as it is stored, a code with its numbers."""
+    """The run ends without a version; the message is the reason as it is stored, a code with its numbers."""
 
 
 class Heartbeat(threading.Thread):
-    """Renews the lease, passes the progress on, and ends the run when it is cancelled or the worker has gone.
+    """Renews the lease, writes the progress, and ends the run when it is cancelled or the worker has exited.
 
-    It does not wait for the training to notice: that may be reading its data still, and asks `over` only before each
-    step.
+    It does this without waiting for the training, which may still be reading its data and checks `over` only before
+    each step.
     """
 
-    def __init__(self, hold: Lease, worker_gone: threading.Event):
-        super().__init__(name="watch", daemon=True)
-        self.hold, self.worker_gone = hold, worker_gone
+    def __init__(self, lease: Lease, worker_exited: threading.Event):
+        super().__init__(name="heartbeat", daemon=True)
+        self.lease, self.worker_exited = lease, worker_exited
         self.stop, self.over = threading.Event(), threading.Event()
-        self.news: dict = {}
+        self.values: dict = {}  # the columns that the next renewal writes
 
     def run(self) -> None:
         while not self.over.is_set() and not self.stop.wait(RENEW_SECONDS):
             try:
-                self._look()
+                self._renew()
             except LeaseLost:
                 self.over.set()
             except Exception:
-                # The database may be away for a while; the lease decides for how long that is bearable.
+                # The database may be down for a while; the lease limits how long the training goes on without it.
                 log.exception("the lease could not be renewed")
         if self.over.is_set() and not self.stop.wait(STUCK_SECONDS):
-            log.error("run %s is over, and its training does not end", self.hold.run_id)
+            log.error("run %s is over, and its training does not end", self.lease.run_id)
             os._exit(1)
 
-    def _look(self) -> None:
-        if self.worker_gone.is_set():
-            self.hold.release()
+    def _renew(self) -> None:
+        if self.worker_exited.is_set():
+            self.lease.release()
             self.over.set()
-        elif self.hold.renew(**self.news):
-            self.hold.end("cancelled", **self.news)
+        elif self.lease.renew(**self.values):
+            self.lease.end("cancelled", **self.values)
             self.over.set()
 
     def is_over(self) -> bool:
-        """Whether the training should stop, which it asks before each step."""
-        liveness.beat()
+        """Return whether the training should stop; it calls this before each step."""
+        liveness.heartbeat()
         return self.over.is_set()
 
-    def tell(self, progress) -> None:
-        """Takes the news from the training; the next renewal writes them."""
-        self.news = {
+    def on_progress(self, progress) -> None:
+        """Record the progress of the training for the next renewal."""
+        self.values = {
             "history": [epoch.as_dict() for epoch in progress.history],
             "progress": {
                 "epoch": progress.epoch,
@@ -94,10 +94,10 @@ class Heartbeat(threading.Thread):
             },
         }
 
-    def tell_comparing(self, fraction: float) -> None:
-        """Takes how far the comparison with the champion has come, 0 to 1."""
-        liveness.beat()
-        self.news = self.news | {"progress": self.news.get("progress", {}) | {"comparing": fraction}}
+    def on_comparison_progress(self, fraction: float) -> None:
+        """Record the progress of the comparison with the champion, 0 to 1, for the next renewal."""
+        liveness.heartbeat()
+        self.values = self.values | {"progress": self.values.get("progress", {}) | {"comparing": fraction}}
 
     def __enter__(self) -> Heartbeat:
         self.start()
@@ -108,99 +108,100 @@ class Heartbeat(threading.Thread):
         self.join()
 
 
-def train_run(settings: Settings, hold: Lease, worker_gone: threading.Event) -> None:
-    """Trains the run that is held, alone or as the first of several processes, and ends it, one way or another."""
+def train_run(settings: Settings, lease: Lease, worker_exited: threading.Event) -> None:
+    """Train a leased run, by one process or as rank 0 of several, and end it in any case."""
     try:
-        with Heartbeat(hold, worker_gone) as watch:
+        with Heartbeat(lease, worker_exited) as heartbeat:
             try:
-                _make(settings, watch)
+                _train(settings, heartbeat)
             except (LeaseLost, GroupLost):
                 raise
             except Exception as error:
-                log.exception("run %s failed", hold.run_id)
-                hold.end("failed", error=_why(error), **watch.news)
+                log.exception("run %s failed", lease.run_id)
+                lease.end("failed", error=_reason(error), **heartbeat.values)
     except LeaseLost as error:
         log.warning("%s; its result is dropped", error)
     except GroupLost as error:
-        log.error("attempt %s of run %s is lost: %s", hold.attempt, hold.run_id, error)
-        runs.lose(hold.database, hold.run_id, hold.attempt, error.found)
+        log.error("attempt %s of run %s is lost: %s", lease.attempt, lease.run_id, error)
+        runs.fail_attempt(lease.database, lease.run_id, lease.attempt, error.found)
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Return why a run failed as it is stored, a code with its numbers."""
     if isinstance(error, RunFailed):
         return str(error)
     if isinstance(error, Failure):
         return coded(**error.found)
-    if isinstance(error, DBAPIError):  # its own text carries the statement, with all that was to be stored
+    if isinstance(error, DBAPIError):  # its own text includes the statement with all its values
         return coded("database", detail=str(error.orig).splitlines()[0])
     return coded("failed", detail=str(error).partition("\n")[0] or type(error).__name__)
 
 
-def _make(settings: Settings, watch: Heartbeat) -> None:
-    """Trains, compares and stores the version, unless the run is stopped."""
+def _train(settings: Settings, heartbeat: Heartbeat) -> None:
+    """Train, compare and store the version, unless the run is stopped."""
     from model.data import splits
     from model.network.weights import deserialize
     from model.training.distributed import process_group
     from model.training.package import build_package
     from model.training.train import train
 
-    hold = watch.hold
-    hold.drop_refused()
-    config, parent, corrections = _order(hold)
-    command = sys.executable, "-m", "webapp.worker.child", "run", str(hold.run_id), str(hold.attempt)
+    lease = heartbeat.lease
+    lease.drop_refused()
+    config, parent, corrections = _inputs(lease)
+    command = sys.executable, "-m", "webapp.worker.child", "run", str(lease.run_id), str(lease.attempt)
     with process_group(config.processes, command) as group:
         data = splits.load(settings.mnist_dir)
         result = train(
             config,
             data,
-            watch.tell,
-            watch.is_over,
+            heartbeat.on_progress,
+            heartbeat.is_over,
             start=deserialize(parent)[0] if parent else None,
             corrections=corrections,
-            checkpoint=hold.checkpoint(),
-            on_checkpoint=functools.partial(_keep, hold),
+            checkpoint=lease.load_checkpoint(),
+            on_checkpoint=functools.partial(_save_checkpoint, lease),
             group=group,
         )
         if result.stopped:
             return
         package = build_package(config, result, data, parent, corrections)
-    _finish(watch, package, data, corrections)
+    _finish(heartbeat, package, data, corrections)
 
 
-def train_as_follower(settings: Settings, hold: Lease) -> None:
-    """Trains along with the process that has the hold, as it says, and writes nothing."""
+def train_as_follower(settings: Settings, lease: Lease) -> None:
+    """Train in the group of the process that has the lease, and write nothing."""
     from model.data import splits
     from model.network.weights import deserialize
     from model.training.distributed import process_group
     from model.training.train import train
 
     try:
-        config, parent, corrections = _order(hold)
+        config, parent, corrections = _inputs(lease)
         with process_group(config.processes, ()) as group:
             start = deserialize(parent)[0] if parent else None
             train(config, splits.load(settings.mnist_dir), start=start, corrections=corrections, group=group)
     except GroupLost as error:
-        log.warning("helping with run %s: %s", hold.run_id, error)
+        log.warning("helping with run %s: %s", lease.run_id, error)
         sys.exit(LOST)
     except Exception:
-        log.exception("helping with run %s failed", hold.run_id)
+        log.exception("helping with run %s failed", lease.run_id)
         sys.exit(1)
 
 
-def _keep(hold: Lease, checkpoint: bytes) -> None:
-    """Stores a checkpoint. Without one for a while, less is kept; without room for one, there is none for a version."""
+def _save_checkpoint(lease: Lease, checkpoint: bytes) -> None:
+    """Store a checkpoint. A failure is only logged, unless the disk is full: then no version could be stored either."""
     try:
-        hold.keep(checkpoint)
+        lease.save_checkpoint(checkpoint)
     except OperationalError as error:
-        if any(words in str(error.orig) for words in FULL):
+        if any(words in str(error.orig) for words in DISK_FULL):
             raise
         log.warning("a checkpoint could not be stored: %s", error.orig)
 
 
-def _order(hold: Lease) -> tuple[Config, bytes | None, Corrections | None]:
-    """What is to be trained, from which weights, and with which corrections."""
-    with hold.database.reading() as session:
-        run = session.get_one(Run, hold.run_id)
+def _inputs(lease: Lease) -> tuple[Config, bytes | None, Corrections | None]:
+    """Return a run's configuration, the weights to start from and its corrections; raises RunFailed."""
+    with lease.database.reading() as session:
+        run = session.get_one(Run, lease.run_id)
         config = Config(run.preset, run.epochs, run.seed, run.processes)
         parent = session.get_one(Version, run.parent_id).weights if run.parent_id else None
         if parent is None and PRESETS[run.preset].fine_tunes:
@@ -210,7 +211,7 @@ def _order(hold: Lease) -> tuple[Config, bytes | None, Corrections | None]:
 
 
 def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
-    """A run's corrections that are still approved; None where there are none."""
+    """Return a run's corrections that are still approved; None if there are none."""
     from model.data.corrections import Corrections
 
     rows = session.execute(
@@ -225,31 +226,32 @@ def chosen_corrections(session: Session, run_id: int) -> Corrections | None:
     return Corrections(images_of(rows), np.array(labels, np.int64), np.array(held_out, bool), np.array(ids, np.int64))
 
 
-def _finish(watch: Heartbeat, package: Package, data: Mnist, corrections: Corrections | None) -> None:
-    """Compares the version with the one that answers and stores both, unless the run is stopped meanwhile."""
-    while not watch.over.is_set():
-        comparison = _compare(watch, package.data, data, corrections)
-        version = Version.of(package.data, package.card, "run", watch.hold.run_id)
+def _finish(heartbeat: Heartbeat, package: Package, data: Mnist, corrections: Corrections | None) -> None:
+    """Compare the version with the champion and store both results, unless the run is stopped meanwhile."""
+    lease = heartbeat.lease
+    while not heartbeat.over.is_set():
+        comparison = _compare(heartbeat, package.data, data, corrections)
+        version = Version.of(package.data, package.card, "run", lease.run_id)
         try:
-            promoted = watch.hold.finish(version, pack(package.test_probabilities), comparison, **watch.news)
-        except ChampionChanged:
+            promoted = lease.finish(version, pack(package.test_probabilities), comparison, **heartbeat.values)
+        except ChampionChanged:  # compare again, with the new champion
             continue
         log.info("run %s made %s, %s", version.run_id, version.name, "promoted" if promoted else "which waits")
         return
 
 
-def _compare(watch: Heartbeat, data: bytes, mnist: Mnist, corrections: Corrections | None) -> Comparison | None:
-    """A version, as bytes, measured beside the one that answers; None where there is none.
+def _compare(heartbeat: Heartbeat, data: bytes, mnist: Mnist, corrections: Corrections | None) -> Comparison | None:
+    """Compare a version, as bytes, with the champion; return None if there is no champion.
 
-    Raises RunFailed where the version is not even good enough to be the first.
+    Raises RunFailed if there is none and the version is not good enough to be the first.
     """
     from model.evaluation.comparison import compare
 
-    with watch.hold.database.reading() as session:
+    with heartbeat.lease.database.reading() as session:
         champion = champion_of(session)
-        theirs = champion.weights if champion else None
+        champion_weights = champion.weights if champion else None
     drawings = corrections.to_compare if corrections else None
-    evidence = compare(data, theirs, mnist.validation, drawings, watch.tell_comparing)
+    evidence = compare(data, champion_weights, mnist.validation, drawings, heartbeat.on_comparison_progress)
     if champion is None:
         if not evidence.passed:
             raise RunFailed(coded("not_good_enough", summary=evidence.summary))

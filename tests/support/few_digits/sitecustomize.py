@@ -28,9 +28,9 @@ def few() -> None:
 
 
 if sys.orig_argv[-2:] == ["webapp", "worker"]:
-    from webapp.training import jobs
+    from webapp.worker import executor
 
-    jobs.TAKE_UP_SECONDS = 3600
+    executor.OVERDUE_SECONDS = 3600  # before `consumer` imports it
 if "webapp.worker.child" in sys.orig_argv:
     few()
     os.nice = lambda increment: 0  # beside other tests, one that gives way to them would hardly get on

@@ -461,14 +461,14 @@ def test_import_directory_of_too_many_entries_is_not_read(send, database, monkey
 
 
 def test_import_of_too_many_is_refused(send, database, monkeypatch):
-    monkeypatch.setattr(digit_files, "MOST", 2)
-    monkeypatch.setattr(digit_files, "MOST_ENTRIES", 4)
+    monkeypatch.setattr(digit_files, "MAX_DIGITS", 2)
+    monkeypatch.setattr(digit_files, "MAX_ENTRIES", 4)
     assert "3 digits; from 1 to 2" in assert_error(send(GOOD), 400, "bad_file")
     pictures = {f"7/{number}.png": ONE_PNG for number in range(3)}
     assert "3 digits" in assert_error(send(zipped(pictures)), 400, "bad_file")
     assert "5 files" in assert_error(send(zipped(pictures | {"._a": b"", "._b": b""})), 400, "bad_file")
-    monkeypatch.setattr(digit_files, "MOST", 9)
-    monkeypatch.setattr(digit_files, "MOST_SOURCES", 2)
+    monkeypatch.setattr(digit_files, "MAX_DIGITS", 9)
+    monkeypatch.setattr(digit_files, "MAX_SUBMITTERS", 2)
     many = npz(images=IMAGES, labels=LABELS, source=np.arange(3))
     assert "3 sources" in assert_error(send(many), 400, "bad_file")
     assert rows_of(database) == []
@@ -477,9 +477,9 @@ def test_import_of_too_many_is_refused(send, database, monkeypatch):
 def test_import_of_too_many_pixels_is_refused_before_decoding(send, database, monkeypatch):
     two = zipped({"7/a.png": encoded(drawn()), "7/b.png": encoded(drawn()), "7/c.png": ONE_PNG})
     pixels = 2 * math.prod(drawn().size) + 28 * 28
-    monkeypatch.setattr(digit_files, "MOST_PIXELS", pixels)
+    monkeypatch.setattr(digit_files, "MAX_PIXELS", pixels)
     assert send(two).get_json()["added"] == 2  # two of them are the same
-    monkeypatch.setattr(digit_files, "MOST_PIXELS", pixels - 1)
+    monkeypatch.setattr(digit_files, "MAX_PIXELS", pixels - 1)
     monkeypatch.setattr(digit_files, "open_picture", lambda *_, **__: pytest.fail("it was decoded"))
     message = assert_error(send(two), 400, "bad_file")
     assert f"{pixels:,} pixels together; at most {pixels - 1:,}" in message

@@ -125,8 +125,8 @@ def imported(installation, data):
 def test_import_of_ten_thousand_leaves_others_their_answers(installation):
     """It was one transaction, which counted all sources a thousand times: others got a 503, or gunicorn ended it."""
     fill(installation.database, 30_000)
-    found, statuses = imported(installation, many_digits(digit_files.MOST))
-    assert (found["state"], found["added"], found["error"]) == ("finished", digit_files.MOST, None)
+    found, statuses = imported(installation, many_digits(digit_files.MAX_DIGITS))
+    assert (found["state"], found["added"], found["error"]) == ("finished", digit_files.MAX_DIGITS, None)
     assert statuses and statuses <= {200, 201}
     with installation.database.reading() as session:
         came = select(Correction.submitter, Correction.held_out).where(Correction.version_id.is_(None)).distinct()

@@ -21,9 +21,9 @@ from webapp.corrections.store import HELD_OUT_EVERY
 from webapp.services import services
 from webapp.storage.schema import Correction, Import, ImportFile
 from webapp.worker import import_run
-from webapp.worker.artifacts import WorkerGone
+from webapp.worker.artifacts import WorkerExited
 from webapp.worker.executor import Executor
-from webapp.worker.import_run import take_in
+from webapp.worker.import_run import import_file
 
 QUEUE = "/admin/corrections"
 COUNT = 30
@@ -77,7 +77,7 @@ def work(app, database):
     def work(gone=None):
         while claimed := import_queue.claim(database):
             lease = ImportLease(database, *claimed)
-            take_in(services(app).settings, database, lease, gone or threading.Event())
+            import_file(services(app).settings, database, lease, gone or threading.Event())
 
     return work
 
@@ -177,7 +177,7 @@ def test_import_of_a_stopped_worker_is_let_go(send, told, work, database):
     send(FILE)
     gone = threading.Event()
     gone.set()
-    with pytest.raises(WorkerGone):
+    with pytest.raises(WorkerExited):
         work(gone)
     assert told()["state"] == "queued" and rows_of(database) == []
     with database.reading() as session:
@@ -191,7 +191,7 @@ def test_import_attempt_taken_over_stores_nothing_more(send, told, work, app, da
     late = ImportLease(database, *import_queue.claim(database))
     tamper(database, updated_at=0)
     work()
-    take_in(services(app).settings, database, late, threading.Event())
+    import_file(services(app).settings, database, late, threading.Event())
     assert (told()["state"], told()["added"], len(rows_of(database))) == ("finished", COUNT, COUNT)
 
 
@@ -214,7 +214,7 @@ def test_import_sent_twice_is_one(send, told, work):
 def test_import_that_kills_its_process_fails(app, send, told, monkeypatch):
     send(FILE)
     executor = Executor(services(app).database, services(app).settings)
-    monkeypatch.setattr(executor, "_child", lambda *_: -9)
+    monkeypatch.setattr(executor, "_run_child", lambda *_: -9)
     executor.import_digits()
     assert told()["state"] == "failed"
     assert told()["error"] == (
@@ -226,7 +226,7 @@ def test_import_without_message_is_taken_up(send, told, database, app, monkeypat
     send(FILE)
     services(app).jobs.huey.flush()
     begun = []
-    monkeypatch.setattr(Executor, "_child", lambda self, *what: begun.append(what) or 0)
+    monkeypatch.setattr(Executor, "_run_child", lambda self, *what: begun.append(what) or 0)
     Executor(services(app).database, services(app).settings).start_overdue()
     wait_until(lambda: ("import", "1", "1") in begun, 10)
     tamper(database, state="finished")
@@ -269,14 +269,14 @@ def test_import_under_way_respects_decisions(send, told, work, database, app, mo
     """A digit that is there gets another label after it was found and before the file's digits are stored."""
     image = digits(1)[0][0]
     number = add_correction(services(app).settings, database, image, int(LABELS[0]))
-    look_through = import_digits._There.look_through
+    read_all = import_digits.ExistingCorrections.read_all
 
     def then_changed(self, database):
-        look_through(self, database)
+        read_all(self, database)
         with database.writing() as session:
             session.get(Correction, number).label = label
 
-    monkeypatch.setattr(import_digits._There, "look_through", then_changed)
+    monkeypatch.setattr(import_digits.ExistingCorrections, "read_all", then_changed)
     send(FILE)
     work()
     assert told()["known"] == (label == LABELS[0])
@@ -311,5 +311,5 @@ def test_import_page_shows_progress_and_result(admin, send, work, database):
     tamper(database, state="failed", error="Nothing was imported. It is damaged.")
     assert "Nothing was imported. It is damaged." in page(admin)
     assert admin.get(f"{QUEUE}/imports/1", headers=BROWSER).location == QUEUE
-    tamper(database, updated_at=time.time() - import_queue.SHOWN_SECONDS - 1)
+    tamper(database, updated_at=time.time() - import_queue.RECENT_SECONDS - 1)
     assert "digits.npz" not in page(admin)

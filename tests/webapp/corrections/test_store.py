@@ -70,12 +70,12 @@ def as_jpeg(picture):
 def test_correction_kept_is_found_by_its_receipt_alone(add, corrections, database, settings):
     image, label = DIGITS[0]
     kept = add(image, label)
-    found = corrections.by_receipt(kept.secret)
+    found = corrections.find_by_receipt(kept.secret)
     assert np.array_equal(image_of(found), image) and found.picture == b"a picture"
     assert (found.meant, found.label, found.state, found.answered) == (label, label, "received", answer(1))
     assert (found.version_id, found.duplicate_of, found.suspicion) == (1, None, None)
     for wrong in ("", kept.secret[:-1], kept.secret.upper(), found.receipt_sha256, "\ud800", "x" * 10_000):
-        assert corrections.by_receipt(wrong) is None
+        assert corrections.find_by_receipt(wrong) is None
 
 
 def test_correction_row_holds_neither_address_nor_secret(add, settings):
@@ -163,7 +163,7 @@ def test_correction_misclick_is_put_right_while_it_waits(add, database):
 
 
 def test_correction_misclick_stays_in_its_part(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SUBMITTER", 1)
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
     for number in range(HELD_OUT_EVERY + 1):
         add(*DIGITS[number], address=f"192.0.2.{number}")
     held_out = HELD_OUT_EVERY - 1
@@ -211,7 +211,7 @@ def test_twin_is_left_by_a_first_that_changes_its_meaning(add, database):
 
 @pytest.mark.both_databases
 def test_corrections_per_source_are_limited_by_the_hour(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SUBMITTER", 3)
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 3)
     for image, label in DIGITS[:3]:
         add(image, label)
     with pytest.raises(TooManyCorrections) as refused:
@@ -226,7 +226,7 @@ def test_corrections_per_source_are_limited_by_the_hour(add, database, monkeypat
 
 @pytest.mark.both_databases
 def test_corrections_in_all_are_limited_by_the_day(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "IN_ALL", 3)
+    monkeypatch.setattr(limits, "MAX_IN_ALL", 3)
     for number, (image, label) in enumerate(DIGITS[:3]):
         add(image, label, address=f"192.0.2.{number}", version_id=None if number == 0 else 1)
     add(*DIGITS[3], address=THERE)  # the imported one did not count
@@ -236,7 +236,7 @@ def test_corrections_in_all_are_limited_by_the_day(add, database, monkeypatch):
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("limit", ["PER_SUBMITTER", "IN_ALL"])
+@pytest.mark.parametrize("limit", ["MAX_PER_SUBMITTER", "MAX_IN_ALL"])
 def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, monkeypatch, limit):
     monkeypatch.setattr(limits, limit, 2)
     for image, label in DIGITS[:2]:
@@ -253,7 +253,7 @@ def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, monkeypatch
 
 
 def test_corrections_waiting_are_limited(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MOST_WAITING", 2)
+    monkeypatch.setattr(limits, "MAX_WAITING", 2)
     add(*DIGITS[0])
     add(*DIGITS[1])
     with pytest.raises(TooManyCorrections, match="wait for review"):
@@ -277,7 +277,7 @@ def in_threads(work, cases):
 
 @pytest.mark.both_databases
 def test_corrections_at_once_exceed_no_limit(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SUBMITTER", 5)
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 5)
     outcomes = in_threads(lambda digit: add(*digit), DIGITS[:16])
     assert sum(isinstance(outcome, TooManyCorrections) for outcome in outcomes) == 11
     assert len(rows(database)) == 5
@@ -335,7 +335,7 @@ def test_correction_deleted_is_in_no_file(add, corrections, database, settings):
     assert everything > 50, "the test would see it if it were there"
     for number in (11, 12, 29, 0):
         corrections.delete(kept[number].correction.id)
-        assert corrections.by_receipt(kept[number].secret) is None
+        assert corrections.find_by_receipt(kept[number].secret) is None
     assert [found(number) for number in (11, 12, 29, 0)] == [0, 0, 0, 0]
     assert found(5) == everything and len(rows(database)) == 26
 
@@ -379,7 +379,7 @@ def test_correction_number_is_never_used_again(add, corrections):
     old = add()
     corrections.delete(old.correction.id)
     new = add()
-    assert new.correction.id > old.correction.id and corrections.by_receipt(old.secret) is None
+    assert new.correction.id > old.correction.id and corrections.find_by_receipt(old.secret) is None
 
 
 @pytest.mark.both_databases

@@ -56,9 +56,9 @@ def lived_in(settings, database):
         session.add(Artifact(version_id=other, kind="predictions", fraction=1.0, result=bytes(range(256))))
     run = runs.start(database, Config("basic", 1, 2**32 - 1), "a test", True)
     hold = Lease(database, run.id, runs.claim(database, run.id))
-    hold.keep(b"\0 where the training stands \xff")
+    hold.save_checkpoint(b"\0 where the training stands \xff")
     hold.release(progress={"fraction": 0.1 + 0.2}, history=[{"train_loss": 1e-300}])
-    import_queue.queue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
+    import_queue.enqueue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
     Authenticator(database).sign_in(PASSWORD, "here")
     with pytest.raises(WrongPassword):
         Authenticator(database).sign_in("wrong", "there")

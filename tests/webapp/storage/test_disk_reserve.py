@@ -122,12 +122,12 @@ def test_reserve_is_not_used_for_other_faults(app):
         session.execute(text("SELECT * FROM nothing"))
 
     with pytest.raises(OperationalError):
-        disk_reserve.urgently(services(app).database, work)
+        disk_reserve.write_using_reserve(services(app).database, work)
     assert len(calls) == 1
 
 
 @ON_POSTGRESQL
 def test_reserve_on_postgresql_is_none(database, settings):
-    disk_reserve.hold(database)
-    assert disk_reserve.bytes_left(database) is None
+    disk_reserve.fill_reserve(database)
+    assert disk_reserve.free_bytes(database) is None
     assert not list(settings.data_dir.parent.rglob("*-reserve"))

@@ -14,7 +14,7 @@ from webapp.training.runs import Lease
 def test_write_killed_anywhere_is_whole_or_absent(settings, database):
     runs.start(database, Config("basic", 1), "a test", corrections=False)
     runs.claim(database, 1)
-    Lease(database, 1, 1).keep(b"old" * 100_000)
+    Lease(database, 1, 1).save_checkpoint(b"old" * 100_000)
     promote(database, add_version(database, turned(1)))
     promote(database, 1)
     command = [sys.executable, "-m", "tests.support.killing", str(settings.data_dir)]

@@ -22,7 +22,7 @@ from webapp.training import runs
 from webapp.training.jobs import FORMER_TASKS
 from webapp.training.runs import Lease, RunActive
 from webapp.training.task_queue import open_queue
-from webapp.versions.artifacts import AGAIN_SECONDS, STALE_SECONDS, look_up
+from webapp.versions.artifacts import RETRY_SECONDS, STALE_SECONDS, get_artifact
 from webapp.worker.artifacts import ARTIFACTS
 from webapp.worker.executor import Executor
 from webapp.worker.training_run import train_run
@@ -92,7 +92,7 @@ def test_run_waiting_again_is_told_to_the_worker(jobs, database):
 def test_trainer_that_dies_is_followed_by_two_others_at_most(jobs, executor, database, monkeypatch):
     run = jobs.start(CONFIG, "test")
     codes = iter((-9, 1, -9))
-    monkeypatch.setattr(executor, "_child", lambda *_: next(codes))
+    monkeypatch.setattr(executor, "_run_child", lambda *_: next(codes))
     for losses in (1, 2, 3):
         executor.train(run.id)
         row = get(database, run.id)
@@ -110,13 +110,13 @@ def test_trainer_ended_with_its_worker_counts_as_no_loss(jobs, executor, databas
         Lease(database, int(run_id), int(attempt)).release()
         return -15
 
-    monkeypatch.setattr(executor, "_child", stopped)
+    monkeypatch.setattr(executor, "_run_child", stopped)
     executor.train(run.id)
     assert (get(database, run.id).state, get(database, run.id).failed_attempts) == ("queued", 0)
 
 
 def test_judging_without_corrections_starts_no_process(executor, monkeypatch):
-    monkeypatch.setattr(executor, "_child", lambda *arguments: pytest.fail("there is nothing to judge"))
+    monkeypatch.setattr(executor, "_run_child", lambda *arguments: pytest.fail("there is nothing to judge"))
     executor.check_labels()
 
 
@@ -124,12 +124,12 @@ def test_judging_without_corrections_starts_no_process(executor, monkeypatch):
 def test_judging_failed_waits_for_some_time_or_another_champion(executor, settings, database, monkeypatch):
     add_correction(settings, database, *digits(1)[0])
     begun = []
-    monkeypatch.setattr(executor, "_child", lambda *arguments: begun.append(arguments) or 1)
+    monkeypatch.setattr(executor, "_run_child", lambda *arguments: begun.append(arguments) or 1)
     for number in (1, 1, 2):
         promote(database, add_version(database, turned(1))) if number == 2 else None
         executor.check_labels()
         assert begun == number * [("suspicion",)]
-    later = time.monotonic() + AGAIN_SECONDS
+    later = time.monotonic() + RETRY_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
     executor.check_labels()
     assert len(begun) == 3
@@ -144,7 +144,7 @@ def test_judging_ended_with_its_worker_is_no_failure(executor, settings, databas
             executor.stopping.set()
         return -15
 
-    monkeypatch.setattr(executor, "_child", ended)
+    monkeypatch.setattr(executor, "_run_child", ended)
     with caplog.at_level(logging.ERROR):
         executor.check_labels()
     assert ("could not judge" in caplog.text) == (not stops)
@@ -181,7 +181,7 @@ def children(executor, database, monkeypatch):
     """What the worker's child processes, which end at once and well, were begun for; nothing is left to compute."""
     computed(database)
     begun = []
-    monkeypatch.setattr(executor, "_child", lambda *arguments: begun.append(arguments) or 0)
+    monkeypatch.setattr(executor, "_run_child", lambda *arguments: begun.append(arguments) or 0)
     return begun
 
 
@@ -227,7 +227,7 @@ DUE = [
     (-YEAR, {"fraction": 0.4}, 1),
     (YEAR, {"fraction": 1.0}, 0),
     (STALE_SECONDS + 1, {"error": "MNIST is missing."}, 0),
-    (AGAIN_SECONDS + 1, {"error": "MNIST is missing."}, 1),
+    (RETRY_SECONDS + 1, {"error": "MNIST is missing."}, 1),
     (-YEAR, {"error": "MNIST is missing."}, 1),
 ]
 
@@ -240,7 +240,7 @@ def test_computation_due_is_begun_once(executor, database, children):
         start_overdue(executor)
         start_overdue(executor)  # somebody is at it, by its row
         assert children == times * [("strength", "1")], (age, values)
-        assert times == 0 or look_up(database, 1, "strength").error is None
+        assert times == 0 or get_artifact(database, 1, "strength").error is None
 
 
 @pytest.mark.both_databases
@@ -269,7 +269,7 @@ def test_message_of_an_earlier_release_is_passed_over(jobs, settings, database, 
 @pytest.mark.both_databases
 def test_overdue_work_is_started_by_one_of_two_workers(settings, executor, database, children, monkeypatch):
     other = Executor(database, settings)
-    monkeypatch.setattr(other, "_child", executor._child)
+    monkeypatch.setattr(other, "_run_child", executor._run_child)
     leave(database, "strength")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(Executor.start_overdue, (executor, other)))
@@ -303,11 +303,11 @@ def test_queue_that_takes_no_message_loses_no_run(jobs, executor, database, chil
 def test_computation_killed_says_so_and_waits(executor, database, children, monkeypatch):
     """As by the kernel, when it takes more memory than there is."""
     leave(database, "strength")
-    monkeypatch.setattr(executor, "_child", lambda *arguments: children.append(arguments) or -9)
+    monkeypatch.setattr(executor, "_run_child", lambda *arguments: children.append(arguments) or -9)
     start_overdue(executor)
     start_overdue(executor)
     assert children == [("strength", "1")]
-    error = look_up(database, 1, "strength").error
+    error = get_artifact(database, 1, "strength").error
     assert error == coded("crashed", last={"code": "killed", "signal": 9})
 
 
@@ -317,7 +317,7 @@ def test_run_of_an_unknown_preset_fails_with_the_reason(settings, executor, data
     with database.writing() as session:
         session.add(run)
     lease = Lease(database, run.id, 1)
-    monkeypatch.setattr(executor, "_child", lambda *_: train_run(settings, lease, threading.Event()))
+    monkeypatch.setattr(executor, "_run_child", lambda *_: train_run(settings, lease, threading.Event()))
     executor.train(run.id)
     assert get(database, run.id).state == "failed" and "no preset 'gone'" in get(database, run.id).error
 

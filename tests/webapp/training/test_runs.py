@@ -108,12 +108,12 @@ def test_run_is_claimed_once(database):
 @pytest.mark.both_databases
 def test_run_is_written_by_its_holder_alone(database):
     hold = claimed(database)
-    hold.keep(b"mine")
+    hold.save_checkpoint(b"mine")
     assert hold.renew(progress={"epoch": 1}) is False
     stranger = Lease(database, hold.run_id, hold.attempt + 1)
     for write in (
         lambda: stranger.renew(progress={"epoch": 9}),
-        lambda: stranger.keep(b"another's"),
+        lambda: stranger.save_checkpoint(b"another's"),
         lambda: stranger.release(),
         lambda: stranger.end("failed", error="no"),
         lambda: stranger.finish(version(), b"", comparison()),
@@ -121,22 +121,22 @@ def test_run_is_written_by_its_holder_alone(database):
         with pytest.raises(LeaseLost):
             write()
     assert get(database, hold.run_id).progress == {"epoch": 1}
-    assert hold.checkpoint() == b"mine"
+    assert hold.load_checkpoint() == b"mine"
     assert (count(database, Version), count(database, Comparison)) == (1, 0)
 
 
 def test_run_lost_waits_for_another_attempt(database):
     hold = claimed(database)
-    hold.keep(b"as far as this")
+    hold.save_checkpoint(b"as far as this")
     expire(database, hold.run_id)
     assert runs.expire_leases(database) == [hold.run_id]
     row = get(database, hold.run_id)
     assert (row.state, row.failed_attempts, row.ended_at, row.lease_until) == ("queued", 1, None, None)
-    for write in (hold.renew, lambda: hold.keep(b"more"), lambda: hold.finish(version(), b"", comparison())):
+    for write in (hold.renew, lambda: hold.save_checkpoint(b"more"), lambda: hold.finish(version(), b"", comparison())):
         with pytest.raises(LeaseLost):
             write()
     assert runs.claim(database, hold.run_id) == 2
-    assert Lease(database, hold.run_id, 2).checkpoint() == b"as far as this"
+    assert Lease(database, hold.run_id, 2).load_checkpoint() == b"as far as this"
 
 
 @pytest.mark.both_databases
@@ -144,7 +144,7 @@ def test_run_lost_three_times_is_given_up(database):
     run_id = start(database)
     for attempt in (1, 2, 3):
         assert runs.claim(database, run_id) == attempt
-        Lease(database, run_id, attempt).keep(b"so far")
+        Lease(database, run_id, attempt).save_checkpoint(b"so far")
         expire(database, run_id)
         assert runs.expire_leases(database) == ([run_id] if attempt < 3 else [])
     row = get(database, run_id)
@@ -193,9 +193,9 @@ def test_lease_outlasts_a_clock_put_back_a_little(database):
 
 def test_run_lost_is_taken_from_the_attempt_that_died_alone(database):
     hold = claimed(database)
-    assert runs.lose(database, hold.run_id, hold.attempt + 1, "it died") == []
+    assert runs.fail_attempt(database, hold.run_id, hold.attempt + 1, "it died") == []
     assert get(database, hold.run_id).state == "running"
-    assert runs.lose(database, hold.run_id, hold.attempt, "it died") == [hold.run_id]
+    assert runs.fail_attempt(database, hold.run_id, hold.attempt, "it died") == [hold.run_id]
 
 
 @pytest.mark.both_databases
@@ -206,7 +206,7 @@ def test_run_cancelled_in_each_state_ends(database):
     assert runs.claim(database, queued) is None
 
     hold = claimed(database)
-    hold.keep(b"so far")
+    hold.save_checkpoint(b"so far")
     runs.cancel(database, hold.run_id)
     assert hold.renew() is True
     hold.end("cancelled")
@@ -216,15 +216,15 @@ def test_run_cancelled_in_each_state_ends(database):
 
 def test_checkpoint_stays_until_its_run_has_ended(database):
     hold = claimed(database)
-    hold.keep(b"so far")
+    hold.save_checkpoint(b"so far")
     for keeps in (lambda: None, hold.release, lambda: runs.claim(database, hold.run_id)):
         keeps()
         runs.sweep(database)
-        assert hold.checkpoint() == b"so far"
+        assert hold.load_checkpoint() == b"so far"
     runs.cancel(database, hold.run_id)
     Lease(database, hold.run_id, 2).end("cancelled")
     runs.sweep(database)
-    assert hold.checkpoint() is None
+    assert hold.load_checkpoint() is None
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -244,7 +244,7 @@ def test_run_cancelled_does_not_begin_again(database, lost):
 @pytest.mark.parametrize("passed", [True, False])
 def test_run_finished_is_promoted_by_its_evidence(database, passed):
     hold = claimed(database)
-    hold.keep(b"so far")
+    hold.save_checkpoint(b"so far")
     challenger = version()
     assert hold.finish(challenger, b"", comparison(passed)) is passed
     with database.reading() as session:

@@ -32,7 +32,7 @@ def redis():
 
 def ring(services):
     """Has a message sent: the same file is taken in once, however often it comes."""
-    services.jobs.take_in("digits.npz", b"", "0" * 64, 1, "a test")
+    services.jobs.import_file("digits.npz", b"", "0" * 64, 1, "a test")
 
 
 @contextmanager
@@ -197,12 +197,12 @@ def test_queue_in_use_is_not_taken_for_damaged(settings):
     with opened(settings) as web, closing(sqlite3.connect(settings.data_dir / "queue.db")) as other:
         ring(web)
         error = sqlite3.DatabaseError("from another process, which has read the file before it was made anew")
-        web.jobs.huey.storage.make_anew(error)
+        web.jobs.huey.storage.recreate(error)
         assert web.jobs.huey.pending_count() == 1
         other.execute("BEGIN EXCLUSIVE")
         web.jobs.huey.storage._timeout = 0
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            web.jobs.huey.storage.make_anew(error)
+            web.jobs.huey.storage.recreate(error)
         other.rollback()
         assert web.jobs.huey.pending_count() == 1
 

@@ -82,7 +82,7 @@ def test_live_mended_version_is_taken_up(live, database, monkeypatch):
         session.get_one(Version, bad).weights = turned(1)
     live.refresh()
     assert live.recognizer().version == "v1", "it is not tried again each second"
-    monkeypatch.setattr("webapp.versions.active.REFUSED_SECONDS", 0)
+    monkeypatch.setattr("webapp.versions.active.RETRY_SECONDS", 0)
     live.refresh()
     assert (live.recognizer().version, digit(live)) == (f"v{bad}", 2)
 

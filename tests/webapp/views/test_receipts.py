@@ -18,7 +18,7 @@ from tests.support.versions import add_version, promote, turned
 from tests.webapp.views.test_predict import REFUSED
 from webapp.app import create_app
 from webapp.corrections import store as limits
-from webapp.corrections.picture import LONGEST_SIDE
+from webapp.corrections.picture import MAX_SIDE
 from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.services import services
 from webapp.storage.schema import Correction, Run, RunCorrection
@@ -103,7 +103,7 @@ def test_feedback_keeps_only_the_ink_of_a_picture(app, client, image_format):
     _, kept = only_row(app)
     image = Image.open(io.BytesIO(kept))
     assert (image.format, image.mode, image.info) == ("PNG", "L", {})
-    assert max(image.size) <= LONGEST_SIDE and image.getextrema() == (0, 255)
+    assert max(image.size) <= MAX_SIDE and image.getextrema() == (0, 255)
     assert secret not in kept and b"script" not in kept
 
 
@@ -116,7 +116,7 @@ def test_feedback_of_ink_of_any_shape_is_kept_small(app, client):
         assert response.status_code == 201, response.get_json()
     with services(app).database.reading() as session:
         pictures = [Image.open(io.BytesIO(data)) for data in session.scalars(select(Correction.picture))]
-    assert len(pictures) == 4 and all(max(picture.size) <= LONGEST_SIDE for picture in pictures)
+    assert len(pictures) == 4 and all(max(picture.size) <= MAX_SIDE for picture in pictures)
 
 
 def test_feedback_sent_twice_is_the_same_correction(app, client):
@@ -211,7 +211,7 @@ def lines(number):
 
 
 def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SUBMITTER", 2)
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 2)
     assert [send(client, lines(number)).status_code for number in range(2)] == [201, 201]
     response = send(client, lines(2))
     assert "60 minutes" in assert_error(response, 429, "too_many_corrections")
@@ -221,14 +221,14 @@ def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatc
 
 
 def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SUBMITTER", 1)
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
     send(client, lines(0))
     forged = {"X-Forwarded-For": "192.0.2.99", "X-Real-IP": "192.0.2.99", "Forwarded": "for=192.0.2.99"}
     assert_error(send(client, lines(1), headers=forged), 429, "too_many_corrections")
 
 
 def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings, monkeypatch):
-    monkeypatch.setattr(limits, "PER_SUBMITTER", 1)
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
     app = create_app(replace(settings, https=True))
     client = app.test_client()
     for number, status in ((1, 201), (2, 201), (1, 429)):

@@ -77,7 +77,7 @@ def test_run_page_lost_for_good_says_why(client, database):
     for _ in range(3):
         runs.claim(database, run_id)
         attempt = client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["attempt"]
-        runs.lose(database, run_id, attempt, {"code": "exited", "status": 1})
+        runs.fail_attempt(database, run_id, attempt, {"code": "exited", "status": 1})
     page = run_page(client, run_id)
     assert "lost 3 times; the last time it ended with code 1." in page and "v1 goes on answering" in page
     assert client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["state"] == "lost"

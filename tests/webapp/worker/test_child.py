@@ -17,9 +17,9 @@ from model.inference.classifier import SHIPPED
 from tests.support.versions import add_version, damaged
 from webapp.storage.schema import Artifact, Promotion, Run, Version, coded
 from webapp.training.runs import Lease, LeaseLost
-from webapp.versions.artifacts import look_up
+from webapp.versions.artifacts import get_artifact
 from webapp.worker import training_run
-from webapp.worker.artifacts import WorkerGone, compute
+from webapp.worker.artifacts import WorkerExited, compute
 from webapp.worker.training_run import Heartbeat, train_run
 
 
@@ -46,12 +46,12 @@ def measure(settings, database, version_id=1, gone=False):
     """Measures a version's strength as a child process does it, and returns the row."""
     with database.writing() as session:
         session.add(Artifact(version_id=version_id, kind="strength", fraction=0.6))
-    worker_gone = threading.Event()
+    worker_exited = threading.Event()
     if gone:
-        worker_gone.set()
-    with suppress(WorkerGone):
-        compute(settings, database, "strength", version_id, worker_gone)
-    return look_up(database, version_id, "strength")
+        worker_exited.set()
+    with suppress(WorkerExited):
+        compute(settings, database, "strength", version_id, worker_exited)
+    return get_artifact(database, version_id, "strength")
 
 
 def test_strength_is_measured_and_kept(settings, database, few):
@@ -125,8 +125,8 @@ def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
     def fail(*_):
         raise said("database is locked")
 
-    monkeypatch.setattr(Lease, "keep", fail)
-    training_run._keep(Lease(database, 1, 1), b"so far")
+    monkeypatch.setattr(Lease, "save_checkpoint", fail)
+    training_run._save_checkpoint(Lease(database, 1, 1), b"so far")
 
 
 @pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
@@ -134,9 +134,9 @@ def test_checkpoint_without_room_or_right_ends_the_training(database, monkeypatc
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(Lease, "keep", fail)
+    monkeypatch.setattr(Lease, "save_checkpoint", fail)
     with pytest.raises(type(error)):
-        training_run._keep(Lease(database, 1, 1), b"so far")
+        training_run._save_checkpoint(Lease(database, 1, 1), b"so far")
 
 
 def test_training_that_does_not_end_is_ended(database, monkeypatch):

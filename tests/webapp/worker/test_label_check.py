@@ -24,9 +24,9 @@ def less_of_mnist():
         yield
 
 
-def score(settings, database, worker_gone=False):
+def score(settings, database, worker_exited=False):
     gone = threading.Event()
-    if worker_gone:
+    if worker_exited:
         gone.set()
     check_labels(settings, database, gone)
 
@@ -115,7 +115,7 @@ def test_judging_is_by_the_version_in_service(settings, database):
 
 def test_judging_ends_with_its_worker_and_the_rest_waits(settings, database):
     number = add_correction(settings, database, *digits(1)[0])
-    score(settings, database, worker_gone=True)
+    score(settings, database, worker_exited=True)
     assert stored(database, number).suspicion is None
 
 

@@ -42,7 +42,7 @@ def test_child_is_waited_for_as_long_as_it_beats(monkeypatch, script, code):
     monkeypatch.setattr(liveness, "SILENT_SECONDS", 1.5)
     child = started(script)
     try:
-        assert liveness.awaited(child) == code
+        assert liveness.wait_for(child) == code
     finally:
         child.kill()
         child.wait()

@@ -27,7 +27,7 @@ from webapp.services import Services
 from webapp.settings import ROOT
 from webapp.storage.schema import Artifact, Checkpoint, Correction, Run, Version, coded
 from webapp.training.runs import LEASE_SECONDS
-from webapp.versions.artifacts import look_up
+from webapp.versions.artifacts import get_artifact
 from webapp.worker import consumer
 from webapp.worker.executor import Executor
 from webapp.worker.training_run import RENEW_SECONDS
@@ -98,7 +98,7 @@ class Installation:
 
     def result(self, version_id, kind):
         """What was computed about a version, once it is there."""
-        return look_up(self.database, version_id, kind).result
+        return get_artifact(self.database, version_id, kind).result
 
     def close(self):
         self.worker.terminate()
@@ -138,12 +138,12 @@ def test_version_made_by_a_worker_is_measured(installation):
 @pytest.mark.stress
 def test_worker_stopped_while_measuring_leaves_the_rest(installation):
     installation.lack("strength")
-    wait_until(lambda: look_up(installation.database, 1, "strength").fraction)
+    wait_until(lambda: get_artifact(installation.database, 1, "strength").fraction)
     child = installation.child()
     installation.worker.terminate()
     assert installation.worker.wait(12) == 0
     assert gone(child)
-    row = look_up(installation.database, 1, "strength")
+    row = get_artifact(installation.database, 1, "strength")
     assert 0 < row.fraction < 1 and row.error is None
 
 
