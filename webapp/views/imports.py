@@ -125,8 +125,8 @@ def export(kind: Literal["npz", "zip"]) -> ResponseReturnValue:
     body=DigitsFile,
     errors={400: ["bad_file"]},
     limits=f"At most {digit_files.MAX_FILE_BYTES >> 20} MB, {digit_files.MAX_DIGITS:,} digits, "
-    f"{digit_files.MAX_SUBMITTERS:,} sources, and {digit_files.MAX_PIXELS:,} pixels in all PNG files together. More than "
-    f"{digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
+    f"{digit_files.MAX_SUBMITTERS:,} sources, and {digit_files.MAX_PIXELS:,} pixels in all PNG files together. "
+    f"More than {digit_files.SHORT_DIGITS:,} digits or {digit_files.SHORT_PIXELS:,} pixels are left to a worker.",
 )
 @csrf.exempt
 def take_in() -> ResponseReturnValue:
