@@ -38,7 +38,7 @@ graceful_timeout = 15
 accesslog = None  # the application logs each request
 loglevel = "warning"
 logger_class = "webapp.server.logger.GunicornLogger"
-# No header of a request, whoever sends it, is anything but a header.
+# Let no request header set SCRIPT_NAME or PATH_INFO.
 forwarder_headers = ""
 # The default socket is one per user, which a second installation would take over.
 control_socket_disable = True
@@ -62,7 +62,7 @@ def on_exit(server):
     metrics.remove_counters()
 
 
-def when_ready(server):  # the address is this server's now, and no worker is there yet
+def when_ready(server):  # the address is bound, and no worker has been forked yet
     metrics.share_counters(f"{_settings.host}-{_settings.port}")
     listeners.configure(server.LISTENERS)
 

@@ -385,11 +385,11 @@ def _stroke_rows(found: Strokes) -> list[str]:
 
 def _predict(args: argparse.Namespace) -> int:
     data = weights.read(args.weights)
-    recognizer = Classifier(lambda: data, args.weights.stem)
+    classifier = Classifier(lambda: data, args.weights.stem)
     answers: list[dict[str, Any]] = []
     for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
         try:
-            answers.append(_answer(name, recognizer.predict(_open(name))))
+            answers.append(_answer(name, classifier.predict(_open(name))))
         except UsageError as error:
             _print_error(error)
             answers.append({"picture": name, "error": str(error)})

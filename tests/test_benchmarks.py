@@ -18,7 +18,7 @@ from webapp.services import services
 
 @pytest.fixture
 def url(app):
-    services(app).active_model.recognizer().warm()
+    services(app).active_model.classifier().warm()
     server = make_server("127.0.0.1", 0, app)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -56,8 +56,8 @@ def test_recognition_server_agrees_with_the_network(url, mnist_images):
     pictures = list(recognition.enlarged(mnist_images, lambda: None)) + [Image.new("L", (280, 280), 255)]
     with recognition.Server(url) as server:
         answers = server.ask(pictures)
-    recognizer = Classifier(SHIPPED.read_bytes, "")
-    expected = [recognizer.predict(picture) for picture in pictures]
+    classifier = Classifier(SHIPPED.read_bytes, "")
+    expected = [classifier.predict(picture) for picture in pictures]
     assert answers.probabilities[:-1].tolist() == [list(reading.probabilities) for reading in expected[:-1]]
     assert not answers.probabilities[-1].any() and answers.not_a_digit[-1] == 1
     assert answers.predicted[-1] == -1

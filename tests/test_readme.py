@@ -22,8 +22,9 @@ COMMANDS = [re.sub(r"\s+#.*", "", line) for line in BLOCKS.splitlines()]
 LONG = ("train", "strength", "replay")
 
 
-def test_settings_are_documented_as_they_are(capsys):
-    assert webapp("settings") == 0
+def test_settings_are_documented_as_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    assert webapp(["settings"]) in (None, 0)
     assert (ROOT / "docs" / "settings.md").read_text() == capsys.readouterr().out
 
 

@@ -22,5 +22,5 @@ def busy_app(app, settings, database, monkeypatch):
     with database.writing() as session:  # those after the numbers that it decides about are there to be learnt from
         session.execute(update(Correction).where(Correction.id.in_(numbers[5:])).values(state="approved"))
     services(app).jobs.start(Config("basic", 1), "a test")
-    services(app).active_model.recognizer().warm()
+    services(app).active_model.classifier().warm()
     return app

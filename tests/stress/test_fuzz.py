@@ -20,7 +20,7 @@ def test_pictures_damaged_are_read_or_refused():
 
 
 def test_requests_damaged_are_answered_or_refused(app, client):
-    services(app).active_model.recognizer().warm()
+    services(app).active_model.classifier().warm()
     assert_sound(examined(partial(try_request, client, 1), range(100)), "requests", 1)
 
 

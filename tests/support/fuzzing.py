@@ -115,7 +115,7 @@ def _begin(kind: str, seed: int, folder: str) -> None:
     settings = settings_in(Path(tempfile.mkdtemp(dir=folder)))
     set_up(settings, say=lambda line: None)
     app = create_app(settings)
-    services(app).active_model.recognizer().warm()
+    services(app).active_model.classifier().warm()
     _try_one = partial(try_request, app.test_client(), seed)
 
 

@@ -16,7 +16,7 @@ def shared_app(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared") / "data"
     install(prepared, folder)
     app = create_app(settings_in(folder))
-    services(app).active_model.recognizer().warm()
+    services(app).active_model.classifier().warm()
     yield app
     services(app).close()
 

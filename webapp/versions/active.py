@@ -31,10 +31,10 @@ class NoChampion(AppError):
 
 
 class ActiveModel:
-    """Keeps the champion's recognizer and follows promotions.
+    """Keeps the champion's classifier and follows promotions.
 
     A promotion is a row in the database. Each process polls for a newer one every second, loads the new version beside
-    the old one, and replaces it by one assignment: no request waits, and one in progress keeps the recognizer that it
+    the old one, and replaces it by one assignment: no request waits, and one in progress keeps the classifier that it
     took. If a version cannot be loaded, that is logged, the old one stays, and the new one is tried again later.
     """
 
@@ -47,25 +47,25 @@ class ActiveModel:
         self._database = database
         self._housekeeping = housekeeping
         self._metrics = metrics or Metrics()
-        self._recognizer: Classifier | None = None
+        self._classifier: Classifier | None = None
         self._failed: int | None = None  # the version that could not be loaded last
         self._failed_at = 0.0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def recognizer(self) -> Classifier:
-        """Return the recognizer to answer with; the first call loads it. Raises NoChampion or a database error."""
-        return self.refresh() if self._recognizer is None else self._recognizer
+    def classifier(self) -> Classifier:
+        """Return the classifier to answer with; the first call loads it. Raises NoChampion or a database error."""
+        return self.refresh() if self._classifier is None else self._classifier
 
     def refresh(self) -> Classifier:
-        """Change to the champion unless it answers already; return the recognizer that answers now."""
+        """Change to the champion unless it answers already; return the classifier that answers now."""
         with self._lock:
             with self._database.reading() as session:
                 champion = champion_id(session)
             if champion is None:
                 raise NoChampion
-            current = self._recognizer
+            current = self._classifier
             failed_lately = champion == self._failed and time.monotonic() - self._failed_at < RETRY_SECONDS
             if current is not None and (current.version == f"v{champion}" or failed_lately):
                 return current
@@ -86,20 +86,20 @@ class ActiveModel:
             self._thread.join()
 
     def _change_to(self, champion: int) -> Classifier:
-        recognizer = Classifier(lambda: self._weights(champion), f"v{champion}")
-        if self._recognizer is not None:
+        classifier = Classifier(lambda: self._weights(champion), f"v{champion}")
+        if self._classifier is not None:
             # Only the first one is loaded lazily: as long as an old version answers, no request waits for a new one.
             try:
-                recognizer.warm()
+                classifier.warm()
             except WeightsError as error:
                 self._failed, self._failed_at = champion, time.monotonic()
                 self._metrics.not_loaded.inc()
-                log.error("v%s cannot be loaded and %s goes on: %s", champion, self._recognizer.version, error)
-                return self._recognizer
-            log.info("changed over from %s to v%s", self._recognizer.version, champion)
-        self._recognizer, self._failed = recognizer, None
+                log.error("v%s cannot be loaded and %s goes on: %s", champion, self._classifier.version, error)
+                return self._classifier
+            log.info("changed over from %s to v%s", self._classifier.version, champion)
+        self._classifier, self._failed = classifier, None
         self._metrics.version.set(champion)
-        return recognizer
+        return classifier
 
     def _weights(self, version_id: int) -> bytes:
         with self._database.reading() as session:
@@ -109,7 +109,7 @@ class ActiveModel:
         while True:
             try:
                 self.refresh()
-                self.recognizer().warm()
+                self.classifier().warm()
                 self._housekeeping()
             except (NoChampion, WeightsError, SQLAlchemyError) as error:
                 log.warning("cannot look for a newer version: %s", str(error).splitlines()[0])

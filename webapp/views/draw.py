@@ -101,10 +101,10 @@ def read_one(image_type: str, data: bytes, active_model: ActiveModel) -> tuple[R
     Raises PictureError, NoChampion or WeightsError.
     """
     image = digit_image(open_picture(data, (image_type,)))
-    recognizer = active_model.recognizer()
-    reading = recognizer.predict_digit_image(image)
-    annotations = {"version": recognizer.version, "verdict": reading.verdict}
-    return {**to_answer(reading), "version": recognizer.version}, annotations
+    classifier = active_model.classifier()
+    reading = classifier.predict_digit_image(image)
+    annotations = {"version": classifier.version, "verdict": reading.verdict}
+    return {**to_answer(reading), "version": classifier.version}, annotations
 
 
 def _read_all(sent: dict[str, Any]) -> Readings:
@@ -116,12 +116,12 @@ def _read_all(sent: dict[str, Any]) -> Readings:
         raise BadRequest(413, "too_many_images", message)
     budget = PixelBudget(MOST_BATCH_PIXELS)
     prepared = [_digit_image_or_error(image, budget) for image in images]
-    recognizer = services().active_model.recognizer()
-    readings = recognizer.predict_digit_images([image for image in prepared if not isinstance(image, dict)])
-    annotate_request(version=recognizer.version, verdict=Counter(reading.verdict for reading in readings))
+    classifier = services().active_model.classifier()
+    readings = classifier.predict_digit_images([image for image in prepared if not isinstance(image, dict)])
+    annotate_request(version=classifier.version, verdict=Counter(reading.verdict for reading in readings))
     remaining = iter(readings)
     answers = [image if isinstance(image, dict) else to_answer(next(remaining)) for image in prepared]
-    return {"version": recognizer.version, "readings": answers}
+    return {"version": classifier.version, "readings": answers}
 
 
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:

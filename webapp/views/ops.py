@@ -102,9 +102,9 @@ def _database() -> str:
 
 def _model() -> str:
     try:
-        recognizer = services().active_model.recognizer()
-        recognizer.warm()
-        return f"ok, {recognizer.version}"
+        classifier = services().active_model.classifier()
+        classifier.warm()
+        return f"ok, {classifier.version}"
     except (NoChampion, WeightsError) as error:
         return str(error)
     except SQLAlchemyError:

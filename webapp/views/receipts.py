@@ -105,9 +105,9 @@ def send() -> Response:
     sent = SentCorrection.read()
     image_type, data = sent.image
     picture = open_picture(data, formats=(image_type,))
-    recognizer = services().active_model.recognizer()
-    reading = recognizer.predict(picture)
-    annotate_request(version=recognizer.version, verdict=reading.verdict)
+    classifier = services().active_model.classifier()
+    reading = classifier.predict(picture)
+    annotate_request(version=classifier.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
     kept = services().corrections.add(
@@ -115,7 +115,7 @@ def send() -> Response:
         reading.digit_image,
         label_from_json(sent.meant),
         dict(to_keep(reading)),
-        int(recognizer.version.removeprefix("v")),
+        int(classifier.version.removeprefix("v")),
         request.remote_addr,
     )
     url = url_for(".receipt", secret=kept.secret)
@@ -181,8 +181,8 @@ def _used(correction: Correction) -> list[Use]:
 def _read_now(correction: Correction) -> ReadingNow | None:
     """Return the champion's reading of the digit image; None without a usable champion."""
     try:
-        recognizer = services().active_model.recognizer()
-        return {**to_keep(recognizer.predict_digit_image(image_of(correction))), "version": recognizer.version}
+        classifier = services().active_model.classifier()
+        return {**to_keep(classifier.predict_digit_image(image_of(correction))), "version": classifier.version}
     except (NoChampion, WeightsError):
         return None
 

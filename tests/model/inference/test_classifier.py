@@ -1,4 +1,4 @@
-"""The recognizer: lazy, loaded once, and honest about weights that cannot be used."""
+"""The classifier: lazy, loaded once, and honest about weights that cannot be used."""
 
 import subprocess
 import sys
@@ -39,18 +39,18 @@ def run(code):
     assert done.returncode == 0, done.stderr
 
 
-def test_recognizer_imports_no_torch():
+def test_classifier_imports_no_torch():
     run(
         "import sys\n"
         "import model.imaging.normalise, model.data.mnist, model.evaluation.metrics, model.inference.weights\n"
         "model.data.mnist.read_test()\n"
         "from PIL import Image\n"
         "from model.inference.classifier import SHIPPED, Classifier\n"
-        "recognizer = Classifier(SHIPPED.read_bytes, 'v1')\n"
-        "assert recognizer.predict(Image.new('RGBA', (9, 9))).verdict == 'blank'\n"
+        "classifier = Classifier(SHIPPED.read_bytes, 'v1')\n"
+        "assert classifier.predict(Image.new('RGBA', (9, 9))).verdict == 'blank'\n"
         "sheet = Image.new('L', (99, 99), 255)\n"
         "sheet.paste(0, (40, 20, 46, 80))\n"
-        "assert recognizer.predict(sheet).top[0][0] == 1\n"
+        "assert classifier.predict(sheet).top[0][0] == 1\n"
         "assert not {'torch', 'torchvision'} & set(sys.modules), 'torch was imported'\n"
     )
 
@@ -107,24 +107,24 @@ class Counted:
         return answer
 
 
-def test_recognizer_loads_weights_once_when_needed():
+def test_classifier_loads_weights_once_when_needed():
     load = Counted(SHIPPED.read_bytes())
-    recognizer = Classifier(load, "v1")
-    recognizer.predict(blank())
-    assert load.asked == 0 and recognizer.version == "v1"
-    recognizer.warm()
+    classifier = Classifier(load, "v1")
+    classifier.predict(blank())
+    assert load.asked == 0 and classifier.version == "v1"
+    classifier.warm()
     assert load.asked == 1
-    readings = [recognizer.predict(seven()) for _ in range(3)]
+    readings = [classifier.predict(seven()) for _ in range(3)]
     assert load.asked == 1 and len(readings) == 3
 
 
-def test_recognizer_asked_by_many_threads_loads_once():
+def test_classifier_asked_by_many_threads_loads_once():
     load, together = Counted(SHIPPED.read_bytes()), threading.Barrier(16)
-    recognizer = Classifier(load, "v1")
+    classifier = Classifier(load, "v1")
 
     def first(_):
         together.wait(timeout=30)
-        return recognizer.predict(seven())
+        return classifier.predict(seven())
 
     with ThreadPoolExecutor(16) as pool:
         readings = list(pool.map(first, range(16)))
@@ -148,22 +148,22 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_recognizer_with_damaged_weights_works_with_good_ones_later(name):
+def test_classifier_with_damaged_weights_works_with_good_ones_later(name):
     good = SHIPPED.read_bytes()
     load = Counted(DAMAGED[name](good), good)
-    recognizer = Classifier(load, "v1")
+    classifier = Classifier(load, "v1")
     with pytest.raises(weights.WeightsError):
-        recognizer.predict(seven())
-    assert recognizer.predict(seven()).top[0][0] == 7
+        classifier.predict(seven())
+    assert classifier.predict(seven()).top[0][0] == 7
     assert load.asked == 2
 
 
-def test_recognizer_that_cannot_load_tries_again():
+def test_classifier_that_cannot_load_tries_again():
     load = Counted(OSError("the disk is away"), SHIPPED.read_bytes())
-    recognizer = Classifier(load, "v1")
+    classifier = Classifier(load, "v1")
     with pytest.raises(OSError, match="the disk is away"):
-        recognizer.warm()
-    recognizer.warm()
+        classifier.warm()
+    classifier.warm()
     assert load.asked == 2
 
 

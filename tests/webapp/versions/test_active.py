@@ -22,26 +22,26 @@ def live(database):
 
 
 def digit(live):
-    return live.recognizer().predict(drawn()).top[0][0]
+    return live.classifier().predict(drawn()).top[0][0]
 
 
 def test_live_first_question_loads_the_champion(live):
-    recognizer = live.recognizer()
-    assert recognizer.version == "v1"
-    assert live.recognizer() is recognizer
+    classifier = live.classifier()
+    assert classifier.version == "v1"
+    assert live.classifier() is classifier
     assert digit(live) == 1
 
 
 @pytest.mark.both_databases
 def test_live_promotion_is_followed_by_one_look(live, database):
-    first = live.recognizer()
+    first = live.classifier()
     number = add_version(database, turned(1))
     live.refresh()
-    assert live.recognizer() is first  # being there is not being promoted
+    assert live.classifier() is first  # being there is not being promoted
     promote(database, number)
-    assert live.recognizer() is first  # a request never goes to look
+    assert live.classifier() is first  # a request never goes to look
     live.refresh()
-    assert (live.recognizer().version, digit(live)) == (f"v{number}", 2)
+    assert (live.classifier().version, digit(live)) == (f"v{number}", 2)
     assert first.predict(drawn()).top[0][0] == 1  # for a request that is still at it
 
 
@@ -49,7 +49,7 @@ def test_live_promotion_is_followed_by_one_look(live, database):
 def test_live_last_promotion_counts_not_the_highest_version(live, database):
     promote(database, add_version(database, turned(1)))
     promote(database, 1)
-    assert live.recognizer().version == "v1"
+    assert live.classifier().version == "v1"
 
 
 @pytest.mark.parametrize(
@@ -58,33 +58,33 @@ def test_live_last_promotion_counts_not_the_highest_version(live, database):
     ids=["empty", "text", "one byte short", "cut", "one bit flipped"],
 )
 def test_live_unloadable_version_leaves_the_old_one(live, database, caplog, data):
-    first = live.recognizer()
+    first = live.classifier()
     first.warm()
     bad = add_version(database, data)
     promote(database, bad)
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             live.refresh()
-    assert live.recognizer() is first and digit(live) == 1
+    assert live.classifier() is first and digit(live) == 1
     assert len(caplog.records) == 1 and f"v{bad} cannot be loaded and v1 goes on" in caplog.text
     good = add_version(database, turned(1))
     promote(database, good)
     live.refresh()
-    assert (live.recognizer().version, digit(live)) == (f"v{good}", 2)
+    assert (live.classifier().version, digit(live)) == (f"v{good}", 2)
 
 
 def test_live_mended_version_is_taken_up(live, database, monkeypatch):
-    live.recognizer().warm()
+    live.classifier().warm()
     bad = add_version(database, damaged(turned(1)))
     promote(database, bad)
     live.refresh()
     with database.writing() as session:
         session.get_one(Version, bad).weights = turned(1)
     live.refresh()
-    assert live.recognizer().version == "v1", "it is not tried again each second"
+    assert live.classifier().version == "v1", "it is not tried again each second"
     monkeypatch.setattr("webapp.versions.active.RETRY_SECONDS", 0)
     live.refresh()
-    assert (live.recognizer().version, digit(live)) == (f"v{bad}", 2)
+    assert (live.classifier().version, digit(live)) == (f"v{bad}", 2)
 
 
 def test_live_damaged_first_version_is_said(live, database):
@@ -101,7 +101,7 @@ def test_live_without_version_is_said(live, database):
     with database.writing() as session:
         session.execute(delete(Promotion))
     with pytest.raises(NoChampion, match="make setup"):
-        live.recognizer()
+        live.classifier()
     promote(database, 1)
     assert digit(live) == 1
 
@@ -134,7 +134,7 @@ def test_live_follower_warms_keeps_house_and_changes_over(database, quick):
 
     def keep_house():
         housekept.set()
-        if live.recognizer().version == "v2":
+        if live.classifier().version == "v2":
             changed.set()
 
     live = ActiveModel(database, keep_house)

@@ -312,12 +312,12 @@ def test_receipt_of_a_twin_tells_of_its_first(app, client):
 
 def test_receipt_without_a_version_is_read_and_deleted(app, client, monkeypatch):
     receipt = send(client).get_json()["receipt"]
-    recognizer = services(app).active_model.recognizer()
+    classifier = services(app).active_model.classifier()
 
     def broken(*_):
         raise WeightsError("damaged")
 
-    monkeypatch.setattr(type(recognizer), "predict_digit_image", broken)
+    monkeypatch.setattr(type(classifier), "predict_digit_image", broken)
     assert client.get(receipt).get_json()["now"] is None
     assert "which answers now" not in page_of(client, receipt)
     assert client.delete(receipt).status_code == 204
@@ -363,7 +363,7 @@ def test_receipt_unknown_is_not_found(shared_app, reader, path):
 def test_receipt_is_never_logged(app, client, caplog, monkeypatch):
     receipt = send(client).headers["Location"]
     client.get(receipt)
-    monkeypatch.setattr(services(app).active_model, "recognizer", lambda: 1 / 0)
+    monkeypatch.setattr(services(app).active_model, "classifier", lambda: 1 / 0)
     assert client.get(receipt).status_code == 500
     monkeypatch.undo()
     client.delete(receipt)

@@ -100,4 +100,4 @@ def test_run_page_version_that_waits_says_why(client, database, app):
     hold.finish(made, b"", Comparison(champion_id=1, passed=False, evidence={"summary": "waits: it reads 9s worse"}))
     page = run_page(client, run_id)
     assert "It waits</strong>: it reads 9s worse" in page and f"/admin/versions/{made.id}" in page
-    assert services(app).active_model.recognizer().version == "v1"
+    assert services(app).active_model.classifier().version == "v1"

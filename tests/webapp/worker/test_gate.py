@@ -83,7 +83,7 @@ def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     make_weights, code = BAD[bad]
     data = make_weights()
     live = ActiveModel(database)
-    live.recognizer().warm()
+    live.classifier().warm()
     run = make(data)
     assert (run.state, run.error) == ("finished", None)
     with database.reading() as session:
@@ -92,8 +92,8 @@ def test_challenger_that_is_bad_is_kept_and_waits(database, make, bad):
     assert not found.passed and found.champion_id == 1
     assert [reason["code"] for reason in found.evidence["summary"]["reasons"]] == [code]
     live.refresh()
-    assert promotions(database) == [1] and live.recognizer().version == "v1"
-    assert live.recognizer().predict(drawn()).top[0][0] == 1
+    assert promotions(database) == [1] and live.classifier().version == "v1"
+    assert live.classifier().predict(drawn()).top[0][0] == 1
 
 
 @ON_POSTGRESQL_UNDER_STRESS
