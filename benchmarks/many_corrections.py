@@ -146,7 +146,7 @@ def measure(app, settings: Settings, digits: Digits, count: int) -> Iterator[tup
     def send() -> None:
         image, label = next(digits(1))
         address = str(IPv4Address(int.from_bytes(secrets.token_bytes(3)) + (10 << 24)))
-        kept.append(corrections.add(picture_of(image), image, label, {}, 1, address))
+        kept.append(corrections.add(picture_of(image), image, label, {}, 1, address, address))
 
     yield "a correction is kept", f"{milliseconds(send):.1f} ms"
     yield "a receipt is found", f"{milliseconds(lambda: corrections.find_by_receipt(kept[0].secret)):.1f} ms"

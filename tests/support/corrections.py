@@ -42,5 +42,5 @@ def add_correction(
 ) -> int:
     """Stores a correction of another source each time, unless an address is named, and returns its number."""
     address = address or str(IPv4Address("10.0.0.0") + next(_next_address))
-    kept = Corrections(database, settings).add(picture_of(image), image, meant, answer(read), 1, address)
+    kept = Corrections(database, settings).add(picture_of(image), image, meant, answer(read), 1, address, address)
     return kept.correction.id

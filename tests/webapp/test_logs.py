@@ -140,14 +140,16 @@ def test_log_never_has_a_secret(client, log):
     client.post("/predict", data=b"\xff" + ONE["image"].encode(), content_type="application/json")
     sign_in(client, "hunter2 is wrong")
     sign_in(client)
-    cookie = client.get_cookie(client.application.config["SESSION_COOKIE_NAME"]).value
+    name = client.application.config["SESSION_COOKIE_NAME"]
+    cookie, browser = client.get_cookie(name).value, client.get_cookie(f"{name}-browser").value
     client.get("/admin", headers=SCRIPT)
     client.post("/admin/retrain", json={"preset": ONE["image"]}, headers=SCRIPT)
     client.post("/admin/retrain", json={}, headers={"Authorization": "Bearer hunter2-is-no-token"})
     client.get("/admin/versions/hunter2", headers={"Referer": f"/receipts/{receipt}", "User-Agent": "hunter2"})
     assert len(log.requests) >= 10
     picture = ONE["image"].partition(",")[2]
-    for secret in (receipt, picture[:40], picture[-40:], "hunter2", PASSWORD, TOKEN, cookie, cookie[:20], "127.0.0.1"):
+    pictures, cookies = (picture[:40], picture[-40:]), (cookie, cookie[:20], browser)
+    for secret in (receipt, *pictures, "hunter2", PASSWORD, TOKEN, *cookies, "127.0.0.1"):
         assert secret not in log.text
 
 

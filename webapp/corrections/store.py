@@ -32,6 +32,7 @@ WAITING_RETRY_SECONDS = 3600
 
 # The number of latest corrections that a new one is compared with to find duplicates.
 CANDIDATES = 500
+MAX_LISTED = 100
 # The cosine of two slightly blurred digit images from which on they are duplicates. Four of five MNIST digits stay
 # above it when saved as a JPEG, reduced or drawn with a slightly wider pen. At most one pair in 20,000 of different
 # people's digits with the same label is above it, so at most one correction in 40 is taken for a duplicate of one of
@@ -56,6 +57,13 @@ class StoredCorrection(NamedTuple):
     is_new: bool
 
 
+class OwnCorrection(NamedTuple):
+    """A correction with its picture, and its receipt's secret."""
+
+    correction: Correction
+    secret: str
+
+
 class Corrections:
     """Adds, finds and deletes corrections. Limits and duplicates are checked in the transaction that writes."""
 
@@ -71,21 +79,24 @@ class Corrections:
         answered: dict[str, Any],
         version_id: int | None,
         address: str | None,
+        browser: str,
     ) -> StoredCorrection:
         """Store a correction, or return an earlier identical one; raises TooManyCorrections.
 
-        `picture` is a PNG that `redraw` encoded, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT.
+        `picture` is a PNG that `redraw` encoded, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT, `browser`
+        the token of the sender's browser.
 
-        A submitter that sends an identical drawing again gets the earlier correction back. With another meaning, while
+        A browser that sends an identical drawing again gets the earlier correction back. With another meaning, while
         the earlier one waits for review, the new one replaces it under the same receipt (the author corrects a
         misclick). It gets a new id, so that a reviewer who still sees the old meaning cannot decide about the new one.
-        A nearly identical drawing, of any submitter, becomes a new row, a duplicate of the first: several people may
-        share one address, and each gets a receipt.
+        An identical drawing of another browser, or a nearly identical one, becomes a new row, a duplicate of the
+        first: several people may share one address, and each gets a receipt.
         """
         submitter = self.submitter_of(address)
         row = Correction(
             created_at=time.time(),
             submitter=submitter,
+            browser=self._browser_of(browser),
             meant=meant,
             label=meant,
             digit_image=digit_image.tobytes(),
@@ -96,13 +107,14 @@ class Corrections:
         )
         with self._database.writing() as session:
             lock_table(session, Correction)
-            identical = Correction.submitter == submitter, Correction.digit_image == row.digit_image
+            identical = Correction.browser == row.browser, Correction.digit_image == row.digit_image
             earlier = session.scalar(select(Correction).where(*identical).order_by(Correction.id.desc()).limit(1))
             if earlier is not None and earlier.meant == meant:
                 return StoredCorrection(earlier, self._secret(earlier), False)
             replaced = earlier if earlier is not None and earlier.state == "received" else None
             if replaced is not None:
                 row.created_at, row.held_out = replaced.created_at, replaced.held_out
+                row.submitter = replaced.submitter  # the browser's address may have changed
                 _remove(session, replaced)
             else:
                 _check_limits(session, submitter, row.created_at)
@@ -121,6 +133,14 @@ class Corrections:
         with self._database.reading() as session:
             return session.scalar(found.options(undefer(Correction.picture)))
 
+    def find_by_browser(self, browser: str) -> list[OwnCorrection]:
+        """Return the latest MAX_LISTED corrections that the browser with this token has sent, latest first."""
+        found = select(Correction).where(Correction.browser == self._browser_of(browser))
+        latest = found.order_by(Correction.created_at.desc(), Correction.id.desc()).limit(MAX_LISTED)
+        with self._database.reading() as session:
+            rows = session.scalars(latest.options(undefer(Correction.picture))).all()
+        return [OwnCorrection(row, self._secret(row)) for row in rows]
+
     def delete(self, correction_id: int) -> None:
         """Delete a correction, its reviews, and its entries in runs and comparisons; an unknown id is no error."""
 
@@ -138,10 +158,15 @@ class Corrections:
         """Return the pseudonym of a sender: a keyed digest of the address, for IPv6 of its first 64 bits."""
         return self._digest("source", _network(address or ""))[:32]
 
+    def _browser_of(self, token: str) -> str:
+        """Return the pseudonym of a browser: a keyed digest of its token."""
+        return self._digest("browser", token)[:32]
+
     def _secret(self, row: Correction) -> str:
         """Return the secret in the receipt's URL, derived from the row and the secret key."""
         image = hashlib.sha256(row.digit_image).hexdigest()
-        return self._digest("receipt", row.submitter, repr(row.created_at), image)[:40]
+        browser = () if row.browser is None else (row.browser,)  # of which earlier releases knew nothing
+        return self._digest("receipt", row.submitter, repr(row.created_at), image, *browser)[:40]
 
     def _digest(self, *words: str) -> str:
         return hmac.new(self._key, "\0".join(words).encode(errors="replace"), hashlib.sha256).hexdigest()

@@ -1,17 +1,19 @@
-"""Corrections for their authors: sending one, its receipt, and deleting it."""
+"""Corrections for their authors: sending one, its receipt, the list of one's own, and deletion."""
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, render_template, request, url_for
+from flask import Blueprint, Response, current_app, render_template, request, url_for
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
 from model.imaging.decode import open_picture
 from model.inference.weights import WeightsError
 from webapp.corrections.picture import redraw
-from webapp.corrections.store import NOT_A_DIGIT, image_of, label_from_json
+from webapp.corrections.store import MAX_LISTED, NOT_A_DIGIT, image_of, label_from_json
 from webapp.exceptions import BadRequest
 from webapp.http.errors import error_response, no_store, wants_page
 from webapp.http.messages import (
@@ -36,6 +38,10 @@ from webapp.versions.active import NoChampion
 from webapp.views.readings import KeptReading, ReadingNow, to_keep
 
 NO_RECEIPT = "There is no drawing at this address. It was deleted, or the address is not complete."
+
+# 128 bits, as `secrets.token_urlsafe` writes them.
+TOKEN_BYTES = 16
+TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 
 blueprint = Blueprint("feedback", __name__)
 
@@ -72,6 +78,16 @@ class Sent(Answer):
     answered: Annotated[dict[str, Any], SchemaOf(KeptReading | NothingRead)]
 
 
+class SentWithPicture(Sent):
+    picture: PngUrl
+
+
+class OwnCorrections(Answer):
+    """The corrections that a browser has sent, latest first."""
+
+    corrections: Annotated[list[SentWithPicture], Field(max_length=MAX_LISTED)]
+
+
 class Use(Answer):
     version: VersionName
     what_for: Annotated[Literal["training", "comparison"], Field(alias="for")]
@@ -100,7 +116,8 @@ NO_SUCH: Codes = {404: ["no_receipt"], 503: ["database"]}
 def send() -> Response:
     """Store a picture with the label that its author meant.
 
-    Answers 200 if the author has sent the picture before; a different label replaces the earlier one.
+    A cookie identifies the browser until it is closed. Answers 200 if the browser has sent the picture before; a
+    different label replaces the earlier one until it is reviewed. Without the cookie each picture is a new correction.
     """
     sent = SentCorrection.read()
     image_type, data = sent.image
@@ -110,6 +127,7 @@ def send() -> Response:
     annotate_request(version=classifier.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
+    browser = _browser() or secrets.token_urlsafe(TOKEN_BYTES)
     kept = services().corrections.add(
         redraw(picture),
         reading.digit_image,
@@ -117,10 +135,37 @@ def send() -> Response:
         dict(to_keep(reading)),
         int(classifier.version.removeprefix("v")),
         request.remote_addr,
+        browser,
     )
     url = url_for(".receipt", secret=kept.secret)
     answered = Sent.of(kept.correction, receipt=url, version=kept.correction.version_id)
-    return _private(answered.response(201 if kept.is_new else 200, location=url))
+    response = _private(answered.response(201 if kept.is_new else 200, location=url))
+    if _browser() is None:
+        secure = current_app.config["SESSION_COOKIE_SECURE"]
+        # Without Max-Age it ends with the browser's session: the next person at a shared tablet starts anew.
+        response.set_cookie(_cookie_name(), browser, secure=secure, httponly=True, samesite="Lax")
+    return response
+
+
+@blueprint.get("/receipts")
+@Operation("own_corrections", {200: OwnCorrections}, errors={503: ["database"]})
+def index() -> Response:
+    """List the latest corrections that this browser has sent since it was opened, by the cookie of the first."""
+    browser = _browser()
+    own = [] if browser is None else services().corrections.find_by_browser(browser)
+    if not wants_page():
+        corrections = [
+            SentWithPicture.of(
+                correction,
+                receipt=url_for(".receipt", secret=secret),
+                version=correction.version_id,
+                picture=data_url(correction.picture),
+            )
+            for correction, secret in own
+        ]
+        return _private(OwnCorrections(corrections=corrections).response())
+    shown = [(correction, secret, data_url(correction.picture)) for correction, secret in own]
+    return _private(Response(render_template("receipts/index.html", page="drawings", own=shown, most=MAX_LISTED)))
 
 
 @blueprint.get("/receipts/<secret>")
@@ -163,6 +208,16 @@ def delete(secret: Secret) -> Response:
 def delete_by_form(secret: Secret) -> Response:
     """Delete a correction, by the form of the receipt's page."""
     return delete(secret)
+
+
+def _browser() -> str | None:
+    """Return the token of the browser that sends the request; None for a new one."""
+    token = request.cookies.get(_cookie_name(), "")
+    return token if TOKEN.fullmatch(token) else None
+
+
+def _cookie_name() -> str:
+    return f"{current_app.config['SESSION_COOKIE_NAME']}-browser"
 
 
 def _used(correction: Correction) -> list[Use]:

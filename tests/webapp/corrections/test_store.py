@@ -29,8 +29,8 @@ def corrections(database, settings):
 
 @pytest.fixture
 def add(corrections):
-    def add(image=DIGITS[0][0], meant=7, address=HERE, version_id=1, picture=b"a picture"):
-        return corrections.add(picture, image, meant, answer(1), version_id, address)
+    def add(image=DIGITS[0][0], meant=7, address=HERE, version_id=1, picture=b"a picture", browser=None):
+        return corrections.add(picture, image, meant, answer(1), version_id, address, browser or f"at {address}")
 
     return add
 
@@ -107,7 +107,7 @@ def test_source_and_receipt_depend_on_the_secret_key(add, corrections, database,
     kept = add()
     other = Corrections(database, replace(settings, secret_key="another"))
     assert other.submitter_of(HERE) != corrections.submitter_of(HERE)
-    again = other.add(b"", DIGITS[0][0], 7, answer(1), 1, HERE)
+    again = other.add(b"", DIGITS[0][0], 7, answer(1), 1, HERE, f"at {HERE}")
     assert again.is_new and again.secret != kept.secret
 
 
@@ -151,6 +151,27 @@ def test_correction_same_source_is_folded_or_a_twin(add, database):
     assert second.is_new and second.secret != first.secret, "it may be another person behind the same address"
     assert add(DIGITS[2][0], DIGITS[2][1]).is_new
     assert [row.duplicate_of for row in rows(database)] == [None, 1, None]
+
+
+def test_correction_of_another_browser_is_a_twin_and_counts(add, database, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 2)
+    first = add(browser="one")
+    second = add(browser="two")
+    assert second.is_new and second.secret != first.secret
+    assert [row.duplicate_of for row in rows(database)] == [None, 1]
+    with pytest.raises(TooManyCorrections):
+        add(browser="three")
+    # the browser keeps its receipt wherever it is carried
+    moved = add(browser="one", meant=NO_DIGIT, address=THERE)
+    assert not moved.is_new and moved.secret == first.secret
+
+
+def test_corrections_of_a_browser_are_found_with_their_receipts(add, corrections):
+    kept = [add(*digit, browser="one") for digit in DIGITS[:3]]
+    add(*DIGITS[3], browser="two")
+    found = corrections.find_by_browser("one")
+    assert [own.secret for own in found] == [each.secret for each in reversed(kept)]
+    assert found[0].correction.picture == b"a picture"
 
 
 def test_correction_misclick_is_put_right_while_it_waits(add, database):

@@ -100,18 +100,20 @@ def test_copy_knows_cookies_and_receipts(settings, lived_in, target, tmp_path):
     client = app.test_client()
     assert sign_in(client).status_code == 303
     sent = client.post("/feedback", json=ONE | {"meant": 1})
-    cookie = client.get_cookie(app.config["SESSION_COOKIE_NAME"])
+    name = app.config["SESSION_COOKIE_NAME"]
+    cookies = [client.get_cookie(name), client.get_cookie(f"{name}-browser")]
     pages = {path: client.get(path, headers=JSON).get_json() for path in PAGES}
     services(app).close()
 
     copy(lived_in, target, settings.secret_key, lambda line: None)
     there = create_app(settings_in(tmp_path / "there", DATABASE_URL=address(target)))
     client = there.test_client()
-    client.set_cookie(cookie.key, cookie.value)
+    for cookie in cookies:
+        client.set_cookie(cookie.key, cookie.value)
     assert {path: client.get(path, headers=JSON).get_json() for path in PAGES} == pages
     assert client.get(sent.location, headers=JSON).status_code == 200
     again = client.post("/feedback", json=ONE | {"meant": 1})
-    assert (again.status_code, again.location) == (200, sent.location)  # the same source, by the same key
+    assert (again.status_code, again.location) == (200, sent.location)  # the same browser, by the same key
     services(there).close()
 
 

@@ -36,9 +36,9 @@ def count(app):
         return session.scalar(select(func.count()).select_from(Correction))
 
 
-def only_row(app):
+def only_row(app, *conditions):
     with services(app).database.reading() as session:
-        row = session.scalars(select(Correction)).one()
+        row = session.scalars(select(Correction).where(*conditions)).one()
         return row, row.picture
 
 
@@ -107,12 +107,11 @@ def test_feedback_keeps_only_the_ink_of_a_picture(app, client, image_format):
     assert secret not in kept and b"script" not in kept
 
 
-def test_feedback_of_ink_of_any_shape_is_kept_small(app, client):
+def test_feedback_of_ink_of_any_shape_is_kept_small(app):
     for meant, size in enumerate(((1, 1000), (1000, 1), (3, 3), (900, 900))):
         picture = Image.new("RGBA", (1000, 1000))
         picture.paste("black", (10, 10, 10 + size[0], 10 + size[1]))
-        elsewhere = {"REMOTE_ADDR": f"192.0.2.{meant}"}
-        response = send(client, {"image": data_url(encoded(picture)), "meant": meant}, environ_base=elsewhere)
+        response = send(app.test_client(), {"image": data_url(encoded(picture)), "meant": meant})
         assert response.status_code == 201, response.get_json()
     with services(app).database.reading() as session:
         pictures = [Image.open(io.BytesIO(data)) for data in session.scalars(select(Correction.picture))]
@@ -127,10 +126,36 @@ def test_feedback_sent_twice_is_the_same_correction(app, client):
     assert len({response.headers["Location"] for response in (first, second, third)}) == 1 == count(app)
 
 
+def test_feedback_of_another_browser_has_its_own_receipt(app, client):
+    """A second browser behind the same address got the first one's receipt, and changed its label."""
+    first = send(client)
+    others = [send(app.test_client(), ONE | {"meant": meant}) for meant in (7, 1)]
+    others.append(send(app.test_client(use_cookies=False)))
+    assert [response.status_code for response in others] == [201, 201, 201]
+    assert len({response.headers["Location"] for response in (first, *others)}) == 4
+    assert client.get(first.headers["Location"]).get_json()["meant"] == 7
+    with services(app).database.reading() as session:
+        found = session.scalars(select(Correction.duplicate_of).order_by(Correction.id)).all()
+    assert found == [None, 1, None, 1]
+
+
+def test_feedback_sets_the_browsers_cookie_once_and_stores_its_digest(app, client, settings):
+    assert "Set-Cookie" not in send(client, ONE | {"meant": "seven"}).headers
+    cookie = send(client).headers["Set-Cookie"]
+    name, token = cookie.partition(";")[0].split("=")
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/" in cookie
+    assert "Max-Age" not in cookie and "Expires" not in cookie and len(token) == 22
+    assert "Set-Cookie" not in send(client).headers and "Set-Cookie" not in send(client, lines(1)).headers
+    assert only_row(app, Correction.meant == 7)[0].browser
+    assert token.encode() not in b"\0".join(path.read_bytes() for path in settings.data_dir.glob("inkling.db*"))
+    client.set_cookie(name, "guessed")
+    assert "Set-Cookie" in send(client).headers and count(app) == 3
+
+
 def test_feedback_needs_no_cookie_and_takes_no_form(app):
     client = app.test_client(use_cookies=False)
     response = send(client, headers={"Origin": "https://elsewhere.example"})
-    assert response.status_code == 201 and "Set-Cookie" not in response.headers
+    assert response.status_code == 201
     assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
     assert_error(client.post("/feedback", data=json.dumps(SEVEN), content_type="text/plain"), 415, "not_json")
     assert_error(client.post("/feedback", data=SEVEN), 415, "not_json")
@@ -233,7 +258,9 @@ def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings, monkeyp
     client = app.test_client()
     for number, status in ((1, 201), (2, 201), (1, 429)):
         headers = {"X-Forwarded-For": f"10.0.0.1, 192.0.2.{number}", "X-Forwarded-Proto": "https"}
-        assert send(client, lines(10 * status + number), headers=headers).status_code == status
+        response = send(client, lines(10 * status + number), headers=headers)
+        assert response.status_code == status
+        assert all("Secure" in cookie and cookie[:7] == "__Host-" for cookie in response.headers.getlist("Set-Cookie"))
     services(app).database.close()
 
 
@@ -244,7 +271,7 @@ def test_receipt_shows_what_was_meant_and_read(app, client):
     receipt = send(client).get_json()["receipt"]
     words = page_of(client, receipt)
     assert "received" in words and "You meant a 7" in words and "v1 read a 1" in words
-    assert "v1, which answers now, reads a 1" in words and "Used not yet" in words
+    assert "v1, which is in service, reads a 1" in words and "Used not yet" in words
     response = client.get(receipt, headers=BROWSER)
     assert response.get_data(as_text=True).count('src="data:image/png;base64,') == 2
     assert response.headers["Cache-Control"] == "no-store"
@@ -259,6 +286,7 @@ def test_receipt_shows_what_was_meant_and_read(app, client):
         ({"state": "approved", "label": 10}, "takes it for no digit."),
         ({"state": "refused", "reason": "Not <b>meant</b> seriously."}, "&lt;b&gt;meant&lt;/b&gt; seriously."),
         ({"state": "refused", "reason": None}, "refused Nothing learns from it."),
+        ({"state": "refused", "reason": None}, "Used no: nothing learns from a refused drawing"),
     ],
 )
 def test_receipt_shows_the_decision(app, client, values, words):
@@ -299,12 +327,12 @@ def test_receipt_shows_the_version_that_used_it(app, client, held_out, purpose, 
     assert (known["version"], known["answered"]["digits"]) == ("v1", [1])
     assert (known["now"]["version"], known["now"]["digits"]) == ("v2", [7])
     said = page_of(client, receipt)
-    assert words in said and "v1 read a 1" in said and "v2, which answers now, reads a 7" in said
+    assert words in said and "v1 read a 1" in said and "v2, which is in service, reads a 7" in said
 
 
 def test_receipt_of_a_twin_tells_of_its_first(app, client):
     send(client)
-    receipt = send(client, environ_base={"REMOTE_ADDR": "192.0.2.7"}).get_json()["receipt"]
+    receipt = send(app.test_client()).get_json()["receipt"]
     finished_run(services(app).database, 1, 1)
     assert client.get(receipt).get_json()["used"] == [{"version": "v1", "for": "training"}]
     assert "Nearly the same drawing was sent before" in page_of(client, receipt)
@@ -319,8 +347,37 @@ def test_receipt_without_a_version_is_read_and_deleted(app, client, monkeypatch)
 
     monkeypatch.setattr(type(classifier), "predict_digit_image", broken)
     assert client.get(receipt).get_json()["now"] is None
-    assert "which answers now" not in page_of(client, receipt)
+    assert "in service" not in page_of(client, receipt)
     assert client.delete(receipt).status_code == 204
+
+
+# The list of one's own
+
+
+def test_own_corrections_are_those_of_the_browser_latest_first(app, client, monkeypatch):
+    other = app.test_client()
+    send(other, lines(0))
+    sent = [send(client, lines(number)).get_json() for number in (1, 2)]
+    own = client.get("/receipts")
+    known = own.get_json()["corrections"]
+    assert [{name: each[name] for name in each if name != "picture"} for each in known] == sent[::-1]
+    assert known[0]["picture"].startswith("data:image/png;base64,")
+    assert own.headers["Cache-Control"] == "no-store" and "noindex" in own.headers["X-Robots-Tag"]
+    page = client.get("/receipts", headers=BROWSER).get_data(as_text=True)
+    assert all(f'href="{each["receipt"]}"' in page for each in sent) and page.count("<form") == 2
+    assert "Delete the drawing as no digit?" in page and page.count('src="data:image/png') == 2
+    monkeypatch.setattr(limits, "MAX_LISTED", 1)
+    assert [each["receipt"] for each in client.get("/receipts").get_json()["corrections"]] == [sent[1]["receipt"]]
+
+
+def test_own_corrections_without_the_cookie_are_none_and_explained(app, client):
+    send(client)
+    change(app, browser=None)  # sent to an earlier release
+    for stranger in (client, app.test_client()):
+        assert stranger.get("/receipts").get_json() == {"corrections": []}
+        response = stranger.get("/receipts", headers=BROWSER)
+        assert "until this browser is closed" in response.get_data(as_text=True)
+        assert "Set-Cookie" not in response.headers
 
 
 # Deleting
@@ -333,6 +390,7 @@ def test_receipt_deleted_leaves_nothing(app, client, settings, by):
     row, picture = only_row(app)
     if by == "form":
         page = client.get(receipt, headers=BROWSER).get_data(as_text=True)
+        assert "Delete the drawing as a 7?" in page and 'popovertarget="delete"' in page
         action = page.partition('action="')[2].partition('"')[0]
         deleted = client.post(action, headers=BROWSER | {"Origin": "null"})
         assert deleted.status_code == 200 and "Your drawing is deleted" in deleted.get_data(as_text=True)
