@@ -28,7 +28,8 @@ class Prediction:
     digit), given that the picture is a digit; both are empty for a blank picture. `digits` are those that the verdict
     names, likeliest first: one for "digit", more for "unsure", none otherwise. `not_a_digit` is the probability of no
     digit, 0 to 1, `reason` the likeliest reason where the verdict says so. `coverage` is the share of hesitant
-    predictions whose `digits` hold the true one, 0 to 1. `digit_image` is the network's input, uint8 (28, 28).
+    predictions whose `digits` hold the true one, 0 to 1; `can_refuse` tells whether the network can tell that a picture
+    is no digit. `digit_image` is the network's input, uint8 (28, 28).
     """
 
     verdict: Verdict
@@ -38,6 +39,7 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     not_a_digit: float = 0.0
     coverage: float | None = None
+    can_refuse: bool | None = None
     digit_image: np.ndarray | None = None
 
 
@@ -56,10 +58,15 @@ class Classifier:
         self.version = version
         self._load = load
         self._lock = threading.Lock()
-        self._loaded: tuple[NumpyMLP, Calibration] | None = None
+        self._loaded: tuple[NumpyMLP, weights.ModelCard] | None = None
 
-    def warm(self) -> tuple[NumpyMLP, Calibration]:
-        """Load the weights and check them on a few inputs, unless that has been done; return the network."""
+    @property
+    def test_accuracy(self) -> float | None:
+        """The share of test digits read right, 0 to 1; None if not measured, or before the weights are loaded."""
+        return self._loaded and self._loaded[1].test_accuracy
+
+    def warm(self) -> tuple[NumpyMLP, weights.ModelCard]:
+        """Load the weights and check them on a few inputs, unless that has been done; return the network and card."""
         if self._loaded is None:
             with self._lock:
                 self._loaded = self._loaded or _load_checked(self._load())
@@ -73,17 +80,17 @@ class Classifier:
         """Predict the digit in a digit image, uint8 (28, 28), or None for a blank picture."""
         if image is None:
             return BLANK
-        network, calibration = self.warm()
-        return _prediction(image, network.forward_one(image).tolist(), calibration)
+        network, card = self.warm()
+        return _prediction(image, network.forward_one(image).tolist(), card.calibration)
 
     def predict_digit_images(self, images: Sequence[np.ndarray | None]) -> list[Prediction]:
         """Predict the digits in several digit images at once; as `predict_digit_image` of each."""
         inked = [image for image in images if image is not None]
         if not inked:
             return [BLANK] * len(images)
-        network, calibration = self.warm()
+        network, card = self.warm()
         logits = iter(network.forward_batch(np.stack(inked)).tolist())
-        return [BLANK if image is None else _prediction(image, next(logits), calibration) for image in images]
+        return [BLANK if image is None else _prediction(image, next(logits), card.calibration) for image in images]
 
 
 def check_weights(data: bytes) -> None:
@@ -95,7 +102,10 @@ def _prediction(image: np.ndarray, logits: Sequence[float], calibration: Calibra
     probabilities, outliers = _softmax(logits[:DIGITS]), _softmax(logits)[DIGITS:]
     verdict, digits, reason = decide(probabilities, outliers, calibration)
     top = tuple([(digit, probabilities[digit]) for digit in ranked(probabilities)[:TOP]])
-    return Prediction(verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, image)
+    can_refuse = bool(outliers) and calibration.refuse_above < 1
+    return Prediction(
+        verdict, digits, reason, top, probabilities, not_a_digit(outliers), calibration.coverage, can_refuse, image
+    )
 
 
 def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
@@ -106,8 +116,8 @@ def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
     return tuple([power / total for power in powers])
 
 
-def _load_checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
-    """Load a network and its calibration; raises WeightsError where it gives no finite logits for random inputs."""
+def _load_checked(data: bytes) -> tuple[NumpyMLP, weights.ModelCard]:
+    """Load a network and its card; raises WeightsError where it gives no finite logits for random inputs."""
     layers, card = weights.layers(data)
     network = NumpyMLP(layers)
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), np.uint8)
@@ -115,4 +125,4 @@ def _load_checked(data: bytes) -> tuple[NumpyMLP, Calibration]:
         logits = np.concatenate((network.forward_batch(images[1:]), network.forward_one(images[0])[None]))
     if not np.isfinite(logits).all():
         raise weights.WeightsError("the network gives no finite probabilities")
-    return network, card.calibration
+    return network, card

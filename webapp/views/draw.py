@@ -22,7 +22,7 @@ from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture, picture_bytes
 from webapp.middleware.access_log import annotate_request
 from webapp.services import services
 from webapp.versions.active import ActiveModel
-from webapp.views.readings import Reading, ReadingOfMany, exactly, to_answer
+from webapp.views.readings import Reading, ReadingOfMany, TestAccuracy, exactly, to_answer
 
 # Limits of a request with many pictures. MOST_IMAGES drawings of the page take a quarter of the bytes; the pixels are
 # enough for as many of 280 x 280.
@@ -62,6 +62,7 @@ class Readings(TypedDict):
     """The readings in the order of the pictures, with an error for each picture that cannot be read."""
 
     version: VersionName
+    test_accuracy: TestAccuracy
     readings: list[ReadingOfMany | Error]
 
 
@@ -104,7 +105,12 @@ def read_one(image_type: str, data: bytes, active_model: ActiveModel) -> tuple[R
     classifier = active_model.classifier()
     reading = classifier.predict_digit_image(image)
     annotations = {"version": classifier.version, "verdict": reading.verdict}
-    return {**to_answer(reading), "version": classifier.version}, annotations
+    answer: Reading = {
+        **to_answer(reading),
+        "version": classifier.version,
+        "test_accuracy": classifier.test_accuracy,
+    }
+    return answer, annotations
 
 
 def _read_all(sent: dict[str, Any]) -> Readings:
@@ -121,7 +127,7 @@ def _read_all(sent: dict[str, Any]) -> Readings:
     annotate_request(version=classifier.version, verdict=Counter(reading.verdict for reading in readings))
     remaining = iter(readings)
     answers = [image if isinstance(image, dict) else to_answer(next(remaining)) for image in prepared]
-    return {"version": classifier.version, "readings": answers}
+    return {"version": classifier.version, "test_accuracy": classifier.test_accuracy, "readings": answers}
 
 
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:

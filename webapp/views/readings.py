@@ -45,7 +45,11 @@ class ReadingOfMany(KeptReading):
     """A reading without its version, which is the same for all of a request."""
 
     coverage: Share | None
+    can_refuse: Annotated[bool | None, Field(description="Whether the version can tell that a picture is no digit.")]
     digit_image: PngUrl | None
+
+
+TestAccuracy = Annotated[Share | None, Field(description="The share of test digits that the version reads right.")]
 
 
 @exactly
@@ -53,6 +57,7 @@ class Reading(ReadingOfMany):
     """The reading of a picture."""
 
     version: VersionName
+    test_accuracy: TestAccuracy
 
 
 @exactly
@@ -75,4 +80,9 @@ def to_keep(reading: classifier.Prediction) -> KeptReading:
 
 def to_answer(reading: classifier.Prediction) -> ReadingOfMany:
     digit_image = None if reading.digit_image is None else png_url(reading.digit_image)
-    return {**to_keep(reading), "coverage": reading.coverage, "digit_image": digit_image}
+    return {
+        **to_keep(reading),
+        "coverage": reading.coverage,
+        "can_refuse": reading.can_refuse,
+        "digit_image": digit_image,
+    }

@@ -33,10 +33,10 @@ def test_batch_picture_is_answered_as_alone(reader):
     response = batch(reader, images)
     assert response.status_code == 200 and response.mimetype == "application/json"
     answer = response.get_json()
-    assert set(answer) == {"version", "readings"} and answer["version"] == "v1"
+    assert set(answer) == {"version", "test_accuracy", "readings"} and answer["version"] == "v1"
     alone = [reader.post("/predict", json={"image": image}).get_json() for image in images]
     for one, together in zip(alone, answer["readings"], strict=True):
-        assert one.pop("version") == "v1"
+        assert (one.pop("version"), one.pop("test_accuracy")) == ("v1", answer["test_accuracy"])
         for name in ("probabilities", "not_a_digit"):  # the products are added up in another order
             assert together.pop(name) == pytest.approx(one.pop(name), abs=1e-5)
         assert [digit["digit"] for digit in together.pop("top")] == [digit["digit"] for digit in one.pop("top")]

@@ -55,10 +55,12 @@ def test_predict_drawing_is_read(reader, image_format, image_type):
     assert response.status_code == 200 and response.mimetype == "application/json"
     answer = response.get_json()
     assert set(answer) == {
-        "verdict", "digits", "reason", "top", "probabilities", "not_a_digit", "coverage", "digit_image", "version",
+        "verdict", "digits", "reason", "top", "probabilities", "not_a_digit", "coverage", "can_refuse", "digit_image",
+        "version", "test_accuracy",
     }  # fmt: skip
     assert answer["digits"] == [answer["top"][0]["digit"]] and answer["reason"] is None
     assert answer["verdict"] == "digit" and answer["version"] == "v1"
+    assert answer["can_refuse"] is True and answer["test_accuracy"] == 0.9953
     probabilities = answer["probabilities"]
     assert len(probabilities) == 10 and all(0 <= p <= 1 for p in probabilities)
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
@@ -122,6 +124,16 @@ def test_predict_states_the_coverage_of_the_version(app, client):
     assert client.post("/predict", json=ONE).get_json()["coverage"] == 0.9
 
 
+@pytest.mark.parametrize(
+    ("calibration", "outliers", "can_refuse"),
+    [(STRICT, (), False), (STRICT, (0.1, 0.1, 0.1, 0.1), True), (UNSURE, (0.1, 0.1, 0.1, 0.1), False)],
+)
+def test_predict_says_whether_the_version_can_refuse(app, client, calibration, outliers, can_refuse):
+    version_that_says(app, calibration, outliers=outliers, d7=0.6)
+    answer = client.post("/predict", json=ONE).get_json()
+    assert (answer["can_refuse"], answer["test_accuracy"]) == (can_refuse, None)
+
+
 def test_predict_digit_image_is_a_small_grey_png_with_bright_ink(reader):
     url = reader.post("/predict", json=ONE).get_json()["digit_image"]
     prefix, _, text = url.partition(",")
@@ -142,7 +154,7 @@ def test_predict_blank_picture_is_answered(reader, picture):
     response = reader.post("/predict", json={"image": data_url(encoded(picture))})
     assert response.status_code == 200
     nothing = {"top": [], "probabilities": [], "digits": [], "reason": None, "not_a_digit": 0.0}
-    nothing |= {"coverage": None, "digit_image": None}
+    nothing |= {"coverage": None, "can_refuse": None, "digit_image": None, "test_accuracy": 0.9953}
     nothing |= {"verdict": "blank", "version": "v1"}
     assert response.get_json() == nothing
 
