@@ -72,12 +72,15 @@ def verdict(driver):
         "  digitSizes: [...document.querySelectorAll('.place-digit')]"
         "    .map((e) => parseFloat(getComputedStyle(e).fontSize)),"
         "  status: seen('#status'),"
-        "  ifItWere: seen('.if-it-were'),"
+        "  refusal: seen('.refusal') && document.querySelector('.refusal').innerText.replace(/\\s+/g, ' '),"
+        "  unfolded: seen('#bars'),"
+        "  top: document.getElementById('top').innerText.replace(/\\s+/g, ' '),"
+        "  model: document.getElementById('version').innerText,"
         "}"
     )
 
 
-def stub(driver, verdict, digits, reason=None):
+def stub(driver, verdict, digits, reason=None, **fields):
     """From now on every drawing has this verdict; the digits that it names are the likeliest, in their order."""
     order = [*digits, *(digit for digit in range(len(DIGITS)) if digit not in digits)]
     probabilities = [0.5 * 0.6 ** order.index(digit) for digit in range(len(DIGITS))]
@@ -87,6 +90,8 @@ def stub(driver, verdict, digits, reason=None):
         "reason": reason,
         "top": [{"digit": digit, "probability": probabilities[digit]} for digit in order[:3]],
         "probabilities": probabilities,
+        "not_a_digit": 0.97 if verdict == "not_a_digit" else 0.01,
+        **fields,
     }
     driver.execute_script("window.stubbed = arguments[0]", answer)
 
@@ -145,7 +150,10 @@ def test_drawing_no_digit_is_refused(page):
         clear(page)
 
 
-SET_REMARK = f"{Calibration.coverage * 100:.0f} of 100 doubtful answers hold the right digit."
+SET_REMARK = (
+    "Too close to call: when it hesitates like this, the digit is among those named "
+    f"{Calibration.coverage * 100:.0f} times in 100."
+)
 VERDICTS = {
     "a digit": (("digit", [8]), ["It is an 8", ""], "It is an 8, 50 percent"),
     "two digits": (("unsure", [4, 9]), ["A 4 or a 9", SET_REMARK], "A 4 or a 9"),
@@ -177,7 +185,14 @@ def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
     draw(stubbed_page, DIGITS[4])
     said = wait_for(stubbed_page, lambda d: (v := verdict(d))["words"] == words and v["spoken"] == spoken and v)
     assert said["places"] == digits[:3] and said["bars"] == sorted(digits)
-    assert not said["status"] and said["ifItWere"] == (kind == "not_a_digit")
+    assert not said["status"]
+    refused = kind == "not_a_digit"
+    assert said["refusal"] == ("Not a digit 97 %" if refused else False) and said["unfolded"] == (not refused)
+    assert said["model"] == "Model v1, 99.5 % right on test digits"
+    if refused:
+        assert "%" not in said["top"]
+        stubbed_page.find_element(By.CSS_SELECTOR, ".ten summary").click()
+        assert verdict(stubbed_page)["unfolded"]
     large = max(said["digitSizes"]) > 40
     assert large == bool(digits)
     if large:
@@ -190,8 +205,8 @@ def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
 def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
     set_width(stubbed_page, width)
     boxes = (
-        "return ['#sheet', '.tools', '#answer', '#status', '#top', '.seen', '.seen-frame', '#feedback', '#bars',"
-        " '#version']"
+        "return ['#sheet', '.tools', '#answer', '#status', '#top', '.seen', '.seen-frame', '#feedback', '#keeping',"
+        " '.probabilities', '#version']"
         ".map((part) => JSON.stringify(document.querySelector(part).getBoundingClientRect()))"
     )
     blank = stubbed_page.execute_script(boxes)
@@ -202,6 +217,8 @@ def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
         # what is said of an answer comes with a style sheet of its own, loaded with the first one
         wait_for(stubbed_page, lambda d: not d.execute_script("return document.getElementById('feedback').hidden"))
         assert stubbed_page.execute_script(boxes) == blank, name
+        words = "const box = (it) => it.getBoundingClientRect(); return box(document.querySelector('.words')).bottom -"
+        assert stubbed_page.execute_script(f"{words} box(document.getElementById('remark')).bottom") >= 0, name
         assert stubbed_page.execute_script("return document.documentElement.scrollWidth") <= width
 
 

@@ -18,7 +18,7 @@ return {
   buttons: [...place.querySelectorAll("button")].filter(visible).map((button) => button.textContent),
   words: place.innerText,
   link: place.querySelector("a")?.href ?? null,
-  last: document.querySelector(".last:not([hidden])")?.href ?? null,
+  keeping: document.getElementById("keeping").innerText,
   focus: document.activeElement.textContent,
   spoken: document.getElementById("spoken").textContent,
   sent: window.sent ?? [],
@@ -64,7 +64,7 @@ def press(driver, words):
 
 
 def agreed(driver):
-    driver.execute_script("localStorage.setItem('inkling-keep', '1')")
+    driver.execute_script("sessionStorage.setItem('inkling-consent', 'yes')")
 
 
 def best_is(driver, digit):
@@ -94,17 +94,17 @@ def test_first_correction_is_kept_after_consent_and_can_be_deleted(page):
     press(page, "No, it was …")
     settled(page, has("×", *"0123456789", "not a digit"))
     press(page, "1")
-    asked = settled(page, has("Keep it", "Not now"))
-    assert "Keep this drawing?" in asked["words"] and "delete" in asked["words"]
+    asked = settled(page, has("Yes, keep them", "Ask every time", "Not now"))
+    assert "Let Inkling keep the drawings you correct?" in asked["words"] and "delete" in asked["words"]
     press(page, "Not now")
     assert settled(page, has("Right", "No, it was …"))["sent"] == []
 
     press(page, "No, it was …")
     press(page, "1")
-    press(page, "Keep it")
+    press(page, "Ask every time")
     kept = settled(page, lambda shown: shown["step"] == "kept")
     assert kept["words"].startswith("Kept as a 1.") and kept["spoken"] == "Kept as a 1."
-    assert [correction["meant"] for correction in kept["sent"]] == [1]
+    assert [correction["meant"] for correction in kept["sent"]] == [1] and kept["keeping"] == "Your drawings"
     known = receipt(kept["link"])
     assert (known["meant"], known["answered"]["digits"], known["state"]) == (1, [7], "received")
 
@@ -112,11 +112,35 @@ def test_first_correction_is_kept_after_consent_and_can_be_deleted(page):
     words = page.find_element(By.TAG_NAME, "main").text
     assert "received" in words and "You meant\na 1" in words and "v1 read\na 7" in words
     assert page.execute_script("return [...document.images].every((image) => image.naturalWidth > 0)")
+    page.find_element(By.CSS_SELECTOR, ".panel > button").click()
+    assert page.find_element(By.ID, "delete-title").text == "Delete the drawing as a 1?"
     page.find_element(By.CSS_SELECTOR, "form button").click()
     wait_for(page, lambda d: heading(d) == "Deleted")
     page.expected_complaint = "404"
     page.get(kept["link"])
     assert heading(page) == "No drawing here"
+
+
+def test_consent_is_shown_ends_with_the_tab_and_can_be_stopped(page, server):
+    page.execute_script("localStorage.setItem('inkling-keep', '1')")  # by an earlier release, for ever
+    page.get(server.url)
+    draw(page, DIGITS[7])
+    press(page, "Right")
+    press(page, "Yes, keep them")
+    line = "Drawings that you correct are kept. Stop Your drawings"
+    assert " ".join(settled(page, lambda shown: shown["step"] == "kept")["keeping"].split()) == line
+    page.get(server.url)  # the drawing and the consent outlast a reload
+    press(page, "Right")
+    again = settled(page, lambda shown: shown["step"] == "kept")
+    assert " ".join(again["keeping"].split()) == line
+    page.find_element(By.CSS_SELECTOR, "#keeping button").click()
+    assert settled(page, lambda shown: shown["keeping"] == "Your drawings")
+    press(page, "Change")
+    press(page, "1")
+    settled(page, has("Yes, keep them", "Ask every time", "Not now"))
+    assert page.execute_script("return localStorage.length") == 0
+    page.find_element(By.CSS_SELECTOR, "#keeping a").click()
+    assert len(page.find_elements(By.CSS_SELECTOR, ".own li")) == 1 and heading(page) == "Your drawings"
 
 
 def test_next_correction_is_sent_at_once_with_the_drawing(page):
@@ -167,15 +191,18 @@ def test_changed_drawing_starts_over_and_keeps_the_receipt(page):
     link = settled(page, lambda shown: shown["step"] == "kept")["link"]
     page.find_element(By.ID, "clear").click()
     cleared = settled(page, lambda shown: shown["step"] == "none")
-    assert cleared["buttons"] == [] and cleared["last"] == link
+    assert cleared["buttons"] == [] and "Your drawings" in cleared["keeping"]
     draw(page, DIGITS[5])
-    assert settled(page, has("Right", "No, it was …"))["last"] == link
+    assert "Your drawings" in settled(page, has("Right", "No, it was …"))["keeping"]
+    page.find_element(By.LINK_TEXT, "Your drawings").click()
+    assert page.find_element(By.LINK_TEXT, "Receipt of the drawing as a 4").get_attribute("href") == link
 
 
 def test_refusal_can_be_right_and_unsure_answer_offers_its_digits(page):
     agreed(page)
     draw(page, NO_DIGITS["scribble"])
-    press(page, "Right")
+    settled(page, has("Right, not a digit", "It was a …"))
+    press(page, "Right, not a digit")
     assert settled(page, lambda shown: shown["step"] == "kept")["sent"][0]["meant"] == "not_a_digit"
     page.find_element(By.ID, "clear").click()
     page.execute_script("window.reading = {verdict: 'unsure', digits: [4, 9], reason: null}")
@@ -240,9 +267,13 @@ def test_correction_by_keyboard_alone_is_kept(page):
     keys.send_keys(Keys.ENTER)
     assert settled(page, lambda shown: shown["step"] == "choose")["focus"] == "0"
     page.switch_to.active_element.send_keys(Keys.ESCAPE)
-    assert settled(page, has("Right", "No, it was …"))["focus"] == "Right"
+    assert settled(page, has("Right", "No, it was …"))["focus"] == "No, it was …"
+    page.execute_script("document.querySelector('#feedback button').focus()")
     page.switch_to.active_element.send_keys(Keys.ENTER)
     assert settled(page, lambda shown: shown["step"] == "kept")["focus"] == "Follow or delete it"
+    press(page, "Change")
+    page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert settled(page, lambda shown: shown["step"] == "kept")["focus"] == "Change"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +284,7 @@ def test_feedback_moves_nothing_and_targets_are_large(page, width, height):
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     boxes = (
-        "return ['#sheet', '.tools', '#answer', '#verdict', '#top', '.seen', '#bars', '#version']"
+        "return ['#sheet', '.tools', '#answer', '.words', '#top', '.seen', '.probabilities', '#version']"
         ".map((part) => JSON.stringify(document.querySelector(part).getBoundingClientRect()))"
     )
     targets = (
@@ -265,7 +296,7 @@ def test_feedback_moves_nothing_and_targets_are_large(page, width, height):
     before = page.execute_script(boxes)
     draw(page, DIGITS[7])
     settled(page, has("Right", "No, it was …"))
-    steps = ["No, it was …", "1", "Keep it"]
+    steps = ["No, it was …", "1", "Yes, keep them"]
     for number in range(len(steps) + 1):
         assert page.execute_script(boxes) == before
         assert page.execute_script("return document.documentElement.scrollWidth") <= width

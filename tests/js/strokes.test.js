@@ -4,7 +4,7 @@ import test from "node:test";
 import { pageModule } from "./page_modules.js";
 import { randomNumbers } from "./random.js";
 
-const { Drawing } = await pageModule("draw/strokes");
+const { Drawing, fromText, isTiny, toText } = await pageModule("draw/strokes");
 
 function drawStroke(drawing, at, width = 18) {
   drawing.begin({ x: at, y: at }, width);
@@ -133,3 +133,32 @@ test("undo while the pen is down takes the open stroke, and redo brings it back"
   drawing.redo();
   assert.equal(drawing.snapshot().length, 1);
 });
+
+test("strokes survive as text, and a drawing begins with them", () => {
+  const drawing = new Drawing();
+  drawStroke(drawing, 100.123, 12);
+  drawStroke(drawing, 5);
+  const again = new Drawing(fromText(toText(drawing.snapshot())));
+  assert.equal(plain(again), plain(drawing).replaceAll(/(\d+\.\d\d)\d+/g, "$1"));
+  assert.deepEqual([again.isBlank, again.canUndo], [false, false]);
+  again.clear();
+  again.undo();
+  assert.equal(again.snapshot().length, 2);
+});
+
+for (const text of [null, "", "{}", "[]", "[[18]]", "[[18,[]]]", '[["x",[[1,2,0.5]]]]', "[[18,[[1,null,0.5]]]]", "[1"]) {
+  test(`no strokes are read from ${text}`, () => {
+    assert.deepEqual(fromText(text), []);
+  });
+}
+
+for (const [points, tiny] of [
+  [[[100, 100]], false],
+  [[[100, 100], [103, 102]], false], // a touch that trembled
+  [[[100, 100], [112, 101], [104, 125]], true], // a 7 that the brush has filled
+  [[[100, 100], [220, 101], [140, 225]], false],
+]) {
+  test(`strokes at ${points} are ${tiny ? "" : "not "}tiny`, () => {
+    assert.equal(isTiny([{ width: 18, points: points.map(([x, y]) => ({ x, y })) }]), tiny);
+  });
+}

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { pageModule } from "./page_modules.js";
 
-const { describe, percent, speechText } = await pageModule("draw/words");
+const { describe, describeModel, penText, percent, speechText } = await pageModule("draw/words");
 
 for (const [probability, words] of [
   [1, ">99 %"],
@@ -32,8 +32,11 @@ for (const [digits, words] of [
   [[8, 1, 2, 3, 4, 5, 6, 7, 9, 0], "An 8, a 1, a 2 or another"],
 ]) {
   test(`the set of ${digits} is described as "${words}", with its coverage`, () => {
-    const remark = "98 of 100 doubtful answers hold the right digit.";
-    assert.deepEqual(describe({ verdict: "unsure", digits, reason: null, coverage: 0.98 }), { verdict: words, remark });
+    const prediction = { verdict: "unsure", digits, reason: null, coverage: 0.98, can_refuse: true };
+    const remark =
+      "Too close to call: when it hesitates like this, the digit is among those named 98 times in 100.";
+    assert.deepEqual(describe(prediction), { verdict: words, remark });
+    assert.equal(describe({ ...prediction, can_refuse: false }).remark, "");
   });
 }
 
@@ -46,6 +49,7 @@ for (let digit = 0; digit <= 9; digit += 1) {
 
 for (const [reason, remark] of [
   ["dot", "It is only a dot."],
+  ["tiny", "Draw it larger, or with a thinner brush."],
   ["scribble", "It looks like a scribble."],
   ["several", "It looks like several digits. Draw one at a time."],
   ["unlike_any_digit", "Draw one digit, 0 to 9."],
@@ -57,6 +61,28 @@ for (const [reason, remark] of [
     assert.equal(speechText(prediction), `That does not look like a digit. ${remark}`.trim());
   });
 }
+
+for (const [prediction, name, accuracy, limit] of [
+  [{ version: "v1", test_accuracy: 0.9953, can_refuse: true }, "Model v1", "99.5 % right on test digits", ""],
+  [{ version: "v2", test_accuracy: null, can_refuse: true }, "Model v2", "", ""],
+  [
+    { version: "v3", test_accuracy: 0.968, can_refuse: false },
+    "Model v3",
+    "96.8 % right on test digits",
+    "This version cannot tell letters from digits.",
+  ],
+  [{ version: null }, "", "", ""],
+]) {
+  test(`the model ${prediction.version} is described with what it can do`, () => {
+    const found = describeModel(prediction);
+    assert.deepEqual({ ...found, accuracy: found.accuracy.replace("\u00a0", " ") }, { name, accuracy, limit });
+  });
+}
+
+test("the pen's place is told in percent", () => {
+  const told = penText({ down: true, x: 0.5, y: 0.256 });
+  assert.equal(told, "Pen down, 50 percent from the left, 26 percent from the top");
+});
 
 test("a blank sheet has no text", () => {
   assert.deepEqual(describe({ verdict: "blank", digits: [], reason: null }), { verdict: "", remark: "" });

@@ -71,6 +71,11 @@ def page() -> str:
     return render_template("draw/draw.html", page="draw")
 
 
+@blueprint.get("/how-it-works")
+def how_it_works() -> str:
+    return render_template("draw/how_it_works.html", page="how it works")
+
+
 @blueprint.post(ADDRESS)
 @Operation(
     "predict",

@@ -7,10 +7,12 @@ import { AnswerPanel } from "./answer_panel.js";
 import { toPicture } from "./ink.js";
 import { Pad } from "./pad.js";
 import { PredictionClient } from "./prediction_client.js";
-import { BRUSH } from "./strokes.js";
-import { speechText } from "./words.js";
+import { forget, forgetFormerConsent, recall, remember } from "./session.js";
+import { BRUSH, fromText, isTiny, toText } from "./strokes.js";
+import { penText, speechText } from "./words.js";
 
 const BRUSH_STEP = 2;
+const NOTICE_TIME = 6000; // ms
 const STATUS = { blank: "Draw a digit from 0 to 9", reading: "Reading while you draw" };
 
 const byId = (id) => document.getElementById(id);
@@ -21,6 +23,7 @@ const brush = byId("brush");
 const pad = new Pad(byId("canvas"));
 const answer = new AnswerPanel(byId("answer"));
 const announcer = new Announcer(byId("spoken"));
+const penAnnouncer = new Announcer(byId("pen-spoken"));
 const client = new PredictionClient({
   url: page.dataset.predictUrl,
   fetch: window.fetch.bind(window),
@@ -33,7 +36,8 @@ const client = new PredictionClient({
   onError: ({ kind, message }) => setState(kind, message),
 });
 
-let feedback, loading, offered;
+let feedback, loading, beforeNotice, noticeTimer;
+let offered = null;
 
 function setState(state, message = STATUS[state]) {
   page.dataset.state = state;
@@ -42,12 +46,21 @@ function setState(state, message = STATUS[state]) {
   if (status.textContent !== message) status.textContent = message;
 }
 
+/** Show a message in the place of the status and the verdict for a while. */
+function showNotice(message) {
+  if (page.dataset.state !== "notice") beforeNotice = [page.dataset.state, byId("status").textContent];
+  setState("notice", message);
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => page.dataset.state === "notice" && setState(...beforeNotice), NOTICE_TIME);
+}
+
 function showPrediction(prediction, isCurrent) {
   if (prediction.verdict === "blank") {
     showBlank();
     return;
   }
   setState("reading");
+  if (prediction.reason === "dot" && isTiny(pad.strokes())) prediction.reason = "tiny";
   answer.show(prediction);
   announcer.sayWhenSettled(speechText(prediction));
   if (isCurrent) offerFeedback(prediction);
@@ -57,11 +70,16 @@ function showPrediction(prediction, isCurrent) {
 function offerFeedback(prediction) {
   offered = prediction;
   if (feedback) feedback.offer(prediction);
-  else if (prediction) loading ??= import("./feedback.js").then(startFeedback).catch(() => (loading = null));
+  else if (prediction) loadFeedback();
+}
+
+function loadFeedback() {
+  loading ??= import("./feedback.js").then(startFeedback).catch(() => (loading = null));
 }
 
 function startFeedback({ Feedback }) {
-  feedback = new Feedback(byId("feedback"), () => toPicture(pad.strokes()), (text) => announcer.sayNow(text));
+  const getPicture = () => toPicture(pad.strokes());
+  feedback = new Feedback(byId("feedback"), byId("keeping"), getPicture, (text) => announcer.sayNow(text));
   feedback.offer(offered);
 }
 
@@ -77,8 +95,14 @@ function setEnabled(button, enabled) {
   button.disabled = !enabled;
 }
 
+function rememberDrawing() {
+  if (pad.isBlank) forget("strokes");
+  else remember("strokes", toText(pad.strokes()));
+}
+
 function drawingChanged({ detail }) {
   offerFeedback(null);
+  if (detail.ended || !detail.grown) rememberDrawing();
   setEnabled(buttons.undo, pad.canUndo);
   setEnabled(buttons.redo, pad.canRedo);
   setEnabled(buttons.clear, !pad.isBlank);
@@ -88,12 +112,13 @@ function drawingChanged({ detail }) {
     showBlank();
     return;
   }
-  if (page.dataset.state === "blank") setState("reading");
+  if (["blank", "notice"].includes(page.dataset.state)) setState("reading");
   client.update(() => toPicture(pad.strokes()), detail);
 }
 
 function setBrush(width) {
   pad.brush = width;
+  remember("brush", String(pad.brush));
   brush.value = pad.brush;
   byId("brush-dot").style.transform = `scale(${pad.brush / BRUSH.widest})`;
 }
@@ -115,7 +140,10 @@ function shortcut(event) {
 }
 
 pad.addEventListener("change", drawingChanged);
-pad.addEventListener("pen", ({ detail: { down } }) => announcer.sayNow(down ? "Pen down" : "Pen up"));
+pad.addEventListener("pen", ({ detail }) => {
+  if (detail.moved) penAnnouncer.sayWhenSettled(penText(detail));
+  else penAnnouncer.sayNow(penText(detail));
+});
 for (const [name, button] of Object.entries(buttons)) button.addEventListener("click", () => pad[name]());
 brush.addEventListener("input", () => setBrush(Number(brush.value)));
 document.addEventListener("keydown", (event) => {
@@ -125,6 +153,20 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 window.addEventListener("online", () => client.retryNow());
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pad.redraw());
+for (const feature of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
+  matchMedia(feature).addEventListener("change", () => pad.redraw());
+}
+// A file that is dropped anywhere would replace the page.
+for (const type of ["dragover", "drop"]) {
+  document.addEventListener(type, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    if (type === "drop") showNotice("Files are not read yet. Draw the digit instead.");
+  });
+}
 
-setBrush(Number(brush.value));
+forgetFormerConsent();
+setBrush(Number(recall("brush") ?? brush.value) || BRUSH.usual);
+const strokes = fromText(recall("strokes"));
+if (strokes.length > 0) pad.restore(strokes);
+if (recall("consent") !== null) loadFeedback();

@@ -1,11 +1,14 @@
 /*
  * Feedback on an answer: "Right" or "No, it was ...". Sends the digit that the person meant and the drawing, once the
- * person has consented to storing it. draw.js loads this module with the first prediction.
+ * person has consented to storing it: to this drawing, or to all that are corrected until the tab is closed. draw.js
+ * loads this module with the first prediction.
  */
 
+import { forget, recall, remember } from "./session.js";
 import { labelText, NO_DIGIT } from "./words.js";
 
-const CONSENT_KEY = "inkling-keep"; // in local storage, once the person has consented
+const CONSENT = "consent"; // kept in the session while it holds
+const DOUBLE_TAP = 300; // ms
 const TIMEOUT = 10_000; // ms
 const UNREACHABLE = "The server cannot be reached.";
 const UNREADABLE = "The server gave no readable answer.";
@@ -19,25 +22,13 @@ function createElement(tag, attributes = {}, ...children) {
 
 function createButton(text, action, attributes = {}) {
   const button = createElement("button", { type: "button", ...attributes }, text);
-  // Ignore the second click of a double tap: it would hit a button that the first one has brought.
-  button.addEventListener("click", (event) => event.detail < 2 && action());
+  const createdAt = performance.now();
+  button.addEventListener("click", (event) => {
+    // Ignore the second click of a double tap, which hits a button that the first one has brought. (Clicks by keyboard
+    // have no detail.)
+    if (event.detail === 0 || event.timeStamp - createdAt > DOUBLE_TAP) action();
+  });
   return button;
-}
-
-function hasConsented() {
-  try {
-    return localStorage.getItem(CONSENT_KEY) !== null;
-  } catch {
-    return false; // storage is disabled: ask each time
-  }
-}
-
-function rememberConsent() {
-  try {
-    localStorage.setItem(CONSENT_KEY, "1");
-  } catch {
-    // storage is disabled: ask again next time
-  }
 }
 
 export class Feedback {
@@ -45,43 +36,70 @@ export class Feedback {
   #url;
   #getPicture;
   #announce;
-  #lastReceipt = createElement(
-    "a",
-    { class: "last", target: "_blank", rel: "noopener", hidden: "" },
-    "Your last correction",
-  );
+  #keeping; // element that says that corrected drawings are kept
+  #hasSent = false;
   #prediction = null; // of the current drawing; null while there is none
   #sending = false;
-  #receipt = null;
+  #below = () => {}; // shows again what a panel has covered
+  #opener = ""; // text of the button that has opened a panel
 
   /**
-   * root: an empty element of reserved height, with the address for corrections in data-url. getPicture(): the current
-   * drawing as a data URL. announce(text): tell a screen reader.
+   * root, keeping: empty elements of reserved height, with the addresses for corrections and of the list of one's own in
+   * data-url. getPicture(): the current drawing as a data URL. announce(text): tell a screen reader.
    */
-  constructor(root, getPicture, announce) {
+  constructor(root, keeping, getPicture, announce) {
     this.#root = root;
+    this.#keeping = keeping;
     this.#url = root.dataset.url;
     this.#getPicture = getPicture;
     this.#announce = announce;
     for (const [name, value] of Object.entries({ role: "group", "aria-label": "Was it right?", tabindex: -1 })) {
       root.setAttribute(name, value);
     }
-    root.parentElement.append(this.#lastReceipt);
     this.#loadStyleSheet();
+    this.#showKeeping();
     root.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && root.querySelector(".panel")) this.#showQuestion();
+      if (event.key === "Escape" && this.#hasPanel()) this.#closePanel();
     });
+    const noteOpener = ({ target }) => {
+      if (!this.#hasPanel()) this.#opener = target.textContent;
+    };
+    root.addEventListener("click", noteOpener, { capture: true });
   }
 
-  /** Load the style sheet, and hide the element until then. */
+  /** Load the style sheet, and hide the elements until then. */
   #loadStyleSheet() {
     const href = new URL("../../css/draw/feedback.css", import.meta.url);
     const style = createElement("link", { rel: "stylesheet", href });
-    this.#root.hidden = true;
+    this.#root.hidden = this.#keeping.hidden = true;
     style.onload = style.onerror = () => {
-      this.#root.hidden = false;
+      this.#root.hidden = this.#keeping.hidden = false;
     };
     document.head.append(style);
+  }
+
+  /** Say that corrected drawings are kept, while the consent holds, and link to those of the browser. */
+  #showKeeping() {
+    const hasConsent = recall(CONSENT) !== null;
+    const stop = createButton("Stop", () => {
+      forget(CONSENT);
+      this.#showKeeping();
+      this.#announce("Stopped. Inkling asks again before it keeps a drawing.");
+    });
+    const words = hasConsent ? [createElement("span", {}, "Drawings that you correct are kept."), stop] : [];
+    const own = createElement("a", { href: this.#keeping.dataset.url }, "Your drawings");
+    this.#keeping.replaceChildren(...words, ...(hasConsent || this.#hasSent ? [own] : []));
+  }
+
+  #hasPanel() {
+    return this.#root.querySelector(".panel") !== null;
+  }
+
+  /** Close a panel, and move the focus to the button that has opened it. */
+  #closePanel() {
+    this.#below();
+    const opener = [...this.#root.querySelectorAll("button")].find((button) => button.textContent === this.#opener);
+    opener?.focus({ preventScroll: true });
   }
 
   /** Set the prediction of the current drawing; null while there is none. A request under way continues. */
@@ -92,18 +110,20 @@ export class Feedback {
 
   /** Ask whether the answer is right. The style sheet shows step "offer" only after a delay without changes. */
   #showQuestion(step = "ask") {
+    this.#below = () => this.#showQuestion();
     if (this.#prediction === null) {
       this.#show("none");
       return;
     }
     const { verdict, digits } = this.#prediction;
-    const text = verdict === "unsure" ? "another …" : "No, it was …";
+    const text = { unsure: "another …", [NO_DIGIT]: "It was a …" }[verdict] ?? "No, it was …";
     const other = createButton(text, () => this.#showDigits(), { class: "other" });
     if (verdict === "unsure") {
       const named = digits.slice(0, 3).map((digit) => this.#createDigitButton(digit));
       this.#show(step, createElement("span", {}, "It was"), ...named, other);
     } else {
-      this.#show(step, createButton("Right", () => this.#submit(verdict === "digit" ? digits[0] : NO_DIGIT)), other);
+      const right = verdict === NO_DIGIT ? "Right, not a digit" : "Right";
+      this.#show(step, createButton(right, () => this.#submit(verdict === NO_DIGIT ? NO_DIGIT : digits[0])), other);
     }
   }
 
@@ -113,7 +133,7 @@ export class Feedback {
 
   #showDigits() {
     const digits = Array.from({ length: 10 }, (_, digit) => this.#createDigitButton(digit));
-    const close = createButton("×", () => this.#showQuestion(), { "aria-label": "Close" });
+    const close = createButton("×", () => this.#closePanel(), { "aria-label": "Close" });
     const panel = createElement(
       "div",
       { class: "panel", role: "group", "aria-label": "Which digit was it?" },
@@ -126,32 +146,34 @@ export class Feedback {
   /** Send what the person meant, with the drawing as it is now; ask for consent first. */
   #submit(meant) {
     const correction = { image: this.#getPicture(), meant };
-    if (hasConsented()) this.#send(correction);
+    if (recall(CONSENT) !== null) this.#send(correction);
     else this.#askForConsent(correction);
   }
 
   #askForConsent(correction) {
     const keep = () => {
-      rememberConsent();
+      remember(CONSENT, "yes");
       this.#send(correction);
     };
-    const yes = createButton("Keep it", keep, { class: "primary" });
-    const no = createButton("Not now", () => this.#showQuestion());
+    const yes = createButton("Yes, keep them", keep, { class: "primary" });
+    const once = createButton("Ask every time", () => this.#send(correction));
+    const no = createButton("Not now", () => this.#closePanel());
+    const question = "Let Inkling keep the drawings you correct?";
     const panel = createElement(
       "div",
-      { class: "panel", role: "group", "aria-label": "May it be kept?", "aria-describedby": "keep-words" },
+      { class: "panel", role: "group", "aria-labelledby": "keep-question", "aria-describedby": "keep-words" },
+      createElement("p", {}, createElement("strong", { id: "keep-question" }, question)),
       createElement(
         "p",
-        { id: "keep-words" },
-        createElement("strong", {}, "Keep this drawing? "),
-        "So that the network can learn, it is kept with what you meant, what was read, the time and a code made from " +
-          "your network address. A person looks at it first. You get a link to follow or delete it. What you do not " +
-          "send is never kept.",
+        { id: "keep-words", class: "small" },
+        "So that the network can learn, this one, or each until you close this tab, is kept with what you meant, what " +
+          "was read, the time, and codes made from your network address and for this browser. A person looks at it " +
+          "first. You can follow and delete it. What you do not send is never kept.",
       ),
-      createElement("div", { class: "panel-foot" }, yes, no),
+      createElement("div", { class: "panel-foot" }, yes, once, no),
     );
     this.#show("keep", panel);
-    this.#announce("Keep this drawing?");
+    this.#announce(question);
   }
 
   async #send(correction) {
@@ -160,17 +182,19 @@ export class Feedback {
     this.#show("sending", createElement("span", {}, "Sending …"));
     const outcome = await this.#request(correction);
     this.#sending = false;
-    if (outcome.receipt) this.#showReceipt(outcome, before === this.#prediction);
-    else this.#showFailure(outcome, correction);
-  }
-
-  #showReceipt({ receipt, meant }, isCurrent) {
-    this.#receipt = receipt;
-    this.#announce(`Kept as ${labelText(meant)}.`);
-    if (!isCurrent) {
-      this.#showQuestion();
+    if (!outcome.receipt) {
+      this.#showFailure(outcome, correction);
       return;
     }
+    this.#hasSent = true;
+    this.#showKeeping();
+    this.#announce(`Kept as ${labelText(outcome.meant)}.`);
+    if (before === this.#prediction) this.#showReceipt(outcome);
+    else this.#showQuestion();
+  }
+
+  #showReceipt({ receipt, meant }) {
+    this.#below = () => this.#showReceipt({ receipt, meant });
     const link = createElement("a", { href: receipt, target: "_blank", rel: "noopener" }, "Follow or delete it");
     const change = createButton("Change", () => this.#showDigits());
     this.#show("kept", createElement("span", {}, `Kept as ${labelText(meant)}.`), link, change);
@@ -207,14 +231,12 @@ export class Feedback {
     const hadFocus = this.#root.contains(document.activeElement);
     this.#root.dataset.step = step;
     this.#root.replaceChildren(...children);
-    this.#lastReceipt.hidden = this.#receipt === null || step === "kept";
-    if (this.#receipt) this.#lastReceipt.href = this.#receipt;
     if (hadFocus) this.#focusTarget().focus({ preventScroll: true });
   }
 
   #focusTarget() {
     const first = (selector) => this.#root.querySelector(selector);
-    // Focus the last button, not "Keep it": a second press of the same key would consent unread.
+    // Focus the last button, not "Yes, keep them": a second press of the same key would consent unread.
     return first(".choices button") ?? first(".panel-foot :last-child") ?? first("button, a") ?? this.#root;
   }
 }

@@ -1,6 +1,7 @@
 /*
  * The drawing pad: turns pointer and keyboard events into strokes, and draws them. Dispatches "change" (detail.grown:
- * ink was only added; detail.ended: a stroke has ended) and "pen" (detail.down: whether the keyboard's pen is down).
+ * ink was only added; detail.ended: a stroke has ended) and "pen" (detail.down: whether the keyboard's pen is down;
+ * detail.x, detail.y: its place, 0 to 1; detail.moved: only the place has changed).
  */
 
 import { paintInk } from "./ink.js";
@@ -10,6 +11,12 @@ const STEP = 4;
 const BIG_STEP = 20;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const MAX_DENSITY = 3; // pixels per CSS pixel; more cost memory without a visible gain
+// CSS pixels across: 16 mm on phones, 19 mm on tablets. The contact of a fingertip has 8 to 14 mm, a palm's edge more
+// than 25 mm.
+const PALM = 100;
+const JUST_BEGUN = 500; // ms; a stroke that is older was meant, whatever touches the sheet afterwards
+
+const isPalm = ({ width, height }) => Math.max(width, height) > PALM;
 
 const clamp = (value) => Math.min(SHEET, Math.max(0, value));
 
@@ -20,7 +27,9 @@ export class Pad extends EventTarget {
   #layerStrokes = null;
   #drawing = new Drawing();
   #brush = BRUSH.usual;
-  #pointer = null; // {id, type} of the drawing pointer
+  #pointer = null; // {id, type, since} of the drawing pointer
+  #fingers = new Set(); // ids of the touches on the sheet, without palms
+  #isPinch = false; // there were two fingers: nothing is drawn until all of them are lifted
   #cursor = { x: SHEET / 2, y: SHEET / 4, visible: false, down: false };
   #frame = null;
 
@@ -60,6 +69,11 @@ export class Pad extends EventTarget {
   /** Return the current strokes; later drawing does not change them. */
   strokes() {
     return this.#drawing.snapshot();
+  }
+
+  /** Replace the drawing, which has no history then. */
+  restore(strokes) {
+    this.#rewrite(() => (this.#drawing = new Drawing(strokes)));
   }
 
   undo() {
@@ -103,32 +117,64 @@ export class Pad extends EventTarget {
     canvas.addEventListener("pointercancel", (event) => this.#pointerUp(event, false));
     canvas.addEventListener("lostpointercapture", (event) => this.#pointerUp(event));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    // Safari on iOS shows its loupe and selects text despite touch-action, unless touchstart is cancelled.
-    canvas.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+    // Leave pinches to the browser (touch-action), but not the one that it sees in a pen or a finger beside a palm.
+    for (const type of ["touchstart", "touchmove"]) {
+      canvas.addEventListener(type, (event) => this.#isBesidePalm(event) && event.preventDefault(), { passive: false });
+    }
+    // Safari on iOS shows its loupe and selects text after a double tap despite touch-action.
+    canvas.addEventListener("touchend", (event) => event.cancelable && event.preventDefault(), { passive: false });
+  }
+
+  #isBesidePalm(event) {
+    if (!event.cancelable) return false;
+    const touches = [...event.touches].map(({ radiusX, radiusY }) => ({ width: 2 * radiusX, height: 2 * radiusY }));
+    return this.#pointer?.type === "pen" || touches.some(isPalm);
   }
 
   #pointerDown(event) {
+    if (event.pointerType === "touch") this.#fingerDown(event);
     if (event.button !== 0 || !this.#accepts(event)) return;
     this.#liftPen();
     this.#cursor.visible = false;
-    this.#pointer = { id: event.pointerId, type: event.pointerType };
+    this.#pointer = { id: event.pointerId, type: event.pointerType, since: event.timeStamp };
     this.#canvas.setPointerCapture(event.pointerId);
     this.#drawing.begin(this.#pointOf(event, this.#canvas.getBoundingClientRect()), this.#brush);
     this.#changed(true);
   }
 
+  /** Note a touch. Two fingers never draw: discard what the first has just begun. */
+  #fingerDown(event) {
+    if (event.isPrimary) {
+      this.#fingers.clear(); // no other touch is left
+      this.#isPinch = false;
+    }
+    if (isPalm(event)) return;
+    this.#fingers.add(event.pointerId);
+    if (this.#fingers.size < 2) return;
+    this.#isPinch = true;
+    if (this.#pointer?.type === "touch") this.#release(!this.#hasJustBegun(event));
+  }
+
   /** Return whether the pointer may draw: one at a time, but a pen replaces a touch, which may be the palm. */
   #accepts(event) {
+    if (event.pointerType === "touch" && (this.#isPinch || isPalm(event))) return false;
     if (this.#pointer === null) return true;
     if (event.pointerType !== "pen" || this.#pointer.type !== "touch") return false;
-    this.#pointer = null;
-    this.#drawing.cancel();
-    this.#changed(false);
+    this.#release(false);
     return true;
+  }
+
+  #hasJustBegun(event) {
+    return event.timeStamp - this.#pointer.since < JUST_BEGUN;
   }
 
   #pointerMove(event) {
     if (event.pointerId !== this.#pointer?.id) return;
+    if (event.pointerType === "touch" && isPalm(event) && this.#hasJustBegun(event)) {
+      this.#fingers.delete(event.pointerId); // a palm touches with its edge first
+      this.#release(false);
+      return;
+    }
     const box = this.#canvas.getBoundingClientRect();
     const coalesced = event.getCoalescedEvents?.() ?? [];
     let grew = false;
@@ -138,9 +184,14 @@ export class Pad extends EventTarget {
     if (grew) this.#changed(true);
   }
 
-  /** End the stroke; discard it on pointercancel, when the system has taken over the pointer. */
+  /** End the pointer's stroke; discard it on pointercancel, when the system has taken over the pointer. */
   #pointerUp(event, kept = true) {
-    if (event.pointerId !== this.#pointer?.id) return;
+    this.#fingers.delete(event.pointerId);
+    if (this.#fingers.size === 0) this.#isPinch = false;
+    if (event.pointerId === this.#pointer?.id) this.#release(kept);
+  }
+
+  #release(kept) {
     this.#pointer = null;
     if (kept) this.#drawing.end();
     else this.#drawing.cancel();
@@ -161,7 +212,11 @@ export class Pad extends EventTarget {
   #listenToKeys() {
     const canvas = this.#canvas;
     canvas.addEventListener("keydown", (event) => this.#keyDown(event));
-    canvas.addEventListener("focus", () => this.#showCursor(canvas.matches(":focus-visible")));
+    canvas.addEventListener("focus", () => {
+      const byKeyboard = canvas.matches(":focus-visible");
+      this.#showCursor(byKeyboard);
+      if (byKeyboard) this.#dispatchPen(true);
+    });
     canvas.addEventListener("blur", () => {
       this.#liftPen();
       this.#showCursor(false);
@@ -186,6 +241,7 @@ export class Pad extends EventTarget {
     cursor.x = clamp(cursor.x + right * step);
     cursor.y = clamp(cursor.y + down * step);
     if (cursor.down && this.#drawing.extend(cursor)) this.#changed(true);
+    this.#dispatchPen(true);
   }
 
   #togglePen() {
@@ -208,8 +264,9 @@ export class Pad extends EventTarget {
     this.#dispatchPen();
   }
 
-  #dispatchPen() {
-    this.dispatchEvent(new CustomEvent("pen", { detail: { down: this.#cursor.down } }));
+  #dispatchPen(moved = false) {
+    const { down, x, y } = this.#cursor;
+    this.dispatchEvent(new CustomEvent("pen", { detail: { down, x: x / SHEET, y: y / SHEET, moved } }));
   }
 
   #showCursor(visible) {

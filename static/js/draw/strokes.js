@@ -11,6 +11,9 @@ export const BRUSH = Object.freeze({ thinnest: 6, usual: 18, widest: 36 });
 // In sheet units. Drop points closer to the previous one: a 1 kHz mouse sends thousands that do not change the shape.
 const MIN_DISTANCE = 0.7;
 
+// Of the points, in sheet units. A refused dot that is smaller may be a digit that the brush has filled.
+const TINY = SHEET / 4;
+
 const NO_STROKES = Object.freeze([]);
 
 function frozenPoint({ x, y, pressure = 0.5 }) {
@@ -21,15 +24,54 @@ function frozenStroke(width, points) {
   return Object.freeze({ width, points: Object.freeze([...points]) });
 }
 
+/** Return strokes as text. */
+export function toText(strokes) {
+  const rounded = (value) => Math.round(value * 100) / 100;
+  return JSON.stringify(
+    strokes.map(({ width, points }) => [width, points.map(({ x, y, pressure }) => [x, y, pressure].map(rounded))]),
+  );
+}
+
+/** Return the strokes of a text from `toText`; none for any other. */
+export function fromText(text) {
+  try {
+    const strokes = JSON.parse(text).map(([width, points]) =>
+      frozenStroke(width, points.map(([x, y, pressure]) => frozenPoint({ x, y, pressure }))),
+    );
+    const isValid = ({ width, points }) =>
+      points.length > 0 && [width, ...points.flatMap(({ x, y, pressure }) => [x, y, pressure])].every(Number.isFinite);
+    return Object.freeze(strokes.every(isValid) ? strokes : []);
+  } catch {
+    return NO_STROKES;
+  }
+}
+
+/** Return whether strokes that look like a dot may be a digit drawn too small: small, but no mere touch of the sheet. */
+export function isTiny(strokes) {
+  let length = 0;
+  for (const { points } of strokes) {
+    points.slice(1).forEach(({ x, y }, i) => (length += Math.hypot(x - points[i].x, y - points[i].y)));
+  }
+  const points = strokes.flatMap((stroke) => stroke.points);
+  const extent = (values) => Math.max(...values) - Math.min(...values);
+  const side = Math.max(extent(points.map(({ x }) => x)), extent(points.map(({ y }) => y)));
+  return side < TINY && length > Math.max(...strokes.map(({ width }) => width));
+}
+
 /**
  * Strokes with undo and redo. Each change of the finished strokes (a stroke, a clear) is one step of the history; the
  * open stroke becomes a step when it ends.
  */
 export class Drawing {
   #past = [];
-  #strokes = NO_STROKES;
+  #strokes;
   #future = [];
   #open = null;
+
+  /** strokes: finished ones to begin with, frozen. */
+  constructor(strokes = NO_STROKES) {
+    this.#strokes = strokes;
+  }
 
   /** The finished strokes, frozen; the array keeps its identity until they change. */
   get finished() {

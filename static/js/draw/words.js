@@ -4,6 +4,7 @@
 
 const REASONS = {
   dot: "It is only a dot.",
+  tiny: "Draw it larger, or with a thinner brush.", // a dot that may be a digit drawn too small
   scribble: "It looks like a scribble.",
   several: "It looks like several digits. Draw one at a time.",
   unlike_any_digit: "Draw one digit, 0 to 9.",
@@ -33,14 +34,17 @@ function verdictText({ verdict, digits }) {
   return verdict === NO_DIGIT ? "That does not look like a digit" : "";
 }
 
-function remarkText({ verdict, reason, coverage }) {
-  if (verdict === "unsure") return `${Math.round(coverage * 100)} of 100 doubtful answers hold the right digit.`;
-  return REASONS[reason] ?? "";
+function remarkText({ verdict, reason, coverage, can_refuse: canRefuse }) {
+  if (verdict !== "unsure") return REASONS[reason] ?? "";
+  // The coverage holds for digits. A version that cannot tell them from letters cannot promise it.
+  if (!canRefuse) return "";
+  const times = Math.round(coverage * 100);
+  return `Too close to call: when it hesitates like this, the digit is among those named ${times} times in 100.`;
 }
 
 /**
- * Return the verdict and a remark on it as text: "A 4 or a 9", "98 of 100 doubtful answers hold the right digit." Both
- * may be empty, as for a blank sheet.
+ * Return the verdict and a remark on it as text: "A 4 or a 9", "Too close to call: ..." Both may be empty, as for a
+ * blank sheet.
  */
 export function describe(prediction) {
   return { verdict: verdictText(prediction), remark: remarkText(prediction) };
@@ -51,6 +55,21 @@ export function speechText(prediction) {
   const text = verdictText(prediction);
   if (prediction.verdict === "digit") return `${text}, ${speechPercent(prediction.top[0].probability)}`;
   return prediction.verdict === NO_DIGIT ? `${text}. ${remarkText(prediction)}`.trim() : text;
+}
+
+/** Return the version that has made a prediction as text: "Model v1", "99.5 % right on test digits", and its limit. */
+export function describeModel({ version, test_accuracy: accuracy, can_refuse: canRefuse }) {
+  return {
+    name: version ? `Model ${version}` : "",
+    accuracy: typeof accuracy === "number" ? `${(accuracy * 100).toFixed(1)}\u00a0% right on test digits` : "",
+    limit: canRefuse === false ? "This version cannot tell letters from digits." : "",
+  };
+}
+
+/** Return the keyboard pen's state and place, from 0 to 1, as text for screen readers. */
+export function penText({ down, x, y }) {
+  const percents = [x, y].map((share) => Math.round(share * 100));
+  return `Pen ${down ? "down" : "up"}, ${percents[0]} percent from the left, ${percents[1]} percent from the top`;
 }
 
 /** Return "98 %", at the ends "<1 %" and ">99 %": a rounded 0 or 100 would claim certainty. */
