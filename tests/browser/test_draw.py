@@ -69,13 +69,13 @@ def verdict(driver):
         "  spoken: text('spoken'),"
         "  places: named('top'),"
         "  bars: named('bars'),"
-        "  digitSizes: [...document.querySelectorAll('.place-digit')]"
+        "  digitSizes: [...document.querySelectorAll('.place-digit:not(:empty)')]"
         "    .map((e) => parseFloat(getComputedStyle(e).fontSize)),"
         "  status: seen('#status'),"
         "  refusal: seen('.refusal') && document.querySelector('.refusal').innerText.replace(/\\s+/g, ' '),"
         "  unfolded: seen('#bars'),"
         "  top: document.getElementById('top').innerText.replace(/\\s+/g, ' '),"
-        "  model: document.getElementById('version').innerText,"
+        "  model: document.getElementById('version').innerText.replace(/\\s+/g, ' '),"
         "}"
     )
 
@@ -193,7 +193,7 @@ def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
         assert "%" not in said["top"]
         stubbed_page.find_element(By.CSS_SELECTOR, ".ten summary").click()
         assert verdict(stubbed_page)["unfolded"]
-    large = max(said["digitSizes"]) > 40
+    large = max(said["digitSizes"], default=0) > 40
     assert large == bool(digits)
     if large:
         assert [size == max(said["digitSizes"]) for size in said["digitSizes"]] == [
@@ -289,7 +289,8 @@ def test_other_pointers_draw(page, kind):
     wait_for(page, lambda d: best(d) == "3")
 
 
-def test_finger_on_a_phone_draws_without_scrolling(page):
+def test_fingers_on_a_phone_draw_or_zoom(page):
+    """One finger draws and scrolls nothing; two zoom the page and leave no ink; a palm beside a finger is none."""
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 375, "height": 667, "deviceScaleFactor": 3, "mobile": True}
     )
@@ -298,19 +299,114 @@ def test_finger_on_a_phone_draws_without_scrolling(page):
     box = page.execute_script(
         "const b = document.getElementById('canvas').getBoundingClientRect(); return [b.x, b.y, b.width, b.height]"
     )
-    for stroke in DIGITS[7]:
-        points = [{"x": box[0] + x * box[2], "y": box[1] + y * box[3]} for x, y in stroke]
-        for kind, point in [("touchStart", points[0]), *(("touchMove", p) for p in points[1:]), ("touchEnd", None)]:
-            page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point] if point else []})
-    wait_for(page, lambda d: best(d) == "7")
-    assert page.execute_script("return window.scrollY") == 0
+
+    def touch(kind, *points):
+        touches = [
+            {"x": box[0] + x * box[2], "y": box[1] + y * box[3], "id": number, "radiusX": radius, "radiusY": radius}
+            for number, (x, y, radius) in enumerate(points)
+        ]
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+    def draw_beside(digit, *resting):
+        for stroke in DIGITS[digit]:
+            touch("touchStart", *resting, (*stroke[0], 10))
+            for point in stroke[1:]:
+                touch("touchMove", *resting, (*point, 10))
+            touch("touchEnd", *resting)
+        wait_for(page, lambda d: best(d) == str(digit))
+
+    draw_beside(7)
+    assert page.execute_script("return [scrollY, visualViewport.scale]") == [0, 1]
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
+    clear(page)
+    palm = (0.9, 0.9, 60)
+    touch("touchStart", (0.9, 0.9, 20))
+    touch("touchMove", palm)  # a palm touches with its edge first
+    draw_beside(4, palm)
+    touch("touchEnd")
+    assert page.execute_script("return visualViewport.scale") == 1
 
-def test_keyboard_alone_draws(page):
+    clear(page)
+    touch("touchStart", (0.45, 0.5, 10))
+    touch("touchMove", (0.43, 0.52, 10))
+    touch("touchStart", (0.43, 0.52, 10), (0.55, 0.5, 10))
+    for step in range(1, 6):
+        touch("touchMove", (0.43 - 0.06 * step, 0.5, 10), (0.55 + 0.06 * step, 0.5, 10))
+    touch("touchEnd", (0.13, 0.5, 10))
+    touch("touchMove", (0.13, 0.8, 10))
+    touch("touchEnd")
+    wait_for(page, lambda d: d.execute_script("return visualViewport.scale") > 1)
+    assert ink(page) == 0 and state(page) == "blank"
+
+
+def test_keyboard_alone_draws_and_is_told_the_pens_place(page):
     canvas = page.find_element(By.ID, "canvas")
     canvas.send_keys(*[Keys.ARROW_UP] * 6, Keys.SPACE, *[Keys.ARROW_DOWN] * 14, Keys.SPACE)
     wait_for(page, lambda d: state(d) == "reading" and ink(d) > 0)
+    said = "return document.getElementById('pen-spoken').textContent"
+    assert page.execute_script(said) == "Pen up, 50 percent from the left, 36 percent from the top"
+    canvas.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
+    wait_for(page, lambda d: d.execute_script(said) == "Pen up, 57 percent from the left, 36 percent from the top")
+
+
+def test_drawing_and_brush_outlast_a_reload(page, server):
+    page.find_element(By.TAG_NAME, "body").send_keys("]]")
+    draw(page, DIGITS[4])
+    wait_for(page, lambda d: best(d) == "4")
+    before = ink(page)
+    page.get("about:blank")
+    page.get(server.url)
+    wait_for(page, lambda d: best(d) == "4" and ink(d) == before)
+    assert page.find_element(By.ID, "brush").get_attribute("value") == "22"
+    clear(page)
+    page.refresh()
+    assert (ink(page), state(page)) == (0, "blank")
+
+
+def test_file_dropped_anywhere_is_told_and_the_page_stays(page):
+    drop = (
+        "const data = new DataTransfer(); data.items.add(new File(['x'], 'seven.png', {type: 'image/png'}));"
+        "const drop = new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true});"
+        "return document.querySelector(arguments[0]).dispatchEvent(drop)"
+    )
+    assert not page.execute_script(drop, "body")
+    assert page.find_element(By.ID, "status").text == "Files are not read yet. Draw the digit instead."
+    draw(page, DIGITS[7])
+    wait_for(page, lambda d: best(d) == "7" and state(d) == "reading")
+    assert not page.execute_script(drop, "#canvas")
+    wait_for(page, lambda d: state(d) == "notice")
+
+
+def test_page_without_javascript_does_not_invite(page, server):
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    page.get(server.url)
+    words = page.find_element(By.TAG_NAME, "main").text
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert "Drawing needs JavaScript" in words and "from 0 to 9" not in words
+
+
+def test_tiny_drawing_is_told_to_be_drawn_larger(stubbed_page):
+    stub(stubbed_page, "not_a_digit", [], "dot")
+    draw(stubbed_page, [[(0.5, 0.5), (0.54, 0.5), (0.52, 0.58)]])
+    wait_for(stubbed_page, lambda d: verdict(d)["words"][1] == "Draw it larger, or with a thinner brush.")
+
+
+def test_version_that_cannot_refuse_says_so(stubbed_page):
+    stub(stubbed_page, "unsure", [2, 8], can_refuse=False, version="v2", test_accuracy=None)
+    draw(stubbed_page, DIGITS[2])
+    said = wait_for(stubbed_page, lambda d: (v := verdict(d))["words"][0] == "A 2 or an 8" and v)
+    assert said["words"][1] == "" and said["model"] == "Model v2 This version cannot tell letters from digits."
+
+
+def test_forced_colours_keep_bars_and_brush(page):
+    forced = {"features": [{"name": "forced-colors", "value": "active"}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
+    track, dot, paper = page.execute_script(
+        "const style = (selector) => getComputedStyle(document.querySelector(selector));"
+        "return [style('.bar-track').outlineStyle, style('.brush-dot').backgroundColor, style('body').backgroundColor]"
+    )
+    assert track == "solid" and dot != paper
 
 
 def test_server_away_is_said_and_recovers(page):

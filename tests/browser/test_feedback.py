@@ -138,6 +138,7 @@ def test_consent_is_shown_ends_with_the_tab_and_can_be_stopped(page, server):
     press(page, "Change")
     press(page, "1")
     settled(page, has("Yes, keep them", "Ask every time", "Not now"))
+    press(page, "Not now")
     assert page.execute_script("return localStorage.length") == 0
     page.find_element(By.CSS_SELECTOR, "#keeping a").click()
     assert len(page.find_elements(By.CSS_SELECTOR, ".own li")) == 1 and heading(page) == "Your drawings"

@@ -139,7 +139,7 @@ test("strokes survive as text, and a drawing begins with them", () => {
   drawStroke(drawing, 100.123, 12);
   drawStroke(drawing, 5);
   const again = new Drawing(fromText(toText(drawing.snapshot())));
-  assert.equal(plain(again), plain(drawing).replaceAll(/(\d+\.\d\d)\d+/g, "$1"));
+  assert.equal(plain(again), plain(drawing));
   assert.deepEqual([again.isBlank, again.canUndo], [false, false]);
   again.clear();
   again.undo();

@@ -81,6 +81,9 @@ export class Feedback {
   /** Say that corrected drawings are kept, while the consent holds, and link to those of the browser. */
   #showKeeping() {
     const hasConsent = recall(CONSENT) !== null;
+    const state = hasConsent ? "kept" : this.#hasSent ? "stopped" : "none";
+    if (this.#keeping.dataset.state === state) return;
+    this.#keeping.dataset.state = state;
     const stop = createButton("Stop", () => {
       forget(CONSENT);
       this.#showKeeping();
@@ -88,7 +91,7 @@ export class Feedback {
     });
     const words = hasConsent ? [createElement("span", {}, "Drawings that you correct are kept."), stop] : [];
     const own = createElement("a", { href: this.#keeping.dataset.url }, "Your drawings");
-    this.#keeping.replaceChildren(...words, ...(hasConsent || this.#hasSent ? [own] : []));
+    this.#keeping.replaceChildren(...words, ...(state === "none" ? [] : [own]));
   }
 
   #hasPanel() {

@@ -4,7 +4,7 @@
  */
 
 const PREFIX = "inkling-";
-const MAX_LENGTH = 500_000; // characters; browsers keep about 5 million
+const MAX_LENGTH = 1_000_000; // characters; browsers keep about 5 million
 
 export function recall(key) {
   try {

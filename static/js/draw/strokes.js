@@ -24,12 +24,9 @@ function frozenStroke(width, points) {
   return Object.freeze({ width, points: Object.freeze([...points]) });
 }
 
-/** Return strokes as text. */
+/** Return strokes as text. Their numbers are not rounded: the same drawing must give the same picture again. */
 export function toText(strokes) {
-  const rounded = (value) => Math.round(value * 100) / 100;
-  return JSON.stringify(
-    strokes.map(({ width, points }) => [width, points.map(({ x, y, pressure }) => [x, y, pressure].map(rounded))]),
-  );
+  return JSON.stringify(strokes.map(({ width, points }) => [width, points.map(({ x, y, pressure }) => [x, y, pressure])]));
 }
 
 /** Return the strokes of a text from `toText`; none for any other. */
