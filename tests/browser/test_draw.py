@@ -378,28 +378,13 @@ def test_file_dropped_anywhere_is_told_and_the_page_stays(page):
     wait_for(page, lambda d: state(d) == "notice")
 
 
-def test_page_without_javascript_does_not_invite(page, server):
+def test_page_without_javascript_and_with_forced_colours(page, server):
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     page.get(server.url)
     words = page.find_element(By.TAG_NAME, "main").text
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "Drawing needs JavaScript" in words and "from 0 to 9" not in words
-
-
-def test_tiny_drawing_is_told_to_be_drawn_larger(stubbed_page):
-    stub(stubbed_page, "not_a_digit", [], "dot")
-    draw(stubbed_page, [[(0.5, 0.5), (0.54, 0.5), (0.52, 0.58)]])
-    wait_for(stubbed_page, lambda d: verdict(d)["words"][1] == "Draw it larger, or with a thinner brush.")
-
-
-def test_version_that_cannot_refuse_says_so(stubbed_page):
-    stub(stubbed_page, "unsure", [2, 8], can_refuse=False, version="v2", test_accuracy=None)
-    draw(stubbed_page, DIGITS[2])
-    said = wait_for(stubbed_page, lambda d: (v := verdict(d))["words"][0] == "A 2 or an 8" and v)
-    assert said["words"][1] == "" and said["model"] == "Model v2 This version cannot tell letters from digits."
-
-
-def test_forced_colours_keep_bars_and_brush(page):
+    page.refresh()
     forced = {"features": [{"name": "forced-colors", "value": "active"}]}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
     track, dot, paper = page.execute_script(
@@ -407,6 +392,17 @@ def test_forced_colours_keep_bars_and_brush(page):
         "return [style('.bar-track').outlineStyle, style('.brush-dot').backgroundColor, style('body').backgroundColor]"
     )
     assert track == "solid" and dot != paper
+
+
+def test_tiny_drawing_and_version_that_cannot_refuse_are_told(stubbed_page):
+    stub(stubbed_page, "not_a_digit", [], "dot")
+    draw(stubbed_page, [[(0.5, 0.5), (0.54, 0.5), (0.52, 0.58)]])
+    wait_for(stubbed_page, lambda d: verdict(d)["words"][1] == "Draw it larger, or with a thinner brush.")
+    clear(stubbed_page)
+    stub(stubbed_page, "unsure", [2, 8], can_refuse=False, version="v2", test_accuracy=None)
+    draw(stubbed_page, DIGITS[2])
+    said = wait_for(stubbed_page, lambda d: (v := verdict(d))["words"][0] == "A 2 or an 8" and v)
+    assert said["words"][1] == "" and said["model"] == "Model v2 This version cannot tell letters from digits."
 
 
 def test_server_away_is_said_and_recovers(page):

@@ -65,6 +65,8 @@ def administration(driver, url, password) -> None:
 
 def read(driver, url, strokes, words) -> None:
     driver.get(url)
+    driver.execute_script("sessionStorage.clear()")  # the drawing before
+    driver.refresh()
     draw(driver, strokes)
     WebDriverWait(driver, 10).until(lambda d: words in d.find_element(By.TAG_NAME, "main").text)
 

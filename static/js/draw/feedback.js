@@ -170,7 +170,7 @@ export class Feedback {
         "p",
         { id: "keep-words", class: "small" },
         "So that the network can learn, this one, or each until you close this tab, is kept with what you meant, what " +
-          "was read, the time, and codes made from your network address and for this browser. A person looks at it " +
+          "was read, the time, a code made from your network address, and one for this browser. A person looks at it " +
           "first. You can follow and delete it. What you do not send is never kept.",
       ),
       createElement("div", { class: "panel-foot" }, yes, once, no),
