@@ -13,6 +13,7 @@ from webapp.exceptions import AppError
 # What answers with a page, a picture or text, and only by an error with JSON.
 PAGES = {
     ("GET", "/"),
+    ("GET", "/how-it-works"),
     ("GET", "/gallery"),
     ("GET", "/gallery/{number}"),
     ("GET", "/gallery/sprite/{version_id}-{digest}.png"),
