@@ -7,7 +7,7 @@
 import { localise } from "../times.js";
 
 const POLL_INTERVAL = 1000; // ms
-const PULSE_INTERVAL = 5000; // ms
+const PULSE_INTERVAL = 3000; // ms
 const TIMEOUT = 10_000; // ms
 const ACTIVE = new Set(["queued", "running", "measuring"]);
 
