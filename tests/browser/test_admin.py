@@ -181,10 +181,14 @@ def test_promotion_without_reason_is_refused(admin, server):
 def test_strength_report_shows_progress_then_figures(admin, server):
     database = Database(f"sqlite:///{server.data_dir}/inkling.db")
     measured(database, 1, figures=None, fraction=0.4)  # as if a worker were at it
+    admin.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
     admin.get(f"{server.url}/admin/versions")
     find(admin, "#version-1 .card-title a").click()
     wait_for(admin, lambda d: find(d, "#strength").get_attribute("data-state") == "measuring")
     admin.execute_script("window.sameDocument = true")
+    time = find(admin, "time")
+    assert "GMT+9 (20" in time.get_attribute("title") and time.get_attribute("title").endswith("UTC)")
+    assert "UTC" not in time.text
     assert float(find(admin, "#measuring progress").get_attribute("value")) == pytest.approx(0.4)
     measured(database, 1)
     database.close()

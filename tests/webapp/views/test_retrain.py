@@ -140,7 +140,7 @@ def test_training_form_during_another_training_leads_to_it(admin, database):
     answer = admin.post("/admin/retrain", data=form, headers=BROWSER)
     page = re.sub(r"\s+", " ", answer.text)
     assert answer.status_code == 409 and f"Training {run_id} is still going" in page and 'value="7"' in page
-    assert f'href="/admin/runs/{run_id}">Watch training {run_id}</a>' in page
+    assert f'href="/admin/runs/{run_id}" autofocus>Watch training {run_id}</a>' in page
 
 
 def test_pulse_changes_when_a_training_begins_and_ends(admin, database):
