@@ -87,11 +87,19 @@ def canonical(name: str) -> str:
     return _FORMER_NAMES.get(name, name)
 
 
+class ConfigError(ValueError):
+    """A value of a configuration is out of range; `field` is its name."""
+
+    def __init__(self, field: str, message: str):
+        super().__init__(message)
+        self.field = field
+
+
 @dataclass(frozen=True)
 class Config:
     """Configuration of a run: preset, epochs (0: the preset's), random seed, number of processes.
 
-    A former name of a preset becomes the present one. Raises ValueError where a value is out of range.
+    A former name of a preset becomes the present one. Raises ConfigError where a value is out of range.
     """
 
     preset: str = "standard"
@@ -102,12 +110,12 @@ class Config:
     def __post_init__(self):
         object.__setattr__(self, "preset", canonical(self.preset))
         if self.preset not in PRESETS:
-            raise ValueError(f"there is no preset {self.preset!r}; the presets are {', '.join(PRESETS)}")
+            raise ConfigError("preset", f"there is no preset {self.preset!r}; the presets are {', '.join(PRESETS)}")
         if self.epochs == 0:
             object.__setattr__(self, "epochs", PRESETS[self.preset].epochs)
         if not 1 <= self.epochs <= MOST_EPOCHS:
-            raise ValueError(f"epochs must be from 1 to {MOST_EPOCHS}, not {self.epochs}")
+            raise ConfigError("epochs", f"epochs must be from 1 to {MOST_EPOCHS}, not {self.epochs}")
         if not 0 <= self.seed <= BIGGEST_SEED:
-            raise ValueError(f"the seed must be from 0 to {BIGGEST_SEED}, not {self.seed}")
+            raise ConfigError("seed", f"the seed must be from 0 to {BIGGEST_SEED}, not {self.seed}")
         if not 1 <= self.processes <= MOST_PROCESSES:
-            raise ValueError(f"the processes must be from 1 to {MOST_PROCESSES}, not {self.processes}")
+            raise ConfigError("processes", f"the processes must be from 1 to {MOST_PROCESSES}, not {self.processes}")

@@ -21,8 +21,8 @@ class AppError(Exception):
 
 
 class BadRequest(AppError):
-    """An invalid request, with a status of 4xx."""
+    """An invalid request, with a status of 4xx; `field` is the one of a form that it is about, if it is one."""
 
-    def __init__(self, status: int, code: str, message: str):
+    def __init__(self, status: int, code: str, message: str, field: str | None = None):
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.field = status, code, field

@@ -6,6 +6,7 @@ The test set is not used: it gives the final accuracy, and choices made by it wo
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -162,7 +163,7 @@ def compare(
         criteria.append(_on_drawings(read, drawings.labels))
         held_out = _differences(read, answers, drawings.labels, numbers=drawings.ids.tolist())
     tell(0.1)
-    criteria += _on_changes(readers, data, lambda done: tell(0.1 + 0.7 * done))
+    criteria += _on_changes(readers, data, lambda done: tell(0.1 + 0.8 * done))
     criteria.append(_on_confidence(validation, labels))
     criteria += [*_on_others(readers, validation), _on_multiplications(readers)]
     tell(1)
@@ -277,11 +278,13 @@ def _on_changes(readers: list[_Version], data: Split, tell: Tell) -> Iterator[Cr
     """Compare both versions on changed pictures, each of which is made once."""
     chosen = random_stream("evidence, digits", 0).permutation(len(data))[:STRENGTH_DIGITS]
     images, labels = data.images.numpy()[chosen], data.labels.numpy()[chosen]
+    total = sum(len(change.levels) for change in CHANGES) * len(images)
+    done = itertools.count(1)
     curves = {}
-    for done, change in enumerate(CHANGES, 1):
-        levels = [digit_images(pictures) for pictures in changed_pictures(change, images, 0, lambda: None)]
+    for change in CHANGES:
+        pictures_by_level = changed_pictures(change, images, 0, lambda: tell(next(done) / total))
+        levels = [digit_images(pictures) for pictures in pictures_by_level]
         curves[change.name] = [_read_right(reader, levels, labels) for reader in readers]
-        tell(done / len(CHANGES))
     overall = np.mean(list(curves.values()), axis=0).tolist()
     for name, shares, fall in ((None, overall, STRENGTH_FALL), *((*curve, CURVE_FALL) for curve in curves.items())):
         key = f"strength-{name.replace(' ', '-')}" if name else "strength"

@@ -38,7 +38,7 @@ def build_package(
     corrections: Corrections | None = None,
     again: weights.ModelCard | None = None,
 ) -> Package:
-    """Calibrate the network, measure it on the test set in half precision, as it is stored, and write its card.
+    """Calibrate the network, measure it in half precision, as it is stored, and write its card.
 
     `parent` are the bytes of the weights that it was fine-tuned from. `again` is the card of the version that this one
     reproduces: preset's name, command, date, code, libraries and threads are copied from it, so that equal networks
@@ -69,9 +69,16 @@ def build_package(
         card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = deserialize(serialize(network, card))
     probabilities = digit_probabilities(kept, data.test.images)
-    report = metrics.report(probabilities, data.test.labels.numpy())
-    card = replace(card, test_accuracy=report.accuracy)
+    card = replace(card, test_accuracy=_accuracy(probabilities, data.test))
+    # Earlier releases wrote the accuracy before the rounding, which can differ by a digit or two.
+    if again is None or again.validation_accuracy != result.validation_accuracy:
+        validation = digit_probabilities(kept, data.validation.images)
+        card = replace(card, validation_accuracy=_accuracy(validation, data.validation))
     return Package(serialize(kept, card), card, probabilities)
+
+
+def _accuracy(probabilities: np.ndarray, split: splits.Split) -> float:
+    return metrics.report(probabilities, split.labels.numpy()).accuracy
 
 
 def _command(config: Config, parent: bytes | None, corrections: Corrections | None) -> str:

@@ -1,9 +1,11 @@
 """The administrator's work, done with the mouse: sign in, train, watch, promote, cancel, sign out."""
 
+import json
 import urllib.request
 
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import wait_for
 from tests.support.strokes import DIGITS, draw
@@ -32,28 +34,31 @@ def sign_in(driver, server, password):
     find(driver, "main button").click()
 
 
-def start_run(driver, preset, epochs=""):
+def start_run(driver, server, preset, epochs=""):
+    driver.get(f"{server.url}/admin/runs")
     find(driver, f"#start-run [value={preset}]").click()
     find(driver, "#start-run [name=epochs]").send_keys(epochs)
     find(driver, "#start-run button").click()
     wait_for(driver, lambda d: "/admin/runs/" in d.current_url and find(d, "#run"))
 
 
-def promote(driver, version, reason):
-    """From the dashboard to the version's page, where the reason is written, and back."""
+def promote(driver, server, version, reason):
+    """From the list of versions to the version's page, where the reason is written, and to the overview."""
+    driver.get(f"{server.url}/admin/versions")
     find(driver, f'.version[data-version="{version}"] .card-action a').click()
     wait_for(driver, lambda d: find(d, "#promote textarea")).send_keys(reason)
     find(driver, "#promote button").click()
     wait_for(driver, lambda d: champion(d) == version)
 
 
-def roll_back(driver, version):
+def roll_back(driver, server, version):
+    driver.get(f"{server.url}/admin/versions")
     find(driver, f'.version[data-version="{version}"] .card-action button').click()
     wait_for(driver, lambda d: champion(d) == version)
 
 
 def champion(driver):
-    """The version that the dashboard says answers; None on another page."""
+    """The version that the overview says is in service; None on another page."""
     return driver.execute_script("return document.getElementById('champion')?.dataset.version")
 
 
@@ -72,12 +77,16 @@ def version_that_reads(driver, server):
     return wait_for(driver, lambda d: find(d, "#version span").text.removeprefix("Model ").removesuffix(","))
 
 
+def post(server, path, **sent):
+    """What a script is answered that posts this, behind the page's back."""
+    headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(server.url + path, json.dumps(sent).encode(), headers)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
 def cancel(server, run):
-    """Cancels as a script does, behind the page's back."""
-    request = urllib.request.Request(
-        f"{server.url}/admin/runs/{run}/cancel", method="POST", headers={"Authorization": f"Bearer {server.token}"}
-    )
-    urllib.request.urlopen(request, timeout=10).close()
+    post(server, f"/admin/runs/{run}/cancel")
 
 
 def sideways(driver):
@@ -93,7 +102,7 @@ def sideways(driver):
 
 @pytest.fixture
 def admin(signed_in, server):
-    """A signed-in browser on the dashboard. Leaves no run behind for the next test, however this one ends."""
+    """A signed-in browser on the overview. Leaves no run behind for the next test, however this one ends."""
     signed_in.get(f"{server.url}/admin")
     yield signed_in
     signed_in.get(f"{server.url}/admin")
@@ -124,7 +133,7 @@ def under_way(driver):
 @pytest.mark.stress
 def test_run_from_start_to_promotion_is_shown(admin, server):
     shipped = find(admin, "#champion").get_attribute("data-version")
-    start_run(admin, "basic", str(EPOCHS))
+    start_run(admin, server, "basic", str(EPOCHS))
     address = admin.current_url
     admin.execute_script("window.sameDocument = true; document.getElementById('cancel').focus()")
 
@@ -140,10 +149,8 @@ def test_run_from_start_to_promotion_is_shown(admin, server):
     assert "It waits" in find(admin, "#run").text
     assert sideways(admin) == [0, 0]
     admin.get(f"{server.url}/admin")
-    assert find(admin, f'.version[data-version="{version}"]').get_attribute("data-champion") == "false"
-    assert "waits" in find(admin, f'.version[data-version="{version}"]').text
-    promote(admin, version, "it is small enough for our class")
-    assert "answers now" in find(admin, f'.version[data-version="{version}"]').text
+    assert f"v{version}" in find(admin, "#undecided").text
+    promote(admin, server, version, "it is small enough for our class")
     assert "it is small enough for our class" in find(admin, "#champion").text
     assert sideways(admin) == [0, 0]
     # A page shows what its own last question was answered with: ask again until the web workers have changed over.
@@ -154,8 +161,7 @@ def test_run_from_start_to_promotion_is_shown(admin, server):
     assert len(admin.find_elements(By.CSS_SELECTOR, "#digits-lost img")) == 60
     assert find(admin, "#digits-lost img").size == {"width": 56, "height": 56}
     assert sideways(admin) == [0, 0]
-    admin.get(f"{server.url}/admin")
-    roll_back(admin, shipped)
+    roll_back(admin, server, shipped)
     first = find(admin, "#promotions tbody tr").text
     assert f"v{version}" in first and f"v{shipped}" in first and f"rolled back from v{version}" in first
     wait_for(admin, lambda d: version_that_reads(d, server) == f"v{shipped}", CHANGE_OVER_SECONDS)
@@ -175,10 +181,14 @@ def test_promotion_without_reason_is_refused(admin, server):
 def test_strength_report_shows_progress_then_figures(admin, server):
     database = Database(f"sqlite:///{server.data_dir}/inkling.db")
     measured(database, 1, figures=None, fraction=0.4)  # as if a worker were at it
-    admin.get(f"{server.url}/admin")
+    admin.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
+    admin.get(f"{server.url}/admin/versions")
     find(admin, "#version-1 .card-title a").click()
     wait_for(admin, lambda d: find(d, "#strength").get_attribute("data-state") == "measuring")
     admin.execute_script("window.sameDocument = true")
+    time = find(admin, "time")
+    assert "GMT+9 (20" in time.get_attribute("title") and time.get_attribute("title").endswith("UTC)")
+    assert "UTC" not in time.text
     assert float(find(admin, "#measuring progress").get_attribute("value")) == pytest.approx(0.4)
     measured(database, 1)
     database.close()
@@ -189,22 +199,38 @@ def test_strength_report_shows_progress_then_figures(admin, server):
     assert sideways(admin) == [0, 0]
 
 
-def test_run_cancelled_says_so(admin, server):
-    start_run(admin, "basic", "1000")
+def test_training_started_elsewhere_is_told_and_cancelled_after_a_question(admin, server):
+    admin.get(f"{server.url}/admin/runs")
+    assert sideways(admin) == [0, 0]
+    find(admin, "#epochs").send_keys("7")
+    place = find(admin, "#epochs").location
+    run = post(server, "/admin/retrain", preset="basic", epochs=1000)["id"]
+    wait_for(admin, lambda d: find(d, "#busy").text.startswith(f"Training {run} is still going"))
+    assert find(admin, "#epochs").get_attribute("value") == "7" and find(admin, "#epochs").location == place
+    assert find(admin, f"#run-{run}").is_displayed()
+
+    find(admin, "#busy a").click()
     wait_for(admin, lambda d: "of 1000" in find(d, ".run-state").text, TRAINING_SECONDS)
     admin.get(f"{server.url}/admin")
-    assert not find(admin, "#start").is_displayed()
-    assert run_state(admin) == "running"
+    assert run_state(admin) == "running" and sideways(admin) == [0, 0]
     find(admin, "#cancel").click()
+    assert f"Cancel training {run}?" in find(admin, "#cancelling").text
+    before = find(admin, ".run-state").text
+    wait_for(admin, lambda d: find(d, ".run-state").text != before)
+    assert find(admin, "#cancelling:popover-open") and run_state(admin) == "running"
+    admin.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert admin.switch_to.active_element == find(admin, "#cancel")
+    find(admin, "#cancel").click()
+    find(admin, "#cancelling .button--danger").click()
     wait_for(admin, lambda d: run_state(d) == "cancelled", CANCEL_SECONDS)
     assert not admin.find_elements(By.ID, "cancel")
     assert "made no version" in find(admin, "#run").text
 
 
 @pytest.mark.stress
-def test_dashboard_takes_in_the_end_of_a_run(admin, server):
-    start_run(admin, "basic", "1000")
-    admin.get(f"{server.url}/admin")
+def test_trainings_take_in_the_end_of_a_run(admin, server):
+    start_run(admin, server, "basic", "1000")
+    admin.get(f"{server.url}/admin/runs")
     run = find(admin, "#run").get_attribute("data-run")
     listed = find(admin, f'#runs [data-run="{run}"] a')
     admin.execute_script("arguments[0].focus()", listed)

@@ -72,7 +72,7 @@ def test_correction_learnt_from_is_promoted_and_rolled_back(browser, installatio
     browser.get(f"{url}/admin")
     browser.find_element(By.ID, "password").send_keys(installation.password)
     click(browser, "main form button")
-    shows(browser, "Answers now")
+    shows(browser, "In service")
     browser.get(f"{url}/admin/corrections")
     wait_for(browser, lambda d: d.find_elements(By.CSS_SELECTOR, "#queue .card"))
     browser.find_element(By.TAG_NAME, "body").send_keys("a")
@@ -80,12 +80,12 @@ def test_correction_learnt_from_is_promoted_and_rolled_back(browser, installatio
     browser.get(receipt)
     shows(browser, "A person has looked at it and agrees: a 7.")
 
-    browser.get(f"{url}/admin")
+    browser.get(f"{url}/admin/runs")
     shows(browser, "1 approved one")
     click(browser, "#start-run [value=fine-tune]")
     browser.execute_script("document.getElementById('epochs').value = 4")
     click(browser, "#start-run button")
-    shows(browser, "It answers now.", TRAINING_SECONDS)
+    shows(browser, "It is in service.", TRAINING_SECONDS)
     assert "1 learnt from, 0 held out to compare by" in text(browser)
 
     browser.get(f"{url}/admin/versions/2")
@@ -98,7 +98,7 @@ def test_correction_learnt_from_is_promoted_and_rolled_back(browser, installatio
     assert "v2, which is in service, reads\na 7" in text(browser), text(browser)
     assert "a 7" in reading(browser, url, "v2").lower()
 
-    browser.get(f"{url}/admin")
+    browser.get(f"{url}/admin/versions")
     click(browser, '.version[data-version="1"] .card-action button')
     wait_for(browser, lambda d: d.execute_script("return document.getElementById('champion')?.dataset.version") == "1")
     assert "rolled back from v2" in text(browser)

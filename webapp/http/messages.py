@@ -158,7 +158,7 @@ class RejectWith:
         except ValidationError:
             shown = (value if isinstance(value, str) else repr(value))[:MOST_QUOTED]
             sentence = self.sentence.format(field=info.field_name, value=shown)
-            raise BadRequest(400, self.code, sentence[:1].upper() + sentence[1:]) from None
+            raise BadRequest(400, self.code, sentence[:1].upper() + sentence[1:], info.field_name) from None
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from flask import Flask
 
 from model.task import NO_DIGIT
 from webapp.presentation import charts
-from webapp.presentation.wording import imported, worded
+from webapp.presentation.wording import about, by_whom, imported, lost_by_cancelling, worded
 
 
 def register(app: Flask) -> None:
-    for write in (utc, share, confidence, label, said, read_as, answered, worded, charts.sparkline):
+    for write in (utc, share, confidence, label, said, read_as, answered, worded, about, by_whom, charts.sparkline):
         app.add_template_filter(write)
     app.add_template_global(imported, "imported_in_words")
+    app.add_template_global(lost_by_cancelling)
 
 
 def utc(seconds: float) -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from model.presets import PRESETS
 from webapp.presentation import charts
 from webapp.storage.schema import ACTIVE, Comparison, Run, Version
 from webapp.storage.timestamps import within
 from webapp.training.runs import count_used
 
 WAITING_SECONDS = 10.0  # after this, a run that no worker has begun has perhaps none
+# How long the presets take on two cores, by docs/measurements.md, with ten seconds to calibrate and compare.
+REFERENCE_SECONDS = {"thorough": 4210.0, "standard": 65.0, "fine-tune": 25.0, "basic": 14.0}
 
 
 def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str, Any]:
-    """Return the variables of `_run.html`; only the champion without a run."""
+    """Return the variables of `_run.html`; only the version in service without a run."""
     if run is None:
         return {"champion": champion}
     now = time.time()
@@ -32,3 +36,21 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
         "loss": charts.loss_chart(run.history, run.epochs),
         "accuracy": charts.accuracy_chart(run.history, run.epochs, goal),
     }
+
+
+def preset_seconds(db: Session) -> dict[str, tuple[float, bool]]:
+    """Return about how long each preset takes with its own number of epochs, by its name.
+
+    The seconds are those of the latest finished training of the preset by one process, at its seconds per epoch, with
+    True; without such a training, those of REFERENCE_SECONDS, with False.
+    """
+    found = {name: (seconds, False) for name, seconds in REFERENCE_SECONDS.items()}
+    latest = select(func.max(Run.id)).where(Run.state == "finished", Run.processes == 1).group_by(Run.preset)
+    for run in db.scalars(select(Run).where(Run.id.in_(latest)).order_by(Run.id)):
+        if run.preset in PRESETS and run.history and run.history[-1]["epoch"] and run.started_at and run.ended_at:
+            trained = run.history[-1]["seconds"]
+            # reading the data, calibrating and comparing; an interrupted training also waited
+            rest = max(0.0, run.ended_at - run.started_at - trained) if run.attempt == 1 else 0.0
+            epochs = PRESETS[run.preset].epochs
+            found[run.preset] = trained / run.history[-1]["epoch"] * epochs + rest, True
+    return found

@@ -150,7 +150,7 @@ _TITLES = {
 _WORDS: dict[str, str | Callable[[Message], str]] = {
     "usable": "can be used",
     "unusable": "cannot be used: {detail}",
-    "unusable_champion": "has no champion to be compared with: {detail}",
+    "unusable_champion": "has no version in service to be compared with: {detail}",
     "validation": _validation,
     "recall": lambda message: f"reads {message['digit']}s {_changed(message)}",
     "drawings": _drawings,
@@ -190,6 +190,45 @@ _WORDS: dict[str, str | Callable[[Message], str]] = {
     "interrupted": _interrupted,
     "not_imported": "Nothing was imported. {detail}",
 }
+
+
+def about(seconds: float) -> str:
+    """Return about how long something takes: "under a minute", "about 6 minutes", "about an hour"."""
+    if seconds < 60:
+        return "seconds" if seconds < 20 else "under a minute"
+    minutes = round(seconds / 60)
+    if minutes < 45:
+        return "about a minute" if minutes == 1 else f"about {minutes} minutes"
+    hours = round(minutes / 60)
+    return "about an hour" if hours <= 1 else f"about {hours} hours"
+
+
+def time_spent(seconds: float) -> str:
+    """Return a duration in whole units: "1 second", "41 minutes", "1 hour 10 minutes"."""
+    whole = max(0, round(seconds))  # negative if the clock was set back meanwhile
+    if whole < 60:
+        return _count(whole, "second")
+    minutes = whole // 60
+    if minutes < 60:
+        return _count(minutes, "minute")
+    return _count(minutes // 60, "hour") + (f" {_count(minutes % 60, 'minute')}" if minutes % 60 else "")
+
+
+def lost_by_cancelling(seconds: float | None) -> str:
+    """Return what is lost by cancelling a training that began so many seconds ago; None: it has not begun."""
+    if seconds is None:
+        return "It has not begun."
+    spent = time_spent(seconds)
+    return f"{spent} of training {'is' if spent.startswith('1 ') and spent.count(' ') == 1 else 'are'} lost."
+
+
+def by_whom(by: str) -> str:
+    """Return who or what put a version into service, as stored, in the words of the pages: "run 3" is "training 3"."""
+    return f"training {by.removeprefix('run ')}" if by.startswith("run ") else by
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def correction_count(count: int) -> str:

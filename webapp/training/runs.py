@@ -66,7 +66,7 @@ def start(database: Database, config: Config, by: str, corrections: bool) -> Run
         with database.writing() as session:
             active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
             if active is not None:
-                raise RunActive(f"Run {active} is under way; there is one at a time.", run=active)
+                raise RunActive(f"Training {active} is still going; there is one at a time.", run=active)
             session.add(run)
     except IntegrityError:  # a concurrent start was first
         return start(database, config, by, corrections)

@@ -1,60 +1,98 @@
-"""The administrator's dashboard: the champion, the active run, the latest runs, versions and promotions."""
+"""The administrator's tabs and overview: version in service, active training, what waits for a decision."""
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect, render_template, session, url_for
-from flask.typing import ResponseReturnValue
-from sqlalchemy import func, select
+from typing import Any
 
-from model.data import mnist
-from model.presets import PRESETS, Config
-from model.rank import cores
+from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
 from webapp.presentation import comparison
 from webapp.presentation.runs import run_part
 from webapp.services import services
-from webapp.settings import Settings
-from webapp.storage.schema import ACTIVE, Correction, Promotion, Run, Version, champion_of
-from webapp.training.runs import MAX_PROCESSES, count_approved
+from webapp.storage.schema import ACTIVE, Comparison, Correction, Promotion, Run, Version, champion_of
 
-LISTED = 50
+LISTED = 3
+TABS = {
+    "admin.dashboard": "Overview",
+    "review.index": "Corrections",
+    "runs.index": "Trainings",
+    "versions.index": "Versions",
+    "versions.promotions": "Audit",
+}
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 @blueprint.get("")
 def dashboard() -> ResponseReturnValue:
-    """Show the champion, the active run, the form to start one, and the latest runs, versions and promotions."""
+    """Show the version in service, the active training, what waits for a decision, and the last promotions."""
     if not services().authenticator.is_open(session.get("administrator")):
         return redirect(url_for("sign_in.page"), 303)
     with services().database.reading() as db:
-        runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED)).all()
-        active = next((run for run in runs if run.state in ACTIVE), None)
-        versions = db.scalars(select(Version).order_by(Version.id.desc()).limit(LISTED)).all()
-        promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED)).all()
+        token = pulse(db)
+        active = db.scalar(select(Run).where(Run.state.in_(ACTIVE)))
         champion = champion_of(db)
+        promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED)).all()
         part = run_part(db, active, champion)
-        to_learn, _ = count_approved(db)
-        said = comparison.verdicts(db, versions)
-        waiting = db.scalar(select(func.count()).where(*Correction.firsts("received")))
+        undecided = _undecided(db, champion)
+        said = comparison.verdicts(db, undecided)
+        waiting = count_waiting(db)
     return render_template(
         "admin/dashboard.html",
         page="admin",
-        runs=runs,
+        pulse=token,
         active=active,
-        versions=versions,
         promotions=promotions,
+        undecided=undecided,
         waiting=waiting,
-        to_learn=to_learn,
-        presets=PRESETS.values(),
-        default_preset="fine-tune" if to_learn else Config.preset,
-        useful_processes=useful_processes(services().settings),
-        mnist_folder=services().settings.mnist_dir,
-        mnist_missing=mnist.missing(services().settings.mnist_dir),
+        brief=True,
         **said,
         **part,
     )
 
 
-def useful_processes(settings: Settings) -> int:
-    """Return how many processes the form offers: one a core if the worker is known to run on this machine."""
-    return min(cores(), MAX_PROCESSES) if settings.database_url.startswith("sqlite") else MAX_PROCESSES
+def _undecided(db: Session, champion: Version | None) -> list[Version]:
+    """Return the latest versions that did not pass beside the one in service, and were not promoted all the same."""
+    if champion is None:
+        return []
+    failed = Comparison.champion_id == champion.id, ~Comparison.passed
+    served = exists().where(Promotion.version_id == Version.id)
+    found = select(Version).join(Comparison, Comparison.version_id == Version.id).where(*failed, ~served)
+    return list(db.scalars(found.order_by(Version.id.desc()).limit(LISTED)))
+
+
+def pulse(db: Session) -> str:
+    """Return a text that changes when a training begins or ends, a version is promoted or a correction comes in."""
+    run = db.execute(select(Run.id, Run.state).order_by(Run.id.desc()).limit(1)).first()
+    promotion = db.scalar(select(func.max(Promotion.id)))
+    return " ".join(map(str, (*(run or ()), promotion, count_waiting(db))))
+
+
+def count_waiting(db: Session) -> int:
+    """Return how many corrections wait for review, those whose label is not checked yet included."""
+    return db.scalar(select(func.count()).where(*Correction.firsts("received"))) or 0
+
+
+@blueprint.app_context_processor
+def _context() -> dict[str, Any]:
+    return {"admin_tabs": admin_tabs}
+
+
+def admin_tabs() -> list[dict[str, Any]]:
+    """Return the tabs of the administrator's pages: `title`, `url`, `current` (for aria-current) and `waiting`."""
+    part = {"imports": "review"}.get(request.blueprint or "", request.blueprint)
+    at = request.endpoint if request.endpoint in TABS else next((tab for tab in TABS if tab.startswith(f"{part}.")), "")
+    with services().database.reading() as db:
+        waiting = count_waiting(db)
+    return [
+        {
+            "title": title,
+            "url": url_for(tab),
+            "current": tab == at and ("page" if tab == request.endpoint else "true"),
+            "waiting": waiting if tab == "review.index" else 0,
+        }
+        for tab, title in TABS.items()
+    ]

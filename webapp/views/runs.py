@@ -1,17 +1,20 @@
-"""Runs: starting, following and cancelling them."""
+"""Trainings: their list, and starting, following and cancelling them. In the code, a training is a run."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
+from sqlalchemy import select
 
-from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config
-from webapp.exceptions import BadRequest
+from model.data import mnist
+from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config, ConfigError
+from model.rank import cores
+from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import row_or_404, wants_page
+from webapp.http.errors import no_store, row_or_404, wants_page
 from webapp.http.messages import (
     FROM_CHECKBOX,
     FROM_TEXT,
@@ -30,10 +33,15 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
-from webapp.presentation.runs import run_part
+from webapp.middleware.access_log import annotate_request
+from webapp.presentation.runs import preset_seconds, run_part
 from webapp.services import services
-from webapp.storage.schema import Run, RunState, champion_of
-from webapp.training.runs import MAX_PROCESSES, count_approved
+from webapp.settings import Settings
+from webapp.storage.schema import ACTIVE, Run, RunState, Version, champion_of
+from webapp.training.runs import MAX_PROCESSES, RunActive, count_approved
+from webapp.views.dashboard import pulse
+
+LISTED = 50
 
 blueprint = Blueprint("runs", __name__, url_prefix="/admin")
 blueprint.before_request(admin_required)
@@ -109,6 +117,52 @@ class RunAnswer(Answer):
     url: Url
 
 
+@blueprint.get("/runs")
+def index() -> ResponseReturnValue:
+    """Show the active training, the form to start one, and the latest trainings; as `part`, the pulse alone."""
+    if request.args.get("part"):
+        with services().database.reading() as db:
+            return no_store(Response(pulse(db), mimetype="text/plain"))
+    return _page()
+
+
+def _page(error: AppError | None = None) -> str:
+    """Return the page of the trainings: with an error, the form has what was typed and the error beside its field."""
+    settings = services().settings
+    with services().database.reading() as db:
+        token = pulse(db)
+        runs = db.scalars(select(Run).order_by(Run.id.desc()).limit(LISTED)).all()
+        made = select(Version.id, Version.validation_accuracy).where(Version.id.in_([run.version_id for run in runs]))
+        read = dict(db.execute(made).all())
+        active = next((run for run in runs if run.state in ACTIVE), None)
+        part = run_part(db, active, champion_of(db))
+        seconds = preset_seconds(db)
+        to_learn, _ = count_approved(db)
+    typed = request.form if error else {"preset": "fine-tune" if to_learn else Config.preset, "corrections": to_learn}
+    return render_template(
+        "admin/runs.html",
+        page="admin",
+        pulse=token,
+        runs=runs,
+        read=read,
+        active=active,
+        error=error,
+        typed=typed,
+        to_learn=to_learn,
+        presets=PRESETS.values(),
+        seconds=seconds,
+        useful_processes=useful_processes(settings),
+        mnist_folder=settings.mnist_dir,
+        mnist_missing=mnist.missing(settings.mnist_dir),
+        **part,
+    )
+
+
+def useful_processes(settings: Settings) -> int:
+    """Return how many processes the form offers: one a core if the worker is known to run on this machine."""
+    return min(cores(), MAX_PROCESSES) if settings.database_url.startswith("sqlite") else MAX_PROCESSES
+
+
 @blueprint.post("/retrain")
 @Operation(
     "start_run",
@@ -122,22 +176,34 @@ def retrain() -> ResponseReturnValue:
 
     While a run is active, another start is refused with the number of the active one.
     """
-    sent = StartRun.read()
-    processes = sent.processes or 1
-    if processes > MAX_PROCESSES:
-        raise BadRequest(400, "bad_settings", f"The processes must be from 1 to {MAX_PROCESSES}, not {processes}.")
     try:
-        config = Config(sent.preset, sent.epochs, sent.seed, processes)
-    except ValueError as error:
-        raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
-    if sent.corrections:
-        with services().database.reading() as db:
-            if not count_approved(db)[0]:
-                raise BadRequest(400, "no_corrections", "There is no approved correction to learn from.")
-    run = services().jobs.start(config, g.by, sent.corrections)
+        run = _start(StartRun.read())
+    except (BadRequest, RunActive) as error:
+        if not wants_page():
+            raise
+        annotate_request(code=error.code)
+        return no_store(Response(_page(error), error.status))
     if wants_page():
         return redirect(url_for(".run", run_id=run.id), 303)
     return _answer(run).response(202, location=url_for(".run", run_id=run.id))
+
+
+def _start(sent: StartRun) -> Run:
+    """Start a run. Raises BadRequest and RunActive."""
+    processes = sent.processes or 1
+    if processes > MAX_PROCESSES:
+        sentence = f"The processes must be from 1 to {MAX_PROCESSES}, not {processes}."
+        raise BadRequest(400, "bad_settings", sentence, "processes")
+    try:
+        config = Config(sent.preset, sent.epochs, sent.seed, processes)
+    except ConfigError as error:
+        raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.", error.field) from error
+    if sent.corrections:
+        with services().database.reading() as db:
+            if not count_approved(db)[0]:
+                sentence = "There is no approved correction to learn from."
+                raise BadRequest(400, "no_corrections", sentence, "corrections")
+    return services().jobs.start(config, g.by, sent.corrections)
 
 
 @blueprint.get("/runs/<int:run_id>")
@@ -148,7 +214,7 @@ def run(run_id: RowId) -> ResponseReturnValue:
         found = row_or_404(db, Run, run_id)
         part = run_part(db, found, champion_of(db))
     if request.args.get("part"):
-        return render_template("admin/_run.html", **part)
+        return render_template("admin/_run.html", brief=request.args["part"] == "brief", **part)
     if not wants_page():
         return _answer(found).response()
     return render_template("admin/run.html", page="admin", **part)

@@ -164,6 +164,7 @@ def _train(settings: Settings, heartbeat: Heartbeat) -> None:
         )
         if result.stopped:
             return
+        heartbeat.on_comparison_progress(0.0)  # calibrating takes some seconds too, and does not say how far it is
         package = build_package(config, result, data, parent, corrections)
     _finish(heartbeat, package, data, corrections)
 

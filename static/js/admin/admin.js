@@ -1,26 +1,17 @@
 /*
- * The administrator's pages: shows times in the local format, and updates runs, imports and measurements while they are
- * active. The server renders the HTML; this fetches it again and changes only the nodes that differ, to keep focus and
- * open <details>.
+ * The administrator's pages: updates trainings, imports and measurements while they are active, and the overview and
+ * the list of trainings when something has changed elsewhere. The server renders the HTML; this fetches it again and
+ * changes only the nodes that differ, to keep focus, open <details> and open popovers.
  */
 
+import { localise } from "../times.js";
+
 const POLL_INTERVAL = 1000; // ms
+const PULSE_INTERVAL = 3000; // ms
 const TIMEOUT = 10_000; // ms
 const ACTIVE = new Set(["queued", "running", "measuring"]);
 
 const byId = (id) => document.getElementById(id);
-const TIME_FORMAT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
-const thisYear = new Intl.DateTimeFormat(undefined, TIME_FORMAT);
-const otherYear = new Intl.DateTimeFormat(undefined, { ...TIME_FORMAT, year: "numeric" });
-
-/** Show the times in the local time zone and language; keep the UTC text as the tooltip. */
-function localise(root) {
-  for (const time of root.querySelectorAll("time")) {
-    time.title = time.textContent;
-    const date = new Date(time.dateTime);
-    time.textContent = (date.getFullYear() === new Date().getFullYear() ? thisYear : otherYear).format(date);
-  }
-}
 
 /**
  * Make `old` equal to `next`, reusing its nodes. Match elements with an id by it, so that a button never turns into
@@ -106,36 +97,78 @@ function showConnection(text) {
   if (byId("connection").textContent !== text) byId("connection").textContent = text;
 }
 
-/** Poll a part of the page while its state is active. */
+const polled = new WeakSet();
+
+/** Poll the parts of the page that are active, each while it is. */
+function pollParts() {
+  for (const part of document.querySelectorAll("[data-part]")) {
+    if (!polled.has(part) && ACTIVE.has(part.dataset.state)) poll(part);
+  }
+}
+
 async function poll(part) {
-  while (ACTIVE.has(part.dataset.state)) {
+  polled.add(part);
+  while (part.isConnected && ACTIVE.has(part.dataset.state)) {
     await sleep(POLL_INTERVAL);
     await untilVisible();
     const before = part.dataset.state;
     const page = await fetchPage(part.dataset.part);
     if (!page) return;
     update(part, page.getElementById(part.id));
-    if (part.dataset.state !== before) await refreshDashboard();
+    if (part.dataset.state !== before) await refresh();
   }
+  polled.delete(part);
 }
 
 function update(part, next) {
   const hadFocus = part.contains(document.activeElement);
   morph(part, next);
-  // The focused button may be removed when the run ends.
+  // The focused button may be removed when the training ends.
   if (hadFocus && !part.contains(document.activeElement)) part.focus({ preventScroll: true });
 }
 
-/** Update the rest of the dashboard after a run changes state: the champion, the form for the next run, the lists. */
-async function refreshDashboard() {
-  const parts = document.querySelectorAll("[data-refresh]");
-  if (!parts.length) return;
-  const page = await fetchPage(location.href);
-  for (const old of parts) {
-    const next = page?.getElementById(old.id);
-    if (next) morph(old, next);
+/** Refresh the page when its pulse changes: a training started elsewhere, a promotion, a correction that came in. */
+async function watchPulse({ dataset }) {
+  for (;;) {
+    await sleep(PULSE_INTERVAL);
+    await untilVisible();
+    const page = await fetchPage(dataset.pulse);
+    if (!page) return;
+    if (page.body.textContent !== dataset.token) await refresh();
+  }
+}
+
+/** Fetch the page again and update what has changed of it: the version in service, the form, the lists. */
+async function refresh() {
+  const pulse = document.querySelector("[data-pulse]");
+  const page = pulse && (await fetchPage(pulse.dataset.page));
+  if (!page) return;
+  pulse.dataset.token = page.querySelector("[data-pulse]")?.dataset.token;
+  for (const old of document.querySelectorAll("[data-refresh]")) {
+    const next = page.getElementById(old.id);
+    if (next && !keeps(old, next)) morph(old, next);
   }
   showDefaultEpochs();
+  pollParts();
+}
+
+/** Return whether a part stays as it is: a form being filled in, above which nothing may appear; a training's result. */
+function keeps(old, next) {
+  if (old.id === "watched") return isFilledIn() || !next.querySelector("[data-part]");
+  if (old.id !== "start" || !isFilledIn()) return false;
+  morph(byId("busy"), next.querySelector("#busy")); // below the form
+  return true;
+}
+
+/** Return whether something in the form that starts a training has been changed, or has the focus. */
+function isFilledIn() {
+  const form = byId("start-run");
+  if (!form || byId("start").hidden) return false;
+  const isChanged = (field) =>
+    field.type === "radio" || field.type === "checkbox"
+      ? field.checked !== field.defaultChecked
+      : field.value !== field.defaultValue;
+  return "typed" in form.dataset || form.contains(document.activeElement) || [...form.elements].some(isChanged);
 }
 
 /** Show the default number of epochs of the chosen preset as the placeholder. */
@@ -144,7 +177,7 @@ function showDefaultEpochs() {
   if (chosen) byId("epochs").placeholder = chosen.dataset.epochs;
 }
 
-localise(document);
 showDefaultEpochs();
 document.addEventListener("change", showDefaultEpochs);
-for (const part of document.querySelectorAll("[data-part]")) poll(part);
+pollParts();
+for (const page of document.querySelectorAll("[data-pulse]")) watchPulse(page);

@@ -195,6 +195,7 @@ function showCounts(page) {
   for (const count of page.querySelectorAll(".tabs .count")) {
     byId(count.parentElement.id).querySelector(".count").textContent = count.textContent;
   }
+  byId("sections").replaceWith(page.getElementById("sections"));
   form.dataset.unjudged = page.getElementById("review").dataset.unjudged;
 }
 

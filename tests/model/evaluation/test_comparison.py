@@ -267,7 +267,8 @@ def test_record_is_plain_json(compare, twin, quick):
 def test_comparison_is_repeatable_and_tells_its_progress(some):
     told, nothing = [], held_out(some.images[:0].numpy(), [])
     first = comparison.compare(shipped(), shipped(), some, tell=told.append)
-    assert told[0] == 0 and told[-1] == 1 and told == sorted(told) and len(told) > 3
+    assert told[0] == 0 and told[-1] == 1 and told == sorted(told)
+    assert len(told) > 40  # a step for each changed picture, not one of some seconds for each change
     assert comparison.compare(shipped(), shipped(), some, nothing) == first and first.drawings is None
 
 

@@ -13,7 +13,8 @@ from model import provenance
 from model.data.corrections import Corrections
 from model.inference import weights
 from model.inference.classifier import SHIPPED
-from model.network.weights import deserialize
+from model.network.predict import digit_probabilities
+from model.network.weights import deserialize, serialize
 from model.presets import PRESETS, Config
 from model.training.package import build_package
 from model.training.reproduce import ReproductionError, differences, reproduce
@@ -55,6 +56,20 @@ def made(preset, data, parent=None, corrections=None):
     start = deserialize(parent)[0] if parent else None
     result = train(config, data, start=start, corrections=corrections)
     return build_package(config, result, data, parent, corrections).data
+
+
+def test_accuracy_of_a_version_is_that_of_the_weights_stored(few):
+    network, card = deserialize(made("tiny", few))
+    probabilities = digit_probabilities(network, few.validation.images)
+    assert card.validation_accuracy == (probabilities.argmax(1) == few.validation.labels.numpy()).mean()
+
+
+def test_version_with_the_accuracy_before_rounding_is_made_again(few):
+    """As earlier releases made them."""
+    result = train(Config("tiny", 2, 7), few)
+    network, card = deserialize(build_package(Config("tiny", 2, 7), result, few).data)
+    before = serialize(network, replace(card, validation_accuracy=result.validation_accuracy))
+    assert result.validation_accuracy != card.validation_accuracy and reproduce(before, few).same
 
 
 def test_version_made_again_is_the_same_with_as_many_threads_as_then(version, few, monkeypatch):

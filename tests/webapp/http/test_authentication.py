@@ -203,7 +203,7 @@ def test_rows_of_a_presets_former_name_show_the_present_one(app, client, admin):
         version.card = version.card | {"preset": "seed"}
     assert client.get("/admin/runs/1", headers=SCRIPT).get_json()["preset"] == "basic"
     assert client.get("/admin/versions", headers=SCRIPT).get_json()["versions"][0]["preset"] == "basic"
-    for path in ("/admin/runs/1", "/admin/versions/1", "/admin"):
+    for path in ("/admin/runs/1", "/admin/versions/1", "/admin/runs"):
         page = admin.get(path, headers=BROWSER).text
         assert ">basic</" in page and ">seed<" not in page
 
@@ -219,7 +219,7 @@ def test_run_started_during_another_is_refused(app, client):
     client.post("/admin/retrain", json={}, headers=SCRIPT)
     for body in ({"json": {"preset": "basic"}}, {"data": {"preset": "basic"}}):
         response = client.post("/admin/retrain", headers=SCRIPT, **body)
-        assert "Run 1 " in assert_error(response, 409, "run_active")
+        assert "Training 1 is still going" in assert_error(response, 409, "run_active")
         assert response.get_json()["error"]["run"] == 1
     assert runs(app) == 1
     assert client.post("/admin/runs/1/cancel", headers=SCRIPT).get_json()["state"] == "cancelled"

@@ -18,6 +18,7 @@ PAGES = {
     ("GET", "/gallery/{number}"),
     ("GET", "/gallery/sprite/{version_id}-{digest}.png"),
     ("GET", "/admin"),
+    ("GET", "/admin/runs"),
     ("GET", "/admin/sign-in"),
     ("POST", "/admin/sign-in"),
     ("POST", "/admin/sign-out"),

@@ -98,7 +98,7 @@ def test_page_has_no_inline_script_or_style(reader):
     for path in ("/", "/admin/sign-in", "/nothing"):
         page = reader.get(path, headers=BROWSER).text.lower()
         assert "<style" not in page and "style=" not in page and "javascript:" not in page and " onclick=" not in page
-        assert page.count("<script") == page.count("<script type=\"module\" src=\"/static/")
+        assert page.count("<script") == page.count('<script type="module" src="/static/')
 
 
 def test_static_file_of_another_build_is_not_found(reader):

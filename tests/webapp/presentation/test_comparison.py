@@ -1,4 +1,4 @@
-"""What a version's page and the dashboard show of a comparison."""
+"""What a version's page, the list of versions and the overview show of a comparison."""
 
 import re
 
@@ -131,22 +131,23 @@ def test_evidence_for_a_script_has_the_comparison(client, database, challenger):
     assert client.get("/admin/versions/1", headers=SCRIPT).get_json()["comparison"] is None
 
 
-def test_dashboard_gives_each_verdict(admin, database, challenger):
+def test_versions_list_gives_each_verdict(admin, database, challenger):
     other = add_version(database, turned(2))
     compared(database, challenger, evidence(passed=False))
     compared(database, other, evidence())
-    page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
+    page = re.sub(r"\s+", " ", admin.get("/admin/versions", headers=BROWSER).text)
     rows = {number: page.split(f'id="version-{number}"')[1].split("</tr>")[0] for number in (1, challenger, other)}
     assert "not compared" in rows[1] and ">passed<" in rows[other]
     assert ">waits</span> reads 9s 3.2 points worse" in rows[challenger]
 
 
-def test_dashboard_leads_to_the_corrections_that_wait(admin, database):
+def test_tabs_count_the_corrections_that_wait(admin, database):
     first = correct(database, state="received")
     correct(database, state="received", receipt_sha256="twin", duplicate_of=first)  # reviewed with the first
     correct(database, receipt_sha256="approved")
     page = re.sub(r"\s+", " ", admin.get("/admin", headers=BROWSER).text)
-    assert re.search(r'href="/admin/corrections">Corrections</a> <span[^>]*>1 waiting<', page)
+    assert re.search(r'href="/admin/corrections">Corrections <span class="count">1</span><span[^>]*> waiting<', page)
+    assert '<a href="/admin" aria-current="page">Overview</a>' in page and "1 correction</a> to review" in page
 
 
 def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, challenger):
@@ -155,5 +156,5 @@ def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, ch
     promote(database, challenger)
     page = page_of(admin, challenger)
     assert "<strong>Did not pass</strong>" in page and "Waits" not in page
-    row = admin.get("/admin", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
+    row = admin.get("/admin/versions", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
     assert ">did not pass</span>" in row and "waits" not in row

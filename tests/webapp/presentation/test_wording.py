@@ -139,7 +139,7 @@ def test_run_that_failed_is_worded_on_its_page_and_for_scripts(app, client, admi
         assert client.get(f"/admin/runs/{run.id}", headers=SCRIPT).get_json()["error"] == said
         escaped = said.replace("<", "&lt;").replace(">", "&gt;")
         assert f"{escaped} Nothing was changed" in admin.get(f"/admin/runs/{run.id}", headers=BROWSER).text
-        assert escaped in admin.get("/admin", headers=BROWSER).text
+        assert escaped in admin.get("/admin/runs", headers=BROWSER).text
 
 
 def test_promotions_are_stored_as_codes(app):

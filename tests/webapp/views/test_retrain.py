@@ -1,12 +1,16 @@
 """Runs that learn from corrections, as they are asked for and shown."""
 
+import re
 import time
 
 import pytest
 
+from model.presets import PRESETS
 from tests.conftest import TOKEN
+from tests.support.administrator import BROWSER, csrf_token
 from tests.support.requests import assert_error
 from tests.webapp.training.test_runs import keep_correction
+from webapp.presentation.runs import REFERENCE_SECONDS
 from webapp.services import services
 from webapp.storage.schema import Comparison, Run, Version
 from webapp.training import runs
@@ -79,7 +83,7 @@ def test_run_page_lost_for_good_says_why(client, database):
         attempt = client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["attempt"]
         runs.fail_attempt(database, run_id, attempt, {"code": "exited", "status": 1})
     page = run_page(client, run_id)
-    assert "lost 3 times; the last time it ended with code 1." in page and "v1 goes on answering" in page
+    assert "lost 3 times; the last time it ended with code 1." in page and "v1 stays in service" in page
     assert client.get(f"/admin/runs/{run_id}", headers=SCRIPT).json["state"] == "lost"
 
 
@@ -101,3 +105,81 @@ def test_run_page_version_that_waits_says_why(client, database, app):
     page = run_page(client, run_id)
     assert "It waits</strong>: it reads 9s worse" in page and f"/admin/versions/{made.id}" in page
     assert services(app).active_model.classifier().version == "v1"
+
+
+# The page of the trainings
+
+
+def trainings(admin):
+    return re.sub(r"\s+", " ", admin.get("/admin/runs", headers=BROWSER).text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "sentence"),
+    [
+        ({"epochs": "1001"}, "epochs", "Epochs must be from 1 to 1000, not 1001."),
+        ({"epochs": "7", "seed": "two"}, "seed", "Seed must be a whole number."),
+        ({"epochs": "7", "processes": "9"}, "processes", "The processes must be from 1 to 8, not 9."),
+        ({"epochs": "7", "corrections": "1"}, "corrections", "There is no approved correction to learn from."),
+    ],
+)
+def test_training_form_with_an_error_keeps_what_was_typed(admin, typed, field, sentence):
+    form = {"csrf_token": csrf_token(admin), "preset": "basic", **typed}
+    answer = admin.post("/admin/retrain", data=form, headers=BROWSER)
+    page = re.sub(r"\s+", " ", answer.text)
+    assert answer.status_code == 400 and f'<span id="{field}-error" class="field-error">{sentence}</span>' in page
+    for name, value in typed.items():
+        assert name == "corrections" or re.search(f'<input id="{name}"[^>]* value="{value}"', page)
+    assert re.search(r'value="basic"[^>]* checked', page) and page.count(" checked") == 1
+    assert (f'aria-describedby="{field}-hint {field}-error" aria-invalid="true"' in page) == (field != "corrections")
+
+
+def test_training_form_during_another_training_leads_to_it(admin, database):
+    run_id = retrain(admin).json["id"]
+    form = {"csrf_token": csrf_token(admin), "preset": "basic", "epochs": "7"}
+    answer = admin.post("/admin/retrain", data=form, headers=BROWSER)
+    page = re.sub(r"\s+", " ", answer.text)
+    assert answer.status_code == 409 and f"Training {run_id} is still going" in page and 'value="7"' in page
+    assert f'href="/admin/runs/{run_id}" autofocus>Watch training {run_id}</a>' in page
+
+
+def test_pulse_changes_when_a_training_begins_and_ends(admin, database):
+    seen = [trainings(admin)]
+    run_id = retrain(admin).json["id"]
+    seen.append(trainings(admin))
+    admin.post(f"/admin/runs/{run_id}/cancel", headers=SCRIPT)
+    seen.append(trainings(admin))
+    tokens = [re.search('data-token="([^"]*)"', page)[1] for page in seen]
+    assert len(set(tokens)) == 3 and admin.get("/admin/runs?part=1").text == tokens[-1]
+
+
+def test_training_form_says_how_long_presets_take_here(admin, database):
+    assert set(REFERENCE_SECONDS) == set(PRESETS)
+    assert "<strong>Best</strong>, about an hour on two cores" in trainings(admin)
+    run_id = retrain(admin, preset="standard").json["id"]
+    epochs = [{"epoch": n, "seconds": 10.0 * n, "validation_accuracy": 0.9} for n in range(3)]
+    change(database, run_id, state="finished", started_at=100.0, attempt=1, ended_at=180.0, history=epochs)
+    assert "<strong>Good</strong>, about 6 minutes<br>" in trainings(admin)
+
+
+def test_list_of_trainings_has_the_accuracy_of_the_version(admin, database):
+    """Not the best of the training's epochs, which need not be the one kept."""
+    run_id = retrain(admin).json["id"]
+    epochs = [{"epoch": n, "seconds": 1.0, "validation_accuracy": 0.9968} for n in range(2)]
+    change(database, run_id, state="finished", version_id=1, history=epochs)
+    with database.writing() as session:
+        session.get(Version, 1).validation_accuracy = 0.9954
+    page = trainings(admin)
+    assert "99.54" in page and "99.68" not in page
+
+
+@pytest.mark.parametrize(
+    ("ago", "lost"), [(41 * 60 + 5, "41 minutes of training are lost."), (None, "It has not begun.")]
+)
+def test_cancelling_names_what_is_lost(admin, database, ago, lost):
+    run_id = retrain(admin).json["id"]
+    if ago:
+        runs.claim(database, run_id)
+        change(database, run_id, started_at=time.time() - ago)
+    page = run_page(admin, run_id)
+    assert f"<strong>Cancel training {run_id}?</strong> {lost}" in page and 'popovertarget="cancelling"' in page

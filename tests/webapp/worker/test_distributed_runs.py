@@ -19,7 +19,7 @@ from tests.webapp.views.test_retrain import retrain, run_page
 from tests.webapp.worker.test_worker import Installation, gone, wait_until
 from webapp.settings import ROOT
 from webapp.storage.schema import Run, Version
-from webapp.views import dashboard
+from webapp.views import runs
 
 LONG = Config("basic", 1000, processes=2)
 
@@ -42,15 +42,15 @@ def test_run_processes_out_of_range_are_refused(client, database, sent):
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
 def test_run_form_offers_the_machines_processes(client, settings, monkeypatch, cores):
-    monkeypatch.setattr(dashboard, "cores", lambda: cores)
+    monkeypatch.setattr(runs, "cores", lambda: cores)
     most = min(cores, 8)
     assert sign_in(client).status_code == 303
-    form = client.get("/admin").get_data(as_text=True)
+    form = client.get("/admin/runs").get_data(as_text=True)
     assert (f'name="processes" type="number" min="1" max="{most}"' in form) == (cores > 1)
     token = csrf_token(client)
     assert client.post("/admin/retrain", data={"csrf_token": token, "processes": "2"}).json["processes"] == 2
     elsewhere = replace(settings, database_url="postgresql://a-machine/with/a/worker")
-    assert dashboard.useful_processes(elsewhere) == 8
+    assert runs.useful_processes(elsewhere) == 8
 
 
 class Several(Installation):
