@@ -90,7 +90,7 @@ class StrengthChart:
         if self.is_flat:
             return f"Flat: {worst}." if worst == best else f"Flat: between {worst} and {best}."
         said = f"Lowest at {self.level:g}\u00a0{self.unit}: {worst}".replace("-", "\u2212")
-        other = "" if self.champion_share is None else f"; {champion} {100 * self.champion_share:.1f}\u00a0%"
+        other = "" if self.champion_share is None else f"; {champion}\u00a0{100 * self.champion_share:.1f}\u00a0%"
         return f"{said}{other}."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -37,14 +37,13 @@ LOWER_IS_BETTER = {"calibration", "refused-digits", "multiplications", "time"}
 SMALLEST_CHANGE = 0.0005
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The result of a comparison in short: `failed` is the number of criteria not passed, `sentence` sums up the
-    figures, and `summary` the reasons, for JSON answers."""
+class Verdict(NamedTuple):
+    """The result of a comparison in short: `sentence` sums up the figures, `failed` is the number of criteria not
+    passed, and `summary` gives the reasons, for JSON answers."""
 
     passed: bool
-    failed: int
     sentence: str
+    failed: int
     summary: str
 
 
@@ -67,7 +66,7 @@ def report(session: Session, version_id: int) -> dict[str, Any] | None:
     if found is None:
         return None
     evidence = comparison(found.evidence)
-    evidence["criteria"] = [one | {"change": _change(one)} for one in evidence["criteria"]]
+    evidence["criteria"] = [_row(one) for one in evidence["criteria"]]
     groups = groupby(evidence["criteria"], lambda criterion: criterion["group"])
     return evidence | {
         "champion_id": found.champion_id,
@@ -100,7 +99,7 @@ def compared(session: Session, version_ids: Collection[int]) -> dict[int, Verdic
     for version_id, passed, summary, criteria in session.execute(chosen):
         failed = sum(not one["passed"] for one in criteria)
         said = comparison({"summary": summary, "criteria": criteria})
-        found[version_id] = Verdict(passed, failed, sentence(said["criteria"]), said["summary"])
+        found[version_id] = Verdict(passed, sentence(said["criteria"]), failed, said["summary"])
     return found
 
 
@@ -119,6 +118,14 @@ def sentence(criteria: Sequence[dict[str, Any]]) -> str:
         subject = SUBJECTS.get(worst["name"]) or f"{worst['name'].removeprefix('recall-')}s"
         return f"Worse in {len(failed)} of {_checks(len(criteria))}; worst: {subject}, {_change(worst)}"
     return f"Failed {len(failed)} of {_checks(len(criteria))}: it {failed[0]['reason']}"
+
+
+def _row(criterion: dict[str, Any]) -> dict[str, Any]:
+    """Return a criterion as a row of the page's table."""
+    title = criterion["title"]
+    if criterion["name"].startswith("strength-") and (subject := SUBJECTS.get(criterion["name"])):
+        title = subject.capitalize()
+    return criterion | {"title": title, "change": _change(criterion)}
 
 
 def _gain(criterion: dict[str, Any]) -> float | None:

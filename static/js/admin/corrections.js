@@ -225,7 +225,7 @@ function updateCard(old, next) {
 
 async function fetchPage() {
   try {
-    const response = await fetch(location.href, {
+    const response = await fetch(form.dataset.page, {
       headers: { Accept: "text/html" },
       signal: AbortSignal.timeout(TIMEOUT),
     });
@@ -410,7 +410,8 @@ byId("reason")?.addEventListener("keydown", (event) => {
 document.addEventListener("pointerdown", (event) => {
   if (refusing?.open && !refusing.contains(event.target)) refusing.open = false;
 });
-moveTo(cards()[0], focusIsNowhere());
+// A refused form has the focus in the field to be corrected.
+moveTo(cards()[0], focusIsNowhere() && !document.querySelector("[autofocus]"));
 showChosenCount();
 pollUnjudged();
 observeImports();

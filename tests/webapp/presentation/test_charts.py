@@ -132,7 +132,7 @@ def test_champion_lies_behind_and_is_named_in_words():
     [
         ([0.998, 0.998], "Flat: 99.8\u00a0%."),
         ([0.99, 0.998], "Flat: between 99.0\u00a0% and 99.8\u00a0%."),  # four of 500 digits
-        ([0.988, 0.998], "Lowest at \u221220\u00a0degrees: 98.8\u00a0%; v1 97.0\u00a0%."),  # five
+        ([0.988, 0.998], "Lowest at \u221220\u00a0degrees: 98.8\u00a0%; v1\u00a097.0\u00a0%."),  # five
     ],
 )
 def test_curve_that_the_digits_cannot_tell_from_a_flat_one_is_called_flat(accuracy, said):

@@ -7,7 +7,7 @@ import pytest
 
 from model.task import NO_DIGIT
 from tests.support.administrator import BROWSER, SCRIPT
-from tests.support.versions import add_version, compared, evidence, promote, turned
+from tests.support.versions import add_version, compared, evidence, measured, promote, turned
 from webapp.presentation.comparison import sentence
 from webapp.services import services
 from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version
@@ -83,6 +83,15 @@ def test_evidence_of_a_passed_version_names_the_champion(admin, database, challe
     page = page_of(admin, challenger)
     assert "<textarea" not in page and ">in service</span>" in page
     assert "<textarea" not in page_of(admin, 1) and 'formaction="/admin/versions/1/roll-back"' in page_of(admin, 1)
+
+
+def test_pages_of_versions_have_no_empty_table_headers(app, admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    for number in (1, challenger):
+        measured(database, number)
+    for path in (f"/admin/versions/{challenger}", "/admin/versions", "/admin/promotions"):
+        heads = re.findall("<thead>.*?</thead>", admin.get(path, headers=BROWSER).text, re.DOTALL)
+        assert heads and not [head for head in heads if re.search(r"<(t[hd])[^>]*>\s*</\1>|<td", head)]
 
 
 def test_evidence_shows_pictures_gained_and_lost(admin, database, challenger):

@@ -112,7 +112,7 @@ def test_review_page_says_what_was_meant_and_what_speaks_against_it(admin, add, 
     words = re.sub(r"<[^>]+>", " ", page.text)
     words = re.sub(r"\s+", " ", words)
     assert "4 meant" in words and "label doubtful" in words and 'title="Suspicion 97 of 100"' in page.text
-    assert "answered 8, 90 % v1" in words and "v1 reads 7; for 4 1 %" in words and "nine 7s , one 1" in words
+    assert "answered 8, 90 % v1" in words and "v1 reads 7; 1 % for 4" in words and "nine 7s , one 1" in words
     assert f'id="c{number}"' in page.text and "Waiting" in words
 
 
