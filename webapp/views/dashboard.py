@@ -35,6 +35,7 @@ def dashboard() -> ResponseReturnValue:
         part = run_part(db, active, champion)
         to_learn, _ = count_approved(db)
         said = comparison.verdicts(db, versions)
+        promoted = comparison.compared(db, {one.version_id for one in promotions})
         waiting = db.scalar(select(func.count()).where(*Correction.firsts("received")))
     return render_template(
         "admin/dashboard.html",
@@ -43,6 +44,7 @@ def dashboard() -> ResponseReturnValue:
         active=active,
         versions=versions,
         promotions=promotions,
+        promoted=promoted,
         waiting=waiting,
         to_learn=to_learn,
         presets=PRESETS.values(),

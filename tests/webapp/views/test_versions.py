@@ -142,6 +142,7 @@ def test_promotion_against_the_evidence_is_worded_so(admin, database, challenger
     admin.post(f"/admin/versions/{challenger}/promote", data=form)
     admin.post("/admin/versions/1/roll-back", data=form | {"reason": ""}, headers=BROWSER)
     admin.post("/admin/versions/1/roll-back", data={"csrf_token": form["csrf_token"]})
+    assert "against the checks" in admin.get("/admin", headers=BROWSER).text
     page = admin.get("/admin/promotions", headers=BROWSER).text
     rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in page.split('<tr id="promotion-')[1:]]
     assert "v2 → to v1 rolled back administrator rolled back from v2" in rows[0]
