@@ -319,6 +319,7 @@ def test_version_page_waits_for_the_strength(admin):
     page = admin.get("/admin/versions/1", headers=BROWSER).text
     assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
     assert ">in service</span>" in page and 'id="promote"' not in page
+    assert "hesitant mass" not in page and "A picture is refused above" in page
 
 
 def test_version_page_shows_progress_of_measuring(app, admin):
