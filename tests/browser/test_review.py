@@ -41,6 +41,16 @@ return {
 };
 """
 
+# The words that reach out of their card or their button.
+SPILT = """
+const parts = [...document.querySelectorAll('.card, .card dd, .card-meant, .bar .button')];
+return parts.filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.outerHTML);
+"""
+BEYOND = """
+const beyond = (part) => part.getBoundingClientRect().right > arguments[0] + 0.5;
+return [...document.querySelectorAll('main *')].filter(beyond).map((part) => part.outerHTML);
+"""
+
 
 def look(driver):
     return SimpleNamespace(**driver.execute_script(SNAPSHOT))
@@ -74,6 +84,24 @@ def decide_elsewhere(server, **wish):
         {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"},
     )
     urllib.request.urlopen(request, timeout=10).close()
+
+
+def close_reasons_by_escape(admin, numbers):
+    """The focus goes back to what opened them."""
+    first, third = numbers[0], numbers[2]
+    card, button = f"#c{first}", f"#c{third} [name=refuse]"
+    for opener, by in ((card, lambda: press(admin, "r")), (button, None), ("#refusing summary", None)):
+        (by or admin.find_element(By.CSS_SELECTOR, opener).click)()
+        wait_for(admin, lambda page: page.refusing)
+        press(admin, Keys.ESCAPE)
+        wait_for(admin, lambda page: not page.refusing)
+        focused = admin.execute_script("return document.activeElement.matches(arguments[0])", opener)
+        assert focused, opener
+    admin.find_element(By.CSS_SELECTOR, button).click()
+    admin.find_element(By.ID, "reason").send_keys(Keys.ENTER)
+    assert admin.find_element(By.ID, "reason-error").is_displayed()
+    admin.switch_to.active_element.send_keys("a", Keys.ESCAPE)
+    assert admin.execute_script("return document.activeElement.matches(arguments[0])", button)
 
 
 @pytest.fixture
@@ -116,6 +144,8 @@ def admin(signed_in, server, installed):
 
 def test_review_by_keyboard_approves_refuses_and_relabels(admin, installed, stored):
     numbers = installed.numbers
+    close_reasons_by_escape(admin, numbers)
+    press(admin, "k", "k")
     assert look(admin).current == numbers[0]
     press(admin, "a")
     wait_for(admin, lambda page: page.ids == numbers[1:] and page.current == numbers[1] and page.focused)
@@ -138,9 +168,6 @@ def test_review_by_keyboard_approves_refuses_and_relabels(admin, installed, stor
 def test_review_reason_and_decision_can_be_changed(admin, installed, stored):
     press(admin, "r")
     wait_for(admin, lambda page: page.refusing)
-    press(admin, Keys.ESCAPE)
-    wait_for(admin, lambda page: not page.refusing and page.focused)
-    press(admin, "r")
     field = admin.find_element(By.ID, "reason")
     field.send_keys("A house, and a nice one: 1 a n", Keys.ENTER)  # no letter or figure of it is a key
     wait_for(admin, lambda page: page.counts == [COUNT - 1, 0, 1])
@@ -186,6 +213,33 @@ def test_review_of_many_is_undone(admin, installed, stored):
     press(admin, "u")
     admin.expected_complaint = "409"
     wait_for(admin, lambda page: page.told == "There is no decision to take back.")
+
+
+def test_review_of_all_takes_what_has_been_judged(admin, installed, stored):
+    """Those not judged yet are left, by "All" and in a range; each may be approved on its own."""
+    numbers = installed.numbers
+    with installed.database.writing() as session:
+        for number in numbers[2:4]:
+            session.get(Correction, number).suspicion = None
+    admin.refresh()
+    queue = [*numbers[:2], *numbers[4:], *numbers[2:4]]
+    wait_for(admin, lambda page: page.ids == queue and page.focused)
+    said = lambda: admin.find_element(By.ID, "chosen").text  # noqa: E731
+    admin.find_element(By.ID, "all").click()
+    wait_for(admin, lambda page: page.chosen == queue[:-2])
+    assert said() == f"{COUNT - 2} chosen; 2 not judged yet are left"
+    admin.find_element(By.ID, "all").click()
+    wait_for(admin, lambda page: page.chosen == [])
+    admin.find_element(By.CSS_SELECTOR, f"#c{queue[-3]} .card-look").click()
+    last = admin.find_element(By.CSS_SELECTOR, f"#c{queue[-1]} .card-look")
+    ActionChains(admin).key_down(Keys.SHIFT).click(last).key_up(Keys.SHIFT).perform()
+    wait_for(admin, lambda page: page.chosen == [queue[-3]])
+    assert said() == "1 chosen; 2 not judged yet are left"
+    press(admin, "a")
+    wait_for(admin, lambda page: page.counts == [COUNT - 1, 1, 0])
+    admin.find_element(By.CSS_SELECTOR, f"#c{queue[-1]} [name=approve]").click()
+    wait_for(admin, lambda page: page.counts == [COUNT - 2, 2, 0])
+    assert [state for state, _, _ in stored(2, 3)] == ["received", "approved"]
 
 
 @pytest.mark.stress
@@ -246,11 +300,17 @@ def test_review_by_mouse_decides(admin, installed, stored):
 
 
 def test_review_on_a_phone_fits(admin, installed, stored):
-    screen = {"width": 375, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    admin.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    admin.refresh()
-    wait_for(admin, lambda page: page.ids == installed.numbers)
-    assert admin.execute_script("return document.documentElement.scrollWidth") == 375
+    with installed.database.writing() as session:
+        row = session.get(Correction, installed.numbers[2])
+        row.label, row.reason = NO_DIGIT, "Donaudampfschifffahrtsgesellschaftskapit\u00e4n" * 6
+    for width in (320, 360, 375):
+        screen = {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+        admin.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        admin.refresh()
+        wait_for(admin, lambda page: page.ids == installed.numbers)
+        admin.execute_script("for (const part of document.querySelectorAll('details')) part.open = true")
+        assert admin.execute_script(SPILT) == [] and admin.execute_script(BEYOND, width) == []
+        admin.execute_script("for (const part of document.querySelectorAll('details')) part.open = false")
     admin.find_element(By.CSS_SELECTOR, f"#c{installed.numbers[0]} .card-look").click()
     wait_for(admin, lambda page: page.chosen == [installed.numbers[0]])
     admin.find_element(By.CSS_SELECTOR, "#bar [name=relabel][value='10']").click()

@@ -16,6 +16,12 @@ ACCURACY_TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
 STRENGTH_TICKS = (0.0, 0.9, 0.99, 0.999)
 SHARE_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 VERSION, CHAMPION = "version", "champion"
+# A curve is flat if fewer digits than this separate its ends: even if none of them is read right at the lower end only,
+# McNemar's exact test at the level 0.05 cannot tell four digits from chance (2 ** -4 > 0.05).
+FLAT_BELOW_DIGITS = 5
+NORMAL_QUANTILE = 1.96  # of a 95 % interval
+# A bin whose interval covers more than half of the scale cannot show whether it is off the diagonal: it is left out.
+WIDEST_INTERVAL = 0.5
 Height = Callable[[float], float]
 IDEAL = ((0.0, 100.0), (100.0, 0.0))
 
@@ -30,11 +36,15 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points (x, y) in per cent from the top left corner; `radii` of their dots in pixels, 0 for none."""
+    """Points (x, y) in per cent from the top left corner; `radii` of their dots in pixels, 0 for none.
+
+    `whiskers` (x, top, bottom) are the intervals of points that no line joins.
+    """
 
     name: str
     points: tuple[tuple[float, float], ...]
     radii: tuple[float, ...] = ()
+    whiskers: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def polyline(self) -> str:
@@ -61,7 +71,8 @@ class Chart:
 class StrengthChart:
     """A curve of a robustness report beside the champion's: accuracy by the level of one change, in its `unit`.
 
-    `level` is the one with the lowest accuracy, `share` that accuracy, `champion_share` the champion's there.
+    `level` is the one with the lowest accuracy, `share` that accuracy, `best` the highest one, `champion_share` the
+    champion's accuracy at that level. `is_flat` if the number of digits cannot tell the lowest from the highest.
     """
 
     name: str
@@ -69,7 +80,18 @@ class StrengthChart:
     chart: Chart
     level: float
     share: float
+    best: float
+    is_flat: bool
     champion_share: float | None
+
+    def sentence(self, champion: str | None) -> str:
+        """Return the lowest accuracy in words, or the narrow range of a flat curve; `champion` is the other's name."""
+        worst, best = (f"{100 * share:.1f}\u00a0%" for share in (self.share, self.best))
+        if self.is_flat:
+            return f"Flat: {worst}." if worst == best else f"Flat: between {worst} and {best}."
+        said = f"Lowest at {self.level:g}\u00a0{self.unit}: {worst}".replace("-", "\u2212")
+        other = "" if self.champion_share is None else f"; {champion}\u00a0{100 * self.champion_share:.1f}\u00a0%"
+        return f"{said}{other}."
 
 
 def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
@@ -121,13 +143,15 @@ def strength_charts(figures: dict[str, Any], champion: dict[str, Any] | None = N
     All share one scale, logarithmic in the error rate. A curve that the champion's report lacks is drawn alone.
     """
     theirs = {curve["name"]: curve for curve in champion["curves"]} if champion else {}
-    return [_strength_chart(curve, theirs.get(curve["name"])) for curve in figures["curves"]]
+    digits = figures["curve_digits"]
+    return [_strength_chart(curve, theirs.get(curve["name"]), digits) for curve in figures["curves"]]
 
 
 def reliability_chart(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> Chart:
-    """Return the reliability diagram: accuracy (y) by confidence (x), with larger dots for more readings.
+    """Return the reliability diagram: accuracy (y) by confidence (x) of each bin.
 
-    A perfectly calibrated version is on the "ideal" line.
+    The dots are larger for more readings, the whiskers are the 95 % intervals of the accuracy. A perfectly calibrated
+    version is on the "ideal" line. Bins of too few readings are left out.
     """
     reports = [(CHAMPION, champion), (VERSION, figures)] if champion else [(VERSION, figures)]
     ticks = tuple(Tick(100 * share, f"{100 * share:g}") for share in SHARE_TICKS)
@@ -142,7 +166,16 @@ def sparkline(history: Sequence[dict], epochs: int) -> str:
     return chart.curves[0].polyline if chart and len(history) > 1 else ""
 
 
-def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None) -> StrengthChart:
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share of `count` trials (Wilson, "Probable inference, the law of succession,
+    and statistical inference", 1927)."""
+    z = NORMAL_QUANTILE**2 / count
+    centre = (share + z / 2) / (1 + z)
+    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / count + z / (4 * count)) / (1 + z)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None, digits: int) -> StrengthChart:
     shown = [(CHAMPION, theirs), (VERSION, mine)] if theirs else [(VERSION, mine)]
     levels = sorted({level for _, curve in shown for level in curve["levels"]})
     first, width = levels[0], (levels[-1] - levels[0]) or 1
@@ -160,13 +193,22 @@ def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None) -> Stre
         tuple(Tick(round(height(tick), 2), f"{100 * tick:g}") for tick in STRENGTH_TICKS[::-1]),
     )
     worst, level = min(zip(mine["accuracy"], mine["levels"], strict=True))
+    best = max(mine["accuracy"])
+    is_flat = round((best - worst) * digits) < FLAT_BELOW_DIGITS
     others = dict(zip(theirs["levels"], theirs["accuracy"], strict=True)) if theirs else {}
-    return StrengthChart(mine["name"], mine["unit"], chart, level, worst, others.get(level))
+    return StrengthChart(mine["name"], mine["unit"], chart, level, worst, best, is_flat, others.get(level))
 
 
 def _reliability_curve(name: str, bins: list[dict[str, Any]]) -> Curve:
-    points = tuple((round(100 * one["confidence"], 2), round(100 - 100 * one["accuracy"], 2)) for one in bins)
-    return Curve(name, points, tuple(round(1.5 + 1.5 * math.log10(one["count"]), 1) for one in bins))
+    points, radii, whiskers = [], [], []
+    for one in bins:
+        low, high = wilson_interval(one["accuracy"], one["count"])
+        if high - low <= WIDEST_INTERVAL:
+            x = round(100 * one["confidence"], 2)
+            points.append((x, round(100 - 100 * one["accuracy"], 2)))
+            radii.append(round(1.5 + 1.5 * math.log10(one["count"]), 1))
+            whiskers.append((x, round(100 - 100 * high, 2), round(100 - 100 * low, 2)))
+    return Curve(name, tuple(points), tuple(radii), tuple(whiskers))
 
 
 def _is_number(value: float | None) -> bool:

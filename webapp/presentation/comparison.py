@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,8 +13,38 @@ from sqlalchemy.orm import Session
 from model.imaging.png import ink_png
 from webapp.corrections.store import image_of
 from webapp.presentation.data_urls import data_url
-from webapp.presentation.wording import comparison, worded
+from webapp.presentation.wording import comparison
 from webapp.storage.schema import Comparison, Correction, Promotion, Run, RunCorrection, Version
+from webapp.versions.promotions import roll_back_target
+
+# Criteria in the words of `sentence`; those of single digits are "0s" to "9s".
+SUBJECTS = {
+    "validation": "validation digits",
+    "drawings": "drawings held out",
+    "strength": "changed digits",
+    "strength-shift": "moved digits",
+    "strength-size": "resized digits",
+    "strength-angle": "turned digits",
+    "strength-line-width": "thinner and wider lines",
+    "strength-noise": "noisy digits",
+    "strength-blur": "blurred digits",
+    "calibration": "calibration error",
+    "refused-others": "non-digits refused",
+    "refused-digits": "validation digits refused",
+}
+LOWER_IS_BETTER = {"calibration", "refused-digits", "multiplications", "time"}
+# A change of less is shown as 0.0 points.
+SMALLEST_CHANGE = 0.0005
+
+
+class Verdict(NamedTuple):
+    """The result of a comparison in short: `sentence` sums up the figures, `failed` is the number of criteria not
+    passed, and `summary` gives the reasons, for JSON answers."""
+
+    passed: bool
+    sentence: str
+    failed: int
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -36,26 +66,93 @@ def report(session: Session, version_id: int) -> dict[str, Any] | None:
     if found is None:
         return None
     evidence = comparison(found.evidence)
+    evidence["criteria"] = [_row(one) for one in evidence["criteria"]]
     groups = groupby(evidence["criteria"], lambda criterion: criterion["group"])
     return evidence | {
         "champion_id": found.champion_id,
         "at": found.at,
         "passed": found.passed,
+        "failed": sum(not one["passed"] for one in evidence["criteria"]),
+        "sentence": sentence(evidence["criteria"]),
         "groups": [(name, list(part)) for name, part in groups],
         "pictures": _pictures(session, evidence, version_id),
     }
 
 
 def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:
-    """Return `verdicts`, (passed, summary) by the id of each compared version, and `served`, those once in service."""
+    """Return the variables of `_versions.html`: `verdicts`, a Verdict by the id of each compared version, `served`, the
+    ids of those once in service, and `target`, the id of the one that may be rolled back to, or None."""
     numbers = [version.id for version in versions]
-    summary = Comparison.evidence["summary"]
-    compared = select(Comparison.version_id, Comparison.passed, summary).where(Comparison.version_id.in_(numbers))
     served = select(Promotion.version_id).where(Promotion.version_id.in_(numbers))
     return {
-        "verdicts": {version_id: (passed, worded(said)) for version_id, passed, said in session.execute(compared)},
+        "verdicts": compared(session, numbers),
         "served": set(session.scalars(served)),
+        "target": roll_back_target(session),
     }
+
+
+def compared(session: Session, version_ids: Collection[int]) -> dict[int, Verdict]:
+    """Return the Verdict of each version that was compared, by its id."""
+    parts = Comparison.evidence["summary"], Comparison.evidence["criteria"]  # without the pictures
+    chosen = select(Comparison.version_id, Comparison.passed, *parts).where(Comparison.version_id.in_(version_ids))
+    found = {}
+    for version_id, passed, summary, criteria in session.execute(chosen):
+        failed = sum(not one["passed"] for one in criteria)
+        said = comparison({"summary": summary, "criteria": criteria})
+        found[version_id] = Verdict(passed, sentence(said["criteria"]), failed, said["summary"])
+    return found
+
+
+def sentence(criteria: Sequence[dict[str, Any]]) -> str:
+    """Sum up the criteria of a comparison in words: "Worse in 17 of 22 checks; worst: turned digits, -21 points"."""
+    failed = [one for one in criteria if not one["passed"]]
+    if not failed:
+        better = sum((_gain(one) or 0) >= SMALLEST_CHANGE for one in criteria)
+        others = len(criteria) - better
+        return f"Better in {_checks(better)}, no worse in {others}" if better else f"No worse in {_checks(others)}"
+    if len(criteria) == 1:  # the weights cannot be used, so nothing was measured
+        return f"It {failed[0]['reason']}"
+    worse = {gain: one for one in reversed(failed) if (gain := _gain(one)) is not None and one["unit"] == "share"}
+    if worse and min(worse) < 0:
+        worst = worse[min(worse)]
+        subject = SUBJECTS.get(worst["name"]) or f"{worst['name'].removeprefix('recall-')}s"
+        return f"Worse in {len(failed)} of {_checks(len(criteria))}; worst: {subject}, {_change(worst)}"
+    return f"Failed {len(failed)} of {_checks(len(criteria))}: it {failed[0]['reason']}"
+
+
+def _row(criterion: dict[str, Any]) -> dict[str, Any]:
+    """Return a criterion as a row of the page's table."""
+    title = criterion["title"]
+    if criterion["name"].startswith("strength-") and (subject := SUBJECTS.get(criterion["name"])):
+        title = subject.capitalize()
+    return criterion | {"title": title, "change": _change(criterion)}
+
+
+def _gain(criterion: dict[str, Any]) -> float | None:
+    """Return by how much the challenger's figure is better; None where there are not two figures."""
+    old, new = criterion["champion"], criterion["challenger"]
+    if old is None or new is None:
+        return None
+    return old - new if criterion["name"] in LOWER_IS_BETTER else new - old
+
+
+def _change(criterion: dict[str, Any]) -> str | None:
+    """Return the change from the champion's figure to the challenger's: "\u22123.2 points", "+5 %"."""
+    old, new = criterion["champion"], criterion["challenger"]
+    if old is None or new is None:
+        return None
+    if criterion["unit"] == "share":
+        return _signed(100 * (new - old), "points")
+    return _signed(100 * (new / old - 1), "%") if old else None
+
+
+def _signed(value: float, unit: str) -> str:
+    places = 0 if abs(value) >= 9.95 else 1
+    return f"{value:+.{places}f} {unit}".replace("-", "\u2212").replace("+0.0", "0.0").replace("\u22120.0", "0.0")
+
+
+def _checks(count: int) -> str:
+    return f"{count} check{'' if count == 1 else 's'}"
 
 
 def _pictures(session: Session, evidence: dict[str, Any], version_id: int) -> list[Pictures]:

@@ -96,6 +96,10 @@ class Promotion(Base):
     by: Mapped[str]
     why: Mapped[str]
 
+    @property
+    def is_roll_back(self) -> bool:
+        return self.why == coded("rolled_back", **{"from": self.from_id})
+
 
 class Comparison(Base):
     """A challenger measured against the champion of that time.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp.storage.engine import lock_table
-from webapp.storage.schema import Promotion, champion_id
+from webapp.storage.schema import Comparison, Promotion, champion_id
 
 
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
@@ -19,3 +20,16 @@ def record_promotion(session: Session, version_id: int, by: str, why: str) -> bo
         return False
     session.add(Promotion(version_id=version_id, from_id=champion, by=by, why=why))
     return True
+
+
+def roll_back_target(session: Session) -> int | None:
+    """Return the id of the only version that may be rolled back to: the one in service before the latest promotion.
+
+    None if the latest promotion was itself a roll-back, since the next one would go forward again, or if that version
+    had failed its comparison: to put such a version into service takes a promotion with a reason.
+    """
+    latest = session.scalar(select(Promotion).order_by(Promotion.id.desc()).limit(1))
+    if latest is None or latest.from_id is None or latest.is_roll_back:
+        return None
+    passed = session.scalar(select(Comparison.passed).where(Comparison.version_id == latest.from_id))
+    return None if passed is False else latest.from_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from model.task import NO_DIGIT
 from webapp.corrections import digit_files, import_queue, review
 from webapp.corrections.review import DecisionRequest, DecisionResult
 from webapp.corrections.store import NOT_A_DIGIT, image_of, label_from_json
-from webapp.exceptions import BadRequest
+from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import no_store, row_or_404, wants_page
 from webapp.http.fields import fields, form_fields
@@ -42,6 +43,7 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
+from webapp.middleware.access_log import annotate_request
 from webapp.presentation.data_urls import data_url, png_url
 from webapp.presentation.filters import label
 from webapp.presentation.wording import correction_count
@@ -62,6 +64,7 @@ REASONS = (
     "It does not seem to be meant seriously.",
 )
 SUSPICIOUS, UNUSUAL = 0.6, 0.2
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 blueprint = Blueprint("review", __name__, url_prefix="/admin/corrections")
 blueprint.before_request(admin_required)
@@ -89,10 +92,11 @@ class Entry:
         return data_url(ink_png(image_of(self.row)))
 
     @property
-    def neighbours(self) -> list[tuple[int, int]]:
-        """Label and count of its nearest neighbours in the data set, the most frequent first."""
+    def neighbours(self) -> list[tuple[int, str]]:
+        """Labels of the nearest of the digits known, the most frequent first, each with its count in words."""
         counts = (self.row.doubt or {}).get("neighbours", {})
-        return sorted(((int(label), count) for label, count in counts.items()), key=lambda pair: -pair[1])
+        ordered = sorted(((int(value), count) for value, count in counts.items()), key=lambda pair: -pair[1])
+        return [(value, _counted(value, count)) for value, count in ordered]
 
 
 # Requests and answers
@@ -242,48 +246,28 @@ def index() -> ResponseReturnValue:
     A page beyond the last one redirects to the last.
     """
     asked = QueuePage.read()
-    state, number = asked.state, asked.page
     with services().database.reading() as session:
         counts = _counts(session)
-        pages = max(1, math.ceil(counts[state] / PER_PAGE))
-        if number > pages:  # such as when the last page's corrections were just decided
-            return redirect(url_for(".index", state=state, page=pages), 302)
-        entries = _entries(session, state, number)
-        unjudged = _count(session, "received", Correction.suspicion.is_(None))
-        shown, next_id = import_queue.recent(session), import_queue.next_id(session)
-    if not wants_page():
-        corrections = [
-            QueuedCorrection.of(
-                entry.row,
-                version=entry.row.version_id,
-                times=entry.times,
-                sources=entry.sources,
-                digit_image=png_url(image_of(entry.row)),
-                picture=url_for(".picture", number=entry.row.id),
-            )
-            for entry in entries
-        ]
-        queue = Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections)
-        return no_store(queue.response())
-    page = render_template(
-        "admin/corrections.html",
-        page="admin",
-        state=state,
-        states=REVIEW_STATES,
-        number=number,
-        pages=pages,
-        counts=counts,
-        entries=entries,
-        unjudged=unjudged,
-        reasons=REASONS,
-        most_megabytes=digit_files.MAX_FILE_BYTES >> 20,
-        most_digits=digit_files.MAX_DIGITS,
-        most_megapixels=digit_files.MAX_PIXELS // 1_000_000,
-        imports=shown,
-        next_id=next_id,
-        now=time.time(),
-    )
-    return no_store(Response(page))
+        pages = _page_count(counts[asked.state])
+        if asked.page > pages:  # such as when the last page's corrections were just decided
+            return redirect(url_for(".index", state=asked.state, page=pages), 302)
+        if wants_page():
+            return no_store(Response(_page(session, asked)))
+        entries = _entries(session, asked.state, asked.page)
+        unjudged = _count_unjudged(session)
+    corrections = [
+        QueuedCorrection.of(
+            entry.row,
+            version=entry.row.version_id,
+            times=entry.times,
+            sources=entry.sources,
+            digit_image=png_url(image_of(entry.row)),
+            picture=url_for(".picture", number=entry.row.id),
+        )
+        for entry in entries
+    ]
+    queue = Queue.of(asked, pages=pages, counts=counts, unjudged=unjudged, corrections=corrections)
+    return no_store(queue.response())
 
 
 @blueprint.get("/<int:number>/picture.png")
@@ -303,8 +287,16 @@ def decide() -> ResponseReturnValue:
 
     An invalid request changes none; corrections that were decided meanwhile are left unchanged.
     """
-    found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
-    sent = DECISION.validate_python(found, context=context)
+    try:
+        found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
+        sent = DECISION.validate_python(found, context=context)
+    except BadRequest as error:
+        if not wants_page():
+            raise
+        numbers = request.form.getlist("ids") + [request.form.get("refuse", "")]
+        ticked = {int(number) for number in numbers if number.isascii() and number.isdigit() and len(number) < 11}
+        refused = Refused(error, "decision", ticked, request.form.get("reason", ""))
+        return page_of_refused(refused, _page_before())
     asked = DecisionRequest(
         ids=tuple(dict.fromkeys(sent.ids)),
         state=ACTIONS[sent.action],
@@ -318,7 +310,9 @@ def decide() -> ResponseReturnValue:
     said = _in_words(done, asked)
     if wants_page():
         flash(said, "decided" if done.batch else "nothing")
-        return _back()
+        before = _page_before()
+        number = before.page if before.page > 1 else None
+        return redirect(url_for(".index", state=before.state, page=number), 303)
     return no_store(DecisionAnswer.of(done, counts=counts, said=said).response())
 
 
@@ -362,6 +356,14 @@ def _in_words(done: DecisionResult, asked: DecisionRequest) -> str:
     return " ".join(parts) or "Nothing changed: it was so already."
 
 
+def _counted(value: int, count: int) -> str:
+    """Return a count of digits with the same label in words: "one 2", "five 8s", "two that are no digit"."""
+    number = NUMBERS[count] if count < len(NUMBERS) else str(count)
+    if value == NO_DIGIT:
+        return f"{number} that {'is' if count == 1 else 'are'} no digit"
+    return f"{number} {value}{'' if count == 1 else 's'}"
+
+
 # Forms
 
 
@@ -378,13 +380,65 @@ def _from_form() -> dict[str, Any]:
             sent |= {"action": action, "ids": [number] if number else form.getlist("ids")}
     if "because" in form:  # the button of one of REASONS
         sent |= {"action": "refuse", "ids": form.getlist("ids"), "reason": form["because"]}
-    if sent.get("action") == "refuse" and not sent["reason"]:
-        sent["reason"] = REASONS[0]
     if "relabel" in form:
         sent["label"] = form["relabel"]
     if sent.get("ids") == []:
         raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
     return sent
+
+
+def _page_before() -> QueuePage:
+    """Return the page of the queue that had the form."""
+    state, page = request.form.get("state"), request.form.get("page", "")
+    number = int(page) if page.isascii() and page.isdigit() and len(page) < 8 else 1
+    return QueuePage.model_construct(state=state if state in REVIEW_STATES else "received", page=max(1, number))
+
+
+# The page
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A form of the page that was refused, and what it held: ids of the ticked corrections, a reason."""
+
+    error: AppError
+    form: Literal["decision", "import"]
+    ticked: Collection[int] = ()
+    reason: str = ""
+
+
+def page_of_refused(refused: Refused, before: QueuePage) -> Response:
+    """Answer a refused form with its page and the status of the error."""
+    annotate_request(code=refused.error.code)
+    with services().database.reading() as session:
+        return no_store(Response(_page(session, before, refused), refused.error.status))
+
+
+def _page(session: Session, asked: QueuePage, refused: Refused | None = None) -> str:
+    """Render a page of the queue; the last one if it has no such page."""
+    counts = _counts(session)
+    pages = _page_count(counts[asked.state])
+    number = min(asked.page, pages)
+    return render_template(
+        "admin/corrections.html",
+        page="admin",
+        state=asked.state,
+        states=REVIEW_STATES,
+        number=number,
+        pages=pages,
+        counts=counts,
+        entries=_entries(session, asked.state, number),
+        unjudged=_count_unjudged(session),
+        refused=refused,
+        reasons=REASONS,
+        longest=LONGEST_REASON,
+        most_megabytes=digit_files.MAX_FILE_BYTES >> 20,
+        most_digits=digit_files.MAX_DIGITS,
+        most_megapixels=digit_files.MAX_PIXELS // 1_000_000,
+        imports=import_queue.recent(session),
+        next_id=import_queue.next_id(session),
+        now=time.time(),
+    )
 
 
 # Queries
@@ -397,6 +451,14 @@ def _counts(session: Session) -> dict[str, int]:
 
 def _count(session: Session, state: str, *more: ColumnElement[bool]) -> int:
     return session.scalars(select(func.count()).where(*Correction.firsts(state), *more)).one()
+
+
+def _count_unjudged(session: Session) -> int:
+    return _count(session, "received", Correction.suspicion.is_(None))
+
+
+def _page_count(corrections: int) -> int:
+    return max(1, math.ceil(corrections / PER_PAGE))
 
 
 def _entries(session: Session, state: str, number: int) -> list[Entry]:
@@ -419,12 +481,3 @@ def _entries(session: Session, state: str, number: int) -> list[Entry]:
     for first, submitter in found:
         duplicates[first].append(submitter)
     return [Entry(row, 1 + len(duplicates[row.id]), len({row.submitter, *duplicates[row.id]})) for row in rows]
-
-
-def _back() -> ResponseReturnValue:
-    """Redirect to the page of the queue that had the form."""
-    state, page = request.form.get("state"), request.form.get("page", "")
-    query: dict[str, Any] = {"state": state if state in REVIEW_STATES else "received"}
-    if page.isascii() and page.isdigit() and len(page) < 8 and int(page) > 1:
-        query["page"] = page
-    return redirect(url_for(".index", **query), 303)

@@ -39,6 +39,7 @@ def dashboard() -> ResponseReturnValue:
         part = run_part(db, active, champion)
         undecided = _undecided(db, champion)
         said = comparison.verdicts(db, undecided)
+        promoted = comparison.compared(db, {one.version_id for one in promotions})
         waiting = count_waiting(db)
     return render_template(
         "admin/dashboard.html",
@@ -47,6 +48,7 @@ def dashboard() -> ResponseReturnValue:
         active=active,
         promotions=promotions,
         undecided=undecided,
+        promoted=promoted,
         waiting=waiting,
         brief=True,
         **said,

@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Literal
 
 from annotated_types import Predicate
-from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field, WithJsonSchema
 from werkzeug.datastructures import FileStorage
@@ -36,6 +36,7 @@ from webapp.http.openapi import Operation
 from webapp.presentation.wording import imported
 from webapp.services import services
 from webapp.storage.schema import Active, Correction, Import
+from webapp.views.corrections import QueuePage, Refused, page_of_refused
 
 EXPORTS = {"npz": "application/octet-stream", "zip": "application/zip"}
 
@@ -53,6 +54,9 @@ blueprint.before_request(admin_required)  # second, since it reads a form for it
 @blueprint.errorhandler(RequestEntityTooLarge)
 def refuse_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
     message = f"The file is too large: at most {digit_files.MAX_FILE_BYTES >> 20} MB are read."
+    # Raised while the CSRF token was looked for: the session has still to be checked.
+    if wants_page() and services().authenticator.is_open(session.get("administrator")):
+        return _refused(BadRequest(413, "file_too_large", message))
     return error_response(413, "file_too_large", message)
 
 
@@ -134,14 +138,16 @@ def take_in() -> ResponseReturnValue:
 
     Nothing is imported unless all of the file can be read.
     """
-    file = DigitsFile.read().file
-    data = file.stream.read()
-    digest = hashlib.sha256(data).hexdigest()
     try:
+        file = DigitsFile.read().file
+        data = file.stream.read()
+        digest = hashlib.sha256(data).hexdigest()
         contents = digit_files.inspect(data)
         bundle = contents.unpack() if contents.is_short else None
     except ImportRefused as error:
-        raise BadRequest(400, "bad_file", f"Nothing was imported. {error}") from error
+        return _refused(BadRequest(400, "bad_file", f"Nothing was imported. {error}"))
+    except BadRequest as error:
+        return _refused(error)
     if bundle is None:
         row = services().jobs.import_file(file.filename or "", data, digest, len(contents), g.by)
         if wants_page():
@@ -159,11 +165,18 @@ def take_in() -> ResponseReturnValue:
 @Operation("import", {200: ImportAnswer})
 def one_import(number: RowId) -> ResponseReturnValue:
     """Return the progress of an import by a worker."""
-    with services().database.reading() as session:
-        row, next_id = row_or_404(session, Import, number), import_queue.next_id(session)
+    with services().database.reading() as db:
+        row, next_id = row_or_404(db, Import, number), import_queue.next_id(db)
     if request.args.get("part"):
         return no_store(Response(render_template("admin/_import.html", one=row, next_id=next_id, now=time.time())))
     if wants_page():
         return redirect(url_for("review.index"), 302)
     url = url_for(".one_import", number=row.id)
     return no_store(ImportAnswer.of(row, known=row.done - row.added, url=url).response())
+
+
+def _refused(error: BadRequest) -> Response:
+    """Answer a browser's form that was refused with its page; else raise the error."""
+    if not wants_page():
+        raise error
+    return page_of_refused(Refused(error, "import"), QueuePage())

@@ -1,6 +1,6 @@
 """Versions: their list, their evidence, promotion, and the list of promotions.
 
-A promotion by hand needs a reason; a roll-back to a version that has served before does not.
+A promotion by hand needs a reason; a roll-back, to the version in service before the latest promotion, does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from model.inference.weights import WeightsError
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import row_or_404, wants_page
+from webapp.http.errors import no_store, row_or_404, wants_page
 from webapp.http.messages import (
     Answer,
     Fields,
@@ -39,13 +39,14 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
+from webapp.middleware.access_log import annotate_request
 from webapp.presentation import charts, comparison, wording
 from webapp.services import services
 from webapp.storage.engine import lock_table
 from webapp.storage.schema import Artifact, Comparison, Promotion, Version, champion_id, champion_of, coded
 from webapp.storage.timestamps import within
 from webapp.versions.artifacts import get_artifact
-from webapp.versions.promotions import record_promotion
+from webapp.versions.promotions import record_promotion, roll_back_target
 
 PER_PAGE = 50
 LONGEST_REASON = 500
@@ -194,24 +195,11 @@ def index() -> ResponseReturnValue:
 def page(version_id: RowId) -> ResponseReturnValue:
     """Return a version with its comparison, strength and model card."""
     found, champion = _version(version_id)
-    measured = get_artifact(services().database, version_id, "strength")
-    answers = champion is not None and champion.id == version_id
-    if not request.args.get("part") and not wants_page():
-        return _answer(found, measured, answers).response()
-    part = _strength_part(found, measured, None if answers else champion)
     if request.args.get("part"):
-        return render_template("admin/_robustness.html", **part)
-    with services().database.reading() as db:
-        report, served = comparison.report(db, version_id), has_served(db, version_id)
-    return render_template(
-        "admin/version.html",
-        page="admin",
-        answers=answers,
-        served=served,
-        report=report,
-        longest=LONGEST_REASON,
-        **part,
-    )
+        return render_template("admin/_robustness.html", **_strength_part(found, champion))
+    if wants_page():
+        return _page(found, champion)
+    return _answer(found, champion).response()
 
 
 @blueprint.get("/versions/<int:version_id>/weights")
@@ -240,25 +228,33 @@ def card(version_id: RowId) -> ResponseReturnValue:
 @csrf.exempt
 def promote(version_id: RowId) -> ResponseReturnValue:
     """Put a version into service, whatever its figures, for a reason that is recorded."""
-    found, _ = _version(version_id)
-    reason = Promote.read().reason
-    return _put_into_service(found, g.by, "%s promoted by %s", lambda _: wording.quoted(reason))
+    found, champion = _version(version_id)
+    try:
+        reason = Promote.read().reason
+        return _put_into_service(found, g.by, "%s promoted by %s", lambda _: wording.quoted(reason))
+    except BadRequest as error:
+        return _refused(error, found, champion)
 
 
 @blueprint.post("/versions/<int:version_id>/roll-back")
-@Operation("roll_back_version", {200: InService}, body=NoFields, errors={409: ["unusable_version", "never_in_service"]})
+@Operation(
+    "roll_back_version",
+    {200: InService},
+    body=NoFields,
+    errors={409: ["unusable_version", "never_in_service", "not_the_version_before"]},
+)
 @csrf.exempt
 def roll_back(version_id: RowId) -> ResponseReturnValue:
-    """Put a version back into service that has served before."""
-    NoFields.read()
-    found, _ = _version(version_id)
-    with services().database.reading() as db:
-        if not has_served(db, version_id):
-            reason = f"Version {found.name} has not been in service, so there is nothing to roll back to: promote it."
-            raise BadRequest(409, "never_in_service", reason)
-    return _put_into_service(
-        found, g.by, "rolled back to %s by %s", lambda db: coded("rolled_back", **{"from": champion_id(db)})
-    )
+    """Put the version back into service that was in service before the latest promotion.
+
+    Any other version, and one that had failed its comparison, is promoted instead, with a reason.
+    """
+    found, champion = _version(version_id)
+    try:
+        NoFields.read()
+        return _put_into_service(found, g.by, "rolled back to %s by %s", lambda db: _roll_back(db, found))
+    except BadRequest as error:
+        return _refused(error, found, champion)
 
 
 @blueprint.get("/promotions")
@@ -268,8 +264,10 @@ def promotions() -> ResponseReturnValue:
     before = Before.read().before
     with services().database.reading() as db:
         found, older = _latest(db, Promotion, before)
+        verdicts = comparison.compared(db, {one.version_id for one in found})
     if wants_page():
-        return render_template("admin/promotions.html", page="admin", promotions=found, older=older, before=before)
+        shown = {"promotions": found, "verdicts": verdicts, "older": older, "before": before}
+        return render_template("admin/promotions.html", page="admin", **shown)
     following = url_for(".promotions", before=older) if older else None
     listed = [PromotionAnswer.of(one, before=one.from_id, to=one.version_id) for one in found]
     return Promotions(promotions=listed, next=following).response()
@@ -290,27 +288,28 @@ def has_served(db: Session, version_id: int) -> bool:
 
 
 def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) -> VersionInShort:
-    passed, summary = said["verdicts"].get(version.id, (None, None))
+    verdict = said["verdicts"].get(version.id)
     return VersionInShort.of(
         version,
         version=version.name,
         run=version.run_id,
         answers=champion is not None and champion.id == version.id,
         has_served=version.id in said["served"],
-        passed=passed,
-        summary=summary,
+        passed=verdict and verdict.passed,
+        summary=verdict and verdict.summary,
         url=url_for(".page", version_id=version.id),
     )
 
 
-def _answer(version: Version, measured: Artifact, answers: bool) -> VersionAnswer:
+def _answer(version: Version, champion: Version | None) -> VersionAnswer:
+    measured = get_artifact(services().database, version.id, "strength")
     with services().database.reading() as db:
         compared, served = db.get(Comparison, version.id), has_served(db, version.id)
     return VersionAnswer.of(
         version,
         version=version.name,
         run=version.run_id,
-        answers=answers,
+        answers=champion is not None and champion.id == version.id,
         has_served=served,
         comparison=compared
         and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
@@ -322,6 +321,46 @@ def _version(version_id: int) -> tuple[Version, Version | None]:
     """Return a version and the champion. Raises NotFound."""
     with services().database.reading() as db:
         return row_or_404(db, Version, version_id), champion_of(db)
+
+
+def _page(version: Version, champion: Version | None, error: BadRequest | None = None) -> str:
+    """Render a version's page; `error` is why the form that it holds was refused."""
+    with services().database.reading() as db:
+        report, served = comparison.report(db, version.id), has_served(db, version.id)
+        target = roll_back_target(db)
+    return render_template(
+        "admin/version.html",
+        page="admin",
+        answers=champion is not None and champion.id == version.id,
+        served=served,
+        target=target,
+        report=report,
+        longest=LONGEST_REASON,
+        error=error,
+        **_strength_part(version, champion),
+    )
+
+
+def _refused(error: BadRequest, version: Version, champion: Version | None) -> ResponseReturnValue:
+    """Answer a browser's form that was refused with the version's page, which has the form; else raise the error."""
+    if not wants_page():
+        raise error
+    annotate_request(code=error.code)
+    return no_store(Response(_page(version, champion, error), error.status))
+
+
+def _roll_back(db: Session, version: Version) -> str:
+    """Return the recorded reason of a roll-back. Raises BadRequest for a version that cannot be rolled back to."""
+    if version.id not in (champion_id(db), roll_back_target(db)):
+        if not has_served(db, version.id):
+            reason = f"Version {version.name} has not been in service, so there is nothing to roll back to: promote it."
+            raise BadRequest(409, "never_in_service", reason)
+        reason = (
+            f"Only the version before the latest promotion can be rolled back to, once and if it had passed: promote "
+            f"{version.name}, and say why."
+        )
+        raise BadRequest(409, "not_the_version_before", reason)
+    return coded("rolled_back", **{"from": champion_id(db)})
 
 
 def _put_into_service(version: Version, by: str, done: str, why: Callable[[Session], str]) -> ResponseReturnValue:
@@ -348,8 +387,10 @@ def _figures(measured: Artifact | None) -> dict[str, Any] | None:
     return json.loads(measured.result) if measured and measured.result else None
 
 
-def _strength_part(version: Version, measured: Artifact, other: Version | None) -> dict[str, Any]:
+def _strength_part(version: Version, champion: Version | None) -> dict[str, Any]:
     """Return the variables of `_robustness.html`; `other` is the champion if that is another version."""
+    other = champion if champion and champion.id != version.id else None
+    measured = get_artifact(services().database, version.id, "strength")
     other_measured = get_artifact(services().database, other.id, "strength") if other else None
     figures, theirs = _figures(measured), _figures(other_measured)
     waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)

@@ -19,6 +19,7 @@ const state = form.dataset.state;
 const token = form.elements.csrf_token.value;
 
 let anchor = null; // card at which a range starts
+let opener = null; // element that opened the reasons, to which the focus returns
 const batches = []; // ids of the decisions made here; Undo reverts the last one
 let requests = Promise.resolve(); // resolves after the last request
 let requestCount = 0;
@@ -31,6 +32,7 @@ const current = () => queue.querySelector(".is-current");
 const checkbox = (card) => card.querySelector(".card-pick");
 const idOf = (card) => Number(card.dataset.id);
 const chosen = () => cards().filter((card) => checkbox(card).checked);
+const isJudged = (card) => !card.classList.contains("card--unjudged");
 
 /** Return the chosen cards, or the current one if none is chosen. */
 function getTargets() {
@@ -68,21 +70,33 @@ function neighbour(card, step, rows) {
 function chooseRange(from, to) {
   const all = cards();
   const [first, last] = [all.indexOf(from), all.indexOf(to)].sort((a, b) => a - b);
-  if (first < 0) return;
-  for (const card of all.slice(first, last + 1)) checkbox(card).checked = true;
+  if (first >= 0) chooseJudged(all.slice(first, last + 1));
 }
 
 function chooseAll() {
-  const some = cards().some((card) => !checkbox(card).checked);
-  for (const card of cards()) checkbox(card).checked = some;
-  showChosenCount();
+  if (areAllChosen()) {
+    for (const card of cards()) checkbox(card).checked = false;
+    showChosenCount();
+  } else {
+    chooseJudged(cards());
+  }
 }
 
-function showChosenCount() {
+/** Choose those of the cards whose label has been judged, and say how many are left: nobody has looked at each. */
+function chooseJudged(some) {
+  for (const card of some.filter(isJudged)) checkbox(card).checked = true;
+  showChosenCount(some.filter((card) => !checkbox(card).checked).length);
+}
+
+/** Tell whether all cards are chosen that "All" would choose. */
+const areAllChosen = () => chosen().length > 0 && cards().every((card) => checkbox(card).checked || !isJudged(card));
+
+function showChosenCount(left = 0) {
   const count = chosen().length;
-  const text = count ? `${count} chosen` : "This one";
+  let text = count ? `${count} chosen` : "This one";
+  if (left) text += `; ${left} not judged yet ${left === 1 ? "is" : "are"} left`;
   if (byId("chosen").textContent !== text) byId("chosen").textContent = text;
-  byId("all").textContent = count && count === cards().length ? "None" : "All";
+  byId("all").textContent = areAllChosen() ? "None" : "All";
 }
 
 // Decisions
@@ -212,7 +226,7 @@ function updateCard(old, next) {
 
 async function fetchPage() {
   try {
-    const response = await fetch(location.href, {
+    const response = await fetch(form.dataset.page, {
       headers: { Accept: "text/html" },
       signal: AbortSignal.timeout(TIMEOUT),
     });
@@ -271,11 +285,7 @@ const isTyping = (element) => element.matches("input:not([type=checkbox]), texta
 
 /** While the reasons are open, number keys pick one. Return whether the key was handled. */
 function handleReasonKey(event) {
-  if (event.key === "Escape") {
-    refusing.open = false;
-    current()?.focus();
-    return true;
-  }
+  if (event.key === "Escape") return closeReasons(), true;
   const reasons = [...refusing.querySelectorAll("[name=because]")];
   const reason = event.key === "r" ? reasons[0] : DIGITS.includes(event.key) && reasons[Number(event.key) - 1];
   if (!reason) return false;
@@ -291,7 +301,7 @@ function handleKey(event) {
   if (key === "s") return chooseAll(), true;
   if (key === " " && !event.target.matches("button, summary, input")) return toggle(current());
   if (key === "a" && form.querySelector(".bar [name=approve]")) return decide("approve", getTargets()), true;
-  if (key === "r" && refusing) return openReasons();
+  if (key === "r" && refusing) return openReasons(document.activeElement);
   if (key === "n") return decide("relabel", getTargets(), { label: NO_DIGIT }), true;
   if (DIGITS.includes(key)) return decide("relabel", getTargets(), { label: Number(key) }), true;
   return false;
@@ -301,10 +311,10 @@ function move(step, rows, range) {
   const from = current() ?? cards()[0];
   if (!from) return false;
   const to = neighbour(from, step, rows);
-  if (range) chooseRange(from, to);
   anchor = to;
   moveTo(to);
-  showChosenCount();
+  if (range) chooseRange(from, to);
+  else showChosenCount();
   return true;
 }
 
@@ -316,16 +326,26 @@ function toggle(card) {
   return true;
 }
 
-function openReasons() {
+/** Open the reasons; `by` is the element that gets the focus back when they are closed without a decision. */
+function openReasons(by) {
   if (!getTargets().length) return false;
+  opener = by;
+  byId("reason-error").hidden = true;
   refusing.open = true;
   refusing.querySelector("[name=because]").focus();
   return true;
 }
 
+function closeReasons() {
+  refusing.open = false;
+  (opener?.isConnected && opener !== document.body ? opener : current())?.focus();
+}
+
 function onClick(event) {
   const card = event.target.closest(".card");
   const button = event.target.closest("button");
+  const summary = event.target.closest("#refusing summary");
+  if (summary) opener = summary;
   if (card && !button) selectCard(event, card);
   if (button?.id === "all") chooseAll();
   if (!button || button.type !== "submit") return;
@@ -341,7 +361,6 @@ function selectCard(event, card) {
   if (event.shiftKey) {
     if (!isBox) event.preventDefault(); // or the click on the label would toggle the checkbox back
     chooseRange(from, card);
-    showChosenCount();
   }
   anchor = card;
 }
@@ -352,19 +371,21 @@ function submit(button, card) {
   if (button.name === "approve") decide("approve", targets);
   else if (button.name === "relabel") decide("relabel", targets, { label: Number(button.value) });
   else if (button.name === "because") decide("refuse", targets, { reason: button.value });
-  else if (card) openReasonsFor(card);
+  else if (card) openReasonsFor(card, button);
   else refuseWithReason(byId("reason"));
 }
 
-function openReasonsFor(card) {
+function openReasonsFor(card, button) {
   for (const other of chosen()) checkbox(other).checked = false;
   moveTo(card, false);
   showChosenCount();
-  openReasons();
+  openReasons(button);
 }
 
 function refuseWithReason(field) {
   const reason = field.value.trim();
+  byId("reason-error").hidden = Boolean(reason);
+  field.setAttribute("aria-invalid", String(!reason));
   if (!reason) return field.focus();
   decide("refuse", getTargets(), { reason });
   field.value = "";
@@ -374,7 +395,7 @@ byId("all").hidden = false;
 document.addEventListener("keydown", onKey);
 form.addEventListener("click", onClick);
 form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("change", showChosenCount);
+form.addEventListener("change", () => showChosenCount());
 queue.addEventListener("focusin", (event) => moveTo(event.target.closest(".card"), false));
 byId("undo").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -382,17 +403,16 @@ byId("undo").addEventListener("submit", (event) => {
 });
 byId("reason")?.addEventListener("keydown", (event) => {
   if (event.key === "Enter") refuseWithReason(event.target);
-  else if (event.key === "Escape") {
-    refusing.open = false;
-    current()?.focus();
-  } else return;
+  else if (event.key === "Escape") closeReasons();
+  else return;
   event.preventDefault();
 });
 // Close the reasons on a click outside them.
 document.addEventListener("pointerdown", (event) => {
   if (refusing?.open && !refusing.contains(event.target)) refusing.open = false;
 });
-moveTo(cards()[0], focusIsNowhere());
+// A refused form has the focus in the field to be corrected.
+moveTo(cards()[0], focusIsNowhere() && !document.querySelector("[autofocus]"));
 showChosenCount();
 pollUnjudged();
 observeImports();

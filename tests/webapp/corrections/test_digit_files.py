@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from model.cli import main
 from model.imaging.decode import MAX_BYTES
 from model.task import NO_DIGIT
 from tests.conftest import TOKEN
+from tests.support.administrator import BROWSER, csrf_token, sign_in
 from tests.support.corrections import add_correction, digits
 from tests.support.gunicorn import serve
 from tests.support.requests import assert_error, drawn, encoded
@@ -67,12 +69,13 @@ def export(client):
 
 @pytest.fixture
 def send(client):
-    def send(data, name="digits.npz"):
+    def send(data, name="digits.npz", headers=SCRIPT, token=""):
         # Put together by hand: the test client leaves a large body's temporary file open.
-        head = f'--end\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        head = f'--end\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n' if token else ""
+        head += f'--end\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
         body = head.encode() + data + b"\r\n--end--\r\n"
         kind = "multipart/form-data; boundary=end"
-        return client.post(f"{QUEUE}/import", data=body, content_type=kind, headers=SCRIPT)
+        return client.post(f"{QUEUE}/import", data=body, content_type=kind, headers=headers)
 
     return send
 
@@ -513,6 +516,26 @@ def test_import_file_too_large_is_refused(send, database):
 def test_import_without_file_is_refused(client):
     for body in ({"data": {}}, {"json": {}}, {"data": {"file": "text"}}, {"data": {"file": (io.BytesIO(GOOD), "")}}):
         assert_error(client.post(f"{QUEUE}/import", headers=SCRIPT, **body), 400, "no_file")
+
+
+def test_import_form_refused_shows_its_page_with_the_reason(client, send, database):
+    large = bytes(digit_files.MAX_FILE_BYTES + 5_000)
+    assert sign_in(client).status_code == 303
+    token = csrf_token(client)
+    sent = [
+        (b"no digits", "a.txt", 400, "Nothing was imported."),
+        (b"", "", 400, "The request must have a"),
+        (large, "b.npz", 413, "The file is too large: at most 16 MB"),
+    ]
+    for data, name, status, said in sent:
+        answer = send(data, name, BROWSER, token)
+        assert answer.status_code == status and answer.cache_control.no_store
+        assert re.search(f'<span id="file-error" class="field-error">{said}', answer.text)
+        assert '<details class="exchange" open>' in answer.text and '"file-error file-hint"' in answer.text
+    client.post("/admin/sign-out", data={"csrf_token": token})
+    signed_out = send(large, "b.npz", BROWSER, token)
+    assert signed_out.status_code == 401 and 'class="exchange"' not in signed_out.text
+    assert rows_of(database) == []
 
 
 def test_import_longest_immediate_file_is_taken_in(send, database):

@@ -5,7 +5,14 @@ import math
 import pytest
 
 from tests.support.versions import figures
-from webapp.presentation.charts import accuracy_chart, loss_chart, reliability_chart, sparkline, strength_charts
+from webapp.presentation.charts import (
+    accuracy_chart,
+    loss_chart,
+    reliability_chart,
+    sparkline,
+    strength_charts,
+    wilson_interval,
+)
 
 
 def epoch(number, train_loss, validation_loss, validation_accuracy):
@@ -120,12 +127,49 @@ def test_champion_lies_behind_and_is_named_in_words():
     assert [curve.name for curve in blur.chart.curves] == ["version"] and blur.champion_share is None
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        ([0.998, 0.998], "Flat: 99.8\u00a0%."),
+        ([0.99, 0.998], "Flat: between 99.0\u00a0% and 99.8\u00a0%."),  # four of 500 digits
+        ([0.988, 0.998], "Lowest at \u221220\u00a0degrees: 98.8\u00a0%; v1\u00a097.0\u00a0%."),  # five
+    ],
+)
+def test_curve_that_the_digits_cannot_tell_from_a_flat_one_is_called_flat(accuracy, said):
+    mine, theirs = figures(), figures()
+    mine["curves"] = [{"name": "angle", "unit": "degrees", "levels": [-20, 0], "accuracy": accuracy}]
+    theirs["curves"] = [{"name": "angle", "unit": "degrees", "levels": [-20, 0], "accuracy": [0.97, 0.99]}]
+    (curve,) = strength_charts(mine, theirs)
+    assert curve.sentence("v1") == said
+
+
 def test_reliability_chart_has_a_diagonal_and_larger_dots_for_more_readings():
     ideal, champion, version = reliability_chart(figures(), figures(accuracy=0.5)).curves
     assert (ideal.name, ideal.dots) == ("ideal", ())
     assert version.points == ((50, 75), (99, 10)) and champion.points[1] == (99, 50)
     few, many = (radius for _, _, radius in version.dots)
     assert 0 < few < many < 10
+    for (x, y), (at, top, bottom) in zip(version.points, version.whiskers, strict=True):
+        assert x == at and 0 <= top < y < bottom <= 100
+
+
+def test_reliability_chart_leaves_out_bins_that_show_nothing():
+    sparse = figures()
+    sparse["reliability"]["bins"] = [
+        {"count": 1, "confidence": 0.3, "accuracy": 1.0},
+        {"count": 8, "confidence": 0.5, "accuracy": 0.5},
+        {"count": 9_991, "confidence": 0.99, "accuracy": 0.99},
+    ]
+    version = reliability_chart(sparse).curves[-1]
+    assert version.points == ((99, 1),) and len(version.whiskers) == 1
+    sparse["reliability"]["bins"] = sparse["reliability"]["bins"][:1]
+    assert reliability_chart(sparse).curves[-1].points == ()
+
+
+def test_wilson_interval_of_known_shares():
+    assert wilson_interval(0.0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson_interval(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+    assert wilson_interval(0.8, 50) == pytest.approx((0.6696, 0.8876), abs=1e-4)
     assert [curve.name for curve in reliability_chart(figures()).curves] == ["ideal", "version"]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from model.task import NO_DIGIT
 from tests.support.administrator import BROWSER, SCRIPT
-from tests.support.versions import add_version, compared, evidence, promote, turned
+from tests.support.versions import add_version, compared, evidence, measured, promote, turned
+from webapp.presentation.comparison import sentence
 from webapp.services import services
 from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version
 
@@ -50,15 +51,24 @@ def compared_by(database, version_id, numbers) -> None:
     compared(database, version_id, evidence(corrections=numbers))
 
 
-def test_evidence_of_a_waiting_version_says_why_first(admin, database, challenger):
+def test_evidence_of_a_waiting_version_is_a_table_under_one_sentence(admin, database, challenger):
     compared(database, challenger, evidence(passed=False))
     page = page_of(admin, challenger)
-    assert 'id="verdict" data-passed="false"' in page and "<li>reads 9s 3.2 points worse</li>" in page
-    assert page.index("reads 9s 3.2 points worse") < page.index("Every figure")
+    said = "<strong>Waits.</strong> Worse in 1 of 4 checks; worst: 9s, −3.2 points.</p>"
+    order = ['id="verdict" data-passed="false"', said, 'id="criteria"', 'id="promote"', 'id="digits-lost"']
+    assert [page.index(part) for part in order] == sorted(page.index(part) for part in order)
     assert f'action="/admin/versions/{challenger}/promote"' in page and "<textarea" in page
     row = page[page.index('data-criterion="recall-9"') :]
     row = row[: row.index("</tr>")]
-    for part in ('data-passed="false"', "9s read right", "95.92 %", "99.12 %", "at most 1 point less", "not passed"):
+    for part in (
+        'data-passed="false"',
+        "9s read right",
+        "95.92 %",
+        "99.12 %",
+        "−3.2 points",
+        "at most 1 point less",
+        "not passed",
+    ):
         assert part in row
     assert 'data-criterion="recall-8" data-passed="true"' in page
     assert "42,000" in page
@@ -67,12 +77,21 @@ def test_evidence_of_a_waiting_version_says_why_first(admin, database, challenge
 def test_evidence_of_a_passed_version_names_the_champion(admin, database, challenger):
     compared(database, challenger, evidence())
     page = page_of(admin, challenger)
-    assert 'data-passed="true"' in page and "99.70 % of validation digits." in page
-    assert 'against <a href="/admin/versions/1">v1</a>' in page
+    assert 'data-passed="true"' in page and "</strong> No worse in 4 checks." in page
+    assert 'Against <a href="/admin/versions/1">v1</a>' in page
     promote(database, challenger)
     page = page_of(admin, challenger)
-    assert "<textarea" not in page and "answers now" in page
+    assert "<textarea" not in page and ">in service</span>" in page
     assert "<textarea" not in page_of(admin, 1) and 'formaction="/admin/versions/1/roll-back"' in page_of(admin, 1)
+
+
+def test_pages_of_versions_have_no_empty_table_headers(app, admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    for number in (1, challenger):
+        measured(database, number)
+    for path in (f"/admin/versions/{challenger}", "/admin/versions", "/admin/promotions"):
+        heads = re.findall("<thead>.*?</thead>", admin.get(path, headers=BROWSER).text, re.DOTALL)
+        assert heads and not [head for head in heads if re.search(r"<(t[hd])[^>]*>\s*</\1>|<td", head)]
 
 
 def test_evidence_shows_pictures_gained_and_lost(admin, database, challenger):
@@ -138,7 +157,7 @@ def test_versions_list_gives_each_verdict(admin, database, challenger):
     page = re.sub(r"\s+", " ", admin.get("/admin/versions", headers=BROWSER).text)
     rows = {number: page.split(f'id="version-{number}"')[1].split("</tr>")[0] for number in (1, challenger, other)}
     assert "not compared" in rows[1] and ">passed<" in rows[other]
-    assert ">waits</span> reads 9s 3.2 points worse" in rows[challenger]
+    assert ">waits</span> Worse in 1 of 4 checks; worst: 9s, −3.2 points" in rows[challenger]
 
 
 def test_tabs_count_the_corrections_that_wait(admin, database):
@@ -152,9 +171,60 @@ def test_tabs_count_the_corrections_that_wait(admin, database):
 
 def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, challenger):
     compared(database, challenger, evidence(passed=False))
-    assert "<strong>Waits</strong>" in page_of(admin, challenger)
+    assert "<strong>Waits.</strong>" in page_of(admin, challenger)
     promote(database, challenger)
     page = page_of(admin, challenger)
-    assert "<strong>Did not pass</strong>" in page and "Waits" not in page
+    assert "<strong>Did not pass.</strong>" in page and "Waits" not in page
     row = admin.get("/admin/versions", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
     assert ">did not pass</span>" in row and "waits" not in row
+
+
+def criterion(name, champion, challenger, passed=True, unit="share", reason="is bad"):
+    return {
+        "name": name, "champion": champion, "challenger": challenger, "passed": passed, "unit": unit, "reason": reason
+    }  # fmt: skip
+
+
+USABLE = criterion("usable", None, None, unit="none")
+LOSSES = [
+    USABLE,
+    criterion("validation", 0.99, 0.95, False),
+    criterion("recall-3", 0.99, 0.98, False),
+    criterion("strength-angle", 0.9, 0.69, False),
+    criterion("calibration", 0.01, 0.12, False),
+    criterion("multiplications", 100, 500, False, "count"),
+]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "said"),
+    [
+        (LOSSES, "Worse in 5 of 6 checks; worst: turned digits, −21 points"),
+        (LOSSES[:3] + LOSSES[4:], "Worse in 4 of 5 checks; worst: calibration error, +11 points"),
+        (LOSSES[:3], "Worse in 2 of 3 checks; worst: validation digits, −4.0 points"),
+        ([USABLE, LOSSES[-1]], "Failed 1 of 2 checks: it is bad"),
+        ([USABLE, criterion("validation", 0.9, 0.94, False)], "Failed 1 of 2 checks: it is bad"),
+        (
+            [USABLE | {"passed": False, "reason": "cannot be used: it is cut short"}],
+            "It cannot be used: it is cut short",
+        ),
+        ([USABLE, criterion("recall-3", 0.98, 0.98)], "No worse in 2 checks"),
+        (
+            [USABLE, criterion("recall-3", 0.9, 0.91), criterion("calibration", 0.02, 0.01)],
+            "Better in 2 checks, no worse in 1",
+        ),
+    ],
+)
+def test_sentence_sums_up_the_checks(criteria, said):
+    assert sentence(criteria) == said
+
+
+def test_evidence_of_an_earlier_release_has_its_sentence(admin, database, challenger):
+    old = criterion("time", 0.2, 0.4, False, "ms", "takes twice as long") | {
+        "group": "time", "title": "Time for one digit", "margin": "at most 20 % longer"
+    }  # fmt: skip
+    found = {"passed": False, "summary": "waits: takes twice as long", "criteria": [old], "digits": None}
+    with database.writing() as session:
+        session.add(Comparison(version_id=challenger, champion_id=1, passed=False, evidence=found | {"drawings": None}))
+    page = page_of(admin, challenger)
+    assert "It takes twice as long." in page and "+100 %" in page

@@ -111,8 +111,8 @@ def test_review_page_says_what_was_meant_and_what_speaks_against_it(admin, add, 
     assert page.status_code == 200 and page.cache_control.no_store
     words = re.sub(r"<[^>]+>", " ", page.text)
     words = re.sub(r"\s+", " ", words)
-    assert "4 meant" in words and "suspicious 97" in words
-    assert "answered 8, 90 % v1" in words and "v1 reads 7; 4 1 %" in words and "7 ×9" in words
+    assert "4 meant" in words and "label doubtful" in words and 'title="Suspicion 97 of 100"' in page.text
+    assert "answered 8, 90 % v1" in words and "v1 reads 7; 1 % for 4" in words and "nine 7s , one 1" in words
     assert f'id="c{number}"' in page.text and "Waiting" in words
 
 
@@ -380,11 +380,17 @@ def test_form_decides_and_undoes(admin, add, database):
     assert "Taken back: 1 correction, now waiting again." in admin.get(QUEUE, headers=BROWSER).text
 
 
-def test_form_refusal_without_a_reason_has_one(admin, add, database):
-    (number,) = add()
-    form = {"csrf_token": csrf_token(admin), "refuse": str(number), "reason": ""}
-    admin.post(DECIDE, data=form, headers=BROWSER)
-    assert stored(database, number)[2] == corrections.REASONS[0]
+@pytest.mark.parametrize("reason", ["", " ", "x" * 301])
+def test_form_refusal_without_a_good_reason_stays_in_the_form(admin, add, database, reason):
+    number, other = add(2)
+    form = {"csrf_token": csrf_token(admin), "refuse": str(number), "reason": reason}
+    assert_error(admin.post(DECIDE, data=form), 400, "bad_reason")
+    page = admin.post(DECIDE, data=form, headers=BROWSER)
+    assert page.status_code == 400 and page.cache_control.no_store
+    assert f'value="{number}" checked' in page.text and f'value="{other}" checked' not in page.text
+    assert 'class="refusing" open' in page.text and f'value="{reason}" aria-invalid="true"' in page.text
+    assert re.search(r'<p id="reason-error" class="field-error">A refusal needs a reason', page.text)
+    assert stored(database, number)[0] == "received"
 
 
 @pytest.mark.parametrize("fields", [{"approve": ""}, {"relabel": "3"}, {"because": "x"}, {"refuse": "", "reason": "x"}])
@@ -392,6 +398,8 @@ def test_form_without_any_chosen_is_refused(admin, add, fields):
     add()
     refused = admin.post(DECIDE, data={"csrf_token": csrf_token(admin)} | fields)
     assert "tick some first" in assert_error(refused, 400, "nothing_chosen")
+    page = admin.post(DECIDE, data={"csrf_token": csrf_token(admin)} | fields, headers=BROWSER)
+    assert page.status_code == 400 and 'id="queue"' in page.text and "tick some first" in page.text
 
 
 @pytest.mark.parametrize("page", ["", "0", "x", "-1", "9" * 400])

@@ -1,6 +1,7 @@
 """Versions: putting one into service and going back, the list of that, downloads, and a version's page."""
 
 import json
+import re
 import threading
 
 import pytest
@@ -100,15 +101,68 @@ def test_promotion_of_damaged_weights_is_refused(client, database, damage):
 
 
 @pytest.mark.both_databases
-def test_roll_back_takes_one_click(admin, database, challenger):
+def test_roll_back_takes_one_click_and_never_goes_forward(admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
     promote(database, challenger)
     form = {"csrf_token": csrf_token(admin)}
     response = admin.post("/admin/versions/1/roll-back", data=form, headers=BROWSER)
     assert (response.status_code, response.headers["Location"]) == (303, "/admin")
     assert changes(admin, {})[-1] == ("v2", "v1", "administrator", "rolled back from v2")
     assert answering(admin) == "v1"
-    assert admin.post(f"/admin/versions/{challenger}/roll-back", data=form).get_json() == {"version": "v2"}
-    assert changes(admin, {})[-1] == ("v1", "v2", "administrator", "rolled back from v1")
+    assert admin.post("/admin/versions/1/roll-back", data=form).get_json() == {"version": "v1"}  # clicked twice
+    path = f"/admin/versions/{challenger}/roll-back"
+    assert "promote v2" in assert_error(admin.post(path, data=form), 409, "not_the_version_before")
+    page = admin.post(path, data=form, headers=BROWSER)
+    assert page.status_code == 409 and "promote v2, and say why" in page.text and 'id="promote"' in page.text
+    assert promotions(database) == [1, challenger, 1]
+    for path in ("/admin/versions", f"/admin/versions/{challenger}"):
+        assert "roll-back" not in admin.get(path, headers=BROWSER).text
+
+
+@pytest.mark.parametrize("passed", [True, False, None])
+def test_roll_back_is_offered_to_the_version_before_unless_it_had_failed(admin, database, challenger, passed):
+    if passed is not None:
+        compared(database, challenger, evidence(passed=passed))
+    promote(database, challenger)
+    promote(database, add_version(database, turned(2)))
+    offered = passed is not False
+    for path in ("/admin/versions", f"/admin/versions/{challenger}"):
+        page = admin.get(path, headers=BROWSER).text
+        assert (f'formaction="/admin/versions/{challenger}/roll-back"' in page) == offered
+        assert "/admin/versions/1/roll-back" not in page
+    answer = admin.post(f"/admin/versions/{challenger}/roll-back", data={"csrf_token": csrf_token(admin)})
+    assert answer.status_code == (200 if offered else 409)
+
+
+def test_promotion_against_the_evidence_is_worded_so(admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    page = admin.get(f"/admin/versions/{challenger}", headers=BROWSER).text
+    assert '<button class="button button--danger">Put v2 in service although it failed 1 check</button>' in page
+    form = {"csrf_token": csrf_token(admin), "reason": "<b>all the same</b>"}
+    admin.post(f"/admin/versions/{challenger}/promote", data=form)
+    admin.post("/admin/versions/1/roll-back", data=form | {"reason": ""}, headers=BROWSER)
+    admin.post("/admin/versions/1/roll-back", data={"csrf_token": form["csrf_token"]})
+    assert "against the checks" in admin.get("/admin", headers=BROWSER).text
+    page = admin.get("/admin/promotions", headers=BROWSER).text
+    rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in page.split('<tr id="promotion-')[1:]]
+    assert "v2 → to v1 rolled back administrator rolled back from v2" in rows[0]
+    assert (
+        "v1 → to v2 against the checks administrator v2 had failed 1 check: &lt;b&gt;all the same&lt;/b&gt;" in rows[1]
+    )
+    assert "v1 first set-up it comes with this release" in rows[2]
+
+
+def test_promotion_form_refused_keeps_what_was_typed(admin, database, challenger):
+    form = {"csrf_token": csrf_token(admin), "reason": "<x>" * 200}
+    page = admin.post(f"/admin/versions/{challenger}/promote", data=form, headers=BROWSER)
+    assert page.status_code == 400 and page.cache_control.no_store
+    assert f">{'&lt;x&gt;' * 200}</textarea>" in page.text
+    assert re.search(r'<span id="reason-error" class="field-error">Please say why', page.text)
+    assert 'aria-describedby="reason-error reason-hint" aria-invalid="true"' in page.text
+    number = add_version(database, damaged(SHIPPED.read_bytes()))
+    page = admin.post(f"/admin/versions/{number}/promote", data=form | {"reason": "my own"}, headers=BROWSER)
+    assert page.status_code == 409 and ">my own</textarea>" in page.text and "cannot be put into service" in page.text
+    assert promotions(database) == [1]
 
 
 def test_roll_back_to_one_never_in_service_is_refused(client, database, challenger):
@@ -200,7 +254,7 @@ def test_versions_are_listed_page_by_page(admin, database, challenger):
     assert (champion["passed"], champion["answers"], champion["has_served"]) == (None, True, True)
     assert admin.get("/admin/versions", headers=BROWSER).text.count('id="version-') == 50
     older = admin.get(first["next"], headers=BROWSER).text
-    assert older.count('id="version-') == 2 and "reads 9s 3.2 points worse" in older and "answers now" in older
+    assert older.count('id="version-') == 2 and "Worse in 1 of 4 checks; worst: 9s" in older and "in service<" in older
 
 
 def test_versions_list_offers_promotion_and_roll_back(admin, database, challenger):
@@ -263,7 +317,8 @@ def test_version_page_shows_any_card(admin, database, challenger):
 def test_version_page_waits_for_the_strength(admin):
     page = admin.get("/admin/versions/1", headers=BROWSER).text
     assert 'data-state="measuring"' in page and "Measuring v1" in page and 'value="0.000"' in page
-    assert "answers now" in page and "Promote" not in page
+    assert ">in service</span>" in page and 'id="promote"' not in page
+    assert "hesitant mass" not in page and "A picture is refused above" in page
 
 
 def test_version_page_shows_progress_of_measuring(app, admin):
@@ -284,7 +339,7 @@ def test_version_page_compares_with_the_champion(app, admin):
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
     assert 'data-state="measured"' in page and "not in service" in page
     assert f'action="/admin/versions/{number}/promote"' in page
-    for words in ("87.65", "94.32", "v1, which answers now", "Scribbles", "refuses nothing", "curve-champion"):
+    for words in ("87.65", "94.32", "v1, in service", "Scribbles", "refuses nothing", "curve-champion"):
         assert words in page
     alone = admin.get("/admin/versions/1", headers=BROWSER).text
     assert "94.32" in alone and "curve-version" in alone
@@ -295,7 +350,7 @@ def test_version_page_without_a_champion_names_none(app, admin):
     with services(app).database.writing() as session:
         session.execute(delete(Promotion))
     page = admin.get("/admin/versions/1", headers=BROWSER).text
-    assert "answers now" not in page and "not in service" in page
+    assert ">in service</span>" not in page and "not in service" in page
     assert 'action="/admin/versions/1/promote"' in page
 
 
@@ -311,7 +366,7 @@ def test_version_page_says_why_it_was_not_measured(app, admin):
     measured(services(app).database, number, fraction=0.5, figures=None, error="MNIST is <gone>.")
     measured(services(app).database, 1)
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
-    assert f'role="status">The strength of v{number} could not be measured.' in page
+    assert f'role="status">The robustness of v{number} could not be measured.' in page
     assert 'data-state="failed"' in page and "MNIST is &lt;gone&gt;." in page
     measured(services(app).database, number)
     measured(services(app).database, 1, fraction=0.5, figures=None, error="It broke.")
