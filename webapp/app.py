@@ -62,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for part in (draw, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)
+    app.after_request(authentication.forbid_storing)
     # A prediction changes nothing and needs no cookie; scripts may request it.
     authentication.csrf.exempt(draw.predict)
     # Corrections are not authorized by a cookie either: they are sent as JSON, and deleted by a secret URL.
