@@ -62,10 +62,10 @@ def test_sign_in_leads_on_to_the_page_asked_for(client, path):
     sent_away = client.get(path, headers=BROWSER)
     assert sent_away.status_code == 303
     page = client.get(sent_away.location)
-    assert "The page that you asked for follows" in page.text
+    assert "go on to the page that you asked for" in page.text
     form = {"csrf_token": re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]}
     wrong = client.post(sent_away.location, data=form | {"password": "wrong"})
-    assert wrong.status_code == 403 and "The page that you asked for follows" in wrong.text
+    assert wrong.status_code == 403 and "go on to the page that you asked for" in wrong.text
     assert client.post(sent_away.location, data=form | {"password": PASSWORD}).location == path
 
 
