@@ -147,6 +147,27 @@ def test_public_pages_are_accessible(browser, server, database):
     check(browser, server, [*PUBLIC, ("receipt", receipt, stay), ("receipt, deleting", "", confirming)])
 
 
+LOOK = """
+const style = (selector) => getComputedStyle(document.querySelector(selector));
+return {
+  current: style("nav [aria-current]").backgroundColor,
+  other: style("nav a:not([aria-current])").backgroundColor,
+  edges: [".badge", ".chances svg"].map((selector) => style(selector).outlineStyle),
+  bar: style(".is-predicted rect").fill,
+  track: style(".chances svg").backgroundColor,
+};
+"""
+
+
+def test_high_contrast_shows_the_current_page_badges_and_bars(browser, server):
+    features = [{"name": "forced-colors", "value": "active"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get(f"{server.url}/gallery/8")
+    shown = browser.execute_script(LOOK)
+    assert shown["current"] != shown["other"] and shown["bar"] != shown["track"]
+    assert shown["edges"] == ["solid", "solid"]
+
+
 def send_correction(server):
     """The address of the receipt of a drawing that was sent."""
     request = urllib.request.Request(
