@@ -22,7 +22,7 @@ from tests.support.strokes import DIGITS, NO_DIGITS, draw
 from tests.support.versions import add_version, compared, evidence, measured, turned
 from webapp.settings import Settings
 from webapp.storage.engine import Database
-from webapp.storage.schema import Checkpoint, Correction, Run, RunCorrection, SignInAttempt
+from webapp.storage.schema import Artifact, Checkpoint, Correction, Run, RunCorrection, SignInAttempt
 
 AXE = (Path(selenium_axe_python.__file__).parent / "axe-core/axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -188,11 +188,17 @@ def database(server):
 
 @pytest.fixture
 def busy(server, database):
-    """Runs in three states, a version that was compared, and corrections; the numbers of the runs and the version."""
+    """Runs in three states, a version that was compared, one whose predictions have failed, and corrections.
+
+    Yields the numbers of the runs and of the versions.
+    """
     settings = Settings.read({"DATA_DIR": str(server.data_dir)})
     version = add_version(database, turned(3))
     compared(database, version, evidence(passed=False))
     measured(database, version)
+    unread = add_version(database, turned(4))
+    with database.writing() as session:
+        session.add(Artifact(version_id=unread, kind="predictions", error=json.dumps({"code": "broken"})))
     now = time.time()
     epochs = [
         {
@@ -216,7 +222,7 @@ def busy(server, database):
         session.add_all(runs)
     for image, digit in digits(4):
         add_correction(settings, database, image, digit)
-    yield [run.id for run in runs], version
+    yield [run.id for run in runs], version, unread
     with database.writing() as session:
         session.execute(delete(RunCorrection))
         session.execute(delete(Checkpoint))
@@ -226,7 +232,7 @@ def busy(server, database):
 
 def test_administrators_pages_are_accessible(signed_in, server, busy):
     signed_in.expected_complaint = "Failed to load resource"
-    (finished, failed, running), version = busy
+    (finished, failed, running), version, unread = busy
     check(
         signed_in,
         server,
@@ -240,6 +246,7 @@ def test_administrators_pages_are_accessible(signed_in, server, busy):
             ("versions", "/admin/versions", stay),
             ("version in service", "/admin/versions/1", stay),
             ("version with evidence", f"/admin/versions/{version}", stay),
+            ("gallery of a version that could not read it", f"/gallery?version={unread}", stay),
             ("audit", "/admin/promotions", stay),
             ("corrections", "/admin/corrections", stay),
         ],
