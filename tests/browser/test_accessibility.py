@@ -74,7 +74,10 @@ def stay(driver, server):
 
 
 def drawn(strokes, verdict):
+    """A reading of these strokes alone."""
+
     def lead(driver, server):
+        driver.execute_script("document.getElementById('clear').click()")
         draw(driver, strokes)
         wait_for(driver, lambda d: d.find_element(By.ID, "answer").get_attribute("data-verdict") == verdict)
         wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "#feedback button"))

@@ -10,12 +10,11 @@ from flask import Flask
 
 from model.task import NO_DIGIT
 from webapp.presentation import charts
-from webapp.presentation.sign_in import in_words
 from webapp.presentation.wording import imported, worded
 
 
 def register(app: Flask) -> None:
-    for write in (utc, in_words, share, confidence, label, said, read_as, answered, worded, charts.sparkline):
+    for write in (utc, share, confidence, label, said, read_as, answered, worded, charts.sparkline):
         app.add_template_filter(write)
     app.add_template_global(imported, "imported_in_words")
 

@@ -73,7 +73,14 @@ def sign_out() -> ResponseReturnValue:
 def _form(error: str | None) -> str:
     """Return the page with the form, what is wrong with the password, and the time until another may be tried."""
     _, wait = services().authenticator.remaining_attempts(authentication.client_digest())
-    return render_template("admin/sign_in.html", page="admin", error=error, wait=wait, goes_on=_following() is not None)
+    return render_template(
+        "admin/sign_in.html",
+        page="admin",
+        error=error,
+        wait=wait,
+        wait_in_words=wait and wording.in_words(wait),
+        goes_on=_following() is not None,
+    )
 
 
 def _following() -> str | None:
