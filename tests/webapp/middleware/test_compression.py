@@ -7,7 +7,7 @@ import pytest
 from tests.support.administrator import BROWSER
 
 PACKED = BROWSER | {"Accept-Encoding": "gzip, deflate, br"}
-PUBLIC = pytest.mark.parametrize("address", ["/"])
+PUBLIC = pytest.mark.parametrize("address", ["/", "/how-it-works"])
 
 
 @PUBLIC
