@@ -17,7 +17,7 @@ from webapp.auth import SESSION_SECONDS
 from webapp.http import authentication, errors, openapi
 from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.logs import set_up_logging
-from webapp.middleware import access_log, assets
+from webapp.middleware import access_log, assets, compression
 from webapp.middleware.session_cookies import SessionCookies
 from webapp.presentation import filters
 from webapp.services import Services, services
@@ -57,11 +57,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.session_interface = SessionCookies()
     app.extensions["inkling"] = Services.open(settings)
     access_log.register(app)
+    compression.register(app)
     filters.register(app)
     errors.register(app, MODEL_ERRORS)
     for part in (draw, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)
+    app.after_request(authentication.forbid_storing)
     # A prediction changes nothing and needs no cookie; scripts may request it.
     authentication.csrf.exempt(draw.predict)
     # Corrections are not authorized by a cookie either: they are sent as JSON, and deleted by a secret URL.

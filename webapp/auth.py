@@ -8,7 +8,7 @@ import time
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from webapp.exceptions import AppError
@@ -112,6 +112,18 @@ class Authenticator:
         write_using_reserve(self._database, begin)
         return token
 
+    def remaining_attempts(self, client: str) -> tuple[int, int | None]:
+        """Return how many attempts at the password a client has left and, if none, the seconds until the next one."""
+        now, key = time.time(), f"password:{client}"
+        recent = within(SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now)
+        with self._database.reading() as session:
+            wait = _seconds_to_wait(session, "password", key, now)
+            counts = [
+                limit - session.scalars(select(func.count()).where(recent, attempts)).one()
+                for attempts, limit in _limits("password", key)
+            ]
+        return (0 if wait else min(counts)), wait
+
     def count_wrong_token(self, client: str) -> None:
         """Count a wrong bearer token. Raises TooManyAttempts; requests with the right token are not limited."""
         self._count_attempt("token", client)
@@ -171,10 +183,22 @@ def sweep(database: Database) -> None:
 
 
 def _check_limits(session: Session, secret: str, mine: str, now: float) -> None:
-    all_clients = SignInAttempt.address.startswith(f"{secret}:")
-    for attempts, limit in ((SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (all_clients, ATTEMPTS_IN_ALL)):
+    if wait := _seconds_to_wait(session, secret, mine, now):
+        raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
+
+
+def _seconds_to_wait(session: Session, secret: str, mine: str, now: float) -> int | None:
+    """Return the seconds until an attempt is allowed; None if one is."""
+    for attempts, limit in _limits(secret, mine):
         if wait := seconds_until_below(session, limit, SignInAttempt.at, ATTEMPT_WINDOW_SECONDS, now, attempts):
-            raise TooManyAttempts(f"Too many attempts. Please try again in {wait} seconds.", wait)
+            return wait
+    return None
+
+
+def _limits(secret: str, mine: str) -> tuple[tuple[ColumnElement[bool], int], ...]:
+    """Return conditions on the attempts at a secret, each with the number that is allowed."""
+    all_clients = SignInAttempt.address.startswith(f"{secret}:")
+    return (SignInAttempt.address == mine, ATTEMPTS_PER_ADDRESS), (all_clients, ATTEMPTS_IN_ALL)
 
 
 def _lasts(session, now: float):

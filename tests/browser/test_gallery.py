@@ -6,8 +6,9 @@ import urllib.request
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from tests.support.browser import turn_the_page
 
 
 @pytest.fixture
@@ -31,14 +32,6 @@ def total(browser):
 
 def path(browser):
     return browser.execute_script("return location.pathname + location.search + location.hash")
-
-
-def turn_the_page(browser, element):
-    """Clicks and waits until another page has come."""
-    before = browser.find_element(By.TAG_NAME, "html")
-    element.click()
-    WebDriverWait(browser, 10).until(staleness_of(before))
-    WebDriverWait(browser, 10).until(lambda page: page.execute_script("return document.readyState") == "complete")
 
 
 def show(browser, **choices):
@@ -70,6 +63,46 @@ def test_gallery_page_shows_a_hundred_pictures_from_one_file(browser, gallery):
         "const box = document.querySelector('.pictures .ink').getBoundingClientRect(); return [box.width, box.height]"
     )
     assert size == [56, 56]
+
+
+TAB_STOPS = """
+return [...document.querySelectorAll("a, button, select, input")].filter(
+  (element) => element.tabIndex >= 0 && element.checkVisibility(),
+).length;
+"""
+
+
+def test_gallery_pictures_and_tables_are_one_tab_stop_each(browser, gallery):
+    assert browser.execute_script(TAB_STOPS) <= 25
+    pictures = browser.find_elements(By.CSS_SELECTOR, ".picture")
+    columns = 10
+
+    def press(*keys):
+        browser.switch_to.active_element.send_keys(*keys)
+        return browser.switch_to.active_element
+
+    browser.execute_script("arguments[0].focus()", pictures[0])
+    assert pictures[0].get_attribute("aria-describedby") == "arrow-keys"
+    for keys, place in (
+        ((Keys.ARROW_LEFT,), 0),
+        ((Keys.ARROW_RIGHT,), 1),
+        ((Keys.ARROW_DOWN,), columns + 1),
+        ((Keys.END,), 2 * columns - 1),
+        ((Keys.ARROW_RIGHT,), 2 * columns),
+        ((Keys.PAGE_DOWN,), 9 * columns),
+        ((Keys.ARROW_DOWN,), 9 * columns),
+        ((Keys.ARROW_UP,), 8 * columns),
+        ((Keys.CONTROL, Keys.END), 99),
+    ):
+        assert press(*keys) == pictures[place], keys
+    assert pictures[99].get_attribute("aria-describedby") is None, "the hint is said once"
+    assert press(Keys.TAB).find_elements(By.XPATH, "ancestor::nav[@class='leaf']")
+    assert press(Keys.SHIFT, Keys.TAB) == pictures[99], "the list remembers the place"
+    matrix = browser.find_elements(By.CSS_SELECTOR, ".confusion a")
+    browser.execute_script("arguments[0].focus()", matrix[0])
+    assert press(Keys.ARROW_DOWN).get_attribute("title") == "0 read as 0"
+    assert press(Keys.HOME).get_attribute("title") == "All that are a 0"
+    assert browser.execute_script(TAB_STOPS) <= 25
 
 
 def test_gallery_filters_have_an_address(browser, gallery):

@@ -16,6 +16,8 @@ from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 from model.data import mnist
@@ -122,3 +124,11 @@ def chromium(profile) -> webdriver.Chrome:
 def wait_for(driver, condition, seconds=WAIT_SECONDS):
     """Return what `condition(driver)` returns once that is true."""
     return WebDriverWait(driver, seconds, 0.05, [StaleElementReferenceException]).until(condition)
+
+
+def turn_the_page(driver, element):
+    """Clicks and waits until another page has come."""
+    before = driver.find_element(By.TAG_NAME, "html")
+    element.click()
+    WebDriverWait(driver, WAIT_SECONDS).until(staleness_of(before))
+    wait_for(driver, lambda d: d.execute_script("return document.readyState") == "complete")

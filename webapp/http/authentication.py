@@ -6,11 +6,12 @@ import hmac
 import logging
 from typing import Any
 
-from flask import g, redirect, request, session, url_for
+from flask import g, redirect, request, session
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
 from webapp.auth import NotSignedIn
+from webapp.http.error_page import sign_in_address
 from webapp.http.errors import wants_page
 from webapp.services import services
 
@@ -55,8 +56,15 @@ def admin_required() -> Response | None:
     except NotSignedIn:
         if request.method not in ("GET", "HEAD") or not wants_page():
             raise
-        return redirect(url_for("sign_in.page"), 303)
+        return redirect(sign_in_address(request.full_path.removesuffix("?")), 303)
     return None
+
+
+def forbid_storing(response: Response) -> Response:
+    """Forbid to store any answer below /admin: signed out, the browser's Back would show it again."""
+    if f"{request.path}/".startswith("/admin/"):
+        response.cache_control.no_store = True
+    return response
 
 
 def client_digest() -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Flask, Response, abort, jsonify, render_template, request
+from flask import Flask, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
@@ -18,6 +18,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from webapp.exceptions import AppError, BadRequest
+from webapp.http.error_page import error_page
 from webapp.middleware.access_log import annotate_request, has_valid_host
 from webapp.storage.schema import BIGGEST_ROW_ID, Base
 
@@ -43,9 +44,7 @@ def register(app: Flask, statuses: Mapping[type[Exception], tuple[int, str]]) ->
 def error_response(status: int, code: str, message: str, **more) -> Response:
     """Return an error as a page or as JSON, whichever the request prefers, with `more` members beside its code."""
     if wants_page():
-        response = Response(
-            render_template("error.html", code=status, title=HTTPStatus(status).phrase, message=message), status
-        )
+        response = Response(error_page(status, code, message, more), status)
     else:
         response = jsonify({"error": {"code": code, "message": message, **more}})
         response.status_code = status

@@ -1,7 +1,7 @@
 """The static files, at URLs with a digest of all of them, so that browsers may cache them for ever.
 
 Set-up copies them to DATA_DIR with a compressed file beside each, which WhiteNoise sends to clients that accept it.
-Pages are not compressed: they contain both tokens and text from their URL (the BREACH attack).
+Pages that contain both tokens and text from their URL are not compressed (the BREACH attack); see `compression`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def serve(app: Flask, data_dir: Path) -> StaticFiles:
         prefix=prefix,
         allow_all_origins=False,
         immutable_file_test=lambda path, url: True,
+        mimetypes={".webmanifest": "application/manifest+json"},
     )
 
 

@@ -1,4 +1,4 @@
 """Sentences, charts and figures for people, made from the codes and numbers in the database.
 
-Imports storage, corrections and training. Used by http, the views, the application and setup.
+Imports storage, corrections, training and auth. Used by http, the views, the application and setup.
 """

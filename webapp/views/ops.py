@@ -1,4 +1,4 @@
-"""Monitoring: liveness, readiness and metrics."""
+"""Monitoring: liveness, readiness and metrics; and the icon that browsers ask for unasked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 from typing import Literal
 
 from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,10 +15,12 @@ from webapp.http.authentication import authenticate
 from webapp.http.errors import no_store
 from webapp.http.messages import Answer, File
 from webapp.http.openapi import ADMIN_ERRORS, BEARER_OR_SESSION, Operation
+from webapp.middleware.assets import FILES
 from webapp.services import services
 from webapp.storage.disk_reserve import MIN_FREE_BYTES, free_bytes
 from webapp.versions.active import NoChampion
 
+ICON_SECONDS = 30 * 24 * 3600
 PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 blueprint = Blueprint("health", __name__)
@@ -77,6 +80,16 @@ def metrics() -> Response:
         authenticate()
     body, content_type = services().metrics.exposition(services().database, request.headers.get("Accept", ""))
     return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> ResponseReturnValue:
+    """Return the icon, for whatever asks for it without reading a page; pages link to the SVG."""
+    response = Response((FILES / "favicon.ico").read_bytes(), mimetype="image/x-icon")
+    response.cache_control.public = True
+    response.cache_control.max_age = ICON_SECONDS
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 def _is_local() -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from flask import Blueprint, redirect, render_template, session, url_for
+from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.auth import TooManyAttempts, WrongPassword
 from webapp.http import authentication
+from webapp.http.addresses import own_page
 from webapp.http.errors import error_response
 from webapp.http.fields import any_form
 from webapp.middleware.access_log import annotate_request
+from webapp.presentation import sign_in as wording
 from webapp.services import services
 
 log = logging.getLogger(__name__)
@@ -27,29 +29,30 @@ blueprint = Blueprint("sign_in", __name__, url_prefix="/admin")
 
 @blueprint.get("/sign-in")
 def page() -> str:
-    return render_template("admin/sign_in.html", page="admin", error=None)
+    """Show the form; `next` in the query is the page that follows."""
+    return _form(None)
 
 
 @blueprint.post("/sign-in")
 def submit() -> ResponseReturnValue:
-    """Check the password and begin a session."""
+    """Check the password, begin a session and lead on to the page that follows, by default the dashboard."""
     password = any_form().get("password", "")
     try:
         token = services().authenticator.sign_in(password, authentication.client_digest())
     except WrongPassword:
         annotate_request(code="wrong_password")
         log.warning("a sign-in failed", extra=authentication.log_fields())
-        return render_template("admin/sign_in.html", page="admin", error="That is not the password."), 403
+        left, _ = services().authenticator.remaining_attempts(authentication.client_digest())
+        return _form(wording.wrong_password(left)), 403
     except TooManyAttempts as error:
         annotate_request(code=error.code)
         log.warning("a sign-in was refused: too many have failed", extra=authentication.log_fields())
-        page = render_template("admin/sign_in.html", page="admin", error=str(error))
-        return page, error.status, {"Retry-After": str(error.retry_after)}
+        return _form(None), error.status, {"Retry-After": str(error.retry_after)}
     session.clear()
     session.permanent = True
     session["administrator"] = token
     log.info("the administrator signed in", extra=authentication.log_fields())
-    return redirect(url_for("admin.dashboard"), 303)
+    return redirect(_following() or url_for("admin.dashboard"), 303)
 
 
 @blueprint.post("/sign-out")
@@ -65,3 +68,21 @@ def sign_out() -> ResponseReturnValue:
             return error_response(503, "database", SIGNED_OUT_HERE)
         log.info("the administrator signed out", extra=authentication.log_fields())
     return redirect(url_for("draw.page"), 303)
+
+
+def _form(error: str | None) -> str:
+    """Return the page with the form, what is wrong with the password, and the time until another may be tried."""
+    _, wait = services().authenticator.remaining_attempts(authentication.client_digest())
+    return render_template(
+        "admin/sign_in.html",
+        page="admin",
+        error=error,
+        wait=wait,
+        wait_in_words=wait and wording.in_words(wait),
+        goes_on=_following() is not None,
+    )
+
+
+def _following() -> str | None:
+    """Return the page that follows by the query, if it is one of the administrator's."""
+    return own_page(request.args.get("next"), "/admin")

@@ -327,7 +327,7 @@ def test_not_signed_in_a_page_leads_to_the_sign_in_and_a_script_is_refused(reade
     parts += ["/admin/corrections/export.npz", "/admin/corrections/export.zip", "/admin/corrections/imports/1"]
     for path in ("/admin", "/admin/runs/1", *parts):
         response = reader.get(path, headers=BROWSER)
-        assert (response.status_code, response.headers["Location"]) == (303, "/admin/sign-in")
+        assert response.status_code == 303 and re.match(r"/admin/sign-in(\?|$)", response.headers["Location"])
     for path in ("/admin/runs/1", *parts):
         assert_error(reader.get(path), 401, "not_signed_in")
 

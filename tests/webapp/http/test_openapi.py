@@ -23,6 +23,7 @@ PAGES = {
     ("POST", "/admin/sign-in"),
     ("POST", "/admin/sign-out"),
     ("GET", "/static/{name}"),
+    ("GET", "/favicon.ico"),
 }
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -1,9 +1,12 @@
 """The static files: compressed by set-up, and whole all the same where it has not run."""
 
 import gzip
+import io
+import re
 import threading
 
 import pytest
+from PIL import Image
 
 from tests.conftest import settings_in
 from webapp.app import create_app
@@ -11,7 +14,14 @@ from webapp.middleware import assets
 
 PACKED = {"Accept-Encoding": "gzip, deflate, br"}
 NAMES = [path.relative_to(assets.FILES).as_posix() for path in assets._files()]
-TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+TYPES = {
+    "css": "text/css",
+    "ico": "image/x-icon",
+    "js": "text/javascript",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "webmanifest": "application/manifest+json",
+}
 
 
 def got(app, name, **headers):
@@ -29,7 +39,7 @@ def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
         assert gzip.decompress(packed.data) == content and len(packed.data) < len(content)
         assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
     else:
-        assert packed.data == content and len(content) < 1000, "only what is small already stays as it is"
+        assert packed.data == content and (len(content) < 1000 or name.endswith((".png", ".ico")))
     assert packed.mimetype == plain.mimetype == TYPES[name.rpartition(".")[2]]
     assert "immutable" in packed.headers["Cache-Control"] and plain.cache_control.max_age >= 365 * 24 * 3600
 
@@ -40,6 +50,36 @@ def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app
     response = got(app, name, **PACKED)
     assert response.data == (assets.FILES / name).read_bytes() and "Content-Encoding" not in response.headers
     assert app.jinja_env.globals["asset"](name) == shared_app.jinja_env.globals["asset"](name)
+
+
+def test_manifest_names_icons_that_are_there(shared_app):
+    response = got(shared_app, "manifest.webmanifest")
+    manifest = response.get_json(force=True)
+    assert manifest["display"] == "standalone" and manifest["start_url"] == manifest["id"] == "/"
+    for icon in manifest["icons"]:
+        picture = got(shared_app, icon["src"])
+        assert picture.mimetype == icon["type"]
+        if icon["type"] == "image/png":
+            assert "x".join(map(str, Image.open(io.BytesIO(picture.data)).size)) == icon["sizes"]
+
+
+def test_favicon_is_an_icon_that_is_kept(shared_app):
+    with shared_app.test_client().get("/favicon.ico") as response:
+        assert response.mimetype == "image/x-icon" and Image.open(io.BytesIO(response.data)).format == "ICO"
+        assert response.cache_control.public and response.cache_control.max_age >= 24 * 3600
+        known = {"If-None-Match": response.headers["ETag"]}
+    assert shared_app.test_client().get("/favicon.ico", headers=known).status_code == 304
+
+
+def test_link_preview_has_a_picture_at_an_absolute_url(shared_app):
+    client = shared_app.test_client()
+    page = client.get("/", base_url="https://inkling.example/").text
+    tags = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]+)">', page))
+    assert tags["title"] in page.partition("</title>")[0] and tags["description"].startswith("Draw a digit.")
+    assert tags["image"].startswith("https://inkling.example/static/")
+    with client.get(tags["image"].removeprefix("https://inkling.example")) as picture:
+        assert Image.open(io.BytesIO(picture.data)).size == (1200, 630) and len(picture.data) < 50_000
+    assert "og:image" not in client.get("/admin/sign-in").text
 
 
 def test_static_copies_made_at_once_are_one(tmp_path):

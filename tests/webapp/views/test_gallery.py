@@ -1,6 +1,7 @@
 """The gallery, against predictions that are made up, so that the truth about them is known."""
 
 import base64
+import gzip
 import io
 import random
 import re
@@ -392,6 +393,13 @@ def test_gallery_pages_need_nothing_inline(client, app, probabilities, test_set)
         html = get(client, address)
         assert not re.search(r"<[^>]*\s(style|on\w+)=", html) and "<style" not in html
         assert not re.search(r"<script(?![^>]*\ssrc=)", html)
+
+
+def test_gallery_pages_are_compressed(reader, shared_probabilities):
+    for address, part in (("/gallery", 0.15), ("/gallery/8", 0.5)):
+        plain, packed = (reader.get(address, headers=PERSON | more) for more in ({}, {"Accept-Encoding": "gzip"}))
+        assert gzip.decompress(packed.data) == plain.data and len(packed.data) < part * len(plain.data)
+        assert "csrf" not in plain.text
 
 
 # Versions
