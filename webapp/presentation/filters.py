@@ -14,7 +14,20 @@ from webapp.presentation.wording import about, by_whom, imported, lost_by_cancel
 
 
 def register(app: Flask) -> None:
-    for write in (utc, share, confidence, label, said, read_as, answered, worded, about, by_whom, charts.sparkline):
+    for write in (
+        utc,
+        in_words,
+        share,
+        confidence,
+        label,
+        said,
+        read_as,
+        answered,
+        worded,
+        about,
+        by_whom,
+        charts.sparkline,
+    ):
         app.add_template_filter(write)
     app.add_template_global(imported, "imported_in_words")
     app.add_template_global(lost_by_cancelling)

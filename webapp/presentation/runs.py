@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from model.presets import PRESETS
-from webapp.presentation import charts
+from webapp.presentation import charts, comparison
 from webapp.storage.schema import ACTIVE, Comparison, Run, Version
 from webapp.storage.timestamps import within
 from webapp.training.runs import count_used
@@ -29,6 +29,7 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
         "run": run,
         "version": db.get(Version, run.version_id or 0),
         "comparison": db.get(Comparison, run.version_id or 0),
+        "compared": comparison.compared(db, [run.version_id or 0]).get(run.version_id or 0),
         "champion": champion,
         "used": count_used(db, run.id),
         "now": now,

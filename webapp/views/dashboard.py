@@ -38,8 +38,8 @@ def dashboard() -> ResponseReturnValue:
         promotions = db.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(LISTED)).all()
         part = run_part(db, active, champion)
         undecided = _undecided(db, champion)
-        said = comparison.verdicts(db, undecided)
-        promoted = comparison.compared(db, {one.version_id for one in promotions})
+        shown = {version.id for version in undecided} | {promotion.version_id for promotion in promotions}
+        verdicts = comparison.compared(db, shown)
         waiting = count_waiting(db)
     return render_template(
         "admin/dashboard.html",
@@ -48,10 +48,9 @@ def dashboard() -> ResponseReturnValue:
         active=active,
         promotions=promotions,
         undecided=undecided,
-        promoted=promoted,
+        verdicts=verdicts,
         waiting=waiting,
         brief=True,
-        **said,
         **part,
     )
 

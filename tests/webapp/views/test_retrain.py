@@ -9,6 +9,7 @@ from model.presets import PRESETS
 from tests.conftest import TOKEN
 from tests.support.administrator import BROWSER, csrf_token
 from tests.support.requests import assert_error
+from tests.support.versions import evidence
 from tests.webapp.training.test_runs import keep_correction
 from webapp.presentation.runs import REFERENCE_SECONDS
 from webapp.services import services
@@ -101,9 +102,12 @@ def test_run_page_version_that_waits_says_why(client, database, app):
     made = Version(
         source="run", preset="basic", sha256="0", weights=b"", card={}, validation_accuracy=0.5, test_accuracy=None
     )
-    hold.finish(made, b"", Comparison(champion_id=1, passed=False, evidence={"summary": "waits: it reads 9s worse"}))
+    hold.finish(made, b"", Comparison(champion_id=1, passed=False, evidence=evidence(passed=False).as_dict()))
     page = run_page(client, run_id)
-    assert "It waits</strong>: it reads 9s worse" in page and f"/admin/versions/{made.id}" in page
+    assert (
+        "It waits.</strong> Worse in 1 of 4 checks; worst: 9s, −3.2 points." in page
+        and f"/admin/versions/{made.id}" in page
+    )
     assert services(app).active_model.classifier().version == "v1"
 
 
