@@ -16,7 +16,6 @@ from webapp.presentation.wording import about, by_whom, imported, lost_by_cancel
 def register(app: Flask) -> None:
     for write in (
         utc,
-        in_words,
         share,
         confidence,
         label,
