@@ -72,7 +72,7 @@ def test_client_generated_calls_every_route(busy_app, generated):
         call("delete_correction_by_form", secret=send(100))
 
         call("cancel_run", run_id=1, body=models.NoFields())
-        run = call("start_run", body=models.StartRun(preset=models.StartRunPreset.SEED, epochs=2))
+        run = call("start_run", body=models.StartRun(preset=models.StartRunPreset.BASIC, epochs=2))
         assert call("run", run_id=run.id).state == "queued"
 
         for name in ("version", "card", "weights"):
