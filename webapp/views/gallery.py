@@ -86,8 +86,8 @@ class View(Query):
 
     def query(self, **changes: Any) -> dict[str, Any]:
         """Return the URL parameters of this view with `changes`, which lead to the first page unless they set one."""
-        view = self.replace(**({"page": 1} | changes if changes else {}))
-        return {name: value for name, value in view if value is not None and (name, value) != ("page", 1)}
+        values = dict(self) | ({"page": 1} | changes if changes else {})
+        return {name: value for name, value in values.items() if value is not None and (name, value) != ("page", 1)}
 
     def select(self, readings: VersionPredictions) -> np.ndarray:
         return readings.select(self.true, self.predicted, self.outcome, self.order)
