@@ -126,7 +126,7 @@ def test_replicas_restarted_in_turn_lose_nothing(cluster):
 
 def test_reload_of_another_release_loses_nothing(cluster):
     replica = cluster.replicas[1]
-    module = replica.program / "webapp" / "health.py"
+    module = replica.program / "webapp/views/ops.py"
     release, before = module.read_text(), replica.web_workers()
     with Load(cluster, ONE, pause=0.01) as load:
         load.wait_for(100)
@@ -134,7 +134,7 @@ def test_reload_of_another_release_loses_nothing(cluster):
         (code,) = reload(replica)
         assert code != 0
         assert replica.is_ready() and replica.web_workers() == before
-        module.write_text(release.replace('"status": "ok"', '"status": "another release"'))
+        module.write_text(release.replace('Literal["ok"] = "ok"', 'str = "another release"'))
         assert reload(replica) == [0, 0]
         wait_until(lambda: not replica.web_workers() & before and replica.is_ready())
         assert replica.ask("GET", "/healthz").json == {"status": "another release"}
