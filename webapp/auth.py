@@ -128,8 +128,11 @@ class Authenticator:
         """Count a wrong bearer token. Raises TooManyAttempts; requests with the right token are not limited."""
         self._count_attempt("token", client)
 
-    def is_open(self, token: str | None) -> bool:
-        """Tell whether the token belongs to a session that has neither been ended nor expired."""
+    def is_open(self, token: str | None, in_use: bool = True) -> bool:
+        """Tell whether the token belongs to a session that has neither been ended nor expired.
+
+        A request that nobody made by hand is not `in_use`: it does not put the session's end off.
+        """
         if not isinstance(token, str):
             return False
         now = time.time()
@@ -137,7 +140,7 @@ class Authenticator:
             row = session.get(AdminSession, _digest(token))
         if row is None or not _lasts(row, now):
             return False
-        if now - row.seen_at > SEEN_STEP_SECONDS:
+        if in_use and now - row.seen_at > SEEN_STEP_SECONDS:
             mine = AdminSession.token_sha256 == row.token_sha256  # no row, if it was signed out meanwhile
             seen = update(AdminSession).where(mine).values(seen_at=now)
             write_using_reserve(self._database, lambda session: session.execute(seen))

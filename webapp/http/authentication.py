@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 csrf = CSRFProtect()
 
+POLL = "X-Inkling-Poll"  # sent by js/admin/admin.js
+
 
 def authenticate() -> str:
     """Return "script" for a request with the bearer token, "administrator" for one of a signed-in session.
@@ -38,10 +40,15 @@ def authenticate() -> str:
         log.warning("a script sent a wrong token", extra=log_fields())
         services().authenticator.count_wrong_token(client_digest())
         raise NotSignedIn("The token is wrong.")
-    if not services().authenticator.is_open(session.get("administrator")):
+    if not is_signed_in():
         raise NotSignedIn
     csrf.protect()
     return "administrator"
+
+
+def is_signed_in() -> bool:
+    """Tell whether the session is open. What a page fetches by itself, with POLL, does not count as its use."""
+    return services().authenticator.is_open(session.get("administrator"), in_use=POLL not in request.headers)
 
 
 def admin_required() -> Response | None:

@@ -79,7 +79,7 @@ async function fetchPage(url) {
 /** Return the status and text of the response; undefined if the request fails. */
 async function get(url) {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT) });
+    const response = await fetch(url, { headers: { "X-Inkling-Poll": "1" }, signal: AbortSignal.timeout(TIMEOUT) });
     return { ok: response.ok, status: response.status, text: await response.text() };
   } catch {
     return undefined;
