@@ -23,7 +23,9 @@ log = logging.getLogger("webapp.requests")
 
 NUMBER = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 # RFC 3986, 3.2.2 and 3.2.3: a registered name or IPv4 address, or an IP literal; then perhaps a port.
-HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{0,5})?", re.ASCII)
+# A label of a name is neither empty nor longer than 63 (RFC 1035, 2.3.4): Werkzeug raises at such.
+LABEL = r"[A-Za-z0-9_~!$&'()*+,;=%-]{1,63}"
+HOST = re.compile(rf"(?=.{{1,261}}$)({LABEL}(\.{LABEL})*\.?|\[[0-9A-Fa-f:.]{{2,45}}\])(:[0-9]{{0,5}})?", re.ASCII)
 # RFC 9110, 5.6.7: a conditional header with a date in any other form is ignored. Libraries raise at some of them.
 DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT", re.ASCII)
 DATED = "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"
@@ -72,7 +74,10 @@ class AccessLogMiddleware:
 
         token = request_id.set(number)
         try:
-            body = (self._application if has_valid_host(environ) else self._refuse)(environ, start)
+            if has_valid_host(environ):
+                body = self._application(environ, start)
+            else:  # Werkzeug raises at some invalid hosts where a page has links; this one it takes for none
+                body = self._refuse(environ | {"HTTP_HOST": "?"}, start)
             self._record(environ["REQUEST_METHOD"], sent["status"], sent.get("content-length"), began, annotations)
             return body
         finally:

@@ -161,7 +161,26 @@ def test_redirect_never_takes_its_host_from_a_header(apps):
 # What names its host wrongly, or not at all
 
 
-NO_HOSTS = ["", " ", "a b", "a/b", "a@b", "a?b", "a#b", "h:x", ":80", "<b>", "[::1", "é", "a:1:2", "a, b"]
+NO_HOSTS = [
+    "",
+    " ",
+    "a b",
+    "a/b",
+    "a@b",
+    "a?b",
+    "a#b",
+    "h:x",
+    ":80",
+    "<b>",
+    "[::1",
+    "é",
+    "a:1:2",
+    "a, b",
+    "a..b",
+    ".",
+    "a" * 64,
+    ".".join(["a"] * 132),
+]
 HOSTS = ["localhost", "a.example:443", "127.0.0.1:80", "[::1]:8000", "web_1:8000", "EXAMPLE.", "xn--bcher-kva.ch"]
 
 
@@ -169,6 +188,12 @@ def test_host_that_is_none_is_refused_everywhere(apps):
     hosts = itertools.cycle(NO_HOSTS)
     for path in addresses(apps[0]):
         assert_error(asked(apps[0], path, {"Host": next(hosts)}), 400, "bad_host")
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_host_that_is_none_is_refused_with_a_page(apps, host):
+    answer = asked(apps[0], "/gallery", {"Host": host, "Accept": "text/html"})
+    assert answer.status_code == 400 and "The request must name its host" in answer.get_data(as_text=True)
 
 
 def test_host_that_may_be_one_is_answered(apps):
