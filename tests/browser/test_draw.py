@@ -201,6 +201,17 @@ def test_verdict_is_said_in_words_and_marked(stubbed_page, name):
         ]
 
 
+def test_runners_up_below_one_percent_are_not_shown(stubbed_page):
+    shares = (0.98, 0.012, 0.008)
+    top = [{"digit": digit, "probability": share} for digit, share in zip((4, 9, 1), shares, strict=True)]
+    stub(stubbed_page, "digit", [4], top=top)
+    draw(stubbed_page, DIGITS[4])
+    shown = (
+        "return [...document.querySelectorAll('#top li')].map((li) => li.checkVisibility({visibilityProperty: true}))"
+    )
+    wait_for(stubbed_page, lambda d: d.execute_script(shown) == [True, True, False])
+
+
 @pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.stress)])
 def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
     set_width(stubbed_page, width)

@@ -33,10 +33,11 @@ window.sent = [];
 window.fetch = async (url, options) => {
   if (!String(url).endsWith("/feedback")) {
     const response = await ask(url, options);
-    return window.reading ? new Response(JSON.stringify({ ...(await response.json()), ...window.reading })) : response;
+    const isReading = window.reading && options.method === "POST";
+    return isReading ? new Response(JSON.stringify({ ...(await response.json()), ...window.reading })) : response;
   }
   window.sent.push(JSON.parse(options.body));
-  return window.stubbed ? window.stubbed() : ask(url, options);
+  return window.stubbed ? window.stubbed(() => ask(url, options)) : ask(url, options);
 };
 """
 
@@ -94,14 +95,14 @@ def test_first_correction_is_kept_after_consent_and_can_be_deleted(page):
     press(page, "No, it was …")
     settled(page, has("×", *"0123456789", "not a digit"))
     press(page, "1")
-    asked = settled(page, has("Yes, keep them", "Ask every time", "Not now"))
+    asked = settled(page, has("Yes, keep them", "Keep this one, ask every time", "Not now"))
     assert "Let Inkling keep the drawings you correct?" in asked["words"] and "delete" in asked["words"]
     press(page, "Not now")
     assert settled(page, has("Right", "No, it was …"))["sent"] == []
 
     press(page, "No, it was …")
     press(page, "1")
-    press(page, "Ask every time")
+    press(page, "Keep this one, ask every time")
     kept = settled(page, lambda shown: shown["step"] == "kept")
     assert kept["words"].startswith("Kept as a 1.") and kept["spoken"] == "Kept as a 1."
     assert [correction["meant"] for correction in kept["sent"]] == [1] and kept["keeping"] == "Your drawings"
@@ -109,6 +110,8 @@ def test_first_correction_is_kept_after_consent_and_can_be_deleted(page):
     assert (known["meant"], known["answered"]["digits"], known["state"]) == (1, [7], "received")
 
     page.get(kept["link"])
+    time = page.find_element(By.TAG_NAME, "time")
+    assert "UTC" not in time.text and "UTC" in time.get_attribute("title")  # in the reader's zone
     words = page.find_element(By.TAG_NAME, "main").text
     assert "received" in words and "You meant\na 1" in words and "v1 read\na 7" in words
     assert page.execute_script("return [...document.images].every((image) => image.naturalWidth > 0)")
@@ -127,7 +130,7 @@ def test_consent_is_shown_ends_with_the_tab_and_can_be_stopped(page, server):
     draw(page, DIGITS[7])
     press(page, "Right")
     press(page, "Yes, keep them")
-    line = "Drawings that you correct are kept. Stop Your drawings"
+    line = "Drawings that you mark right or correct are kept. Stop Your drawings"
     assert " ".join(settled(page, lambda shown: shown["step"] == "kept")["keeping"].split()) == line
     page.get(server.url)  # the drawing and the consent outlast a reload
     press(page, "Right")
@@ -137,7 +140,7 @@ def test_consent_is_shown_ends_with_the_tab_and_can_be_stopped(page, server):
     assert settled(page, lambda shown: shown["keeping"] == "Your drawings")
     press(page, "Change")
     press(page, "1")
-    settled(page, has("Yes, keep them", "Ask every time", "Not now"))
+    settled(page, has("Yes, keep them", "Keep this one, ask every time", "Not now"))
     press(page, "Not now")
     assert page.execute_script("return localStorage.length") == 0
     page.find_element(By.CSS_SELECTOR, "#keeping a").click()
@@ -257,6 +260,32 @@ def test_correction_that_fails_is_told_and_not_lost(page, name):
         press(page, "Try again")
         kept = settled(page, lambda shown: shown["step"] == "kept")
         assert len(kept["sent"]) == 2 and kept["sent"][0] == kept["sent"][1]
+
+
+def test_picker_stands_upright_at_every_width(page):
+    draw(page, DIGITS[5])
+    press(page, "No, it was …")
+    for width in (375, 768, 1280):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        tops = page.execute_script(
+            "return [...document.querySelectorAll('.panel-head, .choices button')].map((part) => part.offsetTop)"
+        )
+        assert len(tops) == 12 and tops == sorted(tops) and tops[0] < tops[1], width
+
+
+def test_first_correction_whose_answer_is_lost_is_kept_once(page, server):
+    page.execute_script("window.stubbed = async (send) => { await send(); throw new TypeError('lost on its way'); }")
+    agreed(page)
+    draw(page, DIGITS[4])
+    best_is(page, 4)
+    press(page, "Right")
+    settled(page, has("Try again"))
+    page.execute_script("window.stubbed = null")
+    press(page, "Try again")
+    settled(page, lambda shown: shown["step"] == "kept")
+    page.get(f"{server.url}/receipts")
+    assert len(page.find_elements(By.CSS_SELECTOR, ".own li")) == 1
 
 
 def test_correction_by_keyboard_alone_is_kept(page):

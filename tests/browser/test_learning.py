@@ -64,7 +64,7 @@ def test_correction_learnt_from_is_promoted_and_rolled_back(browser, installatio
 
     click(browser, "#feedback button", "It was a …")
     click(browser, "#feedback button", "7")
-    click(browser, "#feedback button", "Ask every time")
+    click(browser, "#feedback button", "Keep this one, ask every time")
     receipt = wait_for(browser, lambda d: d.execute_script("return document.querySelector('#feedback a')?.href"))
     browser.get(receipt)
     shows(browser, "It waits for a person to look at it")

@@ -140,11 +140,7 @@ def send() -> Response:
     url = url_for(".receipt", secret=kept.secret)
     answered = Sent.of(kept.correction, receipt=url, version=kept.correction.version_id)
     response = _private(answered.response(201 if kept.is_new else 200, location=url))
-    if _browser() is None:
-        secure = current_app.config["SESSION_COOKIE_SECURE"]
-        # Without Max-Age it ends with the browser's session: the next person at a shared tablet starts anew.
-        response.set_cookie(_cookie_name(), browser, secure=secure, httponly=True, samesite="Lax")
-    return response
+    return _keep(browser, response)
 
 
 @blueprint.get("/receipts")
@@ -163,7 +159,9 @@ def index() -> Response:
             )
             for correction, secret in own
         ]
-        return _private(OwnCorrections(corrections=corrections).response())
+        # The drawing page asks before it first sends: a correction whose answer is lost is found when sent again.
+        token = browser or secrets.token_urlsafe(TOKEN_BYTES)
+        return _keep(token, _private(OwnCorrections(corrections=corrections).response()))
     shown = [(correction, secret, data_url(correction.picture)) for correction, secret in own]
     return _private(Response(render_template("receipts/index.html", page="drawings", own=shown, most=MAX_LISTED)))
 
@@ -208,6 +206,15 @@ def delete(secret: Secret) -> Response:
 def delete_by_form(secret: Secret) -> Response:
     """Delete a correction, by the form of the receipt's page."""
     return delete(secret)
+
+
+def _keep(browser: str, response: Response) -> Response:
+    """Give a new browser its token."""
+    if _browser() is None:
+        secure = current_app.config["SESSION_COOKIE_SECURE"]
+        # Without Max-Age it ends with the browser's session: the next person at a shared tablet starts anew.
+        response.set_cookie(_cookie_name(), browser, secure=secure, httponly=True, samesite="Lax")
+    return response
 
 
 def _browser() -> str | None:

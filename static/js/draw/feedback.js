@@ -78,7 +78,7 @@ export class Feedback {
     document.head.append(style);
   }
 
-  /** Say that corrected drawings are kept, while the consent holds, and link to those of the browser. */
+  /** Say that drawings are kept, while the consent holds, and link to those of the browser. */
   #showKeeping() {
     const hasConsent = recall(CONSENT) !== null;
     const state = hasConsent ? "kept" : this.#hasSent ? "stopped" : "none";
@@ -89,7 +89,7 @@ export class Feedback {
       this.#showKeeping();
       this.#announce("Stopped. Inkling asks again before it keeps a drawing.");
     });
-    const words = hasConsent ? [createElement("span", {}, "Drawings that you correct are kept."), stop] : [];
+    const words = hasConsent ? [createElement("span", {}, "Drawings that you mark right or correct are kept."), stop] : [];
     const own = createElement("a", { href: this.#keeping.dataset.url }, "Your drawings");
     this.#keeping.replaceChildren(...words, ...(state === "none" ? [] : [own]));
   }
@@ -159,7 +159,7 @@ export class Feedback {
       this.#send(correction);
     };
     const yes = createButton("Yes, keep them", keep, { class: "primary" });
-    const once = createButton("Ask every time", () => this.#send(correction));
+    const once = createButton("Keep this one, ask every time", () => this.#send(correction));
     const no = createButton("Not now", () => this.#closePanel());
     const question = "Let Inkling keep the drawings you correct?";
     const panel = createElement(
@@ -169,9 +169,9 @@ export class Feedback {
       createElement(
         "p",
         { id: "keep-words", class: "small" },
-        "So that the network can learn, this one, or each until you close this tab, is kept with what you meant, what " +
-          "was read, the time, a code made from your network address, and one for this browser. A person looks at it " +
-          "first. You can follow and delete it. What you do not send is never kept.",
+        "So that the network can learn, this drawing is kept, or each that you mark right or correct until you close " +
+          "this tab: with what you meant, what was read, the time, and two codes that tell senders apart without " +
+          "names. A person looks at it first. You can follow and delete it. What you do not send is never kept.",
       ),
       createElement("div", { class: "panel-foot" }, yes, once, no),
     );
@@ -213,6 +213,11 @@ export class Feedback {
   async #request(correction) {
     let response;
     try {
+      if (!this.#hasSent) {
+        // Get the browser's cookie first: if the answer to a correction is lost, sending it again finds it.
+        const options = { method: "HEAD", headers: { Accept: "application/json" } };
+        await fetch(this.#keeping.dataset.url, { ...options, signal: AbortSignal.timeout(TIMEOUT) });
+      }
       response = await fetch(this.#url, {
         method: "POST",
         headers: { "Content-Type": "application/json", Accept: "application/json" },

@@ -13,6 +13,7 @@ def test_first_screen_says_what_it_is_and_how_it_works(reader):
     words, links = text(reader, "/")
     assert "Draw a digit. A small neural network reads it while you draw. How it works" in words
     assert {"/how-it-works", "/gallery"} <= set(links)
+    assert "Press Tab until the sheet has a frame. Then the arrow keys move the pen" in words
     words, links = text(reader, "/how-it-works")
-    assert all(part in words for part in ("28 × 28", "What it cannot do", "What is kept", "Ten probabilities"))
+    assert all(part in words for part in ("28 × 28", "What it cannot do", "What is kept", "Probabilities"))
     assert {"/receipts", "/gallery", "/"} <= set(links)

@@ -374,10 +374,22 @@ def test_own_corrections_without_the_cookie_are_none_and_explained(app, client):
     send(client)
     change(app, browser=None)  # sent to an earlier release
     for stranger in (client, app.test_client()):
-        assert stranger.get("/receipts").get_json() == {"corrections": []}
         response = stranger.get("/receipts", headers=BROWSER)
         assert "until this browser is closed" in response.get_data(as_text=True)
         assert "Set-Cookie" not in response.headers
+        assert stranger.get("/receipts").get_json() == {"corrections": []}
+
+
+def test_correction_whose_answer_was_lost_is_found_when_sent_again(app, client):
+    """The page asks for the list before it first sends, and so has its cookie."""
+    asked = client.head("/receipts")
+    assert "HttpOnly" in asked.headers["Set-Cookie"] and "Set-Cookie" not in client.get("/receipts").headers
+    send(client)
+    again = send(client)
+    assert again.status_code == 200 and count(app) == 1
+    assert [each["receipt"] for each in client.get("/receipts").get_json()["corrections"]] == [
+        again.get_json()["receipt"]
+    ]
 
 
 # Deleting
