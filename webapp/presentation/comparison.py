@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -108,13 +109,12 @@ def sentence(criteria: Sequence[dict[str, Any]]) -> str:
     failed = [one for one in criteria if not one["passed"]]
     if not failed:
         better = sum((_gain(one) or 0) >= SMALLEST_CHANGE for one in criteria)
-        others = len(criteria) - better
-        return f"Better in {_checks(better)}, no worse in {others}" if better else f"No worse in {_checks(others)}"
+        return f"{_checks(len(criteria))}{f', better in {better}' if better else ''}"
     if len(criteria) == 1:  # the weights cannot be used, so nothing was measured
         return f"It {failed[0]['reason']}"
-    worse = {gain: one for one in reversed(failed) if (gain := _gain(one)) is not None and one["unit"] == "share"}
-    if worse and min(worse) < 0:
-        worst = worse[min(worse)]
+    shares = [(gain, one) for one in failed if one["unit"] == "share" and (gain := _gain(one)) is not None]
+    least, worst = min(shares, key=itemgetter(0), default=(0, {}))
+    if least < 0:
         subject = SUBJECTS.get(worst["name"]) or f"{worst['name'].removeprefix('recall-')}s"
         return f"Worse in {len(failed)} of {_checks(len(criteria))}; worst: {subject}, {_change(worst)}"
     return f"Failed {len(failed)} of {_checks(len(criteria))}: it {failed[0]['reason']}"

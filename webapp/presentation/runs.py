@@ -13,6 +13,7 @@ from webapp.presentation import charts, comparison
 from webapp.storage.schema import ACTIVE, Comparison, Run, Version
 from webapp.storage.timestamps import within
 from webapp.training.runs import count_used
+from webapp.versions.promotions import roll_back_target
 
 WAITING_SECONDS = 10.0  # after this, a run that no worker has begun has perhaps none
 # How long the presets take on two cores, by docs/measurements.md, with ten seconds to calibrate and compare.
@@ -27,6 +28,7 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
     goal = champion.validation_accuracy if champion and run.state in ACTIVE else None
     return {
         "run": run,
+        "target": roll_back_target(db),
         "version": db.get(Version, run.version_id or 0),
         "comparison": db.get(Comparison, run.version_id or 0),
         "compared": comparison.compared(db, [run.version_id or 0]).get(run.version_id or 0),

@@ -353,11 +353,11 @@ def _roll_back(db: Session, version: Version) -> str:
     """Return the recorded reason of a roll-back. Raises BadRequest for a version that cannot be rolled back to."""
     if version.id not in (champion_id(db), roll_back_target(db)):
         if not has_served(db, version.id):
-            reason = f"Version {version.name} has not been in service, so there is nothing to roll back to: promote it."
+            reason = f"Version {version.name} has never been in service: put it in service with a reason instead."
             raise BadRequest(409, "never_in_service", reason)
         reason = (
-            f"Only the version before the latest promotion can be rolled back to, once and if it had passed: promote "
-            f"{version.name}, and say why."
+            f"Only the version in service before the latest change can be rolled back to, and only if it had passed "
+            f"its checks: put {version.name} in service with a reason instead."
         )
         raise BadRequest(409, "not_the_version_before", reason)
     return coded("rolled_back", **{"from": champion_id(db)})

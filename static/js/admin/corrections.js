@@ -209,7 +209,8 @@ function showCounts(page) {
   for (const count of page.querySelectorAll(".tabs .count")) {
     byId(count.parentElement.id).querySelector(".count").textContent = count.textContent;
   }
-  byId("sections").replaceWith(page.getElementById("sections"));
+  const sections = page.getElementById("sections").innerHTML;
+  if (byId("sections").innerHTML !== sections) byId("sections").innerHTML = sections;
   form.dataset.unjudged = page.getElementById("review").dataset.unjudged;
 }
 

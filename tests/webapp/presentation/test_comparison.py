@@ -1,5 +1,6 @@
 """What a version's page, the list of versions and the overview show of a comparison."""
 
+import json
 import re
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_evidence_of_a_waiting_version_is_a_table_under_one_sentence(admin, data
 def test_evidence_of_a_passed_version_names_the_champion(admin, database, challenger):
     compared(database, challenger, evidence())
     page = page_of(admin, challenger)
-    assert 'data-passed="true"' in page and "</strong> No worse in 4 checks." in page
+    assert 'data-passed="true"' in page and "</strong> 4 checks." in page
     assert 'Against <a href="/admin/versions/1">v1</a>' in page
     promote(database, challenger)
     page = page_of(admin, challenger)
@@ -169,6 +170,36 @@ def test_tabs_count_the_corrections_that_wait(admin, database):
     assert '<a href="/admin" aria-current="page">Overview</a>' in page and "1 correction</a> to review" in page
 
 
+def test_training_that_made_the_version_before_offers_the_roll_back(admin, database, challenger):
+    """It led to a form that the version's page does not have."""
+    compared(database, challenger, evidence())
+    with database.writing() as session:
+        run = Run(state="finished", preset="basic", epochs=1, seed=0, requested_by="a test", version_id=challenger)
+        session.add(run)
+    promote(database, challenger)
+    promote(database, add_version(database, turned(5)))
+    page = admin.get(f"/admin/runs/{run.id}", headers=BROWSER).text
+    assert f'formaction="/admin/versions/{challenger}/roll-back"' in page and "#promote" not in page
+
+
+WORDS_OF_BEFORE = re.compile(r"\b(runs?|champion|answers now|strength)\b", re.IGNORECASE)
+
+
+def test_administrators_pages_have_one_word_for_each_thing(app, admin, database, challenger):
+    compared(database, challenger, evidence(passed=False))
+    for number in (1, challenger):
+        measured(database, number)
+    with database.writing() as session:
+        common = {"preset": "basic", "epochs": 1, "seed": 0, "requested_by": "a test"}
+        session.add(Run(state="failed", error=json.dumps({"code": "no_parent"}), **common))
+        session.add(Run(state="finished", version_id=challenger, **common))
+    states = [f"/admin/corrections?state={state}" for state in ("received", "approved", "refused")]
+    lists = ["/admin", "/admin/runs", "/admin/versions", "/admin/promotions"]
+    for path in [*lists, *states, "/admin/runs/1", "/admin/runs/2", f"/admin/versions/{challenger}"]:
+        page = re.sub(r"<(pre|code)\b.*?</\1>", "", admin.get(path, headers=BROWSER).text, flags=re.DOTALL)
+        assert not WORDS_OF_BEFORE.findall(re.sub("<[^>]*>", " ", page)), path
+
+
 def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, challenger):
     compared(database, challenger, evidence(passed=False))
     assert "<strong>Waits.</strong>" in page_of(admin, challenger)
@@ -208,10 +239,10 @@ LOSSES = [
             [USABLE | {"passed": False, "reason": "cannot be used: it is cut short"}],
             "It cannot be used: it is cut short",
         ),
-        ([USABLE, criterion("recall-3", 0.98, 0.98)], "No worse in 2 checks"),
+        ([USABLE, criterion("recall-3", 0.98, 0.98)], "2 checks"),
         (
             [USABLE, criterion("recall-3", 0.9, 0.91), criterion("calibration", 0.02, 0.01)],
-            "Better in 2 checks, no worse in 1",
+            "3 checks, better in 2",
         ),
     ],
 )

@@ -111,9 +111,9 @@ def test_roll_back_takes_one_click_and_never_goes_forward(admin, database, chall
     assert answering(admin) == "v1"
     assert admin.post("/admin/versions/1/roll-back", data=form).get_json() == {"version": "v1"}  # clicked twice
     path = f"/admin/versions/{challenger}/roll-back"
-    assert "promote v2" in assert_error(admin.post(path, data=form), 409, "not_the_version_before")
+    assert "put v2 in service" in assert_error(admin.post(path, data=form), 409, "not_the_version_before")
     page = admin.post(path, data=form, headers=BROWSER)
-    assert page.status_code == 409 and "promote v2, and say why" in page.text and 'id="promote"' in page.text
+    assert page.status_code == 409 and "put v2 in service with a reason" in page.text and 'id="promote"' in page.text
     assert promotions(database) == [1, challenger, 1]
     for path in ("/admin/versions", f"/admin/versions/{challenger}"):
         assert "roll-back" not in admin.get(path, headers=BROWSER).text
@@ -142,12 +142,13 @@ def test_promotion_against_the_evidence_is_worded_so(admin, database, challenger
     admin.post(f"/admin/versions/{challenger}/promote", data=form)
     admin.post("/admin/versions/1/roll-back", data=form | {"reason": ""}, headers=BROWSER)
     admin.post("/admin/versions/1/roll-back", data={"csrf_token": form["csrf_token"]})
-    assert "against the checks" in admin.get("/admin", headers=BROWSER).text
+    assert "despite failed checks" in admin.get("/admin", headers=BROWSER).text
     page = admin.get("/admin/promotions", headers=BROWSER).text
     rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in page.split('<tr id="promotion-')[1:]]
     assert "v2 → to v1 rolled back administrator rolled back from v2" in rows[0]
     assert (
-        "v1 → to v2 against the checks administrator v2 had failed 1 check: &lt;b&gt;all the same&lt;/b&gt;" in rows[1]
+        "v1 → to v2 despite failed checks administrator v2 had failed 1 check: &lt;b&gt;all the same&lt;/b&gt;"
+        in rows[1]
     )
     assert "v1 first set-up it comes with this release" in rows[2]
 
