@@ -224,7 +224,10 @@ def test_review_of_all_takes_what_has_been_judged(admin, installed, stored):
     admin.refresh()
     queue = [*numbers[:2], *numbers[4:], *numbers[2:4]]
     wait_for(admin, lambda page: page.ids == queue and page.focused)
-    said = lambda: admin.find_element(By.ID, "chosen").text  # noqa: E731
+
+    def said():
+        return admin.find_element(By.ID, "chosen").text
+
     admin.find_element(By.ID, "all").click()
     wait_for(admin, lambda page: page.chosen == queue[:-2])
     assert said() == f"{COUNT - 2} chosen; 2 not judged yet are left"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -50,6 +50,14 @@ def error_response(status: int, code: str, message: str, **more) -> Response:
         response.status_code = status
     annotate_request(code=code)
     return no_store(response)
+
+
+def refused_form(error: AppError, render: Callable[[AppError], str]) -> Response:
+    """Answer a browser's form that was refused with its page, which shows the error; raise it for any other request."""
+    if not wants_page():
+        raise error
+    annotate_request(code=error.code)
+    return no_store(Response(render(error), error.status))
 
 
 def no_store(response: Response) -> Response:

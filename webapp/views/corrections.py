@@ -22,7 +22,7 @@ from webapp.corrections.review import DecisionRequest, DecisionResult
 from webapp.corrections.store import NOT_A_DIGIT, image_of, label_from_json
 from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import no_store, row_or_404, wants_page
+from webapp.http.errors import no_store, refused_form, row_or_404, wants_page
 from webapp.http.fields import fields, form_fields
 from webapp.http.messages import (
     FROM_TEXT,
@@ -43,7 +43,6 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
-from webapp.middleware.access_log import annotate_request
 from webapp.presentation.data_urls import data_url, png_url
 from webapp.presentation.filters import label
 from webapp.presentation.wording import correction_count
@@ -291,12 +290,10 @@ def decide() -> ResponseReturnValue:
         found, context = (fields(*Decide.model_fields), None) if request.is_json else (_from_form(), TEXT)
         sent = DECISION.validate_python(found, context=context)
     except BadRequest as error:
-        if not wants_page():
-            raise
         numbers = request.form.getlist("ids") + [request.form.get("refuse", "")]
         ticked = {int(number) for number in numbers if number.isascii() and number.isdigit() and len(number) < 11}
         refused = Refused(error, "decision", ticked, request.form.get("reason", ""))
-        return page_of_refused(refused, _page_before())
+        return refused_form(error, lambda _: page_of_refused(refused, _page_before()))
     asked = DecisionRequest(
         ids=tuple(dict.fromkeys(sent.ids)),
         state=ACTIONS[sent.action],
@@ -407,11 +404,10 @@ class Refused:
     reason: str = ""
 
 
-def page_of_refused(refused: Refused, before: QueuePage) -> Response:
-    """Answer a refused form with its page and the status of the error."""
-    annotate_request(code=refused.error.code)
+def page_of_refused(refused: Refused, before: QueuePage) -> str:
+    """Render the page of a refused form."""
     with services().database.reading() as session:
-        return no_store(Response(_page(session, before, refused), refused.error.status))
+        return _page(session, before, refused)
 
 
 def _page(session: Session, asked: QueuePage, refused: Refused | None = None) -> str:

@@ -78,11 +78,7 @@ def count_waiting(db: Session) -> int:
     return db.scalar(select(func.count()).where(*Correction.firsts("received"))) or 0
 
 
-@blueprint.app_context_processor
-def _context() -> dict[str, Any]:
-    return {"admin_tabs": admin_tabs}
-
-
+@blueprint.app_template_global()
 def admin_tabs() -> list[dict[str, Any]]:
     """Return the tabs of the administrator's pages: `title`, `url`, `current` (for aria-current) and `waiting`."""
     part = {"imports": "review"}.get(request.blueprint or "", request.blueprint)

@@ -17,7 +17,7 @@ from webapp.corrections import digit_files, exports, import_digits, import_queue
 from webapp.corrections.digit_files import ImportRefused
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import error_response, no_store, row_or_404, wants_page
+from webapp.http.errors import error_response, no_store, refused_form, row_or_404, wants_page
 from webapp.http.messages import (
     Answer,
     CorrectionState,
@@ -176,7 +176,4 @@ def one_import(number: RowId) -> ResponseReturnValue:
 
 
 def _refused(error: BadRequest) -> Response:
-    """Answer a browser's form that was refused with its page; else raise the error."""
-    if not wants_page():
-        raise error
-    return page_of_refused(Refused(error, "import"), QueuePage())
+    return refused_form(error, lambda _: page_of_refused(Refused(error, "import"), QueuePage()))

@@ -14,7 +14,7 @@ from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config, ConfigErro
 from model.rank import cores
 from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import no_store, row_or_404, wants_page
+from webapp.http.errors import no_store, refused_form, row_or_404, wants_page
 from webapp.http.messages import (
     FROM_CHECKBOX,
     FROM_TEXT,
@@ -33,7 +33,6 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
-from webapp.middleware.access_log import annotate_request
 from webapp.presentation.runs import preset_seconds, run_part
 from webapp.services import services
 from webapp.settings import Settings
@@ -179,10 +178,7 @@ def retrain() -> ResponseReturnValue:
     try:
         run = _start(StartRun.read())
     except (BadRequest, RunActive) as error:
-        if not wants_page():
-            raise
-        annotate_request(code=error.code)
-        return no_store(Response(_page(error), error.status))
+        return refused_form(error, _page)
     if wants_page():
         return redirect(url_for(".run", run_id=run.id), 303)
     return _answer(run).response(202, location=url_for(".run", run_id=run.id))

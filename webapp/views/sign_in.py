@@ -30,7 +30,7 @@ blueprint = Blueprint("sign_in", __name__, url_prefix="/admin")
 @blueprint.get("/sign-in")
 def page() -> str:
     """Show the form; `next` in the query is the page that follows."""
-    return _form(None)
+    return _form()
 
 
 @blueprint.post("/sign-in")
@@ -42,12 +42,11 @@ def submit() -> ResponseReturnValue:
     except WrongPassword:
         annotate_request(code="wrong_password")
         log.warning("a sign-in failed", extra=authentication.log_fields())
-        left, _ = services().authenticator.remaining_attempts(authentication.client_digest())
-        return _form(wording.wrong_password(left)), 403
+        return _form(is_wrong=True), 403
     except TooManyAttempts as error:
         annotate_request(code=error.code)
         log.warning("a sign-in was refused: too many have failed", extra=authentication.log_fields())
-        return _form(None), error.status, {"Retry-After": str(error.retry_after)}
+        return _form(), error.status, {"Retry-After": str(error.retry_after)}
     session.clear()
     session.permanent = True
     session["administrator"] = token
@@ -70,13 +69,13 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("draw.page"), 303)
 
 
-def _form(error: str | None) -> str:
-    """Return the page with the form, what is wrong with the password, and the time until another may be tried."""
-    _, wait = services().authenticator.remaining_attempts(authentication.client_digest())
+def _form(is_wrong: bool = False) -> str:
+    """Return the page with the form, whether the password is wrong, and the time until another may be tried."""
+    left, wait = services().authenticator.remaining_attempts(authentication.client_digest())
     return render_template(
         "admin/sign_in.html",
         page="admin",
-        error=error,
+        error=wording.wrong_password(left) if is_wrong else None,
         wait=wait,
         wait_in_words=wait and wording.in_words(wait),
         goes_on=_following() is not None,

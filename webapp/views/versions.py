@@ -10,6 +10,7 @@ import logging
 import time
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Blueprint, Response, g, jsonify, redirect, render_template, request, url_for
@@ -22,7 +23,7 @@ from sqlalchemy.orm import Session
 from model.inference.weights import WeightsError
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import no_store, row_or_404, wants_page
+from webapp.http.errors import refused_form, row_or_404, wants_page
 from webapp.http.messages import (
     Answer,
     Fields,
@@ -39,7 +40,6 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
-from webapp.middleware.access_log import annotate_request
 from webapp.presentation import charts, comparison, wording
 from webapp.services import services
 from webapp.storage.engine import lock_table
@@ -233,7 +233,7 @@ def promote(version_id: RowId) -> ResponseReturnValue:
         reason = Promote.read().reason
         return _put_into_service(found, g.by, "%s promoted by %s", lambda _: wording.quoted(reason))
     except BadRequest as error:
-        return _refused(error, found, champion)
+        return refused_form(error, partial(_page, found, champion))
 
 
 @blueprint.post("/versions/<int:version_id>/roll-back")
@@ -254,7 +254,7 @@ def roll_back(version_id: RowId) -> ResponseReturnValue:
         NoFields.read()
         return _put_into_service(found, g.by, "rolled back to %s by %s", lambda db: _roll_back(db, found))
     except BadRequest as error:
-        return _refused(error, found, champion)
+        return refused_form(error, partial(_page, found, champion))
 
 
 @blueprint.get("/promotions")
@@ -339,14 +339,6 @@ def _page(version: Version, champion: Version | None, error: BadRequest | None =
         error=error,
         **_strength_part(version, champion),
     )
-
-
-def _refused(error: BadRequest, version: Version, champion: Version | None) -> ResponseReturnValue:
-    """Answer a browser's form that was refused with the version's page, which has the form; else raise the error."""
-    if not wants_page():
-        raise error
-    annotate_request(code=error.code)
-    return no_store(Response(_page(version, champion, error), error.status))
 
 
 def _roll_back(db: Session, version: Version) -> str:
