@@ -93,8 +93,9 @@ def assert_nothing_left(folder):
 # What is read
 
 
-def test_load_gives_three_parts_of_verified_digits(mnist):
-    for part, count in ((mnist.train, 55_000), (mnist.validation, 5_000), (mnist.test, 10_000)):
+def test_load_gives_four_parts_of_verified_digits(mnist):
+    parts = (mnist.train, 50_000), (mnist.validation, 5_000), (mnist.gate, 5_000), (mnist.test, 10_000)
+    for part, count in parts:
         assert part.images.shape == (count, 28, 28) and part.images.dtype == torch.uint8
         assert part.labels.shape == (count,) and part.labels.dtype == torch.int64
         assert len(part) == count
@@ -103,7 +104,7 @@ def test_load_gives_three_parts_of_verified_digits(mnist):
 
 def test_load_parts_hold_each_of_60_000_once(mnist, real_files):
     whole = np.frombuffer(real_files["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(60_000, 784)
-    ours = torch.cat((mnist.train.images, mnist.validation.images)).flatten(1).numpy()
+    ours = torch.cat([part.images for part in (mnist.train, mnist.validation, mnist.gate)]).flatten(1).numpy()
     assert np.array_equal(np.sort(sums(ours)), np.sort(sums(whole)))
 
 
@@ -121,10 +122,31 @@ def test_load_keeps_labels_with_their_pictures(mnist, real_files):
     assert found == part.labels.tolist()
 
 
-def test_load_validation_digits_never_change(mnist):
-    """Accuracies that were measured on other digits could not be compared with the champion's."""
-    labels = [4, 9, 3, 7, 2, 5, 6, 0, 3, 0, 9, 1, 6, 7, 7, 4, 5, 8, 6, 3]
-    assert mnist.validation.labels[:20].tolist() == labels
+def test_load_parts_are_runs_of_the_file(mnist, real_files):
+    """A writer's digits stay on one side; and accuracies measured on other digits would not compare with the
+    champion's."""
+    labels = np.frombuffer(real_files["train-labels-idx1-ubyte"], np.uint8, offset=8)
+    found = [part.labels.numpy() for part in (mnist.train, mnist.validation, mnist.gate)]
+    assert np.array_equal(np.concatenate(found), labels)
+
+
+def test_load_parts_share_few_writers(mnist):
+    """The slant of digits tells writers apart: those beside each other in the file are of one writer."""
+    slants = slant(mnist.train.first(10_000))[1::2]
+    near, far = ((slants[lag:] * slants[:-lag]).mean() for lag in (1, 500))
+    assert near > 2 * far
+
+
+def slant(part):
+    """The slant of each digit's ink, standardised within its class."""
+    ink = part.images.numpy().astype(np.float32)
+    y, x = np.mgrid[:28, :28]
+    x, y = (place - (ink * place).sum((1, 2), keepdims=True) / ink.sum((1, 2), keepdims=True) for place in (x, y))
+    found = (ink * x * y).sum((1, 2)) / (ink * y * y).sum((1, 2))
+    for digit in range(10):
+        those = part.labels.numpy() == digit
+        found[those] = (found[those] - found[those].mean()) / found[those].std()
+    return found
 
 
 def test_read_test_is_the_same_without_torch(mnist):
@@ -136,7 +158,7 @@ def test_read_test_is_the_same_without_torch(mnist):
 
 def test_subset_takes_the_first_digits(mnist):
     small = mnist.subset(2_000)
-    assert (len(small.train), len(small.validation), len(small.test)) == (2_000, 400, 400)
+    assert [len(part) for part in (small.train, small.validation, small.gate, small.test)] == [2_000, 400, 400, 400]
     assert torch.equal(small.train.images, mnist.train.images[:2_000])
     assert (len(mnist.subset(1).train), len(mnist.subset(1).test)) == (1, 100)
     with pytest.raises(ValueError, match="at least one"):
@@ -234,7 +256,7 @@ def test_fetch_takes_torchvisions_download_quietly_and_with_a_time_limit(
     monkeypatch.setattr(download, "import_datasets", lambda: SimpleNamespace(MNIST=deliver))
     monkeypatch.setenv("PATH", "")
     download.fetch(tmp_path / "new", said.append)
-    assert len(splits.load(tmp_path / "new").train) == 55_000
+    assert len(splits.load(tmp_path / "new").train) == 50_000
     assert limits == [download.NETWORK_SECONDS] and socket.getdefaulttimeout() is None
     assert capsys.readouterr().err == ""
 
