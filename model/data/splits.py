@@ -18,6 +18,8 @@ from torch import Tensor
 from model.data.mnist import read_test, read_training
 
 LEARNT, CHOSEN_BY = 50_000, 5_000
+NAME = "first 50,000, next 5,000, last 5,000"
+"""Name of this division in model cards; cards of earlier releases, which divided at random, have none."""
 
 
 @dataclass(frozen=True, eq=False)

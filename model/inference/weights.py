@@ -38,6 +38,7 @@ class WeightsError(ValueError):
 Count = Annotated[int, Ge(0)]
 Width = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+_LATER = {"processes", "split", "best_epoch", "gate_accuracy", "gate_unseen"}
 
 
 def _complete(calibration: Any) -> Any:
@@ -65,7 +66,9 @@ class ModelCard:
     of the data with digest `data_sha256`. A network of fourteen `outputs` refuses pictures of no digit; `calibration`
     holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that it was fine-tuned from.
     `code_sha256` (`provenance.digest`), the number of `processes` and that of `threads` in each may change the last
-    bit. Fields with defaults are missing in older cards.
+    bit. `split` names the division of MNIST that it was trained by (`splits.NAME`), `best_epoch` is the epoch kept,
+    `gate_accuracy` that on the gate digits, and `gate_unseen` whether neither this training nor that of the weights it
+    goes back to has learnt from them. Fields with defaults are missing in older cards.
     """
 
     preset: str
@@ -85,12 +88,19 @@ class ModelCard:
     threads: Count | None = None
     corrections: LearntCorrections | None = None
     processes: Count = 1
+    split: str | None = None
+    best_epoch: Count | None = None
+    gate_accuracy: Share | None = None
+    gate_unseen: bool = False
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can carry.
+
+        Fields of later releases are left out at their defaults: a version that lacks them is reproduced byte for byte.
+        """
         values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
-        if self.processes == 1:  # older cards lack the field, and their versions are to be reproduced byte for byte
-            del values["processes"]
-        return values
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if name not in _LATER or value != defaults[name]}
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:

@@ -63,17 +63,21 @@ def build_package(
         threads=torch.get_num_threads(),
         corrections=_correction_counts(corrections),
         processes=config.processes,
+        split=splits.NAME,
+        best_epoch=result.best_epoch,
+        gate_unseen=parent is None or weights.read_card(parent).gate_unseen,
     )
     if again:
         names = "preset", "command", "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = deserialize(serialize(network, card))
     probabilities = digit_probabilities(kept, data.test.images)
-    card = replace(card, test_accuracy=_accuracy(probabilities, data.test))
-    # Earlier releases wrote the accuracy before the rounding, which can differ by a digit or two.
-    if again is None or again.validation_accuracy != result.validation_accuracy:
-        validation = digit_probabilities(kept, data.validation.images)
-        card = replace(card, validation_accuracy=_accuracy(validation, data.validation))
+    card = replace(
+        card,
+        validation_accuracy=_accuracy(digit_probabilities(kept, data.validation.images), data.validation),
+        gate_accuracy=_accuracy(digit_probabilities(kept, data.gate.images), data.gate),
+        test_accuracy=_accuracy(probabilities, data.test),
+    )
     return Package(serialize(kept, card), card, probabilities)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from model import provenance
+from model.data import splits
 from model.data.corrections import Corrections
 from model.data.splits import Mnist
 from model.inference import weights
@@ -95,6 +96,8 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _check(card: ModelCard, config: Config, parent: bytes | None, corrections: Corrections | None) -> None:
+    if card.split != splits.NAME:
+        raise ReproductionError("an earlier release made it from another division of MNIST's digits; use that release")
     if card.parent != (weights.digest(parent) if parent else None):
         raise ReproductionError(
             f"it was fine-tuned from the weights {(card.parent or 'none')[:12]}, and these are others"
