@@ -341,15 +341,16 @@ def digits() -> dict[int, list[Skeleton]]:
 @functools.cache
 def letters() -> list[Skeleton]:
     """Return letters, symbols and figures that do not look like a digit."""
-    return [skeleton(shape) for shape in LETTERS] + _hershey_letters()
+    return [skeleton(shape) for shape in LETTERS] + hershey_letters(HERSHEY_FONTS, HERSHEY_LETTERS)
 
 
-def _hershey_letters() -> list[Skeleton]:
+def hershey_letters(names: tuple[str, ...], characters: str) -> list[Skeleton]:
+    """Return characters of the Hershey fonts of these names."""
     found = []
-    for name in HERSHEY_FONTS:
+    for name in names:
         font = HersheyFonts()
         font.load_default_font(name)
-        for letter in HERSHEY_LETTERS:
+        for letter in characters:
             strokes = [np.array(stroke, np.float32) for stroke in font.strokes_for_text(letter)]
             points = np.concatenate(strokes)
             scale = 100 / np.ptp(points, axis=0).max()

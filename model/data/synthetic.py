@@ -6,6 +6,7 @@ Every picture is a skeleton whose control points are moved at random, bent, slan
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,24 @@ from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_PEN_SHARE = 0.35
-MAX_DISPLACEMENT = 7.0  # greatest standard deviation of a control point's displacement, on the field of 100
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Ranges in which drawings of one skeleton differ: half-widths of uniform distributions, but for the first.
+
+    Lengths are on the field of 100.
+    """
+
+    displacement: float = 7.0  # greatest standard deviation of a control point's displacement
+    stretch: float = 0.3  # log of the factor on the width; the height gets its inverse
+    slant: float = 0.3
+    turn: float = math.radians(10)
+    bend: float = 5.0  # amplitude
+
+
+USUAL = Variation()
+ANY_WAY_UP = Variation(turn=math.pi)
 
 
 def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,6 +54,13 @@ def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return _shuffle(np.concatenate(images), labels, seed)
 
 
+def draw(form: Skeleton, count: int, seed: int, variation: Variation, pens: tuple[float, float]) -> np.ndarray:
+    """Draw variations of one skeleton with pens of random width in pixels, from and to: uint8 (count, 28, 28)."""
+    artist = _Painter(seed, variation)
+    lines = artist.random_lines([form], count)
+    return artist.rasterize(lines, artist.between(*pens, count))
+
+
 def _shuffle(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(seed).permutation(len(labels))
     return images[order], labels[order].astype(np.int64)
@@ -44,8 +69,9 @@ def _shuffle(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndar
 class _Painter:
     """Draws batches of one kind each; all random numbers come from `seed`."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, variation: Variation = USUAL):
         self.random = torch.Generator().manual_seed(seed)
+        self.variation = variation
 
     def digits(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.arange(count) % DIGITS
@@ -63,7 +89,7 @@ class _Painter:
         filled = torch.cat([ring * radius for radius in (0, 0.2, 0.4, 0.6, 0.8, 1)])
         stretch = torch.exp(self._uniform(count, 1, 2) * 0.2)
         points = self._bend(filled * stretch * 50 + 50, 3.0)
-        return self._rasterize(points, self._between(3.0, 12.0, count))
+        return self.rasterize(points, self.between(3.0, 12.0, count))
 
     def scribble(self, count: int) -> np.ndarray:
         """Draw random walks, hatching, spirals, bundles of lines, filled boxes."""
@@ -75,9 +101,9 @@ class _Painter:
         forms = [_thin(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
         images = []
         for number, n in zip((2, 3, 4, 5), _divide(count, (10, 5, 3, 2)), strict=True):
-            lines = [self._random_lines(forms, n) for _ in range(number)]
+            lines = [self.random_lines(forms, n) for _ in range(number)]
             # a wide pen would fill the loops of small digits
-            images.append(self._rasterize(self._arrange(lines), self._random_width(n) * (1.0 if number == 2 else 0.7)))
+            images.append(self.rasterize(self._arrange(lines), self._random_width(n) * (1.0 if number == 2 else 0.7)))
         return np.concatenate(images)
 
     def _arrange(self, lines: list[torch.Tensor]) -> torch.Tensor:
@@ -100,7 +126,7 @@ class _Painter:
         angle = self._uniform(count) * math.radians(35)
         along = torch.linspace(-50, 50, 60)
         points = torch.stack((torch.cos(angle)[:, None] * along, torch.sin(angle)[:, None] * along), 2)
-        return self._rasterize(self._bend(points, 3.0), self._random_width(count))
+        return self.rasterize(self._bend(points, 3.0), self._random_width(count))
 
     def _walks(self, count: int) -> np.ndarray:
         images = []
@@ -109,28 +135,28 @@ class _Painter:
             zigzag = glyphs.skeleton(" ".join(f"{i % 2 * 80},{i * 5}" for i in range(corners)))
             places = 100 * torch.rand((n, corners, 2), generator=self.random)
             points = torch.einsum("pc,ncd->npd", torch.from_numpy(zigzag.curve[::2]), places)
-            images.append(self._rasterize(points, self._random_width(n)))
+            images.append(self.rasterize(points, self._random_width(n)))
         return np.concatenate(images)
 
     def _hatchings(self, count: int) -> np.ndarray:
-        turns = self._between(4, 10, count)
+        turns = self.between(4, 10, count)
         t = torch.linspace(0, 1, 400)
         phase = turns[:, None] * t * 2
         zigzag = (phase % 2 - 1).abs() * 100
         points = torch.stack((zigzag, (t * 100).expand(count, -1)), 2)
         points = points + self._uniform(count, 400, 2) * 1.5
-        return self._rasterize(self._bend(self._transform(points, math.pi), 8.0), self._random_width(count))
+        return self.rasterize(self._bend(self._transform(points, ANY_WAY_UP), 8.0), self._random_width(count))
 
     def _spirals(self, count: int) -> np.ndarray:
         """Draw growing spirals, and loops along a line."""
-        turns = self._between(2.2, 6, count)
+        turns = self.between(2.2, 6, count)
         t = torch.linspace(0, 1, 400)
         angle = turns[:, None] * t * 2 * math.pi + self._uniform(count, 1) * math.pi
         growing = (torch.rand((count, 1), generator=self.random) < 0.5).to(torch.float32)
         radius = 10 + 40 * torch.lerp(torch.ones(1, 400), t[None], growing)
-        away = (1 - growing) * self._between(30, 90, count)[:, None] * t * turns[:, None] / 2
+        away = (1 - growing) * self.between(30, 90, count)[:, None] * t * turns[:, None] / 2
         points = torch.stack((radius * torch.cos(angle) + away, radius * torch.sin(angle)), 2)
-        return self._rasterize(self._bend(self._transform(points, math.pi), 8.0), self._random_width(count))
+        return self.rasterize(self._bend(self._transform(points, ANY_WAY_UP), 8.0), self._random_width(count))
 
     def _bundles(self, count: int) -> np.ndarray:
         ends = 100 * torch.rand((count, 7, 2, 2), generator=self.random)
@@ -139,18 +165,18 @@ class _Painter:
         ends = torch.gather(ends, 1, index[:, :, None, None].expand(-1, -1, 2, 2))
         t = torch.linspace(0, 1, 30)[:, None]
         points = ends[:, :, None, 0] * (1 - t) + ends[:, :, None, 1] * t
-        return self._rasterize(self._bend(points.flatten(1, 2), 8.0), self._random_width(count))
+        return self.rasterize(self._bend(points.flatten(1, 2), 8.0), self._random_width(count))
 
     def _boxes(self, count: int) -> np.ndarray:
         grid = torch.linspace(0, 100, 13)
         filled = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), 2).view(-1, 2)
         stretch = torch.exp(self._uniform(count, 1, 2) * 0.6)
-        return self._rasterize(self._bend(filled * stretch, 4.0), self._between(2.5, 5.0, count))
+        return self.rasterize(self._bend(filled * stretch, 4.0), self.between(2.5, 5.0, count))
 
     def _draw(self, forms: list[Skeleton], count: int) -> np.ndarray:
-        return self._rasterize(self._random_lines(forms, count), self._random_width(count))
+        return self.rasterize(self.random_lines(forms, count), self._random_width(count))
 
-    def _random_lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
+    def random_lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
         """Draw `count` random variations of randomly chosen forms, as lines of points (count, P, 2)."""
         chosen = torch.randint(len(forms), (count,), generator=self.random)
         longest = max(len(form.curve) for form in forms)
@@ -159,18 +185,19 @@ class _Painter:
             curve, controls = torch.from_numpy(forms[i].curve), torch.from_numpy(forms[i].controls)
             chosen_here = (chosen == i).nonzero().flatten()
             # dense control points, as in a font's letters, move less each
-            deviation = torch.rand((len(chosen_here), 1, 1), generator=self.random) * MAX_DISPLACEMENT
+            deviation = torch.rand((len(chosen_here), 1, 1), generator=self.random) * self.variation.displacement
             deviation = deviation * min(1, 8 / len(controls))
             moved = controls + deviation * torch.randn((len(chosen_here), *controls.shape), generator=self.random)
             line = torch.einsum("pc,ncd->npd", curve, moved)
             points[chosen_here, : len(curve)] = line
             points[chosen_here, len(curve) :] = line[:, -1:]
-        return self._bend(self._transform(points, math.radians(10)), 5.0)
+        return self._bend(self._transform(points, self.variation), self.variation.bend)
 
-    def _transform(self, points: torch.Tensor, angle: float) -> torch.Tensor:
-        """Stretch, slant and rotate points (N, P, 2), by up to `angle` radians either way."""
+    def _transform(self, points: torch.Tensor, ranges: Variation) -> torch.Tensor:
+        """Stretch, slant and rotate points (N, P, 2)."""
         n = len(points)
-        ratio, slant, turn = self._uniform(n) * 0.3, self._uniform(n) * 0.3, self._uniform(n) * angle
+        ratio, slant = self._uniform(n) * ranges.stretch, self._uniform(n) * ranges.slant
+        turn = self._uniform(n) * ranges.turn
         cos, sin, wide, high = torch.cos(turn), torch.sin(turn), torch.exp(ratio), torch.exp(-ratio)
         maps = torch.stack((cos * wide, -sin * high - slant * cos, sin * wide, cos * high - slant * sin), 1)
         return points @ maps.view(n, 2, 2).mT
@@ -185,17 +212,17 @@ class _Painter:
         return points
 
     def _random_width(self, count: int) -> torch.Tensor:
-        usual, wide = (self._between(*pen, count) for pen in PENS)
+        usual, wide = (self.between(*pen, count) for pen in PENS)
         return torch.where(torch.rand(count, generator=self.random) < WIDE_PEN_SHARE, wide, usual)
 
-    def _rasterize(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
-        edge = self._between(0.8, 1.6, len(points))
+    def rasterize(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
+        edge = self.between(0.8, 1.6, len(points))
         return rasterize.draw(points, width, edge).numpy()
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.random) * 2 - 1
 
-    def _between(self, low: float, high: float, count: int) -> torch.Tensor:
+    def between(self, low: float, high: float, count: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, generator=self.random)
 
 
