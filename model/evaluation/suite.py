@@ -35,14 +35,15 @@ OTHERS = 1_000
 class Group:
     """Pictures of one kind: images uint8 (N, 28, 28), labels int64 (N,), 0 to 9 or NO_DIGIT.
 
-    `origin`, int64 (N,), is the number of the gate's digit that a picture was made from; of the skeleton for hands,
-    and of the picture itself for non-digits.
+    `origin`, int64 (N,), is the number of the gate's digit that a picture was made from if it is `of_gate`; of the
+    skeleton for hands, and of the picture itself for non-digits.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     origin: np.ndarray
+    of_gate: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +52,7 @@ class Group:
 def hard_pictures(gate: Split, tell: Tell | None = None) -> list[Group]:
     """Return the suite for the gate's digits; deterministic, takes some seconds."""
     tell = tell or (lambda fraction: None)
-    drawn = [Group("hands", *hands.digits(HANDS_EACH, _seed("hands")))]
+    drawn = [Group("hands", *hands.digits(HANDS_EACH, _seed("hands")), of_gate=False)]
     tell(0.1)
     drawn.append(_deformed(gate))
     tell(0.2)
@@ -79,7 +80,7 @@ def _others() -> Group:
     """Draw non-digits: letters of other hands, and of training's kinds (dots, scribbles, several digits) a third."""
     usual, _ = synthetic.others(OTHERS // 3, _seed("others"))
     images = np.concatenate((hands.others(OTHERS - len(usual), _seed("letters")), usual))
-    return Group("no digit", images, np.full(len(images), NO_DIGIT, np.int64), np.arange(len(images)))
+    return Group("no digit", images, np.full(len(images), NO_DIGIT, np.int64), np.arange(len(images)), False)
 
 
 # Pictures made from the gate's digits, and normalised like any picture

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from webapp.storage.schema import coded
+from webapp.versions.promotions import BY_RUN
 
 Message = dict[str, Any]
 
@@ -50,10 +51,12 @@ def _criterion(criterion: dict[str, Any]) -> dict[str, Any]:
     title = _TITLES[reason["code"]].format_map(reason)
     if reason.get("change"):
         title = f"Changed in {reason['change']}"
+    if reason.get("kind"):
+        title = _KINDS.get(reason["kind"], reason["kind"]).capitalize()
     limits = ", and ".join(words(margin[name]) for name, words in _LIMITS.items() if name in margin)
     return criterion | {
         "title": title,
-        "margin": limits or "they load and give probabilities",
+        "margin": limits or _ASKED.get(reason["code"], "they load and give probabilities"),
         "reason": worded(reason),
     }
 
@@ -63,7 +66,7 @@ def _percent(share: float, places: int = 2) -> str:
 
 
 def _points(share: float) -> str:
-    return "1 point" if share == 0.01 else f"{100 * share:.0f} points"
+    return "1 point" if share == 0.01 else f"{100 * share:g} points"
 
 
 def _against(message: Message) -> str:
@@ -88,13 +91,35 @@ def _tested(message: Message) -> str:
     return f"{_against(message)}, {message['gained']} gained and {message['lost']} lost ({said})"
 
 
+def _bounded(message: Message) -> str:
+    """Return what was lost and gained, and the upper limit of the loss."""
+    if "limit" not in message:
+        return ""
+    counts = f", {message['gained']} gained and {message['lost']} lost" if "lost" in message else ""
+    limit = message["limit"]
+    most = (
+        f"at most {100 * limit:.2f} points are lost" if limit > 0 else f"at least {-100 * limit:.2f} points are gained"
+    )
+    return f"{_against(message)}{counts}: with 95 % confidence, {most}"
+
+
+def _digits(message: Message) -> str:
+    flattered = ", which learnt from some of them" if message.get("flattered") else ""
+    return f"reads {_percent(message['to'])} of the gate digits{_bounded(message)}{flattered}"
+
+
+def _suite(message: Message) -> str:
+    return f"reads {_KINDS.get(message['kind'], message['kind'])} {_changed(message)}"
+
+
 def _validation(message: Message) -> str:
     short = f", and {_percent(message['least'], 0)} is the least" if "least" in message else ""
     return f"reads {_percent(message['to'])} of the validation digits{short}{_tested(message)}"
 
 
 def _drawings(message: Message) -> str:
-    return f"reads {_percent(message['to'])} of the {message['count']} drawings held out{_tested(message)}"
+    said = _tested(message) or _bounded(message)
+    return f"reads {_percent(message['to'])} of the {message['count']} drawings held out{said}"
 
 
 def _strength(message: Message) -> str:
@@ -118,6 +143,11 @@ def _passed(message: Message) -> str:
     return f"{_percent(message['to'])} of validation digits{_against(message)}{pictures}"
 
 
+def _gained(message: Message) -> str:
+    pictures = f"{message['gained']} {message['of']} gained, {message['lost']} lost"
+    return f"{_percent(message['to'])} of gate digits{_against(message)}; {pictures}"
+
+
 def _interrupted(message: Message) -> str:
     added = message["added"]
     came = f"{added:,} new digits had come in by then" if added else "Nothing was imported"
@@ -125,6 +155,8 @@ def _interrupted(message: Message) -> str:
 
 
 _LIMITS: dict[str, Callable[[float], str]] = {
+    "loss": lambda share: f"at most {_points(share)} lost, with 95 % confidence",
+    "holm": lambda p: f"no loss that a test shows (all of these together: p at least {p})",
     "level": lambda p: f"no worse by McNemar's exact test (p at least {p})",
     "fall": lambda share: f"at most {_points(share)} less",
     "rise": lambda share: f"at most {_points(share)} more",
@@ -133,10 +165,42 @@ _LIMITS: dict[str, Callable[[float], str]] = {
     "times": lambda times: f"at most {_percent(times - 1, 0)} more",
 }
 
+# What is asked for by criteria without a margin, by the code of their reason.
+_ASKED = {
+    "gate_unseen": "it has not learnt from the gate digits",
+    "gate_seen": "it has not learnt from the gate digits",
+    "no_drawings": "some are held out to judge what it learnt",
+    "gain": "something is gained that a test shows, on drawings held out or hard pictures",
+    "no_gain": "something is gained that a test shows, on drawings held out or hard pictures",
+}
+
+# Kinds of pictures of the suite, as objects of "reads".
+_KINDS = {
+    "hands": "unusual hands",
+    "deformed": "deformed digits",
+    "turned": "turned digits",
+    "resized": "resized digits",
+    "thin and wide lines": "thin and wide lines",
+    "noisy": "noisy digits",
+    "blurred": "blurred digits",
+    "on paper": "digits on paper",
+}
+
 _TITLES = {
     "usable": "Weights",
     "unusable": "Weights",
     "unusable_champion": "Weights",
+    "unusable_anchor": "Weights",
+    "gate_unseen": "Gate digits are new to it",
+    "gate_seen": "Gate digits are new to it",
+    "digits": "Gate digits read right",
+    "all": "Gate digits and hard pictures read right",
+    "no_drawings": "Drawings held out read right",
+    "suite": "{kind}",
+    "gain": "Gain",
+    "no_gain": "Gain",
+    "accuracy": "Gate digits read right",
+    "refused": "Gate digits refused",
     "validation": "Validation digits read right",
     "recall": "{digit}s read right",
     "drawings": "Drawings held out read right",
@@ -144,6 +208,7 @@ _TITLES = {
     "calibration": "Expected calibration error",
     "refused_others": "Non-digits refused",
     "refused_digits": "Validation digits refused",
+    "accepted_digits": "Gate digits accepted",
     "multiplications": "Multiplications for one digit",
 }
 
@@ -151,15 +216,29 @@ _WORDS: dict[str, str | Callable[[Message], str]] = {
     "usable": "can be used",
     "unusable": "cannot be used: {detail}",
     "unusable_champion": "has no version in service to be compared with: {detail}",
+    "unusable_anchor": "cannot be compared with the version that was put in service last: {detail}",
+    "gate_unseen": "has not learnt from the gate digits",
+    "gate_seen": "has learnt from the digits that judge it, as all that goes back to weights of an earlier release",
+    "digits": _digits,
+    "all": lambda message: f"reads {_percent(message['to'])} of gate digits and hard pictures{_bounded(message)}",
+    "no_drawings": "has learnt from corrections, and none are held out to judge it by",
+    "suite": _suite,
+    "gain": "has gained on {of}",
+    "no_gain": "has gained nothing that a test shows",
+    "accuracy": lambda message: f"reads {_percent(message['to'])} of the gate digits",
+    "refused": lambda message: f"refuses {_percent(message['to'])} of the gate digits",
     "validation": _validation,
     "recall": lambda message: f"reads {message['digit']}s {_changed(message)}",
     "drawings": _drawings,
     "strength": _strength,
     "calibration": lambda message: f"states confidences that are {_percent(message['to'])} off{_against(message)}",
     "refused_others": lambda message: f"refuses {_percent(message['to'])} of what is no digit{_against(message)}",
+    "accepted_digits": lambda message: f"accepts {_percent(message['to'])} of the gate digits{_bounded(message)}",
     "refused_digits": lambda message: f"refuses {_percent(message['to'])} of the validation digits{_against(message)}",
     "multiplications": _multiplications,
     "waits": _waits,
+    "equal": "waits: no worse, and no better: nothing was gained that a test shows",
+    "gained": _gained,
     "passed": _passed,
     # Why a version was put into service
     "first": "the first version",
@@ -224,7 +303,7 @@ def lost_by_cancelling(seconds: float | None) -> str:
 
 def by_whom(by: str) -> str:
     """Return who or what put a version into service, as stored, in the words of the pages: "run 3" is "training 3"."""
-    return f"training {by.removeprefix('run ')}" if by.startswith("run ") else by
+    return f"training {by.removeprefix(BY_RUN)}" if by.startswith(BY_RUN) else by
 
 
 def _count(number: int, unit: str) -> str:

@@ -36,7 +36,7 @@ from webapp.storage.schema import (
     coded,
 )
 from webapp.storage.timestamps import within
-from webapp.versions.promotions import record_promotion
+from webapp.versions.promotions import BY_RUN, record_promotion
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ class Lease:
         write_using_reserve(self.database, lambda session: self._write(session, **values))
 
     def finish(self, version: Version, predictions: bytes, comparison: Comparison | None, **values) -> bool:
-        """End the run with a version and promote it if the comparison has passed; return whether it was promoted.
+        """End the run with a version and promote it if it is no worse and has gained; return whether it was promoted.
 
         `comparison` is None if no version is in service yet. Raises ChampionChanged, with nothing written, if it is
         with another version than the present champion. All in one transaction: there is never a finished run without
@@ -249,10 +249,10 @@ class Lease:
                 # Corrections may have been deleted during the comparison.
                 comparison.evidence = keep_pictures(comparison.evidence, set(session.scalars(mine)).__contains__)
                 session.add(comparison)
-                if not comparison.passed:
+                if not (comparison.passed and comparison.evidence["gained"]):
                     return False
             why = coded(**comparison.evidence["summary"]) if comparison else coded("first")
-            return record_promotion(session, version.id, by=f"run {self.run_id}", why=why)
+            return record_promotion(session, version.id, by=f"{BY_RUN}{self.run_id}", why=why)
 
     def _write(self, session: Session, **values) -> bool:
         cancel_requested = session.scalar(

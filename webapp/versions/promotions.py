@@ -6,7 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp.storage.engine import lock_table
-from webapp.storage.schema import Comparison, Promotion, champion_id
+from webapp.storage.schema import Comparison, Promotion, Version, champion_id
+
+BY_RUN = "run "
+"""How `Promotion.by` begins where a run promoted its own version."""
 
 
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
@@ -20,6 +23,17 @@ def record_promotion(session: Session, version_id: int, by: str, why: str) -> bo
         return False
     session.add(Promotion(version_id=version_id, from_id=champion, by=by, why=why))
     return True
+
+
+def anchor_of(session: Session) -> Version | None:
+    """Return the version that a person or the release put into service last; None without any.
+
+    Runs put challengers into service that lose less than a margin; what they lose in a row is bounded against this one.
+    """
+    by_hand = (
+        select(Promotion.version_id).where(~Promotion.by.startswith(BY_RUN)).order_by(Promotion.id.desc()).limit(1)
+    )
+    return session.get(Version, session.scalar(by_hand) or 0)
 
 
 def roll_back_target(session: Session) -> int | None:

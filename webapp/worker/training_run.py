@@ -21,6 +21,7 @@ from webapp.settings import Settings
 from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version, champion_of, coded
 from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Lease, LeaseLost
+from webapp.versions.promotions import anchor_of
 from webapp.versions.test_predictions import pack
 from webapp.worker import liveness
 
@@ -249,12 +250,14 @@ def _compare(heartbeat: Heartbeat, data: bytes, mnist: Mnist, corrections: Corre
     from model.evaluation.comparison import compare
 
     with heartbeat.lease.database.reading() as session:
-        champion = champion_of(session)
+        champion, anchor = champion_of(session), anchor_of(session)
         champion_weights = champion.weights if champion else None
+        anchor_weights = anchor.weights if anchor and champion and anchor.id != champion.id else None
     drawings = corrections.to_compare if corrections else None
-    evidence = compare(data, champion_weights, mnist.validation, drawings, heartbeat.on_comparison_progress)
+    evidence = compare(data, champion_weights, mnist.gate, drawings, heartbeat.on_comparison_progress, anchor_weights)
     if champion is None:
         if not evidence.passed:
             raise RunFailed(coded("not_good_enough", summary=evidence.summary))
         return None
-    return Comparison(champion_id=champion.id, passed=evidence.passed, evidence=evidence.as_dict())
+    found = evidence.as_dict() | {"anchor_id": anchor.id if anchor else None}
+    return Comparison(champion_id=champion.id, passed=evidence.passed, evidence=found)
