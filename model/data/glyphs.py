@@ -341,21 +341,21 @@ def digits() -> dict[int, list[Skeleton]]:
 @functools.cache
 def letters() -> list[Skeleton]:
     """Return letters, symbols and figures that do not look like a digit."""
-    return [skeleton(shape) for shape in LETTERS] + hershey_letters(HERSHEY_FONTS, HERSHEY_LETTERS)
+    hershey = [hershey_letters(name, HERSHEY_LETTERS) for name in HERSHEY_FONTS]
+    return [skeleton(shape) for shape in LETTERS] + [letter for font in hershey for letter in font]
 
 
-def hershey_letters(names: tuple[str, ...], characters: str) -> list[Skeleton]:
-    """Return characters of the Hershey fonts of these names."""
+def hershey_letters(name: str, characters: str) -> list[Skeleton]:
+    """Return characters of the Hershey font of this name."""
+    font = HersheyFonts()
+    font.load_default_font(name)
     found = []
-    for name in names:
-        font = HersheyFonts()
-        font.load_default_font(name)
-        for letter in characters:
-            strokes = [np.array(stroke, np.float32) for stroke in font.strokes_for_text(letter)]
-            points = np.concatenate(strokes)
-            scale = 100 / np.ptp(points, axis=0).max()
-            strokes = [(stroke - points.min(0)) * scale for stroke in strokes if len(stroke) > 1]
-            found.append(Skeleton.joined([_polyline(stroke) for stroke in strokes]))
+    for letter in characters:
+        strokes = [np.array(stroke, np.float32) for stroke in font.strokes_for_text(letter)]
+        points = np.concatenate(strokes)
+        scale = 100 / np.ptp(points, axis=0).max()
+        strokes = [(stroke - points.min(0)) * scale for stroke in strokes if len(stroke) > 1]
+        found.append(Skeleton.joined([_polyline(stroke) for stroke in strokes]))
     return found
 
 

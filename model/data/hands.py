@@ -18,6 +18,10 @@ from model.data.glyphs import Skeleton
 from model.data.synthetic import Variation
 from model.task import DIGITS
 
+_USUAL = Variation(displacement=7.0, stretch=0.25, slant=0.2, turn=math.radians(16), bend=5.0)
+_STEADY = Variation(displacement=5.5, stretch=0.3, slant=0.2, turn=math.radians(16), bend=4.5)
+_HASTY = Variation(displacement=7.5, stretch=0.3, slant=0.2, turn=math.radians(16), bend=5.5)
+
 
 @dataclass(frozen=True)
 class Hand:
@@ -32,7 +36,7 @@ class Hand:
     slant: float = 0.0
     width: float = 1.0
     pen: tuple[float, float] = (1.8, 3.4)
-    variation: Variation = Variation(displacement=4.0, stretch=0.12, slant=0.08, turn=math.radians(5), bend=3.0)
+    variation: Variation = _USUAL
 
     def skeletons(self) -> list[Skeleton]:
         return [self._styled(glyphs.skeleton(shape)) for shape in self.shapes]
@@ -42,10 +46,6 @@ class Hand:
         x, y = form.controls.T
         return Skeleton(np.stack((x * self.width + (50 - y) * self.slant, y), 1).astype(np.float32), form.curve)
 
-
-_SHAKY = Variation(displacement=6.5, stretch=0.25, slant=0.15, turn=math.radians(8), bend=6.0)
-_STEADY = Variation(displacement=1.5, stretch=0.12, slant=0.05, turn=math.radians(3), bend=1.5)
-_HASTY = Variation(displacement=6.0, stretch=0.3, slant=0.2, turn=math.radians(8), bend=5.0)
 
 HANDS: tuple[Hand, ...] = (
     Hand(
@@ -64,13 +64,13 @@ HANDS: tuple[Hand, ...] = (
         ),
         width=1.1,
         pen=(2.2, 4.5),
-        variation=_SHAKY,
+        variation=_HASTY,
     ),
     Hand(
         "a stencil",
         (
             "35,0! 65,0! 85,20! 85,80! 65,100! 35,100! 15,80! 15,20! 35,0",
-            "30,18! 52,0! 52,100",
+            "38,22! 52,0! 52,100",
             "15,20! 30,2! 70,2! 85,18! 85,38! 15,98! 87,98",
             "15,2! 83,2! 50,40! 70,42! 85,56! 85,84! 68,99! 30,99! 14,84",
             "66,100! 66,0! 10,70! 92,70",
@@ -104,7 +104,7 @@ HANDS: tuple[Hand, ...] = (
         "an engineer's slanted hand",
         (
             "50,0 28,20 20,50 28,80 50,100 72,80 80,50 72,20 50,0",
-            "50,0! 50,100",
+            "51,0! 50,100",
             "20,22 30,4 52,0 76,12 74,34 48,66 18,99! 82,99",
             "20,14 46,0 74,12 72,36 44,46! 76,56 80,82 52,100 18,88",
             "62,0! 12,70! 90,70 / 68,36! 68,100",
@@ -123,7 +123,7 @@ HANDS: tuple[Hand, ...] = (
         "a hurried hand with open loops",
         (
             "62,6 34,6 14,40 24,84 54,98 82,70 84,30 66,14",
-            "42,12 54,0! 46,100",
+            "47,12 54,0! 46,100",
             "18,20 44,0 72,14 56,52 18,92! 44,90 92,100",
             "22,10 58,0 70,22 44,44 70,56 74,84 40,100 12,94",
             "30,4 20,40 34,56 78,44! / 74,10! 60,100",
@@ -140,7 +140,7 @@ HANDS: tuple[Hand, ...] = (
         "a school hand",
         (
             "50,0 18,16 6,50 18,84 50,100 82,84 94,50 82,16 50,0",
-            "36,16! 52,0! 52,100",
+            "41,19! 52,0! 52,100",
             "18,26 28,6 56,0 78,16 70,44 36,72 16,96! 54,90 84,96",
             "18,18 44,0 74,12 72,36 48,46! 78,58 82,84 52,100 16,86",
             "56,0! 12,62! 88,62 / 66,36! 66,100",
@@ -156,7 +156,7 @@ HANDS: tuple[Hand, ...] = (
         "a hand that leans to the left",
         (
             "50,2 30,16 22,50 32,88 52,100 74,82 78,44 66,10 46,4",
-            "52,0! 50,100",
+            "50,0! 51,100",
             "18,18 48,2 76,16 68,46 24,92 20,98! 82,96",
             "22,6 54,0 76,18 60,42 40,44! 76,56 80,84 48,100 14,92",
             "22,0! 20,46 42,54 80,46! / 82,4! 78,100",
@@ -173,7 +173,7 @@ HANDS: tuple[Hand, ...] = (
         "a very wide hand",
         (
             "54,2 20,12 6,52 26,94 62,98 92,72 90,26 60,4",
-            "36,24! 56,2! 54,100",
+            "44,20! 54,2! 54,100",
             "8,26 30,4 70,2 86,24 60,54 10,96! 94,94",
             "14,10 50,0 82,14 70,40 40,46! 80,52 90,80 54,100 8,90",
             "24,0! 12,52 40,58 92,50 / 76,10! 70,100",
@@ -190,17 +190,17 @@ HANDS: tuple[Hand, ...] = (
         "a very narrow hand",
         (
             "50,0 26,14 20,52 30,90 52,100 74,86 80,46 70,10 48,0",
-            "40,8 50,0! 50,100",
+            "52,0! 50,50 51,99",
             "24,20 44,0 72,8 74,32 46,66 22,99! 80,97",
             "24,10 50,0 74,14 66,40 44,47! 76,58 78,88 46,100 20,94",
             "34,0! 18,60! 84,60 / 66,28! 64,100",
             "74,3! 32,3! 28,46! 62,46 78,66 66,96 22,98",
             "58,0 30,36 20,72 36,98 64,98 80,74 60,54 32,64",
-            "20,4! 80,4! 52,56 46,100",
+            "20,4! 80,4! 52,56 46,100 / 28,52! 76,47",
             "72,14 50,0 28,14 40,40 68,62 74,88 48,100 26,86 34,58 64,34 72,12",
             "76,14 50,0 26,16 28,42 52,50 74,32 76,10 74,70 54,100",
         ),
-        width=0.55,
+        width=0.65,
         pen=(1.6, 2.8),
     ),
     Hand(
@@ -223,26 +223,26 @@ HANDS: tuple[Hand, ...] = (
     Hand(
         "a printed hand with square forms",
         (
-            "22,4! 78,2! 80,96! 20,98! 22,3",
+            "40,2! 60,2 78,18! 80,82 62,98! 38,98 22,82! 20,18 40,2",
             "44,8! 52,2! 52,98! / 34,98! 70,98",
             "20,4! 78,4! 78,48! 22,52! 20,97! 82,97",
             "18,3! 78,4! 78,97! 18,97 / 34,48! 78,48",
             "22,2! 20,54! 84,54 / 66,20! 66,100",
             "80,3! 22,3! 22,46! 78,48! 78,97! 18,97",
-            "72,3! 24,4! 20,97! 78,97! 78,52! 22,52",
+            "72,4! 36,6! 20,28 20,96! 78,96! 78,54! 22,54",
             "16,3! 82,3! 62,100",
-            "22,3! 76,3! 76,48! 24,48! 22,3 / 24,48! 20,97! 80,97! 76,48",
+            "30,3! 70,3! 72,44! 50,48 28,44! 30,3 / 50,48 20,54! 18,97! 82,97! 80,54! 50,48",
             "78,50! 22,50! 22,3! 76,3! 80,70! 74,99",
         ),
         width=0.9,
         pen=(1.6, 3.6),
-        variation=Variation(displacement=3.0, stretch=0.2, slant=0.1, turn=math.radians(4), bend=3.0),
+        variation=_STEADY,
     ),
     Hand(
         "an old person's trembling hand",
         (
             "54,4 36,8 24,26 16,50 22,76 38,94 56,96 74,82 82,58 78,32 66,12 48,6",
-            "26,34! 40,18 54,2! 52,28 54,52 50,76 52,98",
+            "48,2! 52,28 49,52 51,76 48,98",
             "18,26 28,10 48,2 68,8 74,26 62,46 44,64 28,82 14,94! 34,92 58,96 84,92",
             "22,14 36,4 56,2 72,16 64,34 46,44! 62,48 78,62 78,82 62,96 40,98 20,90",
             "44,4! 30,28 14,58! 40,60 64,56 90,58 / 66,30! 68,54 64,78 66,98",
@@ -252,14 +252,111 @@ HANDS: tuple[Hand, ...] = (
             "70,16 56,4 38,4 28,18 38,36 56,48 72,64 74,84 58,98 36,96 24,82 32,62 50,48 66,32 72,16",
             "76,20 60,6 40,6 26,20 28,38 46,48 64,42 76,24 78,8! 78,40 74,70 66,98",
         ),
-        variation=Variation(displacement=6.0, stretch=0.18, slant=0.12, turn=math.radians(6), bend=5.0),
+        variation=_HASTY,
+    ),
+    Hand(
+        "a programmer's hand",
+        (
+            "50,2 28,14 20,50 28,88 52,99 74,86 82,48 72,12 48,2 / 76,18! 26,84",
+            "24,26! 50,2! 51,98! / 22,98! 80,99",
+            "18,24 34,4 62,4 76,24 62,50 18,97! 84,97",
+            "20,5! 78,5! 52,38! 74,46 84,68 72,92 44,100 16,90",
+            "38,0! 12,62! 90,62 / 64,36! 63,99",
+            "76,4! 28,4! 26,44! 52,38 76,48 80,72 66,95 38,99 18,90",
+            "64,0 34,30 20,62 26,90 52,100 76,88 78,64 58,52 34,58 21,74",
+            "14,5! 84,5! 58,44 44,99 / 24,50! 78,48",
+            "50,46 28,34 26,12 50,1 74,12 72,34 50,46 24,60 22,86 50,100 78,86 76,60 52,47",
+            "80,36 62,50 36,46 22,26 38,4 66,4 80,24 76,58 46,100",
+        ),
+        slant=0.05,
+        pen=(1.6, 2.8),
+    ),
+    Hand(
+        "a clerk's flowing hand",
+        (
+            "66,10 48,0 24,24 16,66 32,98 58,94 80,60 82,24 62,2 48,10 52,20",
+            "49,11 57,0! 50,60 46,100",
+            "20,24 30,6 52,0 74,14 66,44 40,74 20,94 14,84 28,80 52,92 74,100 92,86",
+            "26,16 40,2 64,4 72,22 56,42 42,48 58,48 74,62 70,88 46,100 22,94 14,82",
+            "36,2 26,30 12,56! 52,54 90,50 / 76,18 66,60 58,100",
+            "40,6 32,40 56,38 74,52 72,80 50,100 24,98 14,86 / 38,8 60,10 88,0",
+            "68,4 50,6 28,34 16,70 30,98 58,96 76,78 68,60 46,58 26,74",
+            "14,18 22,6 44,10 68,12 88,2! 66,36 50,66 42,100",
+            "82,10 62,0 38,8 34,28 56,48 70,70 58,94 32,98 20,82 36,62 62,42 80,22 80,8",
+            "72,24 62,4 40,2 24,22 32,42 54,40 72,22 78,8! 72,44 56,80 34,100",
+        ),
+        slant=0.22,
+        width=0.95,
+        pen=(1.6, 2.8),
+    ),
+    Hand(
+        "a felt-tip hand",
+        (
+            "52,3 28,10 14,36 16,70 38,97 64,95 84,72 86,34 70,8 50,3",
+            "42,22! 53,3! 54,98",
+            "18,20 40,3 70,8 78,30 56,58 18,94! 52,92 88,95",
+            "16,8 48,2 78,14 72,36 46,46! 80,56 86,80 56,98 14,92",
+            "32,2! 14,52! 56,54 90,52 / 70,14! 66,99",
+            "82,4! 28,6! 22,48! 54,40 82,56 80,84 50,99 14,92",
+            "66,2 36,24 16,58 22,88 52,99 80,86 78,62 52,54 22,72",
+            "12,8! 48,6 88,5! 62,50 48,99",
+            "76,16 52,2 24,14 32,38 62,54 82,76 62,97 30,95 18,74 42,50 70,34 76,14",
+            "78,22 58,2 28,8 18,32 38,50 68,42 80,14! 78,58 66,99",
+        ),
+        width=1.1,
+        pen=(3.2, 5.6),
+    ),
+    Hand(
+        "a hand that imitates type",
+        (
+            "50,1 32,8 22,30 20,70 30,92 50,99 70,92 80,70 78,30 68,8 48,1",
+            "30,16! 52,1! 52,98! / 30,99! 74,98",
+            "20,26 24,10 42,1 66,4 78,20 70,40 20,98! 80,98! 82,84",
+            "20,18 32,3 56,1 74,14 72,36 48,46! 72,52 82,70 74,92 50,100 26,96 16,82",
+            "64,98! 64,2! 12,68! 90,68 / 46,98! 82,98",
+            "76,2! 30,2! 24,46! 44,36 68,40 82,62 74,90 48,100 24,94 16,82",
+            "74,12 58,2 38,8 24,32 20,64 32,94 56,99 76,88 80,66 66,48 42,48 22,64",
+            "16,16! 16,3! 84,3! 60,44 46,99",
+            "50,45 32,36 28,16 40,3 60,2 72,14 68,36 50,45 28,58 20,78 34,97 62,98 80,80 72,56 52,46",
+            "26,90 42,99 64,92 76,68 80,34 68,5 44,2 24,14 20,36 34,52 58,52 78,36",
+        ),
+        pen=(1.6, 4.0),
+        variation=_STEADY,
+    ),
+    Hand(
+        "a stencil with gaps",
+        (
+            "44,1! 20,14! 14,50 20,86! 44,99 / 58,1! 82,14! 88,50 82,86! 58,99",
+            "40,22! 51,2! 51,44 / 51,56! 51,99",
+            "16,24 34,3 64,3 80,20 76,40! 54,58 / 44,66! 16,97! 86,97",
+            "16,10 46,1 74,12 74,34 56,44! / 56,52! 80,60 82,84 52,99 14,90",
+            "58,0! 12,66! 58,66 / 70,24! 70,58 / 70,72! 70,100 / 78,66! 92,66",
+            "80,3! 28,3! 24,36 / 26,46! 56,38 80,54 78,84 50,99 / 38,99! 14,90",
+            "66,2 36,22 22,48 / 20,58! 24,88 50,99 76,88 / 80,76! 70,56 46,50 32,58",
+            "14,3! 84,3! 62,46 / 57,57! 42,99",
+            "46,1 26,12 30,36 46,45 / 58,45! 74,34 72,10 56,1 / 44,53! 20,66 24,92 46,100 / 58,100! 80,90 80,64 58,53",
+            "74,24 56,2 30,8 24,34 44,48 / 56,47! 76,30 / 79,16! 78,60 66,99",
+        ),
+        pen=(1.6, 3.2),
+        variation=_STEADY,
+    ),
+    Hand(
+        "a hand that goes over its lines again",
+        (
+            "50,2 22,14 12,50 24,88 52,99 80,86 88,48 76,12 50,3 28,10 16,46 26,84 50,96 78,82 84,46 72,14 54,6",
+            "48,0! 50,98! 53,4! 52,99",
+            "16,22 40,2 72,12 74,36 46,68 16,94! 50,94 86,95! 50,98 20,97! 52,68 80,36 72,8",
+            "16,12 48,0 76,14 66,40 40,46! 76,54 84,80 52,99 14,88 / 20,8 50,4 72,18 62,40 / 50,48 72,58 80,80 52,94",
+            "32,2! 14,54! 90,52! 16,58! 36,4 / 68,26! 70,99! 73,30",
+            "82,3! 28,5! 22,44! 56,38 82,60 72,92 38,99 12,88 / 80,8! 33,9! 27,40 / 56,43 76,62 68,88 38,94",
+            "66,0 34,24 16,64 30,96 62,97 80,74 62,54 34,60 20,78 / 70,4 40,26 22,60 32,90 60,92 74,74",
+            "12,6! 86,4! 46,99! 80,9! 14,11",
+            "74,14 48,1 24,16 44,42 74,64 76,88 48,100 22,86 28,62 56,40 76,16 54,4 30,14 50,42 78,66 72,92 48,96",
+            "76,18 52,1 24,14 24,38 50,48 74,34 80,10! 76,60 70,99! 80,58 84,12 / 72,20 52,6 30,16",
+        ),
+        pen=(1.5, 3.0),
     ),
 )
-
-
-@functools.cache
-def _digits() -> list[tuple[Hand, int, Skeleton]]:
-    return [(hand, digit, form) for hand in HANDS for digit, form in enumerate(hand.skeletons())]
 
 
 def digits(each: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -268,10 +365,10 @@ def digits(each: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A skeleton is named by the hand's number times ten plus the digit.
     """
     images = [
-        synthetic.draw(form, each, seeds.derive_seed("hands", seed, number), hand.variation, hand.pen)
-        for number, (hand, _, form) in enumerate(_digits())
+        synthetic.draw(hand.skeletons(), each, seeds.derive_seed("hands", seed, number), hand.variation, hand.pen)
+        for number, hand in enumerate(HANDS)
     ]
-    skeletons = np.repeat(np.arange(len(images), dtype=np.int64), each)
+    skeletons = np.repeat(np.arange(len(HANDS) * DIGITS, dtype=np.int64), each)
     return np.concatenate(images), skeletons % DIGITS, skeletons
 
 
@@ -298,17 +395,19 @@ LETTERS: tuple[str, ...] = (
     "50,6! 92,50! 50,94! 8,50! 50,6",
 )
 """Letters and figures that do not look like a digit."""
-HERSHEY_FONTS = ("greek", "cyrillic", "timesi")
-HERSHEY_LETTERS = "DFGHKLMNPQRUWXY"
+# Characters of Hershey fonts that training does not use: Greek and Cyrillic letters, and italics with serifs.
+HERSHEY = {"greek": "DPSWXYaklmpwy", "cyrillic": "ADEHKLMNPQUWX", "timesi": "AEFHKMNRUWXYehkmnw"}
 _LETTERS = Variation(displacement=4.0, stretch=0.25, slant=0.2, turn=math.radians(8), bend=4.0)
 
 
-def others(count: int, seed: int) -> np.ndarray:
-    """Draw letters and figures that are no digit: images uint8 (count, 28, 28)."""
-    forms = [glyphs.skeleton(shape) for shape in LETTERS] + glyphs.hershey_letters(HERSHEY_FONTS, HERSHEY_LETTERS)
-    each = -(-count // len(forms))
-    images = [
-        synthetic.draw(form, each, seeds.derive_seed("letters of hands", seed, number), _LETTERS, (1.6, 3.4))
-        for number, form in enumerate(forms)
-    ]
-    return np.stack(images, 1).reshape(-1, *images[0].shape[1:])[:count]
+@functools.cache
+def letters() -> list[Skeleton]:
+    """Return letters and figures that do not look like a digit."""
+    hershey = [glyphs.hershey_letters(name, characters) for name, characters in HERSHEY.items()]
+    return [glyphs.skeleton(shape) for shape in LETTERS] + [letter for font in hershey for letter in font]
+
+
+def others(each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw each of `letters` `each` times: images uint8 (N, 28, 28), and the letters' numbers, int64 (N,)."""
+    images = synthetic.draw(letters(), each, seeds.derive_seed("letters of hands", seed), _LETTERS, (1.6, 3.4))
+    return images, np.repeat(np.arange(len(letters()), dtype=np.int64), each)

@@ -54,11 +54,14 @@ def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return _shuffle(np.concatenate(images), labels, seed)
 
 
-def draw(form: Skeleton, count: int, seed: int, variation: Variation, pens: tuple[float, float]) -> np.ndarray:
-    """Draw variations of one skeleton with pens of random width in pixels, from and to: uint8 (count, 28, 28)."""
+def draw(forms: list[Skeleton], each: int, seed: int, variation: Variation, pens: tuple[float, float]) -> np.ndarray:
+    """Draw each skeleton `each` times, one after another: images uint8 (forms * each, 28, 28).
+
+    `pens` is the range of the pen's width in pixels of the 20-pixel box.
+    """
     artist = _Painter(seed, variation)
-    lines = artist.random_lines([form], count)
-    return artist.rasterize(lines, artist.between(*pens, count))
+    lines = artist.lines(forms, torch.arange(len(forms)).repeat_interleave(each))
+    return artist.rasterize(lines, artist.between(*pens, len(lines)))
 
 
 def _shuffle(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +104,7 @@ class _Painter:
         forms = [_thin(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
         images = []
         for number, n in zip((2, 3, 4, 5), _divide(count, (10, 5, 3, 2)), strict=True):
-            lines = [self.random_lines(forms, n) for _ in range(number)]
+            lines = [self._random_lines(forms, n) for _ in range(number)]
             # a wide pen would fill the loops of small digits
             images.append(self.rasterize(self._arrange(lines), self._random_width(n) * (1.0 if number == 2 else 0.7)))
         return np.concatenate(images)
@@ -174,13 +177,16 @@ class _Painter:
         return self.rasterize(self._bend(filled * stretch, 4.0), self.between(2.5, 5.0, count))
 
     def _draw(self, forms: list[Skeleton], count: int) -> np.ndarray:
-        return self.rasterize(self.random_lines(forms, count), self._random_width(count))
+        return self.rasterize(self._random_lines(forms, count), self._random_width(count))
 
-    def random_lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
+    def _random_lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
         """Draw `count` random variations of randomly chosen forms, as lines of points (count, P, 2)."""
-        chosen = torch.randint(len(forms), (count,), generator=self.random)
+        return self.lines(forms, torch.randint(len(forms), (count,), generator=self.random))
+
+    def lines(self, forms: list[Skeleton], chosen: torch.Tensor) -> torch.Tensor:
+        """Draw random variations of the forms at `chosen`, int64 (N,), as lines of points (N, P, 2)."""
         longest = max(len(form.curve) for form in forms)
-        points = torch.empty(count, longest, 2)
+        points = torch.empty(len(chosen), longest, 2)
         for i in chosen.unique().tolist():
             curve, controls = torch.from_numpy(forms[i].curve), torch.from_numpy(forms[i].controls)
             chosen_here = (chosen == i).nonzero().flatten()

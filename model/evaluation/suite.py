@@ -25,25 +25,24 @@ from model.task import NO_DIGIT
 Tell = Callable[[float], None]
 """Called with the fraction done, 0 to 1."""
 
-HANDS_EACH = 17
+HANDS_EACH = 12
 DEFORMED = 2
 CHANGED = 400
-OTHERS = 1_000
+LETTERS_EACH = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
     """Pictures of one kind: images uint8 (N, 28, 28), labels int64 (N,), 0 to 9 or NO_DIGIT.
 
-    `origin`, int64 (N,), is the number of the gate's digit that a picture was made from if it is `of_gate`; of the
-    skeleton for hands, and of the picture itself for non-digits.
+    `origin`, int64 (N,), is the index of the gate's digit that a picture was made from; of drawings, a number from the
+    count of the gate's digits up for each skeleton, or for the picture itself. Equal origins in two groups are one.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     origin: np.ndarray
-    of_gate: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,12 +51,13 @@ class Group:
 def hard_pictures(gate: Split, tell: Tell | None = None) -> list[Group]:
     """Return the suite for the gate's digits; deterministic, takes some seconds."""
     tell = tell or (lambda fraction: None)
-    drawn = [Group("hands", *hands.digits(HANDS_EACH, _seed("hands")), of_gate=False)]
+    images, labels, skeleton = hands.digits(HANDS_EACH, _seed("hands"))
+    drawn = [Group("hands", images, labels, len(gate) + skeleton)]
     tell(0.1)
     drawn.append(_deformed(gate))
     tell(0.2)
     drawn += _changed(gate, lambda done: tell(0.2 + 0.7 * done))
-    drawn.append(_others())
+    drawn.append(_others(int(drawn[0].origin.max()) + 1))
     tell(1)
     return drawn
 
@@ -76,11 +76,14 @@ def _deformed(gate: Split) -> Group:
     return Group("deformed", images.numpy(), gate.labels.numpy()[origin], origin)
 
 
-def _others() -> Group:
-    """Draw non-digits: letters of other hands, and of training's kinds (dots, scribbles, several digits) a third."""
-    usual, _ = synthetic.others(OTHERS // 3, _seed("others"))
-    images = np.concatenate((hands.others(OTHERS - len(usual), _seed("letters")), usual))
-    return Group("no digit", images, np.full(len(images), NO_DIGIT, np.int64), np.arange(len(images)), False)
+def _others(first: int) -> Group:
+    """Draw non-digits: letters of other hands and alphabets, and a third as training draws them, by another seed:
+    dots, scribbles, several digits, letters. Number the origins from `first`."""
+    letters, letter = hands.others(LETTERS_EACH, _seed("letters"))
+    usual, _ = synthetic.others(len(letters) // 2, _seed("others"))
+    images = np.concatenate((letters, usual))
+    origin = first + np.concatenate((letter, letter.max() + 1 + np.arange(len(usual))))
+    return Group("no digit", images, np.full(len(images), NO_DIGIT, np.int64), origin)
 
 
 # Pictures made from the gate's digits, and normalised like any picture
@@ -88,6 +91,8 @@ def _others() -> Group:
 Make = Callable[[np.ndarray, np.random.Generator], Image.Image]
 """Make a picture, L, of a digit's ink, uint8 (28, 28)."""
 _APPLY = {change.name: change.apply for change in CHANGES}
+_MARGIN = 14
+"""Pixels cut off each side, outside the digit, where the paper is uneven: estimating it takes time by the pixel."""
 
 
 def _change(name: str, low: float, high: float) -> Make:
@@ -95,26 +100,29 @@ def _change(name: str, low: float, high: float) -> Make:
     return lambda image, random: ImageOps.invert(_APPLY[name](image, random.uniform(low, high), random))
 
 
+def _with_noise(image: np.ndarray, random: np.random.Generator) -> Image.Image:
+    return ImageOps.crop(_change("noise", 14, 24)(image, random), _MARGIN)
+
+
 def _on_paper(image: np.ndarray, random: np.random.Generator) -> Image.Image:
-    """Put the digit, a little turned, on uneven paper under uneven light, in ink that may be faint."""
-    placed = _APPLY["angle"](image, random.uniform(-10, 10), random)
+    """Put the digit, a little turned, on rough paper under uneven light, in ink that may be faint."""
+    placed = ImageOps.crop(_APPLY["angle"](image, random.uniform(-15, 15), random), _MARGIN)
     ink = np.asarray(placed, np.float32) / 255
     side = len(ink)
-    fibres = random.normal(0, 4, (side // 4, side // 4)).astype(np.float32)
-    grain = np.asarray(Image.fromarray(fibres).resize((side, side), Image.Resampling.BICUBIC))
+    fibres = random.normal(0, 6, (side // 3, side // 3)).astype(np.float32)
+    rough = np.asarray(Image.fromarray(fibres).resize((side, side), Image.Resampling.BICUBIC))
     along = np.linspace(-1, 1, side, dtype=np.float32)
-    shadow = random.uniform(-25, 25) * along[:, None] + random.uniform(-25, 25) * along
-    paper = random.uniform(170, 225) + shadow + grain + random.normal(0, 2, ink.shape)
-    darkness = random.uniform(0.35, 0.95)
-    return Image.fromarray((paper * (1 - darkness * ink)).round().clip(0, 255).astype(np.uint8))
+    light = random.uniform(170, 225) + random.uniform(-30, 30) * along[:, None] + random.uniform(-30, 30) * along
+    paper = light + rough + random.normal(0, 2, ink.shape)
+    return Image.fromarray((paper * (1 - random.uniform(0.2, 0.7) * ink)).round().clip(0, 255).astype(np.uint8))
 
 
 KINDS: dict[str, Make] = {
-    "turned": _change("angle", -25, 25),
-    "resized": _change("size", 10, 90),
-    "thin and wide lines": _change("line width", -1.5, 3),
-    "noisy": _change("noise", 5, 20),
-    "blurred": _change("blur", 0.5, 2),
+    "turned": _change("angle", -28, 28),
+    "small": _change("size", 7, 16),
+    "thin and wide lines": _change("line width", -1.8, 3.5),
+    "noisy": _with_noise,
+    "blurred": _change("blur", 1, 2.3),
     "on paper": _on_paper,
 }
 
