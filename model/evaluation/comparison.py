@@ -233,8 +233,11 @@ def _on_refusals(old: VersionAnswers, new: VersionAnswers, suite: list[Group]) -
     accepted = ~old.digits.refused, ~new.digits.refused
     yield _bounded("accepted-digits", "refusal", accepted, REFUSED_RISE, code="accepted_digits")
     none = next(i for i, group in enumerate(suite) if group.labels[0] == NO_DIGIT)
-    refused = old.suite[none].refused, new.suite[none].refused
-    yield _bounded("refused-others", "refusal", refused, OTHERS_LOSS, code="refused_others")
+    both = old.suite[none].refused, new.suite[none].refused
+    limit = statistics.clustered_loss(both[0].astype(int) - both[1], suite[none].origin).limit
+    shares, margin = [float(one.mean()) for one in both], {"loss": OTHERS_LOSS}
+    passed = limit <= OTHERS_LOSS
+    yield _figure("refused-others", "refusal", shares, margin, passed, code="refused_others", limit=limit)
 
 
 def _on_all(pairs: _Pairs) -> Criterion:
@@ -295,7 +298,7 @@ class _Pairs:
         parts = [(GATE, np.arange(count), old.digits, new.digits)]
         for group, first, second in zip(suite, old.suite, new.suite, strict=True):
             if group.labels[0] != NO_DIGIT:
-                parts.append((group.name, group.origin + (0 if group.of_gate else count), first, second))
+                parts.append((group.name, group.origin, first, second))
         return cls(
             np.concatenate([one.labels for *_, one in parts]),
             np.concatenate([np.full(len(one), name) for name, *_, one in parts]),

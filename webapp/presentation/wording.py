@@ -232,7 +232,9 @@ _WORDS: dict[str, str | Callable[[Message], str]] = {
     "drawings": _drawings,
     "strength": _strength,
     "calibration": lambda message: f"states confidences that are {_percent(message['to'])} off{_against(message)}",
-    "refused_others": lambda message: f"refuses {_percent(message['to'])} of what is no digit{_against(message)}",
+    "refused_others": lambda message: (
+        f"refuses {_percent(message['to'])} of what is no digit{_bounded(message) or _against(message)}"
+    ),
     "accepted_digits": lambda message: f"accepts {_percent(message['to'])} of the gate digits{_bounded(message)}",
     "refused_digits": lambda message: f"refuses {_percent(message['to'])} of the validation digits{_against(message)}",
     "multiplications": _multiplications,
