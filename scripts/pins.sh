@@ -21,4 +21,5 @@ pin() {
 
 pin requirements/run.in requirements.txt
 pin requirements/dev.in requirements-dev.txt
+pin requirements/extras.in requirements-extras.txt
 pin requirements/node.in requirements/node.txt
