@@ -25,17 +25,17 @@ from model.files import atomic_write
 from model.imaging import decode
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
-from model.presets import PRESETS, Config
+from model.presets import PRESETS, SCHEDULES, Config
 from model.progress import progress_bar
 from model.rank import LOST, Failure, GroupLost, is_rank_zero, size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from model.data.splits import Split
     from model.evaluation.robustness import Refusals, Robustness, Strokes
     from model.inference.classifier import Prediction
     from model.network.mlp import MLP
+    from model.training.event_files import EventFile
     from model.training.train import Epoch
 
 MOST_SAMPLES = 1_000
@@ -102,13 +102,19 @@ def _parser() -> Parser:
     command("data", _data, "fetch the MNIST digits and verify them", "")
 
     add = command("train", _train, "train a network and write its weights", "--preset basic --out b.safetensors")
-    add("--preset", default="standard", help=f"which network and training: {', '.join(PRESETS)} (default: standard)")
+    presets = "; ".join(f"{preset.name}: {preset.summary}" for preset in PRESETS.values())
+    add("--preset", default="standard", help=f"which network and training (default: standard). {presets}")
     add("--from", dest="start", type=Path, metavar="FILE", help="weights to fine-tune (default: the shipped ones)")
     add("--corrections", type=Path, metavar="FILE.npz", help="corrections to learn from, as exported")
     add("--epochs", type=_count, metavar="N", help="times to go through the digits (default: the preset's)")
+    add("--batch-size", type=_count, metavar="N", help="pictures of a step (default: the preset's)")
+    add("--learning-rate", type=float, metavar="X", help="the highest one (default: the preset's)")
+    add("--schedule", metavar="NAME", help=f"of the learning rate: {', '.join(SCHEDULES)} (default: the preset's)")
     add("--seed", type=int, default=0, metavar="N", help="where chance starts (default: 0)")
     add("--processes", type=_count, metavar="N", help="that train it together (default: 1, or torchrun's)")
     add("--checkpoint", type=Path, metavar="FILE", help="kept after every epoch, to go on from when it is broken off")
+    add("--curves", type=Path, metavar="FILE.csv", help="where to write the figures of each epoch")
+    add("--tensorboard", type=Path, metavar="FOLDER", help="where to write them as TensorBoard's event files, an extra")
     add("--out", type=Path, metavar="FILE", help="where to write (default: PRESET.safetensors)")
 
     add = command("replay", _replay, "train weights again from their card, and compare", "v7.safetensors")
@@ -163,13 +169,14 @@ def _data(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from model.data import splits
     from model.network.weights import deserialize
+    from model.training.curves import to_csv
     from model.training.distributed import process_group
     from model.training.package import build_package
     from model.training.train import train
 
-    config, checkpoint = _config(args), args.checkpoint
+    config, checkpoint, curves = _config(args), args.checkpoint, args.curves
     out = args.out or Path(f"{args.preset}.safetensors")
-    for file in filter(None, (out, checkpoint)):
+    for file in filter(None, (out, checkpoint, curves)):
         _check_writable(file)
     data, parent = splits.load(), _parent(config, args.start)
     corrections = npz.read_corrections(args.corrections) if args.corrections else None
@@ -181,19 +188,24 @@ def _train(args: argparse.Namespace) -> int:
         if group.rank > 0:
             take_part(group=group)
             return 0
-        with progress_bar() as move:
+        with _event_file(args.tensorboard) as events, progress_bar() as move:
             keep = functools.partial(atomic_write, checkpoint) if checkpoint else None
             result = take_part(
                 group=group,
                 on_progress=lambda progress: move(progress.fraction),
-                on_epoch=_epoch_printer(config, data.test),
+                on_epoch=_epoch_printer(config, events),
                 on_checkpoint=keep,
             )
         package = build_package(config, result, data, parent, corrections)
         with _file_errors("written", out):
             atomic_write(out, package.data)
+        if curves:
+            with _file_errors("written", curves):
+                atomic_write(curves, to_csv([epoch.as_dict() for epoch in result.history]).encode())
         card = package.card
-        print(f"epoch {result.best_epoch} was kept; it reads {card.validation_accuracy:.2%} of the validation digits")
+        learnt = ", which it has learnt from" if PRESETS[config.preset].all_digits else ""
+        read = f"it reads {card.validation_accuracy:.2%} of the validation digits{learnt}"
+        print(f"epoch {result.best_epoch} was kept; {read}")
         print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(package.data):,} bytes)")
         if checkpoint:
             checkpoint.unlink(missing_ok=True)
@@ -205,7 +217,8 @@ def _config(args: argparse.Namespace) -> Config:
     if args.processes and started not in (1, args.processes):
         raise UsageError(f"--processes {args.processes} does not go with the {started} that were started")
     try:
-        return Config(args.preset, args.epochs or 0, args.seed, args.processes or started)
+        own = {name: getattr(args, name) for name in ("batch_size", "learning_rate", "schedule")}
+        return Config(args.preset, args.epochs or 0, args.seed, args.processes or started, **own)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -219,21 +232,38 @@ def _parent(config: Config, start: Path | None) -> bytes | None:
     return None
 
 
-def _epoch_printer(config: Config, test: Split) -> Callable[[Epoch, MLP], None]:
-    from model.network.predict import digit_probabilities
+@contextmanager
+def _event_file(folder: Path | None) -> Iterator[EventFile | None]:
+    """Open TensorBoard's event file in a folder, where there is one."""
+    if folder is None:
+        yield None
+        return
+    try:
+        from model.training.event_files import EventFile
+    except ImportError as error:
+        extra = "python -m pip install -r requirements-extras.txt"
+        raise UsageError(f"--tensorboard needs the package tensorboard: {extra}") from error
+    with _file_errors("written", folder):
+        events = EventFile(folder)
+    try:
+        yield events
+    finally:
+        events.close()
 
+
+def _epoch_printer(config: Config, events: EventFile | None) -> Callable[[Epoch, MLP], None]:
     ended = 0.0
 
     def tell(epoch: Epoch, network: MLP) -> None:
         nonlocal ended
         name = f"epoch {epoch.epoch} of {config.epochs}" if epoch.epoch else "before training"
-        figures = f"loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
-        line = f"{name:<16}  {epoch.seconds - ended:5.1f} s  validation {figures}"
+        figures = f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}"
+        if epoch.test_accuracy is not None:  # and the validation digits are learnt from
+            figures = f"test accuracy {epoch.test_accuracy:.2%}"
+        tqdm.write(f"{name:<16}  {epoch.seconds - ended:5.1f} s  {figures}")
         ended = epoch.seconds
-        if config.preset == "basic":  # the original script printed it; no choice is made by it
-            likely = digit_probabilities(network, test.images)
-            line += f"   test accuracy {metrics.report(likely, test.labels.numpy()).accuracy:.2%}"
-        tqdm.write(line)
+        if events:
+            events.add(epoch)
 
     return tell
 

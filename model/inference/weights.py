@@ -38,7 +38,7 @@ class WeightsError(ValueError):
 Count = Annotated[int, Ge(0)]
 Width = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
-_LATER = {"processes", "split", "best_epoch", "gate_accuracy", "gate_unseen"}
+_LATER = {"processes", "split", "best_epoch", "gate_accuracy", "gate_unseen", "settings"}
 
 
 def _complete(calibration: Any) -> Any:
@@ -58,6 +58,23 @@ class LearntCorrections(TypedDict):
 
 
 @with_config(strict=True)
+class Settings(TypedDict):
+    """Hyperparameters of a training, as `model.presets.Preset` describes them; the learning rate is the highest."""
+
+    batch_size: Width
+    learning_rate: Annotated[float, Gt(0)]
+    schedule: str
+    weight_decay: float
+    label_smoothing: float
+    batch_norm: bool
+    all_digits: bool
+    deformed: bool
+    averaged: bool
+    drawn: bool
+    mixed_precision: bool
+
+
+@with_config(strict=True)
 @dataclass(frozen=True)
 class ModelCard:
     """A model's shape, provenance (`command` trains it again) and accuracy.
@@ -68,7 +85,8 @@ class ModelCard:
     `code_sha256` (`provenance.digest`), the number of `processes` and that of `threads` in each may change the last
     bit. `split` names the division of MNIST that it was trained by (`splits.NAME`), `best_epoch` is the epoch kept,
     `gate_accuracy` that on the gate digits, and `gate_unseen` whether neither this training nor that of the weights it
-    goes back to has learnt from them. Fields with defaults are missing in older cards.
+    goes back to has learnt from them. `settings` are the hyperparameters of the training, as they were used. Fields
+    with defaults are missing in older cards.
     """
 
     preset: str
@@ -92,6 +110,7 @@ class ModelCard:
     best_epoch: Count | None = None
     gate_accuracy: Share | None = None
     gate_unseen: bool = False
+    settings: Settings | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can carry.

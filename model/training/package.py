@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,10 +15,10 @@ from model.evaluation import metrics
 from model.inference import weights
 from model.network.predict import digit_probabilities
 from model.network.weights import deserialize, serialize
-from model.presets import Config
+from model.presets import PRESETS, Config
 from model.task import DATA_SHA256
 from model.training.calibrate import calibrate
-from model.training.train import Result
+from model.training.train import HALF_IS_FAST, Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ def build_package(
     """Calibrate the network, measure it in half precision, as it is stored, and write its card.
 
     `parent` are the bytes of the weights that it was fine-tuned from. `again` is the card of the version that this one
-    reproduces: preset's name, command, date, code, libraries and threads are copied from it, so that equal networks
-    give equal bytes.
+    reproduces: preset's name, settings, command, date, code, libraries and threads are copied from it, so that equal
+    networks give equal bytes.
     """
     network, calibration = calibrate(result.network, data.validation)
     card = weights.ModelCard(
@@ -63,12 +63,13 @@ def build_package(
         threads=torch.get_num_threads(),
         corrections=_correction_counts(corrections),
         processes=config.processes,
-        split=splits.NAME,
+        split=splits.ALL if PRESETS[config.preset].all_digits else splits.NAME,
         best_epoch=result.best_epoch,
-        gate_unseen=parent is None or weights.read_card(parent).gate_unseen,
+        gate_unseen=_is_gate_unseen(config, parent),
+        settings=_settings(config, corrections),
     )
     if again:
-        names = "preset", "command", "created", "libraries", "code_sha256", "threads"
+        names = "preset", "settings", "command", "created", "libraries", "code_sha256", "threads"
         card = replace(card, **{name: getattr(again, name) for name in names})
     kept, card = deserialize(serialize(network, card))
     probabilities = digit_probabilities(kept, data.test.images)
@@ -90,9 +91,25 @@ def _command(config: Config, parent: bytes | None, corrections: Corrections | No
     command = f"python -m model train --preset {config.preset} --epochs {config.epochs} --seed {config.seed}"
     if config.processes > 1:
         command += f" --processes {config.processes}"
+    for name in ("batch_size", "learning_rate", "schedule"):
+        if (value := getattr(config, name)) is not None:
+            command += f" --{name.replace('_', '-')} {value}"
     if parent:
         command += f" --from {weights.digest(parent)[:12]}.safetensors"
     return f"{command} --corrections corrections.npz" if corrections else command
+
+
+def _is_gate_unseen(config: Config, parent: bytes | None) -> bool:
+    if PRESETS[config.preset].all_digits:
+        return False
+    return parent is None or weights.read_card(parent).gate_unseen
+
+
+def _settings(config: Config, corrections: Corrections | None) -> weights.Settings:
+    """Return the hyperparameters of the training as they were used; the card has fields of its own for the others."""
+    preset = config.effective_preset(correcting=bool(corrections and corrections.to_learn))
+    values = asdict(replace(preset, mixed_precision=preset.mixed_precision and HALF_IS_FAST))
+    return weights.Settings(**{name: values[name] for name in weights.Settings.__annotations__})  # type: ignore[typeddict-item]
 
 
 def _correction_counts(corrections: Corrections | None) -> weights.LearntCorrections | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -65,7 +66,7 @@ def reproduce(
     """
     card = deserialize(data)[1]
     try:
-        config = Config(card.preset, card.epochs, card.seed, card.processes)
+        config = Config(card.preset, card.epochs, card.seed, card.processes, **_own_settings(card))
     except ValueError as error:
         raise ReproductionError(str(error)) from error
     _check(card, config, parent, corrections)
@@ -85,6 +86,11 @@ def reproduce(
     return Reproduction(weights.digest(data), weights.digest(package.data))
 
 
+def _own_settings(card: ModelCard) -> dict[str, Any]:
+    """Return the settings that a configuration takes; cards of earlier releases have none, and mean the preset's."""
+    return {name: card.settings[name] for name in ("batch_size", "learning_rate", "schedule")} if card.settings else {}
+
+
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -96,7 +102,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _check(card: ModelCard, config: Config, parent: bytes | None, corrections: Corrections | None) -> None:
-    if card.split != splits.NAME:
+    if card.split != (splits.ALL if PRESETS[config.preset].all_digits else splits.NAME):
         raise ReproductionError("an earlier release made it from another division of MNIST's digits; use that release")
     if card.parent != (weights.digest(parent) if parent else None):
         raise ReproductionError(

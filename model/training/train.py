@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from model import provenance
@@ -40,16 +40,23 @@ class TrainingError(Failure):
 
 @dataclass(frozen=True)
 class Epoch:
-    """Figures of an epoch; epoch 0 is the untrained network. Losses are mean cross-entropies in nats."""
+    """Figures of an epoch; epoch 0 is the untrained network. Losses are mean cross-entropies in nats.
+
+    `test_accuracy` is there for presets that are measured on the test set after each epoch.
+    """
 
     epoch: int
     train_loss: float | None
     validation_loss: float
     validation_accuracy: float
     seconds: float
+    test_accuracy: float | None = None
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        values = asdict(self)
+        if self.test_accuracy is None:
+            del values["test_accuracy"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def train(
 ) -> Result:
     """Train by `config` on `data.train` and keep the epoch with the best accuracy on `data.validation`.
 
+    A preset with `all_digits` learns from the validation and gate digits too and keeps the last epoch.
     Train as well on `corrections` that are not held out, if any, and then keep the last epoch: a choice by MNIST's
     digits alone would prefer a network that has learnt nothing from them.
 
@@ -128,7 +136,7 @@ class _Run:
     history: list[Epoch] = field(default_factory=list)
 
     def __post_init__(self):
-        self.preset = PRESETS[self.config.preset]
+        self.preset = self.config.effective_preset(correcting=bool(self.corrections))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = copy.deepcopy(self.start) if self.start else build_network(self.preset)
@@ -140,7 +148,7 @@ class _Run:
             raise GroupLost(message, "tasks_differ")
         teacher = self.start if self.corrections else None
         training_data = TrainingData(
-            self.data.train,
+            self.data.all_training if self.preset.all_digits else self.data.train,
             self.config.seed,
             deformed=self.preset.deformed,
             drawings=self.preset.drawn,
@@ -161,11 +169,15 @@ class _Run:
             if loss is None:
                 return self._result(stopped=True)
             network = self._finish_epoch(epoch, loss, self.loop.averaged)
-            if self.corrections or self.history[-1].validation_accuracy >= self.best_epoch.validation_accuracy:
+            if self._keeps_last() or self.history[-1].validation_accuracy >= self.best_epoch.validation_accuracy:
                 self.best, self.best_epoch = network, self.history[-1]
             if self.on_checkpoint and epoch < self.config.epochs:
                 self.on_checkpoint(pack(self._identity(), self._state()))
         return self._result(stopped=False)
+
+    def _keeps_last(self) -> bool:
+        """Return whether the validation digits cannot choose the epoch."""
+        return bool(self.corrections) or self.preset.all_digits
 
     def _task(self) -> str:
         """Return what all processes must agree on: configuration, data, code."""
@@ -213,7 +225,9 @@ class _Run:
         loss, accuracy = _validate(network, self.data.validation)
         if not math.isfinite(loss + (train_loss or 0.0)):
             raise TrainingError(f"the loss stopped being a number in epoch {epoch}", "diverged", epoch=epoch)
-        self.history.append(Epoch(epoch, train_loss, loss, accuracy, time.monotonic() - self.started))
+        test_accuracy = _validate(network, self.data.test)[1] if self.preset.all_digits else None
+        seconds = time.monotonic() - self.started
+        self.history.append(Epoch(epoch, train_loss, loss, accuracy, seconds, test_accuracy))
         self.reported = -math.inf  # the end of an epoch is always reported
         self._report(epoch, train_loss)
         self.on_epoch(self.history[-1], network)
@@ -243,10 +257,14 @@ class TrainingLoop:
         self.preset, self.network, self.training_data, self.teacher = preset, network, training_data, teacher
         self.group = group or Group()
         self.steps = math.ceil(len(training_data) / preset.batch_size)
-        rate = preset.correcting_rate if teacher else preset.learning_rate
-        parameters = list(network.parameters())
-        self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=preset.weight_decay, fused=True)
-        self.schedule = OneCycleLR(self.optimizer, rate, total_steps=self.steps * epochs, pct_start=0.2)
+        rate, decay = preset.learning_rate, preset.weight_decay
+        # without weight decay, AdamW is Adam
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay, fused=True)
+        self.schedule: LRScheduler = (
+            LambdaLR(self.optimizer, lambda step: 1.0)
+            if preset.schedule == "constant"
+            else OneCycleLR(self.optimizer, rate, total_steps=self.steps * epochs, pct_start=0.2)
+        )
         self.average = _average(network, AVERAGED_EPOCHS * self.steps / AVERAGED_EVERY) if preset.averaged else None
         self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=preset.mixed_precision and HALF_IS_FAST)
 
