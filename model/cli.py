@@ -184,11 +184,12 @@ def _train(args: argparse.Namespace) -> int:
         broken_off = checkpoint.read_bytes() if checkpoint and checkpoint.exists() else None
     start = deserialize(parent)[0] if parent else None
     take_part = functools.partial(train, config, data, start=start, corrections=corrections, checkpoint=broken_off)
-    with process_group(config.processes, args.command) as group:
+    folder = args.tensorboard if is_rank_zero() else None
+    with _event_file(folder) as events, process_group(config.processes, args.command) as group:
         if group.rank > 0:
             take_part(group=group)
             return 0
-        with _event_file(args.tensorboard) as events, progress_bar() as move:
+        with progress_bar() as move:
             keep = functools.partial(atomic_write, checkpoint) if checkpoint else None
             result = take_part(
                 group=group,

@@ -1,3 +1,4 @@
+import csv
 import gzip
 import itertools
 import json
@@ -104,7 +105,13 @@ def test_command_help_has_an_example(run, command):
         (["train", "--epochs", "100000"], "epochs must be"),
         (["train", "--seed", "x"], "--seed"),
         (["train", "--seed", "-1"], "seed must be"),
-        (["train", "--learning-rate", "1"], "--learning-rate"),
+        (["train", "--learning-rate", "fast"], "--learning-rate"),
+        (["train", "--learning-rate", "nan"], "the learning rate must be from 1e-08 to 1, not nan"),
+        (["train", "--learning-rate", "0"], "the learning rate must be"),
+        (["train", "--batch-size", "4097"], "the batch size must be from 1 to 4096, not 4097"),
+        (["train", "--batch-size", "2"], "the batch size must be at least 3 for the preset standard, not 2"),
+        (["train", "--schedule", "cosine"], "the schedule must be one-cycle or constant, not 'cosine'"),
+        (["train", "--curves", "absent/x.csv"], "absent/x.csv cannot be written"),
         (["evaluate", "--samples", "4"], "go together"),
         (["evaluate", "--out", "x.png"], "go together"),
         (["evaluate", "--samples", "0", "--out", "x.png"], "'0' is not"),
@@ -216,27 +223,86 @@ def test_train_writes_weights_with_their_card(run, quick, tmp_path, small_mnist)
     assert card.validation_accuracy > 0.7
 
 
-def test_train_basic_prints_what_the_original_did(run, quick, tmp_path, monkeypatch):
+def test_train_original_prints_what_the_script_did(run, quick, tmp_path, monkeypatch):
     """Accuracy on the test set before training and after each epoch, which has its own time."""
     monkeypatch.setattr("model.training.train.REPORT_SECONDS", math.inf)
     monkeypatch.setattr("model.training.train.time", SimpleNamespace(monotonic=itertools.count().__next__))
-    _, printed, _ = run("train", "--preset", "basic", "--out", tmp_path / "s.safetensors")
-    lines = printed.splitlines()
-    begun = ["before training", *(f"epoch {epoch} of 4" for epoch in (1, 2, 3, 4))]
-    assert [line.split("  ")[0] for line in lines[:5]] == begun
-    shares = [float(line.rsplit(" ", 1)[1].rstrip("%")) for line in lines[:5] if "test accuracy" in line]
-    assert len(shares) == 5 and shares[0] < 30 and shares[4] > 60
-    seconds = [float(re.search(r"([\d.]+) s  validation", line)[1]) for line in lines[:5]]
-    assert len(set(seconds[1:])) == 1, "each looks at the clock as often"
+    out = tmp_path / "o.safetensors"
+    _, printed, _ = run("train", "--preset", "original", "--out", out)
+    *lines, kept, _ = printed.splitlines()
+    figures = [re.fullmatch(r"(.+?) +([\d.]+) s  test accuracy ([\d.]+)%", line) for line in lines]
+    assert [line[1] for line in figures] == ["before training", "epoch 1 of 2", "epoch 2 of 2"]
+    shares = [float(line[3]) for line in figures]
+    assert shares[0] < 30 and shares[2] > 60
+    assert len({line[2] for line in figures[1:]}) == 1, "each looks at the clock as often"
+    assert kept.startswith("epoch 2 was kept") and kept.endswith("% of the validation digits, which it has learnt from")
+
+    card = load_network(out)[1]
+    assert (card.split, card.gate_unseen, card.best_epoch) == (splits.ALL, False, 2)
+    assert card.settings == {
+        "batch_size": 15, "learning_rate": 0.001, "schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0,
+        "batch_norm": False, "all_digits": True, "deformed": False, "averaged": False, "drawn": False,
+        "mixed_precision": False,
+    }  # fmt: skip
 
 
-@pytest.mark.stress
 def test_train_other_presets_measure_the_test_set_last(run, quick, tmp_path):
-    code, printed, _ = run("train", "--epochs", "1", "--out", tmp_path / "s.safetensors")
+    code, printed, _ = run("train", "--preset", "basic", "--epochs", "1", "--out", tmp_path / "s.safetensors")
     *epochs, _, last = printed.splitlines()
     assert code == 0 and len(epochs) == 2
     assert not any("test" in line for line in epochs) and last.startswith("test accuracy")
-    assert load_network(tmp_path / "s.safetensors")[1].preset == "standard"
+
+
+def test_train_with_settings_of_its_own_says_them_in_its_card(run, quick, tmp_path):
+    out, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    own = ["--batch-size", "100", "--learning-rate", "0.005", "--schedule", "constant"]
+    assert run("train", "--preset", "basic", "--epochs", "1", *own, "--out", out)[0] == 0
+    card = load_network(out)[1]
+    assert card.command == f"python -m model train --preset basic --epochs 1 --seed 0 {' '.join(own)}"
+    settings = card.settings["batch_size"], card.settings["learning_rate"], card.settings["schedule"]
+    assert settings == (100, 0.005, "constant")
+    assert run("replay", out)[:2] == (0, f"the same bytes, SHA-256 {weights.digest(out.read_bytes())}\n")
+    assert run(*card.command.split()[3:], "--out", again)[0] == 0
+    assert load_network(again)[0].state_dict().keys() == load_network(out)[0].state_dict().keys()
+    assert torch.equal(load_network(again)[0].layers[0].weight, load_network(out)[0].layers[0].weight)
+
+
+def test_train_curves_are_a_table_of_the_epochs(run, quick, tmp_path):
+    curves = tmp_path / "curves.csv"
+    for preset, tested in (("basic", False), ("original", True)):
+        out = tmp_path / "s.safetensors"
+        assert run("train", "--preset", preset, "--epochs", "1", "--curves", curves, "--out", out)[0] == 0
+        with curves.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows] == ["0", "1"]
+        assert rows[0]["train_loss"] == "" and float(rows[1]["train_loss"]) > 0
+        assert 0.3 < float(rows[1]["validation_accuracy"]) < 1 and float(rows[1]["seconds"]) > 0
+        assert all((row["test_accuracy"] != "") == tested for row in rows)
+
+
+def test_train_tensorboard_missing_is_one_line(refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.delitem(sys.modules, "model.training.event_files", raising=False)
+    monkeypatch.setattr(train_module, "train", lambda *args, **more: pytest.fail("trained first"))
+    told = refused("train", "--preset", "basic", "--tensorboard", tmp_path / "runs", "--out", tmp_path / "s")
+    assert "python -m pip install -r requirements-extras.txt" in told
+
+
+def test_train_tensorboard_reads_the_curves(run, quick, tmp_path):
+    pytest.importorskip("tensorboard", reason="an extra: requirements-extras.txt")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from model.training.event_files import TAGS
+
+    folder, curves = tmp_path / "runs", tmp_path / "curves.csv"
+    argv = "train", "--preset", "original", "--epochs", "1", "--tensorboard", folder, "--curves", curves
+    assert run(*argv, "--out", tmp_path / "s")[0] == 0
+    found = EventAccumulator(str(folder)).Reload()
+    with curves.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for tag, column in TAGS.items():
+        expected = [(int(row["epoch"]), pytest.approx(float(row[column]))) for row in rows if row[column]]
+        assert [(event.step, event.value) for event in found.Scalars(tag)] == expected
 
 
 def test_train_fine_tune_says_its_parent(run, quick, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from model import provenance
+from model.data import splits
 from model.data.corrections import Corrections
 from model.inference import weights
 from model.inference.classifier import SHIPPED
@@ -121,6 +122,22 @@ def test_version_of_a_presets_former_name_is_the_same(few):
     former = replace(card, preset="seed", command=card.command.replace("basic", "seed"))
     assert former.command == "python -m model train --preset seed --epochs 2 --seed 7"
     assert reproduce(weights.pack(arrays, former), few).same
+
+
+def test_version_from_before_the_settings_is_the_same(few):
+    """Its card has none: they are the preset's, and the version made again has none either."""
+    arrays, card = weights.unpack(made("basic", few))
+    assert reproduce(weights.pack(arrays, replace(card, settings=None)), few).same
+
+
+def test_version_of_all_digits_is_the_same_and_has_seen_the_gate(few):
+    data = made("original", few)
+    assert reproduce(data, few).same
+    network, card = deserialize(data)
+    with pytest.raises(ReproductionError, match="another division"):
+        reproduce(serialize(network, replace(card, split=splits.NAME)), few)
+    tuned = build_package(Config("fine-tune", 1), train(Config("fine-tune", 1), few, start=network), few, data).card
+    assert (card.gate_unseen, tuned.gate_unseen, tuned.split) == (False, False, splits.NAME)
 
 
 @pytest.mark.parametrize("changed", ["data", "code"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from model import provenance
 from model.data import synthetic
@@ -83,6 +84,7 @@ def test_training_history_has_the_start_and_every_epoch(tiny, few):
     seconds = [epoch.seconds for epoch in result.history]
     assert seconds == sorted(seconds) and seconds[0] >= 0
     assert result.history[-1].as_dict()["validation_accuracy"] == result.history[-1].validation_accuracy
+    assert "test_accuracy" not in result.history[-1].as_dict()
 
 
 @pytest.mark.parametrize("preset", ["tiny basic", "tiny drawn"])
@@ -285,11 +287,57 @@ def test_weights_that_stop_being_numbers_are_an_error(few, monkeypatch):
         ({"epochs": 1001}, "epochs must be from 1 to 1000"),
         ({"seed": -1}, "the seed must be from 0"),
         ({"seed": 2**32}, "the seed must be from 0"),
+        ({"batch_size": 0}, "the batch size must be from 1 to 4096, not 0"),
+        ({"batch_size": 4097}, "the batch size must be from 1 to 4096"),
+        ({"batch_size": 2}, "the batch size must be at least 3 for the preset standard, not 2"),
+        ({"batch_size": 16, "processes": 8}, "the batch size must be at least 17 for 8 processes, not 16"),
+        ({"preset": "original", "processes": 15}, "the batch size must be at least 16 for 15 processes, not 15"),
+        ({"learning_rate": 0.0}, "the learning rate must be from 1e-08 to 1, not 0"),
+        ({"learning_rate": 1.5}, "the learning rate must be from 1e-08 to 1, not 1.5"),
+        ({"learning_rate": float("nan")}, "the learning rate must be from 1e-08 to 1, not nan"),
+        ({"schedule": "cosine"}, "the schedule must be one-cycle or constant, not 'cosine'"),
     ],
 )
 def test_config_refuses(values, complaint):
     with pytest.raises(ValueError, match=complaint):
         Config(**values)
+
+
+def test_config_settings_are_the_presets_unless_named():
+    assert Config("basic").effective_preset() == PRESETS["basic"]
+    own = Config("basic", batch_size=1, learning_rate=1.0, schedule="constant").effective_preset()
+    assert (own.batch_size, own.learning_rate, own.schedule) == (1, 1.0, "constant")
+    fine_tune = PRESETS["fine-tune"]
+    rates = [Config("fine-tune").effective_preset(correcting).learning_rate for correcting in (False, True)]
+    assert rates == [fine_tune.learning_rate, fine_tune.correcting_rate]
+    assert Config("fine-tune", learning_rate=0.5).effective_preset(correcting=True).learning_rate == 0.5
+
+
+def test_training_by_the_original_takes_the_steps_of_the_script(few):
+    """The script's own loop, with its log-softmax, its loss and its Adam: the same up to rounding."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        network = MLP((64, 64, 64))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
+    data = TrainingData(few.all_training, 2, deformed=False, drawings=False, refused=False)
+    assert len(data) == 700
+    for epoch in (1, 2):
+        for batch in data.epoch(epoch, 15):
+            optimizer.zero_grad()
+            F.nll_loss(F.log_softmax(network(batch.inputs), 1), batch.labels).backward()
+            optimizer.step()
+    made = train(Config("original", seed=2), few).network
+    for mine, scripts in zip(made.parameters(), network.parameters(), strict=True):
+        assert torch.allclose(mine, scripts, atol=1e-4)
+
+
+def test_training_on_all_digits_keeps_the_last_epoch_and_measures_the_test_set(few, as_measured):
+    validation, test = (0.1, 0.9, 0.4), (0.1, 0.8, 0.7)
+    as_measured(*(share for pair in zip(validation, test, strict=True) for share in pair))
+    result = train(Config("original"), few)
+    assert result.best_epoch == 2 and result.validation_accuracy == 0.4
+    assert tuple(epoch.test_accuracy for epoch in result.history) == test
+    assert result.history[2].as_dict()["test_accuracy"] == 0.7
 
 
 def test_config_takes_the_presets_epochs_where_none_are_named():
