@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from model.presets import PRESETS
+from model.presets import PRESETS, ConfigError, Preset
 from webapp.presentation import charts, comparison
 from webapp.storage.schema import ACTIVE, Comparison, Run, Version
 from webapp.storage.timestamps import within
-from webapp.training.runs import count_used
+from webapp.training.runs import config_of, count_used
 from webapp.versions.promotions import roll_back_target
 
 WAITING_SECONDS = 10.0  # after this, a run that no worker has begun has perhaps none
-# How long the presets take on two cores, by docs/measurements.md, with ten seconds to calibrate and compare.
-REFERENCE_SECONDS = {"thorough": 4210.0, "standard": 65.0, "fine-tune": 25.0, "basic": 14.0}
+# How long the presets train on two cores, by docs/measurements.md.
+REFERENCE_SECONDS = {"thorough": 4200.0, "standard": 55.0, "fine-tune": 15.0, "basic": 4.0, "original": 12.0}
+REST_SECONDS = 10.0  # to read the digits, to calibrate and to compare
+
+
+class Estimate(NamedTuple):
+    """About how long a preset takes: seconds of an epoch, those of all else, and whether they were measured here."""
+
+    epoch: float
+    rest: float
+    is_measured: bool
+
+    def seconds(self, epochs: int) -> float:
+        return self.epoch * epochs + self.rest
 
 
 def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str, Any]:
@@ -34,6 +46,7 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
         "compared": comparison.compared(db, [run.version_id or 0]).get(run.version_id or 0),
         "champion": champion,
         "used": count_used(db, run.id),
+        "settings": _settings(run),
         "now": now,
         "unclaimed": run.state == "queued" and not run.attempt and not within(run.created_at, WAITING_SECONDS, now),
         "loss": charts.loss_chart(run.history, run.epochs),
@@ -41,19 +54,30 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
     }
 
 
-def preset_seconds(db: Session) -> dict[str, tuple[float, bool]]:
-    """Return about how long each preset takes with its own number of epochs, by its name.
+def _settings(run: Run) -> Preset | None:
+    """Return the preset of a run with the run's own settings; None for a run of another release."""
+    try:
+        return config_of(run).effective_preset(correcting=run.corrections)
+    except ConfigError:
+        return None
 
-    The seconds are those of the latest finished training of the preset by one process, at its seconds per epoch, with
-    True; without such a training, those of REFERENCE_SECONDS, with False.
+
+def estimates(db: Session) -> dict[str, Estimate]:
+    """Return about how long each preset takes, by its name.
+
+    By the latest finished training of the preset by one process, with the preset's batch size; without such a
+    training, by REFERENCE_SECONDS.
     """
-    found = {name: (seconds, False) for name, seconds in REFERENCE_SECONDS.items()}
-    latest = select(func.max(Run.id)).where(Run.state == "finished", Run.processes == 1).group_by(Run.preset)
+    found = {
+        name: Estimate(seconds / PRESETS[name].epochs, REST_SECONDS, False)
+        for name, seconds in REFERENCE_SECONDS.items()
+    }
+    usual = Run.state == "finished", Run.processes == 1, Run.batch_size.is_(None)
+    latest = select(func.max(Run.id)).where(*usual).group_by(Run.preset)
     for run in db.scalars(select(Run).where(Run.id.in_(latest)).order_by(Run.id)):
         if run.preset in PRESETS and run.history and run.history[-1]["epoch"] and run.started_at and run.ended_at:
             trained = run.history[-1]["seconds"]
-            # reading the data, calibrating and comparing; an interrupted training also waited
+            # an interrupted training also waited
             rest = max(0.0, run.ended_at - run.started_at - trained) if run.attempt == 1 else 0.0
-            epochs = PRESETS[run.preset].epochs
-            found[run.preset] = trained / run.history[-1]["epoch"] * epochs + rest, True
+            found[run.preset] = Estimate(trained / run.history[-1]["epoch"], rest, True)
     return found

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from model.inference.weights import ModelCard, digest
-from model.presets import canonical
+from model.presets import Schedule, canonical
 
 Active = Literal["queued", "running"]
 ACTIVE = get_args(Active)
@@ -126,6 +126,9 @@ class Run(Base):
     epochs: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
     processes: Mapped[int] = mapped_column(default=1, server_default="1")  # of the training group
+    batch_size: Mapped[int | None]  # None, as in the next two: the preset's
+    learning_rate: Mapped[float | None]
+    schedule: Mapped[Schedule | None] = mapped_column(String)
     corrections: Mapped[bool] = mapped_column(default=False, server_default=false())  # learn from the approved ones
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # fine-tuning starts from its weights
     requested_by: Mapped[str]

@@ -73,6 +73,12 @@ def start(database: Database, config: Config, by: str, corrections: bool) -> Run
     return run
 
 
+def config_of(run: Run) -> Config:
+    """Return the configuration of a run; raises ConfigError for one of another release."""
+    own = run.batch_size, run.learning_rate, run.schedule
+    return Config(run.preset, run.epochs, run.seed, run.processes, *own)
+
+
 def cancel(database: Database, run_id: int) -> None:
     """End a queued run at once, a running one when its trainer sees the request; an ended one does not change."""
 

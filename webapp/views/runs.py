@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -10,8 +10,19 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
 from sqlalchemy import select
 
 from model.data import mnist
-from model.presets import BIGGEST_SEED, MOST_EPOCHS, PRESETS, Config, ConfigError
+from model.presets import (
+    BIGGEST_SEED,
+    HIGHEST_RATE,
+    MOST_BATCH_SIZE,
+    MOST_EPOCHS,
+    PRESETS,
+    SCHEDULES,
+    Config,
+    ConfigError,
+    Schedule,
+)
 from model.rank import cores
+from model.training.curves import to_csv
 from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import no_store, refused_form, row_or_404, wants_page
@@ -22,6 +33,7 @@ from webapp.http.messages import (
     Answer,
     Count,
     Fields,
+    File,
     NoFields,
     RejectWith,
     RowId,
@@ -33,7 +45,7 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
-from webapp.presentation.runs import preset_seconds, run_part
+from webapp.presentation.runs import estimates, run_part
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.storage.schema import ACTIVE, Run, RunState, Version, champion_of
@@ -50,9 +62,18 @@ def _blank_is_zero(value: Any, info: ValidationInfo) -> Any:
     return (value.strip() or "0") if info.context == TEXT and isinstance(value, str) else value
 
 
-Setting = Annotated[
-    int, FROM_TEXT, BeforeValidator(_blank_is_zero), RejectWith("bad_settings", "{field} must be a whole number.")
-]
+def _decimal(value: Any, info: ValidationInfo) -> Any:
+    """Convert text to a number; leave anything else to be refused."""
+    if info.context != TEXT or not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+Number = Annotated[int, FROM_TEXT, BeforeValidator(_blank_is_zero)]
+Setting = Annotated[Number, RejectWith("bad_settings", "{field} must be a whole number.")]
 
 
 class StartRun(Fields):
@@ -76,6 +97,25 @@ class StartRun(Fields):
             json_schema_extra={"minimum": 0, "maximum": MAX_PROCESSES},
         ),
     ] = 1
+    batch_size: Annotated[
+        Number,
+        RejectWith("bad_settings", "The batch size must be a whole number."),
+        Field(description="0: the preset's.", json_schema_extra={"minimum": 0, "maximum": MOST_BATCH_SIZE}),
+    ] = 0
+    learning_rate: Annotated[
+        float,
+        BeforeValidator(_decimal),
+        BeforeValidator(_blank_is_zero),
+        RejectWith("bad_settings", "The learning rate must be a number."),
+        Field(
+            description="The highest one. 0: the preset's.", json_schema_extra={"minimum": 0, "maximum": HIGHEST_RATE}
+        ),
+    ] = 0.0
+    schedule: Annotated[
+        Schedule | Literal[""],
+        RejectWith("bad_settings", f"The schedule must be {' or '.join(SCHEDULES)}."),
+        Field(description="Course of the learning rate. Empty: the preset's."),
+    ] = ""
     corrections: Annotated[
         bool,
         FROM_CHECKBOX,
@@ -85,11 +125,14 @@ class StartRun(Fields):
 
 
 class Epoch(Answer):
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
     epoch: Count
     train_loss: float | None
     validation_loss: float
     validation_accuracy: Share
     seconds: Annotated[float, Field(ge=0)]
+    test_accuracy: Annotated[Share | None, Field(description="Of presets measured so after each epoch.")] = None
 
 
 class RunAnswer(Answer):
@@ -101,6 +144,9 @@ class RunAnswer(Answer):
     epochs: Count
     seed: Count
     processes: Count
+    batch_size: Annotated[Count | None, Field(description="null: the preset's.")]
+    learning_rate: Annotated[float | None, Field(description="The highest one; null: the preset's.")]
+    schedule: Annotated[Schedule | None, Field(description="Course of the learning rate; null: the preset's.")]
     corrections: bool
     requested_by: str
     attempt: Count
@@ -135,7 +181,7 @@ def _page(error: AppError | None = None) -> str:
         read = dict(db.execute(made).all())
         active = next((run for run in runs if run.state in ACTIVE), None)
         part = run_part(db, active, champion_of(db))
-        seconds = preset_seconds(db)
+        estimated = estimates(db)
         to_learn, _ = count_approved(db)
     typed = request.form if error else {"preset": "fine-tune" if to_learn else Config.preset, "corrections": to_learn}
     return render_template(
@@ -149,7 +195,8 @@ def _page(error: AppError | None = None) -> str:
         typed=typed,
         to_learn=to_learn,
         presets=PRESETS.values(),
-        seconds=seconds,
+        schedules=SCHEDULES,
+        estimates=estimated,
         useful_processes=useful_processes(settings),
         mnist_folder=settings.mnist_dir,
         mnist_missing=mnist.missing(settings.mnist_dir),
@@ -191,7 +238,8 @@ def _start(sent: StartRun) -> Run:
         sentence = f"The processes must be from 1 to {MAX_PROCESSES}, not {processes}."
         raise BadRequest(400, "bad_settings", sentence, "processes")
     try:
-        config = Config(sent.preset, sent.epochs, sent.seed, processes)
+        own = sent.batch_size or None, sent.learning_rate or None, sent.schedule or None
+        config = Config(sent.preset, sent.epochs, sent.seed, processes, *own)
     except ConfigError as error:
         raise BadRequest(400, "bad_settings", f"{str(error)[:1].upper()}{str(error)[1:]}.", error.field) from error
     if sent.corrections:
@@ -214,6 +262,17 @@ def run(run_id: RowId) -> ResponseReturnValue:
     if not wants_page():
         return _answer(found).response()
     return render_template("admin/run.html", page="admin", **part)
+
+
+@blueprint.get("/runs/<int:run_id>.csv")
+@Operation("run_curves", {200: File(("text/csv",))})
+def curves(run_id: RowId) -> Response:
+    """Return the figures of a run by epoch, as CSV."""
+    with services().database.reading() as db:
+        history = row_or_404(db, Run, run_id).history
+    response = Response(to_csv(history), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="training-{run_id}.csv"'
+    return response
 
 
 @blueprint.post("/runs/<int:run_id>/cancel")

@@ -204,7 +204,7 @@ def _inputs(lease: Lease) -> tuple[Config, bytes | None, Corrections | None]:
     """Return a run's configuration, the weights to start from and its corrections; raises RunFailed."""
     with lease.database.reading() as session:
         run = session.get_one(Run, lease.run_id)
-        config = Config(run.preset, run.epochs, run.seed, run.processes)
+        config = runs.config_of(run)
         parent = session.get_one(Version, run.parent_id).weights if run.parent_id else None
         if parent is None and PRESETS[run.preset].fine_tunes:
             raise RunFailed(coded("no_parent"))

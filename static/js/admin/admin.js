@@ -5,6 +5,7 @@
  */
 
 import { localise } from "../times.js";
+import { about } from "./estimate.js";
 
 const POLL_INTERVAL = 1000; // ms
 const PULSE_INTERVAL = 3000; // ms
@@ -148,7 +149,7 @@ async function refresh() {
     const next = page.getElementById(old.id);
     if (next && !keeps(old, next)) morph(old, next);
   }
-  showDefaultEpochs();
+  showDefaults();
   pollParts();
 }
 
@@ -171,13 +172,22 @@ function isFilledIn() {
   return "typed" in form.dataset || form.contains(document.activeElement) || [...form.elements].some(isChanged);
 }
 
-/** Show the default number of epochs of the chosen preset as the placeholder. */
-function showDefaultEpochs() {
+/** Show the settings of the chosen preset as placeholders, and how long each preset takes with the epochs typed. */
+function showDefaults() {
   const chosen = document.querySelector("#start-run [name=preset]:checked");
-  if (chosen) byId("epochs").placeholder = chosen.dataset.epochs;
+  if (!chosen) return;
+  const { epochs, batchSize, learningRate, correctingRate } = chosen.dataset;
+  byId("epochs").placeholder = epochs;
+  byId("batch_size").placeholder = batchSize;
+  byId("learning_rate").placeholder = (byId("corrections").checked && correctingRate) || learningRate;
+  const typed = Math.min(Math.max(Math.floor(byId("epochs").value), 0), byId("epochs").max);
+  for (const { dataset, parentElement } of document.querySelectorAll("#start-run [name=preset]")) {
+    const seconds = (typed || dataset.epochs) * dataset.epochSeconds + Number(dataset.restSeconds);
+    parentElement.querySelector(".takes").textContent = about(seconds);
+  }
 }
 
-showDefaultEpochs();
-document.addEventListener("change", showDefaultEpochs);
+showDefaults();
+document.addEventListener("input", showDefaults);
 pollParts();
 for (const page of document.querySelectorAll("[data-pulse]")) watchPulse(page);

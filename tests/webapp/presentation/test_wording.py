@@ -5,7 +5,7 @@ import pytest
 from model.evaluation.comparison import Criterion
 from tests.support.administrator import BROWSER, SCRIPT
 from tests.support.versions import add_version, turned
-from webapp.presentation.wording import comparison, quoted, worded
+from webapp.presentation.wording import about, comparison, quoted, worded
 from webapp.services import services
 from webapp.storage.schema import Promotion, Run, coded
 
@@ -145,3 +145,15 @@ def test_run_that_failed_is_worded_on_its_page_and_for_scripts(app, client, admi
 def test_promotions_are_stored_as_codes(app):
     with services(app).database.reading() as session:
         assert session.get(Promotion, 1).why == coded("shipped")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "seconds"), (19, "seconds"), (20, "under a minute"), (60, "about a minute"), (370, "about 6 minutes"),
+        (45 * 60, "about an hour"), (4210, "about an hour"), (8000, "about 2 hours"),
+    ],
+)  # fmt: skip
+def test_time_of_a_training_is_said_about(seconds, words):
+    """As in tests/js/estimate.test.js: the page says what the server does."""
+    assert about(seconds) == words

@@ -42,6 +42,7 @@ COMMITTED = {
     "0006_imports.py": "5e7920181789b129cb35e208a9ced9e88c29da5c9d618759616e6c2f4c493a7e",
     "0007_computations.py": "719c9fc0ce949f7f3692b84df95e3a8cf8a98f3ed336bd09933d71bba8ac3154",
     "0008_browsers.py": "fe424128becfcd3697465d70b40e93514c3b11202cc55da67f50fefd3a95d9fe",
+    "0010_training_settings.py": "f3cea18c6e503997a4c90f42933c65b74340e12dc7c4698b31a1be48de78c499",
 }
 
 

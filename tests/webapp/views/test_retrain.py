@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from model.presets import PRESETS
+from model.presets import PRESETS, Config
 from tests.conftest import TOKEN
 from tests.support.administrator import BROWSER, csrf_token
 from tests.support.requests import assert_error
@@ -111,6 +111,89 @@ def test_run_page_version_that_waits_says_why(client, database, app):
     assert services(app).active_model.classifier().version == "v1"
 
 
+# Settings of a run's own
+
+
+def test_retrain_settings_are_kept_answered_and_shown(client, database):
+    answer = retrain(client, preset="basic", batch_size=64, learning_rate=0.5, schedule="constant")
+    assert answer.status_code == 202
+    run_id, found = answer.json["id"], client.get(answer.json["url"], headers=SCRIPT).json
+    assert (found["batch_size"], found["learning_rate"], found["schedule"]) == (64, 0.5, "constant")
+    with database.reading() as session:
+        config = runs.config_of(session.get(Run, run_id))
+    assert config == Config("basic", batch_size=64, learning_rate=0.5, schedule="constant")
+    page = run_page(client, run_id)
+    assert "<dt>Batch size</dt><dd>64</dd>" in page and "<dt>Learning rate</dt><dd>0.5, constant</dd>" in page
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": {"preset": "basic"}},
+        {"json": {"preset": "basic", "batch_size": 0, "learning_rate": 0, "schedule": ""}},
+        {"data": {"preset": "basic", "batch_size": "", "learning_rate": " ", "schedule": ""}},
+    ],
+)
+def test_retrain_settings_left_out_are_the_presets(client, sent):
+    found = client.post("/admin/retrain", headers=SCRIPT, **sent).json
+    assert (found["batch_size"], found["learning_rate"], found["schedule"]) == (None, None, None)
+    page = run_page(client, found["id"])
+    assert "<dt>Batch size</dt><dd>384</dd>" in page and "<dt>Learning rate</dt><dd>0.015, one-cycle</dd>" in page
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"batch_size": -1}, {"batch_size": 1.5}, {"batch_size": None}, {"batch_size": True}, {"batch_size": 4097},
+        {"learning_rate": -0.1}, {"learning_rate": "0.1"}, {"learning_rate": 10**400}, {"learning_rate": True},
+        {"learning_rate": 1e-9}, {"schedule": "cosine"}, {"schedule": None}, {"schedule": 1},
+        {"preset": "standard", "batch_size": 2}, {"preset": "basic", "processes": 8, "batch_size": 8},
+    ],
+)  # fmt: skip
+def test_retrain_settings_out_of_range_are_refused(client, sent):
+    assert_error(retrain(client, **sent), 400, "bad_settings")
+
+
+def test_run_page_of_a_fine_tuning_has_the_rate_it_uses(client, database):
+    keep_correction(database)
+    run_id = retrain(client, corrections=True).json["id"]
+    assert "<dt>Learning rate</dt><dd>0.0001, one-cycle</dd>" in run_page(client, run_id)
+
+
+# Learning curves
+
+EPOCH = {"epoch": 1, "train_loss": 0.25, "validation_loss": 0.5, "validation_accuracy": 0.875, "seconds": 2.5}
+
+
+def test_run_curves_are_downloaded_as_csv(client, database):
+    run_id = retrain(client).json["id"]
+    change(database, run_id, history=[EPOCH | {"epoch": 0, "train_loss": None}, EPOCH])
+    answer = client.get(f"/admin/runs/{run_id}.csv", headers=SCRIPT)
+    assert answer.status_code == 200 and answer.mimetype == "text/csv"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="training-{run_id}.csv"'
+    assert answer.text.splitlines() == [
+        "epoch,train_loss,validation_loss,validation_accuracy,test_accuracy,seconds",
+        "0,,0.5,0.875,,2.5",
+        "1,0.25,0.5,0.875,,2.5",
+    ]
+    assert f'href="/admin/runs/{run_id}.csv"' in run_page(client, run_id)
+
+
+def test_run_curves_are_the_administrators(client):
+    assert client.get("/admin/runs/1.csv").status_code == 401
+    assert_error(client.get("/admin/runs/1.csv", headers=SCRIPT), 404, "not_found")
+
+
+def test_run_page_of_all_digits_shows_the_test_set(client, database):
+    run_id = retrain(client, preset="original").json["id"]
+    change(database, run_id, history=[EPOCH | {"epoch": 0, "test_accuracy": 0.1}, EPOCH | {"test_accuracy": 0.9615}])
+    page = run_page(client, run_id)
+    assert "Test accuracy" in page and "96.15" in page and "only the test digits are new to it" in page
+    change(database, run_id, history=[EPOCH])
+    assert "Test accuracy" not in run_page(client, run_id)
+
+
 # The page of the trainings
 
 
@@ -124,6 +207,10 @@ def trainings(admin):
         ({"epochs": "1001"}, "epochs", "Epochs must be from 1 to 1000, not 1001."),
         ({"epochs": "7", "seed": "two"}, "seed", "Seed must be a whole number."),
         ({"epochs": "7", "processes": "9"}, "processes", "The processes must be from 1 to 8, not 9."),
+        ({"batch_size": "4097"}, "batch_size", "The batch size must be from 1 to 4096, not 4097."),
+        ({"batch_size": "1.5"}, "batch_size", "The batch size must be a whole number."),
+        ({"learning_rate": "2"}, "learning_rate", "The learning rate must be from 1e-08 to 1, not 2."),
+        ({"learning_rate": "0,01"}, "learning_rate", "The learning rate must be a number."),
         ({"epochs": "7", "corrections": "1"}, "corrections", "There is no approved correction to learn from."),
     ],
 )
@@ -159,11 +246,14 @@ def test_pulse_changes_when_a_training_begins_and_ends(admin, database):
 
 def test_training_form_says_how_long_presets_take_here(admin, database):
     assert set(REFERENCE_SECONDS) == set(PRESETS)
-    assert "<strong>Best</strong>, about an hour on two cores" in trainings(admin)
+    assert '<strong>Best</strong>, <span class="takes">about an hour</span> on two cores' in trainings(admin)
     run_id = retrain(admin, preset="standard").json["id"]
     epochs = [{"epoch": n, "seconds": 10.0 * n, "validation_accuracy": 0.9} for n in range(3)]
     change(database, run_id, state="finished", started_at=100.0, attempt=1, ended_at=180.0, history=epochs)
-    assert "<strong>Good</strong>, about 6 minutes<br>" in trainings(admin)
+    assert '<strong>Good</strong>, <span class="takes">about 6 minutes</span><br>' in trainings(admin)
+    run_id = retrain(admin, preset="standard", batch_size=4).json["id"]
+    change(database, run_id, state="finished", started_at=100.0, attempt=1, ended_at=9000.0, history=epochs)
+    assert '<span class="takes">about 6 minutes</span>' in trainings(admin), "not by a training of small batches"
 
 
 def test_list_of_trainings_has_the_accuracy_of_the_version(admin, database):
