@@ -336,14 +336,21 @@ def _table(report: metrics.Report) -> str:
     occurring = report.confusion.sum(1)
     lines = [
         f"digits          {report.count:>8,}",
-        f"accuracy        {report.accuracy:>8.2%}",
-        f"in the top 3    {report.top3_accuracy:>8.2%}",
+        f"accuracy        {report.accuracy:>8.2%}   {_interval(report.interval)}",
+        f"in the top 3    {report.top3_accuracy:>8.2%}   {_interval(report.top3_interval)}",
         "",
-        "digit   count   accuracy",
+        "digit   count   accuracy     95 % interval",
     ]
-    for digit, (count, share) in enumerate(zip(occurring, report.per_digit, strict=True)):
-        lines.append(f"{digit:>5} {count:>7,}   {'-' if share is None else f'{share:.2%}':>8}")
+    rows = zip(occurring, report.per_digit, report.per_digit_intervals, strict=True)
+    for digit, (count, share, interval) in enumerate(rows):
+        found = "-" if share is None or interval is None else f"{share:>8.2%}   {_interval(interval)}"
+        lines.append(f"{digit:>5} {count:>7,}   {found:>8}")
     return "\n".join(lines)
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * low:.2f} to {high:.2%}"
 
 
 def _strength(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from model.task import DIGITS, TOP
 
 BINS = 15
+NORMAL_QUANTILE = 1.96  # of a 95 % interval
 BESIDE = 0.02
 """Share of digits refused at which networks with different thresholds are compared."""
 
@@ -22,9 +24,18 @@ def not_a_digit(outliers: np.ndarray) -> np.ndarray:
     return np.minimum(1, outliers.sum(1, dtype=np.float64))
 
 
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share of `count` trials, at least 1 (Wilson, "Probable inference, the law of
+    succession, and statistical inference", 1927)."""
+    z = NORMAL_QUANTILE**2 / count
+    centre = (share + z / 2) / (1 + z)
+    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / count + z / (4 * count)) / (1 + z)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Accuracies, 0 to 1, and confusion matrix of predictions.
+    """Accuracies, 0 to 1, with their 95 % intervals, and confusion matrix of predictions.
 
     `per_digit` holds ten accuracies, None where a digit does not occur; `confusion` is int64 (10, 10), rows by true
     digit, columns by predicted digit.
@@ -35,10 +46,18 @@ class Report:
     top3_accuracy: float
     per_digit: list[float | None]
     confusion: np.ndarray
+    interval: tuple[float, float]
+    top3_interval: tuple[float, float]
+    per_digit_intervals: list[tuple[float, float] | None]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can carry."""
-        return vars(self) | {"confusion": self.confusion.tolist()}
+        return vars(self) | {
+            "confusion": self.confusion.tolist(),
+            "interval": list(self.interval),
+            "top3_interval": list(self.top3_interval),
+            "per_digit_intervals": [found and list(found) for found in self.per_digit_intervals],
+        }
 
 
 def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
@@ -52,13 +71,20 @@ def report(probabilities: np.ndarray, labels: np.ndarray) -> Report:
     right = (ranked == labels[:, None]) & read[:, None]
     confusion = np.zeros((DIGITS, DIGITS), np.int64)
     np.add.at(confusion, (labels[read], ranked[read, 0]), 1)
-    occurring = np.bincount(labels, minlength=DIGITS)
+    occurring = np.bincount(labels, minlength=DIGITS).tolist()
+    accuracy, top3 = float(right[:, 0].mean()), float(right[:, :TOP].any(1).mean())
+    per_digit = [float(confusion[d, d] / n) if n else None for d, n in enumerate(occurring)]
     return Report(
         count=len(labels),
-        accuracy=float(right[:, 0].mean()),
-        top3_accuracy=float(right[:, :TOP].any(1).mean()),
-        per_digit=[float(confusion[d, d] / n) if n else None for d, n in enumerate(occurring)],
+        accuracy=accuracy,
+        top3_accuracy=top3,
+        per_digit=per_digit,
         confusion=confusion,
+        interval=wilson_interval(accuracy, len(labels)),
+        top3_interval=wilson_interval(top3, len(labels)),
+        per_digit_intervals=[
+            None if share is None else wilson_interval(share, n) for share, n in zip(per_digit, occurring, strict=True)
+        ],
     )
 
 

@@ -378,6 +378,7 @@ def test_evaluate_prints_a_table(run, trained_file, digits):
     lines = printed.splitlines()
     assert lines[0].split() == ["digits", "200"] and lines[1].startswith("accuracy")
     assert [line.split()[0] for line in lines[-10:]] == list("0123456789")
+    assert all(re.search(r" \d+\.\d\d%   \d+\.\d\d to \d+\.\d\d%$", line) for line in (lines[1], *lines[-10:]))
 
 
 def test_evaluate_default_is_the_test_set(run, trained_file, trained, mnist):

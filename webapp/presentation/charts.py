@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.evaluation.metrics import wilson_interval
+
 MOST_EPOCH_TICKS = 6
 MOST_DOTS = 25
 DOT_RADIUS = 3.0  # pixels
@@ -19,7 +21,6 @@ VERSION, CHAMPION = "version", "champion"
 # A curve is flat if fewer digits than this separate its ends: even if none of them is read right at the lower end only,
 # McNemar's exact test at the level 0.05 cannot tell four digits from chance (2 ** -4 > 0.05).
 FLAT_BELOW_DIGITS = 5
-NORMAL_QUANTILE = 1.96  # of a 95 % interval
 # A bin whose interval covers more than half of the scale cannot show whether it is off the diagonal: it is left out.
 WIDEST_INTERVAL = 0.5
 Height = Callable[[float], float]
@@ -164,15 +165,6 @@ def sparkline(history: Sequence[dict], epochs: int) -> str:
     """Return the validation accuracy as the points of an SVG polyline, 100 by 100; empty with fewer than two epochs."""
     chart = accuracy_chart(history, epochs)
     return chart.curves[0].polyline if chart and len(history) > 1 else ""
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share of `count` trials (Wilson, "Probable inference, the law of succession,
-    and statistical inference", 1927)."""
-    z = NORMAL_QUANTILE**2 / count
-    centre = (share + z / 2) / (1 + z)
-    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / count + z / (4 * count)) / (1 + z)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None, digits: int) -> StrengthChart:

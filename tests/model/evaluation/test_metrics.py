@@ -84,6 +84,26 @@ def test_report_is_plain_json():
     assert report.as_dict()["confusion"][5][4] == 1
 
 
+# Intervals
+
+
+def test_wilson_interval_of_known_shares():
+    assert metrics.wilson_interval(0.0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert metrics.wilson_interval(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+    assert metrics.wilson_interval(0.8, 50) == pytest.approx((0.6696, 0.8876), abs=1e-4)
+    assert metrics.wilson_interval(0.0047, 10_000) == pytest.approx((0.0035, 0.0062), abs=5e-5)
+
+
+def test_report_has_the_interval_of_every_accuracy():
+    labels = np.array([3] * 40 + [5] * 60)
+    report = metrics.report(certain([3] * 40 + [5] * 54 + [1] * 6), labels)
+    assert report.interval == metrics.wilson_interval(0.94, 100)
+    assert report.top3_interval == metrics.wilson_interval(0.94, 100)
+    assert report.per_digit_intervals[3] == metrics.wilson_interval(1, 40)
+    assert report.per_digit_intervals[5] == metrics.wilson_interval(0.9, 60)
+    assert report.per_digit_intervals[4] is None
+
+
 # Contact sheet
 
 

@@ -11,7 +11,6 @@ from webapp.presentation.charts import (
     reliability_chart,
     sparkline,
     strength_charts,
-    wilson_interval,
 )
 
 
@@ -149,6 +148,7 @@ def test_reliability_chart_has_a_diagonal_and_larger_dots_for_more_readings():
     assert version.points == ((50, 75), (99, 10)) and champion.points[1] == (99, 50)
     few, many = (radius for _, _, radius in version.dots)
     assert 0 < few < many < 10
+    assert [curve.name for curve in reliability_chart(figures()).curves] == ["ideal", "version"]
     for (x, y), (at, top, bottom) in zip(version.points, version.whiskers, strict=True):
         assert x == at and 0 <= top < y < bottom <= 100
 
@@ -164,13 +164,6 @@ def test_reliability_chart_leaves_out_bins_that_show_nothing():
     assert version.points == ((99, 1),) and len(version.whiskers) == 1
     sparse["reliability"]["bins"] = sparse["reliability"]["bins"][:1]
     assert reliability_chart(sparse).curves[-1].points == ()
-
-
-def test_wilson_interval_of_known_shares():
-    assert wilson_interval(0.0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert wilson_interval(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)
-    assert wilson_interval(0.8, 50) == pytest.approx((0.6696, 0.8876), abs=1e-4)
-    assert [curve.name for curve in reliability_chart(figures()).curves] == ["ideal", "version"]
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.5, 0.999, 0.99999, 1.0])
