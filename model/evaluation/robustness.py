@@ -179,7 +179,7 @@ def measure_robustness(
         digits=len(labels),
         accuracy=report(probabilities, labels).accuracy,
         reliability=reliability(probabilities, labels),
-        sets=_sets(probabilities[accepted], labels[accepted], calibration),
+        sets=conformal_sets(probabilities[accepted], labels[accepted], calibration),
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
         curves=[curve(change) for change in CHANGES],
@@ -215,7 +215,8 @@ def random_stream(purpose: str, seed: int) -> np.random.Generator:
 # Conformal sets and refusals of the test digits
 
 
-def _sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
+def conformal_sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
+    """Measure the sets of digits that verdicts name: probabilities (N, 10) of pictures not refused, labels (N,)."""
     rows = zip(probabilities.tolist(), labels.tolist(), strict=True)
     named = [(digit_set(likely, calibration), label) for likely, label in rows]
     unsure = [(digits, label) for digits, label in named if len(digits) > 1]

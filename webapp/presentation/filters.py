@@ -8,15 +8,19 @@ from typing import Any
 
 from flask import Flask
 
-from model.task import NO_DIGIT
+from model.evaluation.metrics import wilson_interval
+from model.task import GATE_DIGITS, NO_DIGIT, VALIDATION_DIGITS
 from webapp.presentation import charts
 from webapp.presentation.wording import about, by_whom, imported, lost_by_cancelling, worded
+from webapp.storage.schema import Version
 
 
 def register(app: Flask) -> None:
     for write in (
         utc,
         share,
+        interval,
+        judged_by,
         confidence,
         label,
         said,
@@ -40,6 +44,23 @@ def utc(seconds: float) -> str:
 def share(fraction: float) -> str:
     """Format a share with two decimals, "99.46 %"."""
     return f"{100 * fraction:.2f}\u00a0%"
+
+
+def interval(fraction: float, count: int) -> str:
+    """Format the 95 % interval of a share of `count` digits in per cent, "99.38 to 99.65"."""
+    low, high = wilson_interval(fraction, count)
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def judged_by(version: Version) -> tuple[str, float, int]:
+    """Return the digits that judge a version, its accuracy on them, and their number.
+
+    They are the "gate" digits, or for a version of an earlier release, which had none, the "validation" digits.
+    """
+    gate = version.card.get("gate_accuracy")
+    if gate is None:
+        return "validation", version.validation_accuracy, VALIDATION_DIGITS
+    return "gate", gate, GATE_DIGITS
 
 
 def confidence(probability: float) -> str:

@@ -20,6 +20,8 @@ from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from model.data.mnist import MnistMissing
+from model.evaluation import model_card
 from model.inference.weights import WeightsError
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
@@ -47,6 +49,7 @@ from webapp.storage.schema import Artifact, Comparison, Promotion, Version, cham
 from webapp.storage.timestamps import within
 from webapp.versions.artifacts import get_artifact
 from webapp.versions.promotions import record_promotion, roll_back_target
+from webapp.versions.test_predictions import NotComputed
 
 PER_PAGE = 50
 LONGEST_REASON = 500
@@ -106,6 +109,7 @@ class VersionInShort(Answer):
     run: RowId | None
     created_at: Timestamp
     validation_accuracy: Share
+    gate_accuracy: Share | None
     test_accuracy: Share | None
     answers: bool
     has_served: bool
@@ -152,11 +156,23 @@ class VersionAnswer(Answer):
     strength: StrengthAnswer
 
 
+class CardEvidence(BaseModel):
+    """The result of a version's comparison with the champion of that time."""
+
+    champion: VersionName
+    at: Timestamp
+    passed: bool
+    summary: str
+
+
 class Card(BaseModel):
-    """A model card, with its version's name and the digest of its weights."""
+    """A model card, with its version's name, the digest of its weights, and the figures stored about it."""
 
     version: VersionName
     sha256: str
+    intervals: Annotated[dict[str, list[Share]], Field(description="Those of 95 % of the accuracies.")]
+    measured: Annotated[dict[str, Any], Field(description="Figures of the test digits, as far as they are computed.")]
+    evidence: CardEvidence | None
 
 
 class PromotionAnswer(Answer):
@@ -218,9 +234,18 @@ def weights(version_id: RowId) -> ResponseReturnValue:
 @blueprint.get("/versions/<int:version_id>/card")
 @Operation("card", {200: Card})
 def card(version_id: RowId) -> ResponseReturnValue:
-    """Download a version's model card, with its name and the SHA-256 of its weights."""
+    """Download a version's model card with the figures stored about it."""
+    return jsonify(_described(_version(version_id)[0]))
+
+
+@blueprint.get("/versions/<int:version_id>/card.md")
+@Operation("card_text", {200: File(("text/markdown",))})
+def card_text(version_id: RowId) -> ResponseReturnValue:
+    """Download a version's model card as Markdown."""
     found, _ = _version(version_id)
-    return jsonify({"version": found.name, "sha256": found.sha256, **found.card})
+    response = Response(model_card.markdown(_described(found)), mimetype="text/markdown")
+    response.headers["Content-Disposition"] = f"attachment; filename={found.name}.md"
+    return response
 
 
 @blueprint.post("/versions/<int:version_id>/promote")
@@ -293,6 +318,7 @@ def _in_short(version: Version, champion: Version | None, said: dict[str, Any]) 
         version,
         version=version.name,
         run=version.run_id,
+        gate_accuracy=version.card.get("gate_accuracy"),
         answers=champion is not None and champion.id == version.id,
         has_served=version.id in said["served"],
         passed=verdict and verdict.passed,
@@ -337,6 +363,9 @@ def _page(version: Version, champion: Version | None, error: BadRequest | None =
         report=report,
         longest=LONGEST_REASON,
         error=error,
+        card=_described(version),
+        intended_use=model_card.INTENDED_USE,
+        limits=model_card.limits(version.card),
         **_strength_part(version, champion),
     )
 
@@ -373,6 +402,30 @@ def _put_into_service(version: Version, by: str, done: str, why: Callable[[Sessi
     if wants_page():
         return redirect(url_for("admin.dashboard"), 303)
     return InService(version=version.name).response()
+
+
+def _described(version: Version) -> dict[str, Any]:
+    """Return a version's model card with the figures stored about it, and the result of its comparison."""
+    try:
+        report = services().predictions.readings(version.id).report
+    except (NotComputed, MnistMissing):
+        report = None
+    robustness = _figures(get_artifact(services().database, version.id, "strength"))
+    with services().database.reading() as db:
+        compared = db.get(Comparison, version.id)
+    return {
+        "version": version.name,
+        "sha256": version.sha256,
+        **model_card.described(version.card),
+        "measured": model_card.measured(report, robustness),
+        "evidence": compared
+        and CardEvidence(
+            champion=f"v{compared.champion_id}",
+            at=compared.at,
+            passed=compared.passed,
+            summary=wording.comparison(compared.evidence)["summary"],
+        ).model_dump(mode="json"),
+    }
 
 
 def _figures(measured: Artifact | None) -> dict[str, Any] | None:

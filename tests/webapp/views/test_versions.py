@@ -4,9 +4,12 @@ import json
 import re
 import threading
 
+import numpy as np
 import pytest
 from sqlalchemy import delete
 
+from model.data import mnist
+from model.evaluation.metrics import wilson_interval
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.network.weights import deserialize
@@ -268,6 +271,25 @@ def test_versions_list_offers_promotion_and_roll_back(admin, database, challenge
     assert "to see what happens" in admin.get("/admin", headers=BROWSER).text
 
 
+def test_versions_are_judged_by_the_gate_digits(admin, database, challenger):
+    later = add_version(database, turned(2))
+    with database.writing() as session:
+        session.get(Version, later).card = {"gate_accuracy": 0.9966, "gate_unseen": True, "test_accuracy": 0.9953}
+        session.get(Version, later).test_accuracy = 0.9953
+        session.get(Version, challenger).validation_accuracy = 0.9968
+    page = admin.get("/admin/versions", headers=BROWSER).text
+    rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in page.split('<tr id="version-')[1:]]
+    assert "99.66&nbsp;% (99.46 to 99.79)" in rows[0] and "validation" not in rows[0]
+    assert "99.68&nbsp;% (99.48 to 99.80) validation" in rows[1]
+    assert "99.53" not in page and "Test digits" not in page
+    page = admin.get(f"/admin/versions/{later}", headers=BROWSER).text
+    assert "<dt>Gate digits</dt>" in page and "99.66&nbsp;%" in page and page.count("99.53") == 1
+    evidence, _, last = page.partition('id="test"')
+    assert "99.53" not in evidence and "(99.38 to 99.65)" in last
+    assert admin.get("/admin/versions").get_json()["versions"][0]["gate_accuracy"] == 0.9966
+    assert admin.get(f"/admin/versions/{challenger}", headers=BROWSER).text.count("<dt>Validation digits</dt>") == 1
+
+
 # Downloads
 
 
@@ -285,8 +307,30 @@ def test_weights_are_downloaded_as_they_are(tmp_path, client, database, challeng
 
 def test_card_is_downloaded_as_json(client):
     found = client.get("/admin/versions/1/card", headers=SCRIPT).get_json()
-    shipped = weights.read_card(SHIPPED.read_bytes()).as_dict()
-    assert found == json.loads(json.dumps(shipped)) | {"version": "v1", "sha256": weights.digest(SHIPPED.read_bytes())}
+    shipped = json.loads(json.dumps(weights.read_card(SHIPPED.read_bytes()).as_dict()))
+    assert {name: found[name] for name in shipped} == shipped
+    assert (found["version"], found["sha256"]) == ("v1", weights.digest(SHIPPED.read_bytes()))
+    assert found["intervals"]["test_accuracy"] == list(wilson_interval(shipped["test_accuracy"], 10_000))
+    assert found["measured"] == {} and found["evidence"] is None
+
+
+def test_card_has_what_is_measured_and_the_evidence(app, admin, database, challenger):
+    measured(database, challenger, figures(accuracy=0.97, area=0.9))
+    pack = np.eye(10, dtype=np.float16)[(mnist.read_test()[1] + 1) % 10].tobytes()
+    with database.writing() as session:
+        session.add(Artifact(version_id=challenger, kind="predictions", fraction=1.0, result=pack))
+    compared(database, challenger, evidence(passed=False))
+    found = admin.get(f"/admin/versions/{challenger}/card").get_json()
+    assert found["measured"]["error"] == 1 and found["measured"]["per_digit"][9]["accuracy"] == 0
+    assert found["measured"]["calibration_error"] == 0.0123 and found["measured"]["coverage_reached"] == 0.99
+    assert found["evidence"]["champion"] == "v1" and not found["evidence"]["passed"]
+    text = admin.get(f"/admin/versions/{challenger}/card.md")
+    assert text.mimetype == "text/markdown" and text.headers["Content-Disposition"] == "attachment; filename=v2.md"
+    for words in ("# Model card: v2", "## Ethical considerations", "100.00 % (99.96 to 100.00)", "| 9 | 1,009 |"):
+        assert words in text.text
+    assert "Compared with v1: did not pass; waits: reads 9s 3.2 points worse" in text.text
+    page = admin.get(f"/admin/versions/{challenger}", headers=BROWSER).text
+    assert "Digit by digit" in page and "Card, Markdown" in page
 
 
 def test_version_page_shows_any_card(admin, database, challenger):
@@ -340,11 +384,12 @@ def test_version_page_compares_with_the_champion(app, admin):
     page = admin.get(f"/admin/versions/{number}", headers=BROWSER).text
     assert 'data-state="measured"' in page and "not in service" in page
     assert f'action="/admin/versions/{number}/promote"' in page
-    for words in ("87.65", "94.32", "v1, in service", "Scribbles", "refuses nothing", "curve-champion"):
+    for words in ("90.00", "v1, in service", "Scribbles", "refuses nothing", "curve-champion"):
         assert words in page
+    assert "87.65" not in page and "94.32" not in page, "the test digits decide nothing"
     alone = admin.get("/admin/versions/1", headers=BROWSER).text
-    assert "94.32" in alone and "curve-version" in alone
-    assert "curve-champion" not in alone and "87.65" not in alone and "refuses nothing" not in alone
+    assert "90.00" in alone and "curve-version" in alone
+    assert "curve-champion" not in alone and "refuses nothing" not in alone
 
 
 def test_version_page_without_a_champion_names_none(app, admin):
