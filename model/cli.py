@@ -1,4 +1,4 @@
-"""The command line: `python -m model data | train | replay | evaluate | strength | predict`.
+"""The command line: `python -m model data | train | replay | evaluate | strength | card | predict | export`.
 
 A user's mistake ends in one line, "inkling: ...", on standard error and exit code 2. Commands that need torch import it
 themselves, so that --help answers at once.
@@ -138,10 +138,17 @@ def _parser() -> Parser:
     add("--seed", type=_seed, default=0, metavar="N", help="where chance starts (default: 0)")
     add("--json", action="store_true", help="print JSON, with the bins of the calibration")
 
+    add = command("card", _card, "print weights' model card as Markdown, measured on the test set", "v7.safetensors")
+    add("weights", type=Path, nargs="?", default=SHIPPED, metavar="FILE", help=shipped)
+
     add = command("predict", _predict, "read pictures of one handwritten digit each", "seven.png four.jpg")
     add("pictures", nargs="+", metavar="PICTURE", help="a PNG, JPEG, WebP or BMP file")
     add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
     add("--json", action="store_true", help="print JSON, with all ten probabilities")
+
+    add = command("export", _export, "write weights as an ONNX file", "v7.safetensors --onnx v7.onnx")
+    add("weights", type=Path, metavar="FILE", help="the weights to export")
+    add("--onnx", type=Path, required=True, metavar="FILE.onnx", help="where to write")
     return parser
 
 
@@ -421,6 +428,29 @@ def _stroke_rows(found: Strokes) -> list[str]:
     ]
 
 
+def _card(args: argparse.Namespace) -> int:
+    from model.evaluation import model_card
+    from model.evaluation.robustness import conformal_sets
+    from model.network.predict import predict
+    from model.network.weights import deserialize
+
+    data = weights.read(args.weights)
+    network, card = deserialize(data)
+    images, labels = mnist.read_test()
+    with progress_bar() as move:
+        probabilities, outliers = predict(network, images, move)
+    accepted = metrics.not_a_digit(outliers) <= card.calibration.refuse_above
+    robustness = {
+        "reliability": {"error": metrics.reliability(probabilities, labels).error},
+        "sets": vars(conformal_sets(probabilities[accepted], labels[accepted], card.calibration)),
+        "refusals": {"digits": float(1 - accepted.mean())},
+    }
+    measured = model_card.measured(metrics.report(probabilities, labels), robustness)
+    known = {"version": args.weights.stem, "sha256": weights.digest(data), "measured": measured}
+    print(model_card.markdown(model_card.described(card.as_dict()) | known), end="")
+    return 0
+
+
 def _predict(args: argparse.Namespace) -> int:
     data = weights.read(args.weights)
     classifier = Classifier(lambda: data, args.weights.stem)
@@ -437,6 +467,20 @@ def _predict(args: argparse.Namespace) -> int:
     else:
         _print_answers(read)
     return BAD_INPUT if len(read) < len(answers) else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    try:
+        from model.inference import onnx_file
+    except ModuleNotFoundError as error:
+        install = "python -m pip install -r requirements-extras.txt"
+        raise UsageError(f"an ONNX file needs the package {error.name}, which this installs: {install}") from error
+    _check_writable(args.onnx)
+    data = onnx_file.export(weights.read(args.weights))
+    with _file_errors("written", args.onnx):
+        atomic_write(args.onnx, data)
+    print(f"written to {args.onnx} ({len(data):,} bytes)")
+    return 0
 
 
 def _open(name: str) -> Image.Image:

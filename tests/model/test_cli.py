@@ -87,7 +87,7 @@ def pictures(tmp_path, mnist):
 # Help and mistakes in the words themselves
 
 
-@pytest.mark.parametrize("command", ["data", "train", "evaluate", "strength", "predict"])
+@pytest.mark.parametrize("command", ["data", "train", "evaluate", "strength", "card", "predict", "export"])
 def test_command_help_has_an_example(run, command):
     code, printed, _ = run(command, "--help")
     assert code == 0 and f"Example: python -m model {command}" in printed
@@ -460,6 +460,15 @@ def test_evaluate_bad_weights_are_refused(refused, trained_file, tmp_path, comma
 
 def test_evaluate_without_mnist_is_one_line(refused, trained_file, no_mnist):
     assert "python -m model data" in refused("evaluate", "--weights", trained_file)
+
+
+# card
+
+
+def test_card_is_printed_with_what_the_test_set_measures(run, trained_file):
+    code, printed, complaint = run("card", trained_file)
+    assert code == 0 and complaint == "" and printed.startswith(f"# Model card: {trained_file.stem}\n")
+    assert "Error on the test digits: " in printed and "| 9 | 1,009 | " in printed
 
 
 # predict
