@@ -32,7 +32,7 @@ from model.rank import LOST, Failure, GroupLost, is_rank_zero, size
 if TYPE_CHECKING:
     from PIL import Image
 
-    from model.evaluation.robustness import Refusals, Robustness, Strokes
+    from model.evaluation.robustness import Refusals, Robustness, Sets, Strokes
     from model.inference.classifier import Prediction
     from model.network.mlp import MLP
     from model.training.event_files import EventFile
@@ -378,17 +378,12 @@ def _strength(args: argparse.Namespace) -> int:
 
 
 def _strength_table(found: Robustness) -> str:
-    sets = found.sets
     lines = [
         f"MNIST test set, {found.digits:,} digits",
         _row("read right", found.accuracy),
         _row("calibration error", found.reliability.error),
-        _row(f"true digit named (promised {sets.promised:.0%})", sets.kept),
-        _row("unsure", sets.unsure),
+        *_set_rows(found.sets),
     ]
-    if sets.unsure_size is not None:
-        lines.append(_row("true digit named where unsure", sets.unsure_kept))
-        lines.append(_row("digits named where unsure", sets.unsure_size, ".2f"))
     lines += ["", *_refusal_rows(found.refusals), ""]
     lines.append(f"read right when changed, {found.curve_digits:,} of the digits (seed {found.seed})")
     for curve in found.curves:
@@ -399,6 +394,14 @@ def _strength_table(found: Robustness) -> str:
 
 def _row(name: str, value: float | None, form: str = ".2%") -> str:
     return f"  {name:<34}{'-' if value is None else format(value, form):>8}"
+
+
+def _set_rows(sets: Sets) -> list[str]:
+    rows = [_row(f"true digit named (promised {sets.promised:.0%})", sets.kept), _row("unsure", sets.unsure)]
+    if sets.unsure_size is not None:
+        rows.append(_row("true digit named where unsure", sets.unsure_kept))
+        rows.append(_row("digits named where unsure", sets.unsure_size, ".2f"))
+    return [*rows, _row("one digit, probably", sets.hesitant), _row("right where probably", sets.hesitant_kept)]
 
 
 def _refusal_rows(refusals: Refusals) -> list[str]:
@@ -420,6 +423,7 @@ def _stroke_rows(found: Strokes) -> list[str]:
         _row("read right", found.accuracy),
         _row("in the top 3", found.top3_accuracy),
         _row("calibration error", found.reliability.error),
+        *(_set_rows(found.sets) if found.sets else ()),
         _row("digits refused", found.digits_refused),
         _row("others refused", found.others_refused),
         _row("refused when 2 % of digits are", found.refused_beside),
@@ -530,7 +534,8 @@ def _in_words(answer: dict[str, Any]) -> str:
         return f"That does not look like a digit: {_REASONS[answer['reason']]}"
     named = [f"{'an' if digit == 8 else 'a'} {digit}" for digit in answer["digits"]]
     if len(named) == 1:
-        return f"It is {named[0]}"
+        hesitant = answer["top"][0]["probability"] < answer["coverage"]
+        return f"{'Probably' if hesitant else 'It is'} {named[0]}"
     if len(named) > 4:
         named[3:] = ["another"]
     words = f"{', '.join(named[:-1])} or {named[-1]}"

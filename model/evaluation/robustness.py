@@ -71,10 +71,12 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Sets:
-    """Coverage of the conformal sets over the test digits that are not refused.
+    """Coverage of the conformal sets over the digits that are not refused.
 
     `promised` is the calibrated coverage, `kept` the share of sets that hold the true digit; `unsure` the share of sets
-    of several digits, and of those alone `unsure_kept` and `unsure_size`, their mean size. None for means of nothing.
+    of several digits, and of those alone `unsure_kept` and `unsure_size`, their mean size. `hesitant` is the share of
+    sets of one digit whose probability is below the coverage, of which `hesitant_kept` are right. None for means of
+    nothing.
     """
 
     promised: float
@@ -82,6 +84,8 @@ class Sets:
     unsure: float | None
     unsure_kept: float | None
     unsure_size: float | None
+    hesitant: float | None
+    hesitant_kept: float | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Strokes:
 
     Shares are 0 to 1. `digits_refused` and `others_refused` are at the version's own threshold, `refused_beside` and
     `area` as in Refusals; None without others. `same` holds for each change (PAIRED) the share of `pairs` in which a
-    digit and the changed digit are predicted alike.
+    digit and the changed digit are predicted alike. `sets` is None where the calibration is not known.
     """
 
     digits: int
@@ -104,6 +108,7 @@ class Strokes:
     area: float | None
     pairs: int
     same: dict[str, float]
+    sets: Sets | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ def measure_robustness(
         refusals=_refusals(read, outliers, calibration, seed),
         curve_digits=len(chosen),
         curves=[curve(change) for change in CHANGES],
-        strokes=stroke_figures(predictor(read, calibration), drawings, seed, step) if drawings else None,
+        strokes=stroke_figures(predictor(read, calibration), drawings, seed, step, calibration) if drawings else None,
     )
 
 
@@ -218,14 +223,17 @@ def random_stream(purpose: str, seed: int) -> np.random.Generator:
 def conformal_sets(probabilities: np.ndarray, labels: np.ndarray, calibration: Calibration) -> Sets:
     """Measure the sets of digits that verdicts name: probabilities (N, 10) of pictures not refused, labels (N,)."""
     rows = zip(probabilities.tolist(), labels.tolist(), strict=True)
-    named = [(digit_set(likely, calibration), label) for likely, label in rows]
-    unsure = [(digits, label) for digits, label in named if len(digits) > 1]
+    named = [(digit_set(likely, calibration), label, max(likely) < calibration.coverage) for likely, label in rows]
+    unsure = [(digits, label) for digits, label, _ in named if len(digits) > 1]
+    hesitant = [(digits, label) for digits, label, is_hesitant in named if len(digits) == 1 and is_hesitant]
     return Sets(
         promised=calibration.coverage,
-        kept=_mean(label in digits for digits, label in named),
-        unsure=_mean(len(digits) > 1 for digits, _ in named),
+        kept=_mean(label in digits for digits, label, _ in named),
+        unsure=_mean(len(digits) > 1 for digits, _, _ in named),
         unsure_kept=_mean(label in digits for digits, label in unsure),
         unsure_size=_mean(len(digits) for digits, _ in unsure),
+        hesitant=len(hesitant) / len(named) if named else None,
+        hesitant_kept=_mean(label in digits for digits, label in hesitant),
     )
 
 
@@ -346,7 +354,13 @@ def stroke_pictures(drawings: Sequence[Drawing]) -> int:
     return len(drawings) + min(digits, PAIRS) * (1 + len(PAIRED))
 
 
-def stroke_figures(ask: Predictor, drawings: Sequence[Drawing], seed: int, step: Callable[[], None]) -> Strokes:
+def stroke_figures(
+    ask: Predictor,
+    drawings: Sequence[Drawing],
+    seed: int,
+    step: Callable[[], None],
+    calibration: Calibration | None = None,
+) -> Strokes:
     """Measure drawings of real handwriting; `step` is called for each picture drawn.
 
     Raises ValueError where no drawing is a digit.
@@ -391,6 +405,9 @@ def stroke_figures(ask: Predictor, drawings: Sequence[Drawing], seed: int, step:
         area=area,
         pairs=len(paired),
         same={name: float(((plain == again) & (plain >= 0)).mean()) for name, again in changed.items()},
+        sets=conformal_sets(read.probabilities[~read.refused], labels[~read.refused], calibration)
+        if calibration
+        else None,
     )
 
 

@@ -155,7 +155,11 @@ SET_REMARK = (
     f"{Calibration.coverage * 100:.0f} times in 100."
 )
 VERDICTS = {
-    "a digit": (("digit", [8]), ["It is an 8", ""], "It is an 8, 50 percent"),
+    "a digit": (
+        ("digit", [8]),
+        ["Probably an 8", "Not sure: it stands out less clearly than usual."],
+        "Probably an 8, 50 percent",
+    ),
     "two digits": (("unsure", [4, 9]), ["A 4 or a 9", SET_REMARK], "A 4 or a 9"),
     "three digits": (("unsure", [4, 9, 8]), ["A 4, a 9 or an 8", SET_REMARK], "A 4, a 9 or an 8"),
     "many digits": (

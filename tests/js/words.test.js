@@ -47,6 +47,15 @@ for (let digit = 0; digit <= 9; digit += 1) {
   });
 }
 
+test("one digit that is hardly likelier than others is named with doubt", () => {
+  const prediction = { verdict: "digit", digits: [8], reason: null, coverage: 0.98, top: [{ digit: 8, probability: 0.97 }] };
+  const remark = "Not sure: it stands out less clearly than usual.";
+  assert.deepEqual(describe(prediction), { verdict: "Probably an 8", remark });
+  assert.equal(speechText(prediction), "Probably an 8, 97 percent");
+  const confident = { ...prediction, top: [{ digit: 8, probability: 0.98 }] };
+  assert.deepEqual(describe(confident), { verdict: "It is an 8", remark: "" });
+});
+
 for (const [reason, remark] of [
   ["dot", "It is only a dot."],
   ["tiny", "Draw it larger, or with a thinner brush."],

@@ -497,16 +497,17 @@ def test_predict_blank_picture_is_an_answer(run, trained_file, tmp_path):
     assert code == 0 and printed.split() == [str(tmp_path / "blank.png"), "blank"] and complaint == ""
 
 
-def reading(verdict, digits=(), reason=None):
+def reading(verdict, digits=(), reason=None, coverage=0.98):
     order = [*digits, *(digit for digit in range(10) if digit not in digits)]
     top = tuple((digit, 0.5 * 0.6**rank) for rank, digit in enumerate(order[:3]))
-    return Prediction(verdict, digits, reason, top)
+    return Prediction(verdict, digits, reason, top, coverage=coverage)
 
 
 @pytest.mark.parametrize(
     ("reading", "printed"),
     [
-        (reading("digit", (8,)), ["It is an 8", "8  50.00%", "0  30.00%", "1  18.00%"]),
+        (reading("digit", (8,)), ["Probably an 8", "8  50.00%", "0  30.00%", "1  18.00%"]),
+        (reading("digit", (8,), coverage=0.5), ["It is an 8", "8  50.00%", "0  30.00%", "1  18.00%"]),
         (reading("unsure", (4, 9)), ["A 4 or a 9", "4  50.00%", "9  30.00%", "0  18.00%"]),
         (reading("unsure", (8, 9, 4)), ["An 8, a 9 or a 4", "8  50.00%", "9  30.00%", "4  18.00%"]),
         (reading("unsure", (4, 9, 7, 1)), ["A 4, a 9, a 7 or a 1", "4  50.00%", "9  30.00%", "7  18.00%"]),

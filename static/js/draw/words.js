@@ -28,13 +28,19 @@ function alternativesText(digits) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
-function verdictText({ verdict, digits }) {
-  if (verdict === "digit") return `It is ${aDigit(digits[0])}`;
+/** Whether one digit is named although its probability is below that of a confident answer */
+const isHesitant = ({ verdict, top, coverage }) => verdict === "digit" && top?.[0]?.probability < coverage;
+
+function verdictText(prediction) {
+  const { verdict, digits } = prediction;
+  if (verdict === "digit") return `${isHesitant(prediction) ? "Probably" : "It is"} ${aDigit(digits[0])}`;
   if (verdict === "unsure") return alternativesText(digits);
   return verdict === NO_DIGIT ? "That does not look like a digit" : "";
 }
 
-function remarkText({ verdict, reason, coverage, can_refuse: canRefuse }) {
+function remarkText(prediction) {
+  const { verdict, reason, coverage, can_refuse: canRefuse } = prediction;
+  if (isHesitant(prediction)) return "Not sure: it stands out less clearly than usual.";
   if (verdict !== "unsure") return REASONS[reason] ?? "";
   // The coverage holds for digits. A version that cannot tell them from letters cannot promise it.
   if (!canRefuse) return "";

@@ -128,7 +128,10 @@ def test_sets_keep_the_true_digit_as_often_as_said(no_changes):
     images = np.zeros((10, 28, 28), np.uint8)
     sure = Calibration(0.9, 1.0, hesitant_mass=0.0, confident_mass=0.0)
     found = robustness.measure_robustness(knowing(), sure, images, labels).sets
-    assert found == robustness.Sets(0.9, 0.9, 0.0, None, None)
+    assert found == robustness.Sets(0.9, 0.9, 0.0, None, None, 0.0, None)
+    unlike = Calibration(0.95, 1.0, hesitant_mass=0.0, confident_mass=0.0)  # 0.91 is hesitant: one digit each
+    found = robustness.measure_robustness(knowing(), unlike, images, labels).sets
+    assert (found.unsure, found.hesitant, found.hesitant_kept) == (0, 1, 0.9)
     wide = Calibration(0.95, 1.0, hesitant_mass=0.915, confident_mass=0.0)  # 0.91 is hesitant: two digits each
     found = robustness.measure_robustness(knowing(), wide, images, labels).sets
     assert found.unsure == 1 and found.unsure_size == 2 and found.promised == 0.95
