@@ -27,7 +27,7 @@ from webapp.services import services
 from webapp.settings import ROOT
 from webapp.setup.install import set_up
 from webapp.storage.engine import Database
-from webapp.storage.schema import Base, Correction, Review
+from webapp.storage.schema import Base, Correction, Review, Version
 
 MIGRATIONS = ROOT / "webapp" / "storage" / "migrations"
 EARLIER = Path(__file__).parent / "earlier_migrations"
@@ -42,7 +42,8 @@ COMMITTED = {
     "0006_imports.py": "5e7920181789b129cb35e208a9ced9e88c29da5c9d618759616e6c2f4c493a7e",
     "0007_computations.py": "719c9fc0ce949f7f3692b84df95e3a8cf8a98f3ed336bd09933d71bba8ac3154",
     "0008_browsers.py": "fe424128becfcd3697465d70b40e93514c3b11202cc55da67f50fefd3a95d9fe",
-    "0010_training_settings.py": "f3cea18c6e503997a4c90f42933c65b74340e12dc7c4698b31a1be48de78c499",
+    "0009_validation_accuracy.py": "cc097910a0ab882546e4e87c3fa3d9fb1497351a0df6a2abb231e337022f008f",
+    "0010_training_settings.py": "15579cc35aed80d5433d082412c929877f21b7933bcf747baf9710613bafefa5",
 }
 
 
@@ -247,3 +248,26 @@ def works(settings):
         with found.database.writing() as session:
             session.add(new)
         assert new.id == 10
+
+
+def test_validation_accuracy_of_a_compared_version_is_that_of_its_weights_as_stored(database, tmp_path):
+    """Card and row held the figure from before rounding, the comparison that from after."""
+    migrate(database, sorted((MIGRATIONS / "versions").glob("000[1-8]_*.py")), tmp_path / "migrations")
+    card = {"epochs": 2, "validation_accuracy": 0.97}
+    criteria = [{"name": name, "challenger": found} for name, found in (("usable", None), ("validation", 0.9696))]
+    older = {"name": "Validation digits", "challenger": 0.9}  # an earlier release's, without a name to go by
+    tables = MetaData()
+    tables.reflect(database.engine)
+    with database.writing() as session:
+        for number, found in enumerate((criteria, [older], criteria[:1]), 1):
+            version = VERSION | {"id": number, "sha256": str(number), "card": card}
+            session.execute(tables.tables["version"].insert().values(version))
+            comparison = {"version_id": number, "champion_id": 1, "at": 3.0, "passed": True}
+            comparison |= {"evidence": {"summary": "x", "criteria": found}}
+            session.execute(tables.tables["comparison"].insert().values(comparison))
+    database.upgrade()
+    with database.reading() as session:
+        columns = Version.validation_accuracy, Version.card, Version.weights
+        rows = session.execute(select(*columns).order_by(Version.id)).all()
+    kept = 0.97, card, VERSION["weights"]
+    assert rows == [(0.9696, card | {"validation_accuracy": 0.9696}, VERSION["weights"]), kept, kept]
