@@ -1,19 +1,11 @@
 /* Shows the times of a page in the reader's time zone and language; the server writes them in UTC. */
 
-const FORMAT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
+const FORMAT = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
 const thisYear = new Intl.DateTimeFormat(undefined, FORMAT);
 const otherYear = new Intl.DateTimeFormat(undefined, { ...FORMAT, year: "numeric" });
-const inFull = new Intl.DateTimeFormat(undefined, {
-  year: "numeric",
-  month: "long",
-  day: "numeric",
-  hour: "numeric",
-  minute: "2-digit",
-  second: "2-digit",
-  timeZoneName: "short",
-});
+const inFull = new Intl.DateTimeFormat(undefined, { ...FORMAT, month: "long", year: "numeric", second: "2-digit" });
 
-/** Write each <time> below `root` in the reader's time zone; its title names the zone and repeats the server's text. */
+/** Write each <time> below `root` in the reader's time zone, which it names; its title repeats the server's text. */
 export function localise(root) {
   for (const time of root.querySelectorAll("time")) {
     const date = new Date(time.dateTime);

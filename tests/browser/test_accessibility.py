@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import selenium_axe_python
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from sqlalchemy import delete
 
 from tests.support.browser import turn_the_page, wait_for
@@ -22,7 +23,7 @@ from tests.support.strokes import DIGITS, NO_DIGITS, draw
 from tests.support.versions import add_version, compared, evidence, measured, turned
 from webapp.settings import Settings
 from webapp.storage.engine import Database
-from webapp.storage.schema import Artifact, Checkpoint, Correction, Run, RunCorrection, SignInAttempt
+from webapp.storage.schema import Artifact, Checkpoint, Correction, Import, Run, RunCorrection, SignInAttempt
 
 AXE = (Path(selenium_axe_python.__file__).parent / "axe-core/axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -38,6 +39,18 @@ requestAnimationFrame(() => requestAnimationFrame(async () => {
   const nodes = found.violations.flatMap(({ id, nodes }) => nodes.map((node) => ({ id, ...node })));
   done(nodes.map(({ id, target, failureSummary }) => `${id}: ${target} ${failureSummary}`));
 }));
+"""
+
+SEND = """
+const [body, done] = arguments;
+const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+fetch("/feedback", options).then((response) => done(response.status));
+"""
+SUBMIT = """
+const [form, changes] = arguments;
+form.noValidate = true;
+for (const [name, value] of Object.entries(changes)) form.elements[name].value = value;
+form.submit();
 """
 
 
@@ -71,6 +84,11 @@ def check(driver, server, states):
 
 def stay(driver, server):
     """The page as it comes."""
+
+
+def showing(selector):
+    """The page, which has this element."""
+    return lambda driver, server: driver.find_element(By.CSS_SELECTOR, selector)
 
 
 def drawn(strokes, verdict):
@@ -119,6 +137,25 @@ def signing_in(until):
     return lead
 
 
+def kept(driver, server):
+    """The list of this browser's own drawings, after it has sent one."""
+    sent = driver.execute_async_script(SEND, ONE | {"meant": 7})
+    assert sent == 201
+    driver.get(f"{server.url}/receipts")
+
+
+def refused(form, **changes):
+    """The page that answers a form with these fields, which the browser itself would not send."""
+
+    def lead(driver, server):
+        before = driver.find_element(By.TAG_NAME, "html")
+        driver.execute_script(SUBMIT, driver.find_element(By.CSS_SELECTOR, form), changes)
+        wait_for(driver, staleness_of(before))
+        wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "[aria-invalid]"))
+
+    return lead
+
+
 def confirming(driver, server):
     driver.execute_script("for (const panel of document.querySelectorAll('[popover]')) panel.showPopover()")
 
@@ -132,7 +169,8 @@ PUBLIC = [
     ("drawing page, picker", "/", lambda *of: (drawn(DIGITS[7], "digit")(*of), pressed(-1)(*of))),
     ("drawing page, offline", "", offline),
     ("how it works", "/how-it-works", stay),
-    ("your drawings", "/receipts", stay),
+    ("your drawings, none", "/receipts", stay),
+    ("your drawings", "", kept),
     ("receipt of none", "/receipts/x", stay),
     ("gallery", "/gallery", stay),
     ("gallery, wrong", "/gallery?outcome=wrong&order=sure", stay),
@@ -191,18 +229,16 @@ def database(server):
 
 @pytest.fixture
 def busy(server, database):
-    """Runs in three states, a version that was compared, one whose predictions have failed, and corrections.
+    """Runs in three states; versions that were compared, that could not read the test digits and that still read them;
+    corrections in each state, and an import.
 
     Yields the numbers of the runs and of the versions.
     """
     settings = Settings.read({"DATA_DIR": str(server.data_dir)})
-    version = add_version(database, turned(3))
+    now = time.time()
+    version, unread, reading = (add_version(database, turned(by)) for by in (3, 4, 5))
     compared(database, version, evidence(passed=False))
     measured(database, version)
-    unread = add_version(database, turned(4))
-    with database.writing() as session:
-        session.add(Artifact(version_id=unread, kind="predictions", error=json.dumps({"code": "broken"})))
-    now = time.time()
     epochs = [
         {
             "epoch": epoch,
@@ -221,25 +257,32 @@ def busy(server, database):
         Run(state="failed", error=json.dumps({"code": "no_parent"}), **ended, **common),
         Run(progress={"epoch": 3, "epochs": 9, "fraction": 0.3}, **running, **common),
     ]
+    file = {"name": "digits.npz", "sha256": "abc", "digits": 60_000, "requested_by": "a test", "attempt": 1}
     with database.writing() as session:
         session.add_all(runs)
-    for image, digit in digits(4):
-        add_correction(settings, database, image, digit)
-    yield [run.id for run in runs], version, unread
+        session.add(Artifact(version_id=unread, kind="predictions", error=json.dumps({"code": "broken"})))
+        session.add(Artifact(version_id=reading, kind="predictions", fraction=0.4))
+        session.add(Import(state="running", fraction=0.4, **file))
+    for (image, digit), state in zip(digits(6), ("received", "approved", "refused") * 2, strict=True):
+        with database.writing() as session:
+            row = session.get(Correction, add_correction(settings, database, image, digit))
+            row.state, row.reason = state, "Not a digit." if state == "refused" else None
+    yield [run.id for run in runs], version, unread, reading
     with database.writing() as session:
-        session.execute(delete(RunCorrection))
-        session.execute(delete(Checkpoint))
-        session.execute(delete(Run))
-        session.execute(delete(Correction))
+        for table in (RunCorrection, Checkpoint, Run, Correction, Import):
+            session.execute(delete(table))
 
 
 def test_administrators_pages_are_accessible(signed_in, server, busy):
     signed_in.expected_complaint = "Failed to load resource"
-    (finished, failed, running), version, unread = busy
+    (finished, failed, running), version, unread, reading = busy
     check(
         signed_in,
         server,
         [
+            # First, while nobody takes over what stands still.
+            ("corrections, importing", "/admin/corrections", showing(".import progress")),
+            ("gallery of a version that reads it", f"/gallery?version={reading}", showing("#computing progress")),
             ("overview", "/admin", stay),
             ("trainings", "/admin/runs", stay),
             ("training running", f"/admin/runs/{running}", stay),
@@ -249,9 +292,17 @@ def test_administrators_pages_are_accessible(signed_in, server, busy):
             ("versions", "/admin/versions", stay),
             ("version in service", "/admin/versions/1", stay),
             ("version with evidence", f"/admin/versions/{version}", stay),
+            ("promotion refused", "", refused("#promote")),
             ("gallery of a version that could not read it", f"/gallery?version={unread}", stay),
             ("audit", "/admin/promotions", stay),
-            ("corrections", "/admin/corrections", stay),
+            ("corrections approved", "/admin/corrections?state=approved", stay),
+            ("corrections refused", "/admin/corrections?state=refused", stay),
+            ("import refused", "", refused(".exchange form")),
         ],
     )
     signed_in.get("about:blank")  # before the pictures that it may still ask for are gone
+
+
+def test_refused_training_is_accessible(signed_in, server):
+    signed_in.expected_complaint = "Failed to load resource"
+    check(signed_in, server, [("training refused", "/admin/runs", refused("#start-run", epochs=-1))])

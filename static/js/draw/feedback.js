@@ -89,7 +89,7 @@ export class Feedback {
       this.#showKeeping();
       this.#announce("Stopped. Inkling asks again before it keeps a drawing.");
     });
-    const words = hasConsent ? [createElement("span", {}, "Drawings that you mark right or correct are kept."), stop] : [];
+    const words = hasConsent ? [createElement("span", {}, "Drawings you mark are kept."), stop] : [];
     const own = createElement("a", { href: this.#keeping.dataset.url }, "Your drawings");
     this.#keeping.replaceChildren(...words, ...(state === "none" ? [] : [own]));
   }
