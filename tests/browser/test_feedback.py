@@ -82,6 +82,11 @@ def receipt(url):
         return json.load(response)
 
 
+HEIGHTS = (
+    "const { scrollHeight, clientHeight } = document.getElementById('keeping'); return [scrollHeight, clientHeight]"
+)
+
+
 @pytest.fixture
 def page(browser, server):
     browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
@@ -136,6 +141,11 @@ def test_consent_is_shown_ends_with_the_tab_and_can_be_stopped(page, server):
     press(page, "Right")
     again = settled(page, lambda shown: shown["step"] == "kept")
     assert " ".join(again["keeping"].split()) == line
+    for width in (1280, 375, 320):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 800}
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert page.execute_script(HEIGHTS) == [28, 28], width  # the row that is reserved
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     page.find_element(By.CSS_SELECTOR, "#keeping button").click()
     assert settled(page, lambda shown: shown["keeping"] == "Your drawings")
     press(page, "Change")
