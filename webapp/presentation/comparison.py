@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from model.imaging.png import ink_png
 from webapp.corrections.store import image_of
 from webapp.presentation.data_urls import data_url
-from webapp.presentation.wording import comparison
+from webapp.presentation.wording import HARD, comparison
 from webapp.storage.schema import Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.versions.promotions import roll_back_target
 
@@ -33,14 +33,6 @@ SUBJECTS = {
     "digits": "gate digits",
     "accuracy": "gate digits",
     "all": "gate digits and hard pictures",
-    "suite-hands": "unusual hands",
-    "suite-deformed": "deformed digits",
-    "suite-turned": "turned digits",
-    "suite-resized": "resized digits",
-    "suite-thin-and-wide-lines": "thin and wide lines",
-    "suite-noisy": "noisy digits",
-    "suite-blurred": "blurred digits",
-    "suite-on-paper": "digits on paper",
     "accepted-digits": "gate digits accepted",
     "refused": "gate digits refused",
     "refused-others": "non-digits refused",
@@ -52,10 +44,11 @@ SMALLEST_CHANGE = 0.0005
 
 
 class Verdict(NamedTuple):
-    """The result of a comparison in short: `sentence` sums up the figures, `failed` is the number of criteria not
-    passed, and `summary` gives the reasons, for JSON answers."""
+    """The result of a comparison in short: `passed` if it is no worse, `gained` if it is better; `sentence` sums up the
+    figures, `failed` is the number of criteria not passed, and `summary` gives the reasons, for JSON answers."""
 
     passed: bool
+    gained: bool
     sentence: str
     failed: int
     summary: str
@@ -86,7 +79,7 @@ def report(session: Session, version_id: int) -> dict[str, Any] | None:
         "champion_id": found.champion_id,
         "anchored": "anchor_id" in evidence,  # earlier releases compared with the champion alone, on other digits
         "anchor_id": evidence.get("anchor_id"),
-        "gained": evidence.get("gained", found.passed),  # earlier releases asked for no gain
+        "gained": has_gained(evidence.get("gained"), found.passed),
         "at": found.at,
         "passed": found.passed,
         "failed": len(_failed(evidence["criteria"])),
@@ -110,14 +103,22 @@ def verdicts(session: Session, versions: Sequence[Version]) -> dict[str, Any]:
 
 def compared(session: Session, version_ids: Collection[int]) -> dict[int, Verdict]:
     """Return the Verdict of each version that was compared, by its id."""
-    parts = Comparison.evidence["summary"], Comparison.evidence["criteria"]  # without the pictures
+    names = "summary", "criteria", "gained"  # without the pictures
+    parts = [Comparison.evidence[name] for name in names]
     chosen = select(Comparison.version_id, Comparison.passed, *parts).where(Comparison.version_id.in_(version_ids))
     found = {}
-    for version_id, passed, summary, criteria in session.execute(chosen):
+    for version_id, passed, summary, criteria, gained in session.execute(chosen):
         failed = len(_failed(criteria))
         said = comparison({"summary": summary, "criteria": criteria})
-        found[version_id] = Verdict(passed, sentence(said["criteria"]), failed, said["summary"])
+        found[version_id] = Verdict(
+            passed, has_gained(gained, passed), sentence(said["criteria"]), failed, said["summary"]
+        )
     return found
+
+
+def has_gained(gained: bool | None, passed: bool) -> bool:
+    """Return whether the challenger has gained something; earlier releases, which stored None, asked for no gain."""
+    return passed if gained is None else gained
 
 
 def sentence(criteria: Sequence[dict[str, Any]]) -> str:

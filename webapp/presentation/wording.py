@@ -52,7 +52,7 @@ def _criterion(criterion: dict[str, Any]) -> dict[str, Any]:
     if reason.get("change"):
         title = f"Changed in {reason['change']}"
     if reason.get("kind"):
-        title = _KINDS.get(reason["kind"], reason["kind"]).capitalize()
+        title = HARD.get(reason["kind"], reason["kind"]).capitalize()
     limits = ", and ".join(words(margin[name]) for name, words in _LIMITS.items() if name in margin)
     return criterion | {
         "title": title,
@@ -109,7 +109,7 @@ def _digits(message: Message) -> str:
 
 
 def _suite(message: Message) -> str:
-    return f"reads {_KINDS.get(message['kind'], message['kind'])} {_changed(message)}"
+    return f"reads {HARD.get(message['kind'], message['kind'])} {_changed(message)}"
 
 
 def _validation(message: Message) -> str:
@@ -174,12 +174,12 @@ _ASKED = {
     "no_gain": "something is gained that a test shows, on drawings held out or hard pictures",
 }
 
-# Kinds of pictures of the suite, as objects of "reads".
-_KINDS = {
+# Kinds of hard pictures, by their names in the suite.
+HARD = {
     "hands": "unusual hands",
     "deformed": "deformed digits",
     "turned": "turned digits",
-    "resized": "resized digits",
+    "small": "small digits",
     "thin and wide lines": "thin and wide lines",
     "noisy": "noisy digits",
     "blurred": "blurred digits",

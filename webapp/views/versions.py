@@ -129,8 +129,10 @@ class Evidence(BaseModel):
     """The comparison of a version with the champion of that time."""
 
     champion: VersionName
+    anchor: VersionName | None
     at: Timestamp
     passed: bool
+    gained: bool
     summary: str
     criteria: list[dict[str, Any]]
 
@@ -337,10 +339,22 @@ def _answer(version: Version, champion: Version | None) -> VersionAnswer:
         run=version.run_id,
         answers=champion is not None and champion.id == version.id,
         has_served=served,
-        comparison=compared
-        and {"champion": f"v{compared.champion_id}", "at": compared.at, **wording.comparison(compared.evidence)},
+        comparison=compared and _evidence(compared),
         strength=StrengthAnswer.of(measured, figures=_figures(measured)),
     )
+
+
+def _evidence(compared: Comparison) -> dict[str, Any]:
+    """Return a comparison in words, with fields that those of earlier releases lack."""
+    evidence = wording.comparison(compared.evidence)
+    anchor = evidence.pop("anchor_id", None)
+    return {
+        "champion": f"v{compared.champion_id}",
+        "anchor": f"v{anchor}" if anchor else None,
+        "at": compared.at,
+        "gained": comparison.has_gained(evidence.get("gained"), compared.passed),
+        **evidence,
+    }
 
 
 def _version(version_id: int) -> tuple[Version, Version | None]:

@@ -34,7 +34,6 @@ def few():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suite, "HANDS_EACH", 2)
         patch.setattr(suite, "CHANGED", 60)
-        patch.setattr(suite, "OTHERS", 90)
         patch.setattr(comparison, "ACCURACY_FLOOR", 0.85)
         yield
 
@@ -219,8 +218,6 @@ def test_challenger_with_more_multiplications_waits(compare):
 
 def test_anchor_holds_against_thirty_small_damages(gate, monkeypatch):
     """Each step is within the margins of the one before; all together are not within those of the first."""
-    for name in ("HANDS_EACH", "CHANGED", "OTHERS"):
-        monkeypatch.setattr(suite, name, 2)
     hard = suite.hard_pictures(gate)
     monkeypatch.setattr(comparison, "hard_pictures", lambda data, tell: hard)
     champion, taken, alone = shipped(), 0, 0

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_evidence_of_a_waiting_version_is_a_table_under_one_sentence(admin, data
         "95.92 %",
         "99.12 %",
         "−3.2 points",
-        "at most 1 point less",
+        "no loss that a test shows",
         "not passed",
     ):
         assert part in row
@@ -134,6 +135,29 @@ def test_evidence_calls_a_drawing_no_digit(admin, database, challenger):
     assert "Meant as no digit: v1 read 7 with 75 %, v2 read no digit with 50 %" in page
 
 
+def test_evidence_of_an_equal_says_no_worse_and_no_better(admin, database, challenger):
+    compared(database, challenger, evidence(gained=False))
+    page = page_of(admin, challenger)
+    assert "<strong>No worse, and no better.</strong> 4 checks: it has gained nothing that a test shows." in page
+    assert f">Put v{challenger} in service</button>" in page and "although" not in page
+    row = admin.get("/admin/versions", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
+    assert ">no worse</span>" in row
+
+
+def test_evidence_against_an_anchor_has_a_part_of_its_own(admin, database, challenger):
+    third = add_version(database, turned(3))
+    found = evidence(passed=False)
+    worse = replace(found.criteria[2], versus="anchor", champion=0.999)
+    found = replace(found, criteria=[*found.criteria[:-1], worse, found.criteria[-1]]).as_dict() | {"anchor_id": 1}
+    with database.writing() as session:
+        session.add(Comparison(version_id=third, champion_id=challenger, passed=False, evidence=found))
+    page = page_of(admin, third)
+    assert "Each digit, against v1</th>" in page and "the last that a person or a release put in service" in page
+    row = page.split('data-criterion="recall-9" data-passed="false" data-versus="anchor"')[1].split("</tr>")[0]
+    assert "99.90 %" in row and "not passed" in row
+    assert "Worse in 2 of 5 checks" in page
+
+
 def test_evidence_without_a_comparison_says_so(admin, database, challenger):
     assert "v1 was never compared with another version: it came with Inkling" in page_of(admin, 1)
     with database.writing() as session:
@@ -147,7 +171,8 @@ def test_evidence_for_a_script_has_the_comparison(client, database, challenger):
     assert found["comparison"]["champion"] == "v1" and not found["comparison"]["passed"]
     assert found["comparison"]["summary"] == "waits: reads 9s 3.2 points worse"
     names = [one["name"] for one in found["comparison"]["criteria"]]
-    assert names == ["usable", "recall-8", "recall-9", "multiplications"]
+    assert names == ["usable", "recall-8", "recall-9", "multiplications", "gain"]
+    assert (found["comparison"]["anchor"], found["comparison"]["gained"]) == (None, True)
     assert client.get("/admin/versions/1", headers=SCRIPT).get_json()["comparison"] is None
 
 
@@ -212,7 +237,8 @@ def test_evidence_of_one_promoted_all_the_same_waits_no_more(admin, database, ch
 
 def criterion(name, champion, challenger, passed=True, unit="share", reason="is bad"):
     return {
-        "name": name, "champion": champion, "challenger": challenger, "passed": passed, "unit": unit, "reason": reason
+        "name": name, "champion": champion, "challenger": challenger, "passed": passed, "unit": unit, "reason": reason,
+        "group": "gain" if name == "gain" else "any",
     }  # fmt: skip
 
 
@@ -243,6 +269,14 @@ LOSSES = [
         (
             [USABLE, criterion("recall-3", 0.9, 0.91), criterion("calibration", 0.02, 0.01)],
             "3 checks, better in 2",
+        ),
+        (
+            [USABLE, criterion("recall-3", 0.98, 0.98), criterion("gain", None, None, False, "none", "gained nothing")],
+            "2 checks: it gained nothing",
+        ),
+        (
+            [*LOSSES[:3], criterion("gain", None, None, False)],
+            "Worse in 2 of 3 checks; worst: validation digits, −4.0 points",
         ),
     ],
 )
