@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.data import glyphs, rasterize, synthetic
+from model.data import glyphs, hands, rasterize, synthetic
 from model.task import DIGITS, REASONS
 
 SHAPES = [shape for shapes in glyphs.DIGITS.values() for shape in shapes]
-SHAPES += [*glyphs.SLASHES, *glyphs.LETTERS]
+SHAPES += [*glyphs.SLASHES, *glyphs.LETTERS, *(shape for hand in hands.HANDS for shape in hand.shapes), *hands.LETTERS]
 
 
 def passes_its_points(shape):
