@@ -20,15 +20,22 @@ def gate(mnist):
     return mnist.gate.first(300)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Fewer pictures of each group."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "HANDS_EACH", 5)
+        patch.setattr(suite, "CHANGED", 25)
+        patch.setattr(suite, "LETTERS_EACH", 3)
+        yield
+
+
 @pytest.fixture(scope="module")
 def groups(gate):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "CHANGED", 40)
-        return suite.hard_pictures(gate)
+    return suite.hard_pictures(gate)
 
 
-def test_hard_pictures_of_the_same_digits_are_the_same(gate, groups, monkeypatch):
-    monkeypatch.setattr(suite, "CHANGED", 40)
+def test_hard_pictures_of_the_same_digits_are_the_same(gate, groups):
     told = []
     for one, other in zip(groups, suite.hard_pictures(gate, told.append), strict=True):
         assert one.name == other.name
@@ -66,7 +73,7 @@ def test_hard_pictures_are_legible(groups):
         probabilities, outliers = predict(network, group.images)
         refused = metrics.not_a_digit(outliers) > card.calibration.refuse_above
         right = refused if group.name == "no digit" else probabilities.argmax(1) == group.labels
-        assert right.mean() > 0.93, group.name
+        assert right.mean() > 0.9, group.name
 
 
 def test_hands_each_skeleton_is_read_in_most_of_its_drawings(groups):
