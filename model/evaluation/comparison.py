@@ -364,9 +364,7 @@ def _conclude(
     elif not gained:
         summary = {"code": "equal"}
     else:
-        accuracy = next(
-            one for one in criteria if one.group == "digits" and one.name == ("digits" if digits else "accuracy")
-        )
+        accuracy = next(one for one in criteria if one.name == ("digits" if digits else "accuracy"))
         summary = {"code": "gained" if digits else "passed", "from": accuracy.champion, "to": accuracy.challenger}
         if seen := drawings or digits:
             summary |= {"of": "drawings" if drawings else "digits", "gained": seen.gained, "lost": seen.lost}

@@ -37,7 +37,7 @@ SUBJECTS = {
     "refused": "gate digits refused",
     "refused-others": "non-digits refused",
     "refused-digits": "validation digits refused",
-}
+} | {f"suite-{kind.replace(' ', '-')}": words for kind, words in HARD.items()}
 LOWER_IS_BETTER = {"calibration", "refused", "refused-digits", "multiplications", "time"}
 # A change of less is shown as 0.0 points.
 SMALLEST_CHANGE = 0.0005
