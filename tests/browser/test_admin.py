@@ -157,7 +157,7 @@ def test_run_from_start_to_promotion_is_shown(admin, server):
     wait_for(admin, lambda d: version_that_reads(d, server) == f"v{version}", CHANGE_OVER_SECONDS)
     admin.get(f"{server.url}/admin/versions/{version}")
     passed = marks(admin)
-    assert passed["usable"] and passed["multiplications"] and not passed["validation"] and not passed["refused-others"]
+    assert passed["usable"] and passed["multiplications"] and not passed["digits"] and not passed["refused-others"]
     assert len(admin.find_elements(By.CSS_SELECTOR, "#digits-lost img")) == 60
     assert find(admin, "#digits-lost img").size == {"width": 56, "height": 56}
     assert sideways(admin) == [0, 0]
