@@ -202,7 +202,9 @@ def test_strength_report_shows_progress_then_figures(admin, server):
 def test_training_started_elsewhere_is_told_and_cancelled_after_a_question(admin, server):
     admin.get(f"{server.url}/admin/runs")
     assert sideways(admin) == [0, 0]
+    assert find(admin, "[value=thorough] ~ * .takes").text == "about an hour"
     find(admin, "#epochs").send_keys("7")
+    assert find(admin, "[value=thorough] ~ * .takes").text == "about a minute"
     place = find(admin, "#epochs").location
     run = post(server, "/admin/retrain", preset="basic", epochs=1000)["id"]
     wait_for(admin, lambda d: find(d, "#busy").text.startswith(f"Training {run} is still going"))
