@@ -194,7 +194,7 @@ def figures(server: Server, drawings: list[Drawing], count: int | None, seed: in
 def _mnist_rows(test: robustness.Answers, labels: np.ndarray) -> list[tuple[str, str, str, str]]:
     where = f"MNIST test set, {len(labels):,}"
     return [
-        ("error", where, percent((test.predicted != labels).mean()), "at most 0.35 %"),
+        ("error", where, percent((test.predicted != labels).mean(), len(labels)), "at most 0.35 %"),
         ("calibration error", where, percent(metrics.reliability(test.probabilities, labels).error), "0.5 %"),
         ("digits refused", where, percent(test.refused.mean()), ""),
     ]
@@ -203,8 +203,8 @@ def _mnist_rows(test: robustness.Answers, labels: np.ndarray) -> list[tuple[str,
 def _stroke_rows(found: robustness.Strokes) -> list[tuple[str, str, str, str]]:
     where, others = f"strokes, {found.digits:,} digits", f"strokes, {found.others:,} others"
     rows = [
-        ("digits read right", where, percent(found.accuracy), "at least 98.3 %"),
-        ("true digit in the top three", where, percent(found.top3_accuracy), "at least 99.5 %"),
+        ("digits read right", where, percent(found.accuracy, found.digits), "at least 98.3 %"),
+        ("true digit in the top three", where, percent(found.top3_accuracy, found.digits), "at least 99.5 %"),
         ("calibration error", where, percent(found.reliability.error), "1.5 %"),
         ("digits refused", where, percent(found.digits_refused), ""),
     ]
@@ -222,8 +222,12 @@ def _drawn_rows(refused: dict[str, float]) -> list[tuple[str, str, str, str]]:
     return [(f"{name} refused", f"drawn, {OF_EACH_KIND}", percent(share), "all") for name, share in refused.items()]
 
 
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
+def percent(share: float | None, count: int | None = None) -> str:
+    """Return a share in per cent, of `count` pictures with its 95 % interval."""
+    if share is None:
+        return "-"
+    low, high = metrics.wilson_interval(share, count) if count else (share, share)
+    return f"{100 * share:.2f} %" + (f" ({100 * low:.2f} to {100 * high:.2f})" if count else "")
 
 
 def table(figures: list[tuple[str, str, str, str]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
-from benchmarks import corrections, recognition
+from benchmarks import corrections, label_quality, recognition
 from model.data import mnist, splits
 from model.data.strokes import Drawing
 from model.inference.classifier import SHIPPED, Classifier
@@ -47,7 +47,7 @@ def test_recognition_table_names_every_goal(url, folder, capsys):
     for words in ("MNIST test set, 3", "strokes, 3 digits", "strokes, 2 others", "strokes, 3 pairs", "98.3 %", "98 %"):
         assert words in table
     figures = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in table.splitlines()[2:]}
-    assert figures["blank refused"] == "100.00 %" and figures["error"] == "0.00 %"
+    assert figures["blank refused"] == "100.00 %" and figures["error"] == "0.00 % (0.00 to 56.15)"
     assert {"same answer: all at once", "same answer: all at once, any pen"} <= set(figures)
     assert told.startswith("v1 at http://127.0.0.1:")
 
@@ -136,6 +136,24 @@ def test_recognition_no_digits_are_drawn_by_seed():
     for draw in (*kinds, recognition.side_by_side(digits)):
         first, second = (np.asarray(draw(np.random.default_rng(3))) for _ in range(2))
         assert np.array_equal(first, second) and (first < 128).any() and first.shape == (280, 280)
+
+
+def test_label_quality_bench_judges_four_kinds_of_pictures(tmp_path, monkeypatch, capsys):
+    strokes = {"1": [[5, 0, 5, 900]], "7": [[0, 0, 500, 0, 200, 900]], "4": [[5, 0, 5, 900]]}
+    rows = [{"label": label, "strokes": strokes[label]} for label in [*"1717171717", *"44444"]]
+    (tmp_path / "all.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    for name, value in {"JUDGED": 10, "WRONG": 2, "MOST_LOOKS": 3}.items():
+        monkeypatch.setattr(label_quality, name, value)
+    few = splits.load().subset(2_000)
+    monkeypatch.setattr(splits, "load", lambda: few)
+    assert label_quality.main([str(tmp_path)]) == 0
+    table, machine = capsys.readouterr().out.rstrip().rsplit("\n\n", 1)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert [row[1] for row in cells] == ["10"] * 4 and "cores" in machine
+    assert all(row[3].endswith(" of 2") for row in cells)
+    assert cells[0][3] == "2 of 2" and int(cells[3][2]) <= 6, "few drawings are misread, in several looks each"
+    assert label_quality.main([str(tmp_path / "absent")]) == 2
+    assert capsys.readouterr().err.startswith("label_quality: ")
 
 
 @pytest.mark.stress
