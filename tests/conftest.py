@@ -11,6 +11,7 @@ from flask import Flask
 from jinja2 import BytecodeCache
 from sqlalchemy import event, make_url
 from werkzeug.routing import Rule
+from xdist.scheduler import LoadFileScheduling
 
 from model.data import mnist
 from model.inference import classifier
@@ -88,6 +89,17 @@ def pytest_collection_modifyitems(items):
     """Begins with the files that take longest: one of them last would leave the other processes without work."""
     places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Gives each process whole files, and one of them all browser tests, which share a server and a browser."""
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid.partition("/test_")[0] if "/browser/" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduler(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_generate_tests(metafunc):

@@ -6,9 +6,9 @@ import urllib.request
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
-from tests.support.browser import turn_the_page
+from tests.support.browser import turn_the_page, wait_for
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def follow(browser, selector):
     link = browser.find_element(By.CSS_SELECTOR, selector)
     address = link.get_attribute("href")
     link.click()
-    WebDriverWait(browser, 10).until(lambda page: page.current_url == address)
+    wait_for(browser, lambda page: page.current_url == address)
 
 
 def set_width(browser, width):
@@ -149,7 +149,7 @@ def test_gallery_pictures_turn_by_links_and_arrow_keys(browser, gallery):
     assert browser.current_url == addresses[1]
     for key, address in ((Keys.ARROW_RIGHT, addresses[2]), (Keys.ARROW_LEFT, addresses[1])):
         browser.find_element(By.TAG_NAME, "body").send_keys(key)
-        WebDriverWait(browser, 10).until(lambda page, address=address: page.current_url == address)
+        wait_for(browser, lambda page, address=address: page.current_url == address)
     turn_the_page(browser, browser.find_element(By.CSS_SELECTOR, ".back"))
     assert path(browser).startswith("/gallery?outcome=wrong&order=unsure#p")
     target = browser.find_element(By.CSS_SELECTOR, "li:target .picture")

@@ -346,7 +346,7 @@ def test_review_shows_suspicion_as_it_is_judged(admin, installed):
         row = session.get(Correction, installed.numbers[0])
         row.suspicion, row.doubt = 0.01, {"version": "v1", "read": 7, "probability": 0.99, "neighbours": {"7": 10}}
     judged = f"#c{installed.numbers[0]} .badge--good"
-    WebDriverWait(admin, WAIT_SECONDS).until(lambda d: d.find_elements(By.CSS_SELECTOR, judged))
+    WebDriverWait(admin, WAIT_SECONDS, 0.05).until(lambda d: d.find_elements(By.CSS_SELECTOR, judged))
     assert look(admin).ids == [*installed.numbers[1:], installed.numbers[0]]
 
 
@@ -364,7 +364,7 @@ def test_review_follows_a_long_import_to_its_end(admin, installed, tmp_path):
     admin.find_element(By.CSS_SELECTOR, "details.exchange form .button").click()
     for words in ("more digits.zip", "more digits.zip: Imported: 30 corrections, to be reviewed."):
         said = text_to_be_present_in_element((By.CLASS_NAME, "import"), words)
-        WebDriverWait(admin, WAIT_SECONDS).until(said)
+        WebDriverWait(admin, WAIT_SECONDS, 0.05).until(said)
     page = wait_for(admin, lambda page: page.counts == [COUNT + 30, 0, 0])
     assert len(page.ids) == COUNT + 30 and page.focused
     admin.get("about:blank")  # before the drawings that it still loads are deleted

@@ -130,5 +130,5 @@ def turn_the_page(driver, element):
     """Clicks and waits until another page has come."""
     before = driver.find_element(By.TAG_NAME, "html")
     element.click()
-    WebDriverWait(driver, WAIT_SECONDS).until(staleness_of(before))
+    wait_for(driver, staleness_of(before))
     wait_for(driver, lambda d: d.execute_script("return document.readyState") == "complete")

@@ -1,6 +1,7 @@
 """Python imports this where a process of the installation under test starts.
 
-Its trainer learns from few digits, and its worker does what it is told to and nothing of its own accord.
+Its trainer learns from few digits, and its worker does what it is told to and nothing of its own accord, unless
+OVERDUE_SECONDS is set.
 """
 
 import os
@@ -31,7 +32,7 @@ def few() -> None:
 if sys.orig_argv[-2:] == ["webapp", "worker"]:
     from webapp.worker import executor
 
-    executor.OVERDUE_SECONDS = 3600  # before `consumer` imports it
+    executor.OVERDUE_SECONDS = float(os.environ.get("OVERDUE_SECONDS", 3600))  # before `consumer` imports it
 if "webapp.worker.child" in sys.orig_argv:
     few()
     os.nice = lambda increment: 0  # beside other tests, one that gives way to them would hardly get on

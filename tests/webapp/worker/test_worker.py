@@ -33,6 +33,7 @@ from webapp.worker.executor import Executor
 from webapp.worker.training_run import RENEW_SECONDS
 
 LONG = Config("basic", 1000)
+FEW = os.pathsep.join([str(ROOT), str(ROOT / "tests/support/few_digits")])
 
 
 class Installation:
@@ -113,13 +114,20 @@ def installation(settings):
     installation.close()
 
 
+@pytest.fixture
+def eager(settings):
+    """One whose worker looks for work twice a second; it knows few digits."""
+    installation = Installation(settings, PYTHONPATH=FEW, OVERDUE_SECONDS="0.5")
+    yield installation
+    installation.close()
+
+
 @pytest.fixture(scope="module")
 def shared(prepared, tmp_path_factory):
     """One whose worker does what several tests ask of it, in their order; it learns from few digits."""
     folder = tmp_path_factory.mktemp("worked") / "data"
     install(prepared, folder)
-    few = os.pathsep.join([str(ROOT), str(ROOT / "tests/support/few_digits")])
-    installation = Installation(settings_in(folder), PYTHONPATH=few)
+    installation = Installation(settings_in(folder), PYTHONPATH=FEW)
     yield installation
     installation.close()
 
@@ -147,11 +155,11 @@ def test_worker_stopped_while_measuring_leaves_the_rest(installation):
     assert 0 < row.fraction < 1 and row.error is None
 
 
-def test_correction_that_comes_in_is_judged_though_nobody_looks(installation):
-    number = add_correction(installation.services.settings, installation.database, *digits(1)[0])
+def test_correction_that_comes_in_is_judged_though_nobody_looks(eager):
+    number = add_correction(eager.services.settings, eager.database, *digits(1)[0])
 
     def suspicion():
-        with installation.database.reading() as session:
+        with eager.database.reading() as session:
             return session.get(Correction, number).suspicion
 
     assert wait_until(lambda: suspicion() is not None) and suspicion() < 0.1
