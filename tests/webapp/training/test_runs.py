@@ -69,8 +69,8 @@ def version(accuracy=0.99):
     )
 
 
-def comparison(passed=True, champion=1):
-    return Comparison(champion_id=champion, passed=passed, evidence={"summary": {"code": "better"}})
+def comparison(passed=True, champion=1, gained=True):
+    return Comparison(champion_id=champion, passed=passed, evidence={"summary": {"code": "better"}, "gained": gained})
 
 
 def keep_correction(database, **values):
@@ -241,20 +241,21 @@ def test_run_cancelled_does_not_begin_again(database, lost):
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("passed", [True, False])
-def test_run_finished_is_promoted_by_its_evidence(database, passed):
+@pytest.mark.parametrize(("passed", "gained"), [(True, True), (True, False), (False, True)])
+def test_run_finished_is_promoted_by_its_evidence(database, passed, gained):
     hold = claimed(database)
     hold.save_checkpoint(b"so far")
     challenger = version()
-    assert hold.finish(challenger, b"", comparison(passed)) is passed
+    promoted = passed and gained
+    assert hold.finish(challenger, b"", comparison(passed, gained=gained)) is promoted
     with database.reading() as session:
-        assert champion_id(session) == (challenger.id if passed else 1)
+        assert champion_id(session) == (challenger.id if promoted else 1)
         row = session.get(Run, hold.run_id)
         assert (row.state, row.version_id) == ("finished", challenger.id)
         assert session.get(Comparison, challenger.id).passed is passed
         assert session.get(Artifact, (challenger.id, "predictions")).fraction == 1
         last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
-        if passed:
+        if promoted:
             assert (last.from_id, last.version_id) == (1, challenger.id)
             assert (last.by, last.why) == (f"run {hold.run_id}", coded("better"))
 
