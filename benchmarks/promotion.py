@@ -6,7 +6,9 @@ Tables:
   compared with the other; and, since these differ a little, so are two that differ by chance alone: every gate digit,
   with all that is made from it, is read by either network of a pair as a coin decides.
 - power: what harm passes. Two that differ by chance alone, and the challenger misreads a share of the gate digits, and
-  all that is made from them, or of one digit's.
+  all that is made from them, or of one digit's; refuses a share of the digits; accepts a share of the non-digits that
+  were refused; is surer than before, by a power of its probabilities.
+- drawings: the same of corrections held out, for two versions that misread one in ten each, and the other's ones too.
 - drift: noise is added to the weights again and again, and calibrated as in service; each step that is no worse
   replaces the champion, with the first version as the anchor and without any. "Lost" is measured on the validation
   digits.
@@ -33,14 +35,20 @@ from model import seeds
 from model.data import splits
 from model.data.splits import Mnist
 from model.evaluation.answers import Answers, LoadedVersion, Pictures, VersionAnswers
-from model.evaluation.comparison import compare, relative_criteria
+from model.evaluation.comparison import DRAWINGS_LOSS, compare, relative_criteria
+from model.evaluation.statistics import loss_limit
 from model.evaluation.suite import Group, hard_pictures
 from model.network.weights import deserialize, serialize
+from model.task import NO_DIGIT
 from model.training.calibrate import calibrate
 
 Pair = tuple[VersionAnswers, VersionAnswers]
 HARMS = (0.001, 0.002, 0.003, 0.005)
 ONE_DIGIT = (0.01, 0.02, 0.03)
+REFUSED = (0.005, 0.01, 0.015)
+LET_IN = (0.03, 0.06)
+SHARPENED = (0.5, 0.3)
+HELD_OUT, MISREAD = (25, 50, 100, 200), 0.1
 STEPS = 30
 NOISE = 0.06
 """Standard deviation of the noise, relative to that of each layer's weights."""
@@ -48,30 +56,45 @@ NOISE = 0.06
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["equals", "power", "drift"])
-    parser.add_argument("weights", type=Path, nargs="+")
+    parser.add_argument("table", choices=["equals", "power", "drawings", "drift"])
+    parser.add_argument("weights", type=Path, nargs="*")
     parser.add_argument("--draws", type=int, default=100, help="simulated comparisons of each pair (default: 100)")
     args = parser.parse_args()
+    if args.table == "drawings":
+        return drawings(10 * args.draws)
     data = splits.load()
+    if len(args.weights) < (1 if args.table == "drift" else 2):
+        sys.exit("more weights are needed")
     if args.table == "drift":
         return drift(data, args.weights[0].read_bytes())
     suite = hard_pictures(data.gate)
     versions = [LoadedVersion.load(path.read_bytes()) for path in args.weights]
     answers = [version.answer(Pictures(data.gate, suite, None)) for version in tqdm(versions, unit=" networks")]
     pairs = list(itertools.permutations(answers, 2))
-    if len(pairs) < 2:
-        sys.exit("at least two networks are needed")
     if args.table == "equals":
         _print("trained alike", refused(pairs, suite))
         _print("by chance alone", refused(by_chance(pairs, suite, args.draws), suite))
-        return None
+    else:
+        for title, harmed in harms(pairs, suite, args.draws):
+            _print(title, refused(harmed, suite))
+
+
+def harms(pairs: list[Pair], suite: list[Group], draws: int) -> Iterator[tuple[str, Iterator[Pair]]]:
+    """Yield names of harms, and pairs whose challenger has them."""
+
+    def equals() -> Iterator[Pair]:
+        return by_chance(pairs, suite, draws)
+
     for share in HARMS:
-        harmed = planted(by_chance(pairs, suite, args.draws), suite, share)
-        _print(f"{100 * share:.1f} points of all", refused(harmed, suite))
+        yield f"{100 * share:.1f} points of all", planted(equals(), suite, share)
     for share in ONE_DIGIT:
-        harmed = planted(by_chance(pairs, suite, args.draws), suite, share, one=True)
-        _print(f"{100 * share:.0f} points of one digit", refused(harmed, suite))
-    return None
+        yield f"{100 * share:.0f} points of one digit", planted(equals(), suite, share, one=True)
+    for share in REFUSED:
+        yield f"{100 * share:.1f} points of digits refused", turned_away(equals(), share)
+    for share in LET_IN:
+        yield f"{100 * share:.0f} points of non-digits accepted", let_in(equals(), suite, share)
+    for power in SHARPENED:
+        yield f"probabilities to the power {power}", sharpened(equals(), power)
 
 
 def refused(pairs: Iterable[Pair], suite: list[Group]) -> dict[str, float]:
@@ -126,6 +149,46 @@ def _misread(answers: Answers, wrong: np.ndarray, digit: int | None) -> Answers:
     harmed = wrong & (meant >= 0) & answers.recognised
     likely = np.where(harmed[:, None], np.roll(answers.probabilities, 1, 1), answers.probabilities)
     return replace(answers, probabilities=likely)
+
+
+def turned_away(pairs: Iterable[Pair], share: float) -> Iterator[Pair]:
+    """Yield pairs whose challenger refuses this share of the digits besides."""
+    random = np.random.default_rng(seeds.derive_seed("promotion, refused"))
+    for old, new in pairs:
+        digits = replace(new.digits, refused=new.digits.refused | (random.random(len(new.digits)) < share))
+        yield old, replace(new, digits=digits)
+
+
+def let_in(pairs: Iterable[Pair], suite: list[Group], share: float) -> Iterator[Pair]:
+    """Yield pairs whose challenger accepts this share of the non-digits besides."""
+    random = np.random.default_rng(seeds.derive_seed("promotion, let in"))
+    none = next(place for place, group in enumerate(suite) if group.labels[0] == NO_DIGIT)
+    for old, new in pairs:
+        answers = list(new.suite)
+        kept = random.random(len(suite[none])) >= share
+        answers[none] = replace(answers[none], refused=answers[none].refused & kept)
+        yield old, replace(new, suite=answers)
+
+
+def sharpened(pairs: Iterable[Pair], power: float) -> Iterator[Pair]:
+    """Yield pairs whose challenger states other confidences: its probabilities to this power, normalised."""
+    for old, new in pairs:
+        likely = new.digits.probabilities.astype(float) ** power
+        digits = replace(new.digits, probabilities=likely / likely.sum(1, keepdims=True))
+        yield old, replace(new, digits=digits)
+
+
+def drawings(draws: int) -> None:
+    """Print how often a loss on corrections held out is refused, by their number and by the loss."""
+    for count in HELD_OUT:
+        told = []
+        for worse in (0.0, 0.1, 0.2):
+            random = np.random.default_rng(seeds.derive_seed("promotion, drawings", count))
+            old, new = (random.random((draws, count)) >= share for share in (MISREAD, MISREAD + worse))
+            lost, gained = (old & ~new).sum(1).tolist(), (new & ~old).sum(1).tolist()
+            limits = [loss_limit(*numbers, count) for numbers in zip(lost, gained, strict=True)]
+            told.append(f"{100 * worse:.0f} points worse {np.mean(np.array(limits) > DRAWINGS_LOSS):.0%}")
+        print(f"{count:>4} drawings, refused: {', '.join(told)}", flush=True)
 
 
 def _changed(
