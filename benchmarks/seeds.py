@@ -1,7 +1,7 @@
-"""How much chance changes a preset's accuracy: `python -m benchmarks.seeds PRESET ... [--seeds N]`.
+"""How much chance changes a preset's accuracy: `python -m benchmarks.seeds PRESET ... [--seeds N ...]`.
 
-Trains each preset with the seeds 0 to N - 1, as `python -m model train` does, and prints a table of the accuracies on
-MNIST's test set. `--keep FOLDER` keeps the weights, as PRESET-SEED.safetensors, and takes those that are there from it.
+Trains each preset with each seed, as `python -m model train` does, and prints a table of the accuracies on MNIST's test
+set. `--keep FOLDER` keeps the weights, as PRESET-SEED.safetensors, and takes those that are there from it.
 """
 
 from __future__ import annotations
@@ -50,17 +50,18 @@ def main() -> None:
     trained = [name for name, preset in PRESETS.items() if not preset.fine_tunes]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description=__doc__)
     parser.add_argument("presets", nargs="+", metavar="PRESET", choices=trained, help=", ".join(trained))
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="from 2 (default: 5)")
+    seeds_help = "two or more (default: 0 to 4)"
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(5), metavar="N", help=seeds_help)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a folder for the weights")
     args = parser.parse_args()
-    if args.seeds < 2:
-        parser.error("--seeds must be at least 2: one has no spread")
+    if len(args.seeds) < 2:
+        parser.error("--seeds needs two or more: one has no spread")
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
     data = splits.load()
     lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     for name in args.presets:
-        seeds = tqdm(range(args.seeds), desc=name, unit=" seeds", disable=None)
+        seeds = tqdm(args.seeds, desc=name, unit=" seeds", disable=None)
         lines.append(row(name, [accuracy(Config(name, seed=seed), data, args.keep) for seed in seeds]))
     print(*lines, sep="\n")
 

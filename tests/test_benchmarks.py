@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
-from benchmarks import corrections, label_quality, recognition
+from benchmarks import corrections, label_quality, recognition, seeds
 from model.data import mnist, splits
 from model.data.strokes import Drawing
+from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
 from webapp.services import services
 
@@ -186,3 +187,19 @@ def test_corrections_bench_learns_from_other_writers(monkeypatch):
     alone = corrections.Handwriting(written.images, written.labels, writers, np.array(["ann"] * 9))
     learnt, held_out = corrections.parts(np.arange(9), alone)
     assert sorted([*learnt, *held_out]) == list(range(9))
+
+
+def test_seeds_bench_measures_each_network_once(tmp_path, monkeypatch, capsys):
+    few = splits.load().subset(200)
+    monkeypatch.setattr(splits, "load", lambda: few)
+    monkeypatch.setattr("sys.argv", ["seeds", "basic", "--seeds", "3", "8", "--keep", str(tmp_path)])
+    seeds.main()
+    printed = capsys.readouterr().out
+    first, second = (
+        weights.read_card(weights.read(tmp_path / f"basic-{seed}.safetensors")).test_accuracy for seed in (3, 8)
+    )
+    mean, deviation = 50 * (first + second), 100 * abs(first - second) / 2**0.5
+    assert f"| `basic` | 2 | {mean:.2f} ± {deviation:.2f} % |" in printed
+    monkeypatch.setattr(seeds, "train", lambda *args: pytest.fail("trained again"))
+    seeds.main()
+    assert capsys.readouterr().out == printed
