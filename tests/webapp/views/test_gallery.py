@@ -197,8 +197,11 @@ def test_gallery_names_the_version_and_its_accuracy(reader, test_set, shared_pro
     html = get(reader, "/gallery").replace("\u00a0", " ")
     assert f"Read by v1, <strong>{right.mean():.2%} right".replace("%", " %") in html
     table = re.search(r'<table class="per-digit".*?<tbody>(.*?)</tbody>', html, re.S)[1]
-    shares = re.findall(r'<td class="number">([\d.]+) %</td>', table)
-    assert shares == [f"{100 * right[labels == digit].mean():.2f}" for digit in range(10)]
+    found = re.findall(
+        r'<td class="number">([\d.]+) % <span class="interval">\(([\d.]+) to ([\d.]+)\)</span></td>', table
+    )
+    assert [share for share, _, _ in found] == [f"{100 * right[labels == digit].mean():.2f}" for digit in range(10)]
+    assert all(float(low) < float(share) < float(high) for share, low, high in found)
 
 
 @pytest.mark.parametrize("always", [None, 0])
