@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from webapp.corrections.digit_files import Bundle
-from webapp.corrections.store import Corrections, HoldOutAssignment
+from webapp.corrections.store import Corrections, HoldOutAssignment, NearlyIdentical
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import Correction
 
@@ -39,9 +39,9 @@ def store(
     Digits that exist with the same label are left out. One transaction stores `at_once` digits: a bundle of no more is
     stored completely or not at all.
 
-    `digest` identifies the file; each group of its digits is one submitter. An image that exists with another label
-    is held out if that one is. The `first` digits in this order are skipped. `on_progress` is called in each
-    transaction with how many digits are done and how many the transaction has added.
+    `digest` identifies the file; each group of its digits is one submitter. An image that exists with another label,
+    or nearly so, is held out if that one is. The `first` digits in this order are skipped. `on_progress` is called in
+    each transaction with how many digits are done and how many the transaction has added.
     """
     order = np.argsort(bundle.groups, kind="stable")
     existing, assignment = ExistingCorrections(bundle), HoldOutAssignment()
@@ -50,10 +50,13 @@ def store(
     for start in range(first, len(order), at_once):
         began = time.monotonic()
         places = order[start : start + at_once]
+        alike = NearlyIdentical(bundle.images[places])
+        with database.reading() as session:
+            alike.read(session)  # most of it without the lock
         with database.writing() as session:
             lock_table(session, Correction)
             existing.read_new(session)
-            rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, existing, assignment))
+            rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, existing, assignment, alike))
             if rows:
                 session.execute(insert(Correction), rows)
             on_progress(session, start + len(places), len(rows))
@@ -112,6 +115,7 @@ def _new_rows(
     digest: str,
     existing: ExistingCorrections,
     assignment: HoldOutAssignment,
+    alike: NearlyIdentical,
 ) -> Iterator[dict[str, Any]]:
     images = [bundle.images[place].tobytes() for place in places]
     known, is_held_out = set(), {}
@@ -121,12 +125,17 @@ def _new_rows(
     groups = bundle.groups[places].tolist()
     submitters = {group: corrections.submitter_of(f"import {digest} {group}") for group in set(groups)}
     assignment.read(session, set(submitters.values()))
-    for place, image, group in zip(places, images, groups, strict=True):
+    alike.read(session)
+    for i, (place, image, group) in enumerate(zip(places, images, groups, strict=True)):
         label = int(bundle.labels[place])
         if (image, label) in known:
             continue
         known.add((image, label))
         held_out = assignment.is_held_out(submitters[group])  # called for each, since it counts new submitters
+        if (side := alike.held_out(i)) is not None:
+            held_out = side
+        held_out = is_held_out.setdefault(image, held_out)
+        alike.place(i, held_out)
         yield {
             "created_at": time.time(),
             "submitter": submitters[group],
@@ -136,6 +145,6 @@ def _new_rows(
             "digit_image": image,
             "picture": bundle.pictures[place],
             "answered": {},
-            "held_out": is_held_out.setdefault(image, held_out),
+            "held_out": held_out,
             "state": "received",
         }

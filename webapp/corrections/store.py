@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Integer, cast, delete, func, select
+from sqlalchemy import ColumnElement, Integer, and_, cast, delete, func, or_, select
 from sqlalchemy.orm import Session, undefer
 
 from model.evaluation.label_quality import blurred
@@ -39,7 +39,12 @@ MAX_LISTED = 100
 # 500 others. Only plain strokes for a 1 mostly are, and many of those add nothing to a training anyway.
 NEARLY_SAME = 0.98
 
-# One in this many submitters is held out of training, with all its corrections.
+# The number of latest corrections among which nearly identical ones to a new one are looked for, so that it is held out
+# if they are. Those beyond are found when a run chooses its corrections.
+SIDE_CANDIDATES = 5_000
+ROWS_AT_ONCE = 500
+
+# One in this many hands is held out of training, with all its corrections.
 HELD_OUT_EVERY = 5
 
 
@@ -105,6 +110,9 @@ class Corrections:
             version_id=version_id,
             state="received",
         )
+        alike = NearlyIdentical(image_of(row)[None])
+        with self._database.reading() as session:
+            alike.read(session)  # most of it without the lock
         with self._database.writing() as session:
             lock_table(session, Correction)
             identical = Correction.browser == row.browser, Correction.digit_image == row.digit_image
@@ -119,8 +127,11 @@ class Corrections:
             else:
                 _check_limits(session, submitter, row.created_at)
                 assignment = HoldOutAssignment()
-                assignment.read(session, {submitter})
-                row.held_out = assignment.is_held_out(submitter)
+                assignment.read(session, {row.browser})
+                row.held_out = assignment.is_held_out(row.browser)
+                alike.read(session)
+                if (side := alike.held_out(0)) is not None:
+                    row.held_out = side
             _join_duplicates(session, row)
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
@@ -179,29 +190,108 @@ class Corrections:
 
 
 class HoldOutAssignment:
-    """The assignment of submitters to training or hold-out. It never changes for a submitter with corrections.
+    """The assignment of hands to training or hold-out. It never changes for a hand with corrections.
 
-    Nor does it change, within one instance, once it was returned.
+    A hand is told by its browser's pseudonym, or by its submitter's where the browser is not known: many people may
+    share one address. Nor does its assignment change, within one instance, once it was returned.
     """
 
     def __init__(self):
         self._held_out: dict[str, bool] = {}
-        self._submitters = 0
+        self._hands = 0
 
-    def read(self, session: Session, submitters: set[str]) -> None:
-        """Read the stored assignments; call this in each transaction with all submitters that it asks for."""
-        unknown = submitters - self._held_out.keys()
-        found = select(Correction.submitter, func.max(cast(Correction.held_out, Integer)))
-        held_out = session.execute(found.where(Correction.submitter.in_(unknown)).group_by(Correction.submitter))
-        self._held_out |= {submitter: bool(one) for submitter, one in held_out}
-        self._submitters = session.scalars(select(func.count(Correction.submitter.distinct()))).one()
+    def read(self, session: Session, hands: set[str]) -> None:
+        """Read the stored assignments; call this in each transaction with all hands that it asks for."""
+        unknown = hands - self._held_out.keys()
+        # Two conditions, each with an index, instead of one of the coalesced columns.
+        theirs = Correction.browser.in_(unknown), and_(Correction.browser.is_(None), Correction.submitter.in_(unknown))
+        hand = func.coalesce(Correction.browser, Correction.submitter)
+        found = select(hand, func.max(cast(Correction.held_out, Integer))).where(or_(*theirs)).group_by(hand)
+        self._held_out |= {one: bool(held_out) for one, held_out in session.execute(found)}
+        self._hands = count_hands(session)
 
-    def is_held_out(self, submitter: str) -> bool:
-        """Return whether a submitter's corrections are held out; a new submitter is assigned and counted."""
-        if submitter not in self._held_out:
-            self._submitters += 1
-            self._held_out[submitter] = self._submitters % HELD_OUT_EVERY == 0
-        return self._held_out[submitter]
+    def is_held_out(self, hand: str) -> bool:
+        """Return whether a hand's corrections are held out; a new hand is assigned and counted."""
+        if hand not in self._held_out:
+            self._hands += 1
+            self._held_out[hand] = self._hands % HELD_OUT_EVERY == 0
+        return self._held_out[hand]
+
+
+class NearlyIdentical:
+    """For some new digit images: on which side the stored corrections are that are nearly identical to them.
+
+    Whatever their meanings and hands, a drawing and a near copy of it must not be on both sides: a version that has
+    learnt from one would be measured by the other.
+    """
+
+    def __init__(self, images: np.ndarray):
+        self._flat = _flattened(images)
+        # Nearly identical ones are held out; are learnt from.
+        self._held_out, self._learnt = np.zeros((2, len(images)), bool)
+        self._last_id = 0
+
+    def read(self, session: Session) -> None:
+        """Read the latest SIDE_CANDIDATES corrections; later calls read only those added since."""
+        columns = Correction.id, Correction.digit_image, Correction.held_out
+        newer = select(*columns).where(Correction.id > self._last_id).order_by(Correction.id.desc())
+        found = session.execute(newer.limit(SIDE_CANDIDATES).execution_options(yield_per=ROWS_AT_ONCE))
+        for rows in found.partitions():
+            self._last_id = max(self._last_id, rows[0].id)
+            alike = _flattened(images_of(rows)) @ self._flat.T >= NEARLY_SAME
+            held_out = np.array([row.held_out for row in rows])
+            self._held_out |= alike[held_out].any(0)
+            self._learnt |= alike[~held_out].any(0)
+
+    def place(self, i: int, held_out: bool) -> None:
+        """Record that image `i` is stored now, held out or learnt from."""
+        alike = self._flat @ self._flat[i] >= NEARLY_SAME
+        (self._held_out if held_out else self._learnt)[alike] = True
+
+    def held_out(self, i: int) -> bool | None:
+        """Return whether those nearly identical to image `i` are held out, None without any.
+
+        With some on both sides, the image belongs to those learnt from: a run leaves it out beside the others.
+        """
+        return False if self._learnt[i] else True if self._held_out[i] else None
+
+
+def count_hands(session: Session) -> int:
+    """Return how many hands the corrections come from: the browsers, and the submitters without one."""
+    # Sums of what indexes hold: imports, of which there may be many, are without a browser.
+    with_browser = select(func.count(Correction.submitter.distinct())).where(Correction.browser.is_not(None))
+    counts = func.count(Correction.browser.distinct()), func.count(Correction.submitter.distinct())
+    browsers, submitters, others = (session.scalars(one).one() for one in (*map(select, counts), with_browser))
+    return browsers + submitters - others
+
+
+def hands_to_hold_out(session: Session) -> tuple[int, int] | None:
+    """Return from how many hands corrections come, and how many it takes until one is held out.
+
+    None without corrections, or if one is held out already.
+    """
+    if session.scalar(select(Correction.id).where(Correction.held_out).limit(1)) is not None:
+        return None
+    hands = count_hands(session)
+    return (hands, hands // HELD_OUT_EVERY * HELD_OUT_EVERY + HELD_OUT_EVERY) if hands else None
+
+
+def near_held_out(session: Session, learnt: ColumnElement[bool]) -> list[int]:
+    """Return the ids of the corrections fulfilling `learnt` that are nearly identical to one held out.
+
+    Those held out may still wait for review: they may be compared by later.
+    """
+    columns = select(Correction.id, Correction.digit_image)
+    held_out = session.execute(columns.where(Correction.held_out, Correction.state != "refused")).all()
+    if not held_out:
+        return []
+    flat = _flattened(images_of(held_out))
+    found = session.execute(columns.where(learnt).execution_options(yield_per=ROWS_AT_ONCE))
+    near = []
+    for rows in found.partitions():
+        alike = (_flattened(images_of(rows)) @ flat.T >= NEARLY_SAME).any(1)
+        near += [rows[i].id for i in np.flatnonzero(alike)]
+    return near
 
 
 def label_to_json(label: int) -> int | str:
@@ -237,11 +327,15 @@ def image_of(row: Any) -> np.ndarray:
 
 def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the cosines of a blurred digit image, uint8 (28, 28), with each of (N, 28, 28): 0 to 1, (N,)."""
-    images = np.concatenate((digit_image[None], others)).astype(np.float32)
+    return _flattened(others) @ _flattened(digit_image[None])[0]
+
+
+def _flattened(images: np.ndarray) -> np.ndarray:
+    """Return digit images, uint8 (N, 28, 28), blurred and as unit vectors: float32 (N, 784)."""
     # The blur makes a line's shift by half a pixel hardly count.
-    flat = blurred(images).reshape(len(images), -1)
+    flat = blurred(images.astype(np.float32)).reshape(len(images), -1)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
-    return flat[1:] @ flat[0]
+    return flat
 
 
 def _join_duplicates(session: Session, row: Correction) -> None:

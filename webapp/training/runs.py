@@ -12,12 +12,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from model.presets import PRESETS, Config
-from webapp.corrections.store import keep_pictures
+from webapp.corrections.store import keep_pictures, near_held_out
 from webapp.exceptions import AppError
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, lock_table
@@ -174,6 +174,9 @@ def _choose_inputs(session: Session, run: Run) -> None:
     approved = select(literal(run.id), Correction.id).where(*Correction.firsts("approved"))
     if not run.corrections:  # it is still compared by those that are held out
         approved = approved.where(Correction.held_out)
+    else:
+        learnt = and_(*Correction.firsts("approved"), ~Correction.held_out)
+        approved = approved.where(Correction.id.not_in(near_held_out(session, learnt)))
     session.execute(insert(RunCorrection).from_select(["run_id", "correction_id"], approved))
 
 

@@ -19,7 +19,7 @@ from model.imaging.png import ink_png
 from model.task import NO_DIGIT
 from webapp.corrections import digit_files, import_queue, review
 from webapp.corrections.review import DecisionRequest, DecisionResult
-from webapp.corrections.store import NOT_A_DIGIT, image_of, label_from_json
+from webapp.corrections.store import NOT_A_DIGIT, hands_to_hold_out, image_of, label_from_json
 from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import no_store, refused_form, row_or_404, wants_page
@@ -433,6 +433,7 @@ def _page(session: Session, asked: QueuePage, refused: Refused | None = None) ->
         most_megapixels=digit_files.MAX_PIXELS // 1_000_000,
         imports=import_queue.recent(session),
         next_id=import_queue.next_id(session),
+        hold_out=hands_to_hold_out(session),
         now=time.time(),
     )
 

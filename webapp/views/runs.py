@@ -23,6 +23,7 @@ from model.presets import (
 )
 from model.rank import cores
 from model.training.curves import to_csv
+from webapp.corrections.store import hands_to_hold_out
 from webapp.exceptions import AppError, BadRequest
 from webapp.http.authentication import admin_required, csrf
 from webapp.http.errors import no_store, refused_form, row_or_404, wants_page
@@ -183,6 +184,7 @@ def _page(error: AppError | None = None) -> str:
         part = run_part(db, active, champion_of(db))
         estimated = estimates(db)
         to_learn, _ = count_approved(db)
+        hold_out = hands_to_hold_out(db)
     typed = request.form if error else {"preset": "fine-tune" if to_learn else Config.preset, "corrections": to_learn}
     return render_template(
         "admin/runs.html",
@@ -194,6 +196,7 @@ def _page(error: AppError | None = None) -> str:
         error=error,
         typed=typed,
         to_learn=to_learn,
+        hold_out=hold_out,
         presets=PRESETS.values(),
         schedules=SCHEDULES,
         estimates=estimated,

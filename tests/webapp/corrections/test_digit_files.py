@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from model.cli import main
 from model.imaging.decode import MAX_BYTES
@@ -284,6 +284,24 @@ def test_import_with_another_label_stays_in_its_part(send, database, held_out):
     for row in rows_of(database):
         parts[row.digit_image].add(row.held_out)
     assert parts[images[0].tobytes()] == {held_out} and len(rows_of(database)) == 3
+
+
+def test_import_of_near_copies_stays_in_the_part_of_the_first(send, database):
+    """Within a file, whatever the source, and beside what is stored."""
+    (first, _), (second, _) = digits(2)
+
+    def copies(image):
+        return np.stack([np.clip(image.astype(int) - less, 0, 255) for less in range(10)]).astype(np.uint8)
+
+    send(npz(images=copies(first), labels=np.arange(10), source=np.arange(10)))
+    assert [row.held_out for row in rows_of(database)] == [False] * 10
+    with database.writing() as session:
+        session.execute(delete(Correction))
+    send(npz(images=second[None], labels=np.array([7])))
+    with database.writing() as session:
+        session.scalars(select(Correction)).one().held_out = True
+    send(npz(images=copies(second)[1:], labels=np.arange(9), source=np.arange(9)))
+    assert [row.held_out for row in rows_of(database)] == [True] * 10
 
 
 @pytest.mark.both_databases

@@ -1,4 +1,4 @@
-"""Corrections as they are kept: folded, limited, held out by source, and gone when they are deleted."""
+"""Corrections as they are kept: folded, limited, held out by hand, and gone when they are deleted."""
 
 import io
 import json
@@ -15,7 +15,15 @@ from model.task import NO_DIGIT
 from tests.support.corrections import answer, digits
 from webapp.corrections import store as limits
 from webapp.corrections.review import DecisionRequest, decide, undo
-from webapp.corrections.store import HELD_OUT_EVERY, Corrections, TooManyCorrections, image_of, similarity
+from webapp.corrections.store import (
+    HELD_OUT_EVERY,
+    Corrections,
+    TooManyCorrections,
+    count_hands,
+    hands_to_hold_out,
+    image_of,
+    similarity,
+)
 from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
@@ -327,6 +335,68 @@ def test_source_every_fifth_is_held_out(add, database):
             add(*DIGITS[20 * turn + number], address=f"192.0.2.{number}")
     held_out = [row.held_out for row in rows(database)]
     assert held_out == [number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for number in range(2 * HELD_OUT_EVERY)] * 2
+
+
+@pytest.mark.both_databases
+def test_browser_every_fifth_is_held_out_behind_one_address(add, database):
+    """A school has one address: told by it alone, the class would be one hand, of which nothing was held out."""
+    for number in range(HELD_OUT_EVERY):
+        for each in range(2):
+            add(*DIGITS[2 * number + each], browser=f"tablet {number}")
+    add(*DIGITS[20], browser="tablet 4", address=THERE)  # the hand stays in its part wherever it goes
+    assert [row.id for row in rows(database) if row.held_out] == [9, 10, 11]
+
+
+@pytest.mark.both_databases
+def test_hands_of_corrections_without_a_browser_are_their_addresses(add, database):
+    for number in range(HELD_OUT_EVERY):
+        add(*DIGITS[number], address=f"192.0.2.{number}")
+    with database.writing() as session:
+        session.execute(update(Correction).values(browser=None))  # as sent to an earlier release
+    add(*DIGITS[10], address="192.0.2.4", browser="new")
+    assert [row.held_out for row in rows(database)] == [False] * 4 + [True, False]
+    with database.reading() as session:
+        assert count_hands(session) == HELD_OUT_EVERY and hands_to_hold_out(session) is None
+
+
+def test_hands_that_it_takes_to_hold_out_are_counted(add, database):
+    told = []
+    for number in range(HELD_OUT_EVERY):
+        with database.reading() as session:
+            told.append(hands_to_hold_out(session))
+        add(*DIGITS[number], browser=f"tablet {number}")
+    assert told == [None, *((hands, HELD_OUT_EVERY) for hands in range(1, HELD_OUT_EVERY))]
+    with database.reading() as session:
+        assert hands_to_hold_out(session) is None
+
+
+def nearly(image):
+    """The same drawing with other pixels."""
+    return np.clip(image.astype(int) - 3, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("other", ["meaning", "address"])
+def test_correction_nearly_identical_is_on_the_same_side(add, database, monkeypatch, other):
+    """Of a near copy and its original one was held out, the other learnt from; beyond the candidates for duplicates."""
+    monkeypatch.setattr(limits, "CANDIDATES", 1)
+    for number in range(HELD_OUT_EVERY):
+        add(*DIGITS[number], browser=f"tablet {number}")
+    for place in (0, HELD_OUT_EVERY - 1):
+        image, label = DIGITS[place]
+        for number in range(2 * HELD_OUT_EVERY):
+            change = {"meaning": {"meant": (label + 1 + number) % 10}, "address": {"meant": label, "address": THERE}}
+            add(nearly(image), browser=f"{place} {number}", **change[other])
+        added = rows(database)[-2 * HELD_OUT_EVERY :]
+        assert {row.held_out for row in added} == {place == HELD_OUT_EVERY - 1}
+
+
+def test_correction_nearly_identical_to_some_of_both_sides_is_learnt_from(add, database):
+    (image, label), *_ = DIGITS
+    add(image, label)
+    add(nearly(image), label, address=THERE)
+    change(database, 2, held_out=True)  # as an earlier release has assigned it
+    add(nearly(nearly(image)), label, address="192.0.2.3")
+    assert [row.held_out for row in rows(database)] == [False, True, False]
 
 
 # Deleting

@@ -1,5 +1,6 @@
 """Runs as rows: one at a time, held by attempt and lease, written by nobody else, and lost without a trace of half."""
 
+import itertools
 import time
 
 import numpy as np
@@ -73,6 +74,14 @@ def comparison(passed=True, champion=1, gained=True):
     return Comparison(champion_id=champion, passed=passed, evidence={"summary": {"code": "better"}, "gained": gained})
 
 
+number = itertools.count()
+
+
+def drawing(seed):
+    """A digit image that no other resembles."""
+    return np.uint8(255) * (np.random.default_rng(seed).random((28, 28)) < 0.2)
+
+
 def keep_correction(database, **values):
     """A correction, approved; returns its number."""
     row = {
@@ -80,7 +89,7 @@ def keep_correction(database, **values):
         "receipt_sha256": str(time.perf_counter_ns()),
         "meant": 7,
         "label": 7,
-        "digit_image": np.full((28, 28), 9, np.uint8).tobytes(),
+        "digit_image": drawing(next(number)).tobytes(),
         "picture": b"png",
         "answered": {},
         "held_out": False,
@@ -322,6 +331,17 @@ def test_run_first_attempt_chooses_its_corrections(database, corrections):
     hold.release()
     runs.claim(database, hold.run_id)
     assert chosen(database, hold.run_id) == expected
+
+
+@pytest.mark.both_databases
+def test_run_learns_from_no_near_copy_of_a_drawing_held_out(database):
+    """As earlier releases have assigned them, by address alone: the original was held out, its copy learnt from."""
+    image = drawing(1000)
+    near, far = (keep_correction(database, digit_image=one.tobytes()) for one in (image // 51 * 50, drawing(1001)))
+    refused = keep_correction(database, digit_image=drawing(1001).tobytes(), held_out=True, state="refused")
+    held_out = keep_correction(database, digit_image=image.tobytes(), held_out=True, label=3)
+    hold = claimed(database, corrections=True)
+    assert chosen(database, hold.run_id) == [far, held_out] and near not in (far, refused)
 
 
 @pytest.mark.both_databases
