@@ -66,6 +66,20 @@ def test_retrain_without_anything_to_learn_is_refused(client, database, state):
         assert session.get(Run, 1) is None
 
 
+def test_pages_say_how_many_hands_it_takes_until_some_are_held_out(client, database):
+    def told():
+        paths = "/admin/runs", "/admin/corrections"
+        pages = (client.get(path, headers=SCRIPT | BROWSER).get_data(as_text=True) for path in paths)
+        return [re.findall("Nothing is held out yet: corrections come from (.*?) hands", page) for page in pages]
+
+    assert told() == [[], []]
+    for submitter in ("one", "two"):
+        keep_correction(database, submitter=submitter)
+    assert told() == [["2 of the 5"], ["2 of the 5"]]
+    keep_correction(database, held_out=True)
+    assert told() == [[], []]
+
+
 def test_run_page_waiting_for_another_attempt_says_so(client, database, app):
     run_id = retrain(client).json["id"]
     runs.claim(database, run_id)
