@@ -276,7 +276,7 @@ def _gain(old: VersionAnswers, new: VersionAnswers, suite: list[Group]) -> Crite
     if of is None and pairs.loss(pairs.kinds != GATE).gain_p <= GAIN_LEVEL:
         of = "suite"
     reason = {"code": "gain", "of": of} if of else {"code": "no_gain"}
-    return Criterion("gain", "gain", "none", None, None, {"level": GAIN_LEVEL}, of is not None, reason)
+    return Criterion("gain", "gain", "none", None, None, {}, of is not None, reason)
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,7 +156,7 @@ def _interrupted(message: Message) -> str:
 
 _LIMITS: dict[str, Callable[[float], str]] = {
     "loss": lambda share: f"at most {_points(share)} lost, with 95 % confidence",
-    "holm": lambda p: f"no loss that a test shows (all of these together: p at least {p})",
+    "holm": lambda level: f"no loss that a test shows (level {level} for all)",
     "level": lambda p: f"no worse by McNemar's exact test (p at least {p})",
     "fall": lambda share: f"at most {_points(share)} less",
     "rise": lambda share: f"at most {_points(share)} more",
