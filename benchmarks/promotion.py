@@ -7,7 +7,7 @@ Tables:
   with all that is made from it, is read by either network of a pair as a coin decides.
 - power: what harm passes. Two that differ by chance alone, and the challenger misreads a share of the gate digits, and
   all that is made from them, or of one digit's; refuses a share of the digits; accepts a share of the non-digits that
-  were refused; is surer than before, by a power of its probabilities.
+  were refused; misreads a share of one kind of hard pictures; is less sure, by a power of its probabilities.
 - drawings: the same of corrections held out, for two versions that misread one in ten each, and the other's ones too.
 - drift: noise is added to the weights again and again, and calibrated as in service; each step that is no worse
   replaces the champion, with the first version as the anchor and without any. "Lost" is measured on the validation
@@ -47,7 +47,8 @@ HARMS = (0.001, 0.002, 0.003, 0.005)
 ONE_DIGIT = (0.01, 0.02, 0.03)
 REFUSED = (0.005, 0.01, 0.015)
 LET_IN = (0.03, 0.06)
-SHARPENED = (0.5, 0.3)
+ONE_KIND = (0.03, 0.06)
+FLATTENED = (0.9, 0.8, 0.7)
 HELD_OUT, MISREAD = (25, 50, 100, 200), 0.1
 STEPS = 30
 NOISE = 0.06
@@ -93,8 +94,10 @@ def harms(pairs: list[Pair], suite: list[Group], draws: int) -> Iterator[tuple[s
         yield f"{100 * share:.1f} points of digits refused", turned_away(equals(), share)
     for share in LET_IN:
         yield f"{100 * share:.0f} points of non-digits accepted", let_in(equals(), suite, share)
-    for power in SHARPENED:
-        yield f"probabilities to the power {power}", sharpened(equals(), power)
+    for share in ONE_KIND:
+        yield f"{100 * share:.0f} points of one kind", planted_in_kind(equals(), suite, share)
+    for power in FLATTENED:
+        yield f"probabilities to the power {power}", flattened(equals(), power)
 
 
 def refused(pairs: Iterable[Pair], suite: list[Group]) -> dict[str, float]:
@@ -151,6 +154,16 @@ def _misread(answers: Answers, wrong: np.ndarray, digit: int | None) -> Answers:
     return replace(answers, probabilities=likely)
 
 
+def planted_in_kind(pairs: Iterable[Pair], suite: list[Group], share: float) -> Iterator[Pair]:
+    """Yield pairs whose challenger misreads this share of one kind of hard pictures, any but the non-digits."""
+    random = np.random.default_rng(seeds.derive_seed("promotion, one kind"))
+    places = [place for place, group in enumerate(suite) if group.labels[0] != NO_DIGIT]
+    for old, new in pairs:
+        answers, place = list(new.suite), int(random.choice(places))
+        answers[place] = _misread(answers[place], random.random(len(suite[place])) < share, None)
+        yield old, replace(new, suite=answers)
+
+
 def turned_away(pairs: Iterable[Pair], share: float) -> Iterator[Pair]:
     """Yield pairs whose challenger refuses this share of the digits besides."""
     random = np.random.default_rng(seeds.derive_seed("promotion, refused"))
@@ -170,7 +183,7 @@ def let_in(pairs: Iterable[Pair], suite: list[Group], share: float) -> Iterator[
         yield old, replace(new, suite=answers)
 
 
-def sharpened(pairs: Iterable[Pair], power: float) -> Iterator[Pair]:
+def flattened(pairs: Iterable[Pair], power: float) -> Iterator[Pair]:
     """Yield pairs whose challenger states other confidences: its probabilities to this power, normalised."""
     for old, new in pairs:
         likely = new.digits.probabilities.astype(float) ** power

@@ -97,11 +97,11 @@ class Corrections:
         An identical drawing of another browser, or a nearly identical one, becomes a new row, a duplicate of the
         first: several people may share one address, and each gets a receipt.
         """
-        submitter = self.submitter_of(address)
+        submitter, hand = self.submitter_of(address), self._browser_of(browser)
         row = Correction(
             created_at=time.time(),
             submitter=submitter,
-            browser=self._browser_of(browser),
+            browser=hand,
             meant=meant,
             label=meant,
             digit_image=digit_image.tobytes(),
@@ -127,8 +127,8 @@ class Corrections:
             else:
                 _check_limits(session, submitter, row.created_at)
                 assignment = HoldOutAssignment()
-                assignment.read(session, {row.browser})
-                row.held_out = assignment.is_held_out(row.browser)
+                assignment.read(session, {hand})
+                row.held_out = assignment.is_held_out(hand)
                 alike.read(session)
                 if (side := alike.held_out(0)) is not None:
                     row.held_out = side
@@ -290,7 +290,7 @@ def near_held_out(session: Session, learnt: ColumnElement[bool]) -> list[int]:
     near = []
     for rows in found.partitions():
         alike = (_flattened(images_of(rows)) @ flat.T >= NEARLY_SAME).any(1)
-        near += [rows[i].id for i in np.flatnonzero(alike)]
+        near += [rows[i].id for i in np.flatnonzero(alike).tolist()]
     return near
 
 
