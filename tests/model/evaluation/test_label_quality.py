@@ -42,7 +42,7 @@ def test_suspicion_of_planted_wrong_labels_stands_out(network, reference, digits
     wrong = np.isin(np.arange(JUDGED), random.choice(JUDGED, WRONG, replace=False))
     labels = np.where(wrong, (true + random.integers(1, 10, JUDGED)) % 10, true)
     found = judged(network, reference, images, labels)
-    assert metrics.roc_area(found.suspicion[~wrong], found.suspicion[wrong]) > 0.998
+    assert metrics.roc_area(found.suspicion[~wrong], found.suspicion[wrong]) > 0.99
     assert np.quantile(found.suspicion[wrong], 0.1) > 0.8
     assert np.quantile(found.suspicion[~wrong], 0.95) < 0.05
     most = np.argsort(-found.suspicion)[:WRONG]

@@ -171,7 +171,7 @@ def test_strength_of_a_version_refusing_everything_has_figures(digits, no_change
     everything = knowing(outliers=lambda count: np.ones((count, 4), np.float32) / 4)
     found = robustness.measure_robustness(everything, Calibration(0.98, refuse_above=0.5), *digits)
     assert found.refusals.digits == 1 and found.refusals.area == 0.5
-    assert found.sets == robustness.Sets(0.98, None, None, None, None)
+    assert found.sets == robustness.Sets(0.98, None, None, None, None, None, None)
 
 
 # Changes
