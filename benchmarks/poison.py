@@ -22,6 +22,7 @@ from model.inference import weights
 from model.network.weights import deserialize
 from model.presets import Config
 from model.progress import progress_bar
+from model.task import NO_DIGIT
 from model.training.package import build_package
 from model.training.train import train
 
@@ -54,7 +55,7 @@ def result(name: str, case: Labelled, data: splits.Mnist, start: bytes) -> str:
             corrections=corrections,
         )
     package = build_package(config, trained, data, start, corrections)
-    evidence = compare(package.data, start, data.gate, corrections.to_compare)
+    evidence = compare(package.data, start, data.gate, corrections)
     failed = [one.name for one in evidence.criteria if not one.passed]
     held_out = next(one for one in evidence.criteria if one.name == "drawings")
     tested = weights.read_card(start).test_accuracy, package.card.test_accuracy
@@ -107,6 +108,7 @@ def _mirrored(written: Handwriting) -> Labelled:
 CASES: dict[str, Callable[[Handwriting], Labelled]] = {
     "sevens called 1": _called(7, 1),
     "slashed zeros called 8": _called(0, 8, donor="gmd"),
+    "sevens called no digit": _called(7, NO_DIGIT),
     "a fifth of 200 wrong": _partly_wrong,
     "fours the wrong way round": _mirrored,
 }

@@ -8,10 +8,11 @@ Three questions, by figures whose error is known:
   last. So losses that are each within the margin cannot add up.
 - What has it gained? Without a gain that can be shown, nothing speaks for a change.
 
-The pictures are gate digits, pictures made from them or drawn for the comparison, and corrections held out: no version
-was trained on them, chosen or calibrated by them. The test set is not used: it gives the final accuracy, and choices
-made by it would bias that. `benchmarks/promotion.py` measures how often each criterion refuses an equal, and what harm
-it lets pass.
+The pictures are gate digits, pictures made from them or drawn for the comparison, and corrections held out: no training
+learns from them, or chooses an epoch or calibrates by them. Promotions do choose by them, again and again, so the
+figures of a version in service flatter it a little; the anchor bounds what luck can do. The test set is not used: it
+gives the final accuracy, and choices made by it would bias that. `benchmarks/promotion.py` measures how often each
+criterion refuses an equal, and what harm it lets pass.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ Finding = dict[str, Any]
 ACCURACY_FLOOR = 0.95
 DIGITS_LOSS = 0.004
 ALL_LOSS = 0.0025
-DRAWINGS_LOSS = 0.1  # 25 drawings, none of them lost, are the fewest that keep to it
+DRAWINGS_LOSS = 0.1
+DRAWINGS_ENOUGH = 25  # fewer drawings could not keep to that, even with none of them lost
 CALIBRATION_RISE = 0.01
 REFUSED_RISE = 0.01
+HARD_REFUSED_RISE = 0.015
 REFUSED_MOST = 0.05
 OTHERS_LOSS = 0.04
 LARGER = 1.2
@@ -56,6 +59,9 @@ LARGER = 1.2
 RECALL_LEVEL = 0.01
 KINDS_LEVEL = 0.01
 GAIN_LEVEL = 0.025
+# Corrections are sent where the champion errs, so any other network reads some of what it misreads: an equal, a fifth
+# of such drawings (15 to 21 % among twelve pairs). More than this share of them is a gain.
+EQUALS_READ = 1 / 3
 
 GATE = "gate"
 SHOWN = 60
@@ -144,16 +150,15 @@ def compare(
     challenger: bytes,
     champion: bytes | None,
     data: Split,
-    drawings: Corrections | None = None,
+    corrections: Corrections | None = None,
     tell: Tell | None = None,
     anchor: bytes | None = None,
 ) -> Evidence:
     """Measure versions, given as their files' bytes, on the gate digits `data`, on the suite of hard pictures, and on
-    corrections held out.
+    those of the challenger's `corrections` that were held out.
 
-    `drawings` without any mean that the challenger has learnt corrections and none are held out; None, that it has
-    learnt none either. `anchor` is None where it is the champion. Without a champion, only the floors apply.
-    Deterministic; takes some seconds. An unusable file fails the comparison.
+    `anchor` is None where it is the champion. Without a champion, only the floors apply. Deterministic; takes some
+    seconds. An unusable file fails the comparison.
     """
     tell = tell or (lambda fraction: None)
     tell(0)
@@ -163,6 +168,7 @@ def compare(
             loaded += [LoadedVersion.load(file)] if file else []
         except WeightsError as error:
             return _conclude([_usable(False, code, detail=str(error))])
+    drawings = corrections.to_compare if corrections else None
     pictures = Pictures(data, hard_pictures(data, lambda done: tell(0.5 * done)), drawings)
     answers = []
     for number, version in enumerate(loaded, 1):
@@ -170,8 +176,9 @@ def compare(
         tell(0.5 + 0.5 * number / len(loaded))
     new, others = answers[0], answers[1:]
     criteria = [_usable(True, "usable"), _unseen(new), *_floors(new)]
-    if drawings is not None and not len(drawings):
-        criteria.append(_without_drawings())
+    enough = drawings is not None and len(drawings) >= DRAWINGS_ENOUGH
+    if corrections and len(corrections.to_learn) and not enough:
+        criteria.append(_too_few_drawings(len(drawings or ())))
     if not others:
         return _conclude(criteria)
     for versus, other in zip(get_args(Versus), others, strict=False):
@@ -200,8 +207,10 @@ def _floors(new: VersionAnswers) -> Iterator[Criterion]:
     yield _figure("refused", "usable", (None, refused), most, refused <= REFUSED_MOST, code="refused")
 
 
-def _without_drawings() -> Criterion:
-    return Criterion("drawings", "drawings", "none", None, None, {}, False, {"code": "no_drawings"})
+def _too_few_drawings(count: int) -> Criterion:
+    """Refuse a challenger that has learnt corrections where too few are held out to judge what it learnt."""
+    reason = {"code": "few_drawings", "count": count, "least": DRAWINGS_ENOUGH}
+    return Criterion("drawings", "drawings", "none", None, None, {}, False, reason)
 
 
 # Criteria of the challenger and another version
@@ -210,12 +219,10 @@ def _without_drawings() -> Criterion:
 def relative_criteria(old: VersionAnswers, new: VersionAnswers, suite: list[Group]) -> Iterator[Criterion]:
     """Yield the criteria by which a challenger is no worse than another version, the champion or the anchor."""
     pairs = _Pairs.of(old, new, suite)
-    flattered = (
-        {} if old.gate_unseen else {"flattered": True}
-    )  # an earlier release trained it on some of the gate digits
-    yield _bounded("digits", "digits", (old.digits.recognised, new.digits.recognised), DIGITS_LOSS, **flattered)
+    right = old.digits.recognised, new.digits.recognised
+    yield _bounded("digits", "digits", right, DIGITS_LOSS, old_learnt_them=not old.gate_unseen)
     yield _on_all(pairs)
-    if old.drawings and new.drawings:
+    if old.drawings and new.drawings and len(new.drawings) >= DRAWINGS_ENOUGH:
         yield _bounded("drawings", "drawings", (old.drawings.right, new.drawings.right), DRAWINGS_LOSS)
     yield from _on_each_digit(pairs)
     yield from _on_suite(pairs)
@@ -232,12 +239,17 @@ def relative_criteria(old: VersionAnswers, new: VersionAnswers, suite: list[Grou
 def _on_refusals(old: VersionAnswers, new: VersionAnswers, suite: list[Group]) -> Iterator[Criterion]:
     accepted = ~old.digits.refused, ~new.digits.refused
     yield _bounded("accepted-digits", "refusal", accepted, REFUSED_RISE, code="accepted_digits")
-    none = next(i for i, group in enumerate(suite) if group.labels[0] == NO_DIGIT)
-    both = old.suite[none].refused, new.suite[none].refused
-    limit = statistics.clustered_loss(both[0].astype(int) - both[1], suite[none].origin).limit
-    shares, margin = [float(one.mean()) for one in both], {"loss": OTHERS_LOSS}
-    passed = limit <= OTHERS_LOSS
-    yield _figure("refused-others", "refusal", shares, margin, passed, code="refused_others", limit=limit)
+    hard = [place for place, group in enumerate(suite) if group.labels[0] != NO_DIGIT]
+    none = [place for place, group in enumerate(suite) if group.labels[0] == NO_DIGIT]
+    for name, places, turned, margin in (
+        ("accepted-hard", hard, True, HARD_REFUSED_RISE),
+        ("refused-others", none, False, OTHERS_LOSS),
+    ):
+        right = [np.concatenate([one.suite[place].refused != turned for place in places]) for one in (old, new)]
+        origins = np.concatenate([suite[place].origin for place in places])
+        limit = statistics.clustered_loss(right[0].astype(int) - right[1], origins).limit
+        shares, code = [float(one.mean()) for one in right], name.replace("-", "_")
+        yield _figure(name, "refusal", shares, {"loss": margin}, limit <= margin, code=code, limit=limit)
 
 
 def _on_all(pairs: _Pairs) -> Criterion:
@@ -270,8 +282,9 @@ def _gain(old: VersionAnswers, new: VersionAnswers, suite: list[Group]) -> Crite
     """Tell whether something was gained: on the drawings held out, or on the suite."""
     of = None
     if old.drawings and new.drawings:
-        lost, gained = _lost_and_gained(old.drawings.right, new.drawings.right)
-        of = "drawings" if statistics.mcnemar(gained, lost) <= GAIN_LEVEL else None
+        misread = ~old.drawings.right
+        count, gained = int(misread.sum()), int((misread & new.drawings.right).sum())
+        of = "drawings" if statistics.binomial_p(gained, count, EQUALS_READ) <= GAIN_LEVEL else None
     pairs = _Pairs.of(old, new, suite)
     if of is None and pairs.loss(pairs.kinds != GATE).gain_p <= GAIN_LEVEL:
         of = "suite"

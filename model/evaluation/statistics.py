@@ -33,6 +33,11 @@ def mcnemar(lost: int, gained: int) -> float:
     return total / 2**count
 
 
+def binomial_p(count: int, total: int, share: float) -> float:
+    """Return the probability, 0 to 1, that of `total` at least `count` succeed, each with probability `share`."""
+    return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
+
+
 def loss_limit(lost: int, gained: int, count: int) -> float:
     """Return the upper limit of the loss, -1 to 1, with CONFIDENCE, for independent pictures (`count`, at least 1).
 

@@ -34,6 +34,7 @@ SUBJECTS = {
     "accuracy": "gate digits",
     "all": "gate digits and hard pictures",
     "accepted-digits": "gate digits accepted",
+    "accepted-hard": "hard pictures accepted",
     "refused": "gate digits refused",
     "refused-others": "non-digits refused",
     "refused-digits": "validation digits refused",
@@ -80,6 +81,7 @@ def report(session: Session, version_id: int) -> dict[str, Any] | None:
         "anchored": "anchor_id" in evidence,  # earlier releases compared with the champion alone, on other digits
         "anchor_id": evidence.get("anchor_id"),
         "gained": has_gained(evidence.get("gained"), found.passed),
+        "flattered": [one.get("versus") for one in found.evidence["criteria"] if _learnt_them(one)],
         "at": found.at,
         "passed": found.passed,
         "failed": len(_failed(evidence["criteria"])),
@@ -116,6 +118,12 @@ def compared(session: Session, version_ids: Collection[int]) -> dict[int, Verdic
     return found
 
 
+def _learnt_them(criterion: dict[str, Any]) -> bool:
+    """Return whether the version compared with has learnt from digits that this criterion judges by."""
+    reason = criterion["reason"]  # a sentence in comparisons of earlier releases
+    return isinstance(reason, dict) and bool(reason.get("old_learnt_them"))
+
+
 def has_gained(gained: bool | None, passed: bool) -> bool:
     """Return whether the challenger has gained something; earlier releases, which stored None, asked for no gain."""
     return passed if gained is None else gained
@@ -149,7 +157,9 @@ def _row(criterion: dict[str, Any]) -> dict[str, Any]:
     title = criterion["title"]
     if criterion["name"].startswith("strength-") and (subject := SUBJECTS.get(criterion["name"])):
         title = subject.capitalize()
-    return criterion | {"title": title, "change": _change(criterion)}
+    limit = criterion.get("limit")
+    at_worst = None if limit is None else f"{-100 * limit:+.2f}".replace("-", "\u2212")
+    return criterion | {"title": title, "change": _change(criterion), "at_worst": at_worst}
 
 
 def _gain(criterion: dict[str, Any]) -> float | None:

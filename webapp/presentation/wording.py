@@ -57,6 +57,7 @@ def _criterion(criterion: dict[str, Any]) -> dict[str, Any]:
     return criterion | {
         "title": title,
         "margin": limits or _ASKED.get(reason["code"], "they load and give probabilities"),
+        "limit": reason.get("limit"),
         "reason": worded(reason),
     }
 
@@ -104,8 +105,8 @@ def _bounded(message: Message) -> str:
 
 
 def _digits(message: Message) -> str:
-    flattered = ", which learnt from some of them" if message.get("flattered") else ""
-    return f"reads {_percent(message['to'])} of the gate digits{_bounded(message)}{flattered}"
+    learnt = "; the other has learnt from some of them" if message.get("old_learnt_them") else ""
+    return f"reads {_percent(message['to'])} of the gate digits{_bounded(message)}{learnt}"
 
 
 def _suite(message: Message) -> str:
@@ -169,9 +170,9 @@ _LIMITS: dict[str, Callable[[float], str]] = {
 _ASKED = {
     "gate_unseen": "it has not learnt from the gate digits",
     "gate_seen": "it has not learnt from the gate digits",
-    "no_drawings": "some are held out to judge what it learnt",
-    "gain": "something is gained that a test shows, on drawings held out or hard pictures",
-    "no_gain": "something is gained that a test shows, on drawings held out or hard pictures",
+    "few_drawings": "enough of them to judge what it learnt",
+    "gain": "something is gained that chance does not explain, on drawings held out or hard pictures",
+    "no_gain": "something is gained that chance does not explain, on drawings held out or hard pictures",
 }
 
 # Kinds of hard pictures, by their names in the suite.
@@ -195,7 +196,7 @@ _TITLES = {
     "gate_seen": "Gate digits are new to it",
     "digits": "Gate digits read right",
     "all": "Gate digits and hard pictures read right",
-    "no_drawings": "Drawings held out read right",
+    "few_drawings": "Drawings held out",
     "suite": "{kind}",
     "gain": "Gain",
     "no_gain": "Gain",
@@ -209,6 +210,7 @@ _TITLES = {
     "refused_others": "Non-digits refused",
     "refused_digits": "Validation digits refused",
     "accepted_digits": "Gate digits accepted",
+    "accepted_hard": "Hard pictures of digits accepted",
     "multiplications": "Multiplications for one digit",
 }
 
@@ -216,12 +218,12 @@ _WORDS: dict[str, str | Callable[[Message], str]] = {
     "usable": "can be used",
     "unusable": "cannot be used: {detail}",
     "unusable_champion": "has no version in service to be compared with: {detail}",
-    "unusable_anchor": "cannot be compared with the version that was put in service last: {detail}",
+    "unusable_anchor": "cannot be compared with the version that a person or a release put in service last: {detail}",
     "gate_unseen": "has not learnt from the gate digits",
     "gate_seen": "has learnt from the digits that judge it, as all that goes back to weights of an earlier release",
     "digits": _digits,
     "all": lambda message: f"reads {_percent(message['to'])} of gate digits and hard pictures{_bounded(message)}",
-    "no_drawings": "has learnt from corrections, and none are held out to judge it by",
+    "few_drawings": "has learnt corrections, and {count} are held out to judge it by, where it takes {least}",
     "suite": _suite,
     "gain": "has gained on {of}",
     "no_gain": "has gained nothing that a test shows",
@@ -235,6 +237,7 @@ _WORDS: dict[str, str | Callable[[Message], str]] = {
     "refused_others": lambda message: (
         f"refuses {_percent(message['to'])} of what is no digit{_bounded(message) or _against(message)}"
     ),
+    "accepted_hard": lambda message: f"accepts {_percent(message['to'])} of hard pictures of digits{_bounded(message)}",
     "accepted_digits": lambda message: f"accepts {_percent(message['to'])} of the gate digits{_bounded(message)}",
     "refused_digits": lambda message: f"refuses {_percent(message['to'])} of the validation digits{_against(message)}",
     "multiplications": _multiplications,

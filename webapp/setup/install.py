@@ -20,7 +20,7 @@ from webapp.settings import Settings
 from webapp.storage.engine import Database, insert_if_absent, lock_table
 from webapp.storage.schema import Installation, Promotion, Version, champion_of, coded
 from webapp.training.task_queue import make_file, make_tables
-from webapp.versions.promotions import record_promotion
+from webapp.versions.promotions import SET_UP, record_promotion
 
 
 def set_up(settings: Settings, say=print) -> None:
@@ -74,7 +74,7 @@ def install_shipped(database: Database, say=print) -> None:
             version, why = champion, ""
         if version is None:
             raise WeightsError(f"no version can be put into service: {fault}")
-        promoted = record_promotion(session, version.id, by="set-up", why=why)
+        promoted = record_promotion(session, version.id, by=SET_UP, why=why)
     if fault:
         say(f"Warning: {fault}; {version.name} answers")
     elif promoted and champion:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from webapp.storage.engine import lock_table
 from webapp.storage.schema import Comparison, Promotion, Version, champion_id
 
-BY_RUN = "run "
-"""How `Promotion.by` begins where a run promoted its own version."""
+BY_RUN, SET_UP = "run ", "set-up"
+"""How `Promotion.by` begins where a run promoted its own version; and what it is where the set-up did."""
 
 
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
@@ -26,14 +26,23 @@ def record_promotion(session: Session, version_id: int, by: str, why: str) -> bo
 
 
 def anchor_of(session: Session) -> Version | None:
-    """Return the version that a person or the release put into service last; None without any.
+    """Return the version that bounds what challengers may lose in a row; None without any promotion.
 
-    Runs put challengers into service that lose less than a margin; what they lose in a row is bounded against this one.
+    It is the one that a person or the release put into service last. A run puts its version into service beside it; who
+    rolls back, or recovers, to a version goes back to the anchor that this one had. Before a person has decided
+    anything, it is the first version.
     """
-    by_hand = (
-        select(Promotion.version_id).where(~Promotion.by.startswith(BY_RUN)).order_by(Promotion.id.desc()).limit(1)
-    )
-    return session.get(Version, session.scalar(by_hand) or 0)
+    anchors: dict[int, int] = {}  # of each version when it went into service last
+    anchor = None
+    for promotion in session.scalars(select(Promotion).order_by(Promotion.id)):
+        version = promotion.version_id
+        goes_back = promotion.is_roll_back or promotion.by == SET_UP
+        if goes_back and version in anchors:
+            anchor = anchors[version]
+        elif anchor is None or not promotion.by.startswith(BY_RUN):
+            anchor = version
+        anchors[version] = anchor
+    return session.get(Version, anchor or 0)
 
 
 def roll_back_target(session: Session) -> int | None:

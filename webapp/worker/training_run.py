@@ -253,8 +253,9 @@ def _compare(heartbeat: Heartbeat, data: bytes, mnist: Mnist, corrections: Corre
         champion, anchor = champion_of(session), anchor_of(session)
         champion_weights = champion.weights if champion else None
         anchor_weights = anchor.weights if anchor and champion and anchor.id != champion.id else None
-    drawings = corrections.to_compare if corrections else None
-    evidence = compare(data, champion_weights, mnist.gate, drawings, heartbeat.on_comparison_progress, anchor_weights)
+    evidence = compare(
+        data, champion_weights, mnist.gate, corrections, heartbeat.on_comparison_progress, anchor_weights
+    )
     if champion is None:
         if not evidence.passed:
             raise RunFailed(coded("not_good_enough", summary=evidence.summary))

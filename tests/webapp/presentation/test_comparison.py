@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.evaluation.comparison import Criterion
 from model.task import NO_DIGIT
 from tests.support.administrator import BROWSER, SCRIPT
 from tests.support.versions import add_version, compared, evidence, measured, promote, turned
@@ -142,6 +143,22 @@ def test_evidence_of_an_equal_says_no_worse_and_no_better(admin, database, chall
     assert f">Put v{challenger} in service</button>" in page and "although" not in page
     row = admin.get("/admin/versions", headers=BROWSER).text.split(f'id="version-{challenger}"')[1].split("</tr>")[0]
     assert ">no worse</span>" in row
+
+
+def test_evidence_tells_what_may_be_lost_and_why_nothing_was_measured(admin, database, challenger):
+    found = evidence(passed=False)
+    shares = {"from": 0.995, "to": 0.994, "count": 5000, "gained": 3, "lost": 8, "limit": 0.00234}
+    digits = Criterion(
+        "digits", "digits", "share", 0.995, 0.994, {"loss": 0.004}, True,
+        {"code": "digits", "old_learnt_them": True, **shares},
+    )  # fmt: skip
+    few = {"code": "few_drawings", "count": 3, "least": 25}
+    few = Criterion("drawings", "drawings", "none", None, None, {}, False, few)
+    compared(database, challenger, replace(found, criteria=[*found.criteria, digits, few]))
+    page = page_of(admin, challenger)
+    assert '−0.1 points <span class="interval">at worst −0.23</span>' in page
+    assert "It has learnt corrections, and 3 are held out to judge it by, where it takes 25." in page
+    assert "v1, of an earlier release, has learnt from some of them, which favours it." in page
 
 
 def test_evidence_against_an_anchor_has_a_part_of_its_own(admin, database, challenger):
