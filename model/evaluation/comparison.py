@@ -45,7 +45,7 @@ Finding = dict[str, Any]
 
 # Margins. Shares are 0 to 1; what is lost is bounded by its upper limit.
 ACCURACY_FLOOR = 0.95
-DIGITS_LOSS = 0.004
+DIGITS_LOSS = 0.003
 ALL_LOSS = 0.0025
 DRAWINGS_LOSS = 0.1
 DRAWINGS_ENOUGH = 25  # fewer drawings could not keep to that, even with none of them lost
