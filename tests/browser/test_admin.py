@@ -205,6 +205,13 @@ def test_training_started_elsewhere_is_told_and_cancelled_after_a_question(admin
     assert find(admin, "[value=thorough] ~ * .takes").text == "about an hour"
     find(admin, "#epochs").send_keys("7")
     assert find(admin, "[value=thorough] ~ * .takes").text == "about a minute"
+    details = find(admin, "#start-run details summary")
+    details.click()
+    find(admin, "#batch_size").send_keys("4")
+    assert not find(admin, "[value=thorough] ~ * .takes").is_displayed()
+    find(admin, "#batch_size").clear()
+    wait_for(admin, lambda d: find(d, "[value=thorough] ~ * .takes").is_displayed())
+    details.click()
     place = find(admin, "#epochs").location
     run = post(server, "/admin/retrain", preset="basic", epochs=1000)["id"]
     wait_for(admin, lambda d: find(d, "#busy").text.startswith(f"Training {run} is still going"))

@@ -37,16 +37,17 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
     if run is None:
         return {"champion": champion}
     now = time.time()
+    used, version = count_used(db, run.id), db.get(Version, run.version_id or 0)
     goal = champion.validation_accuracy if champion and run.state in ACTIVE else None
     return {
         "run": run,
         "target": roll_back_target(db),
-        "version": db.get(Version, run.version_id or 0),
+        "version": version,
         "comparison": db.get(Comparison, run.version_id or 0),
         "compared": comparison.compared(db, [run.version_id or 0]).get(run.version_id or 0),
         "champion": champion,
-        "used": count_used(db, run.id),
-        "settings": _settings(run),
+        "used": used,
+        "settings": _settings(run, version, bool(used[0]) if run.attempt else run.corrections),
         "now": now,
         "unclaimed": run.state == "queued" and not run.attempt and not within(run.created_at, WAITING_SECONDS, now),
         "loss": charts.loss_chart(run.history, run.epochs),
@@ -54,10 +55,15 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
     }
 
 
-def _settings(run: Run) -> Preset | None:
-    """Return the preset of a run with the run's own settings; None for a run of another release."""
+def _settings(run: Run, version: Version | None, correcting: bool) -> Preset | dict[str, Any] | None:
+    """Return the settings of a run's version, by its card; before, the preset with the run's own settings.
+
+    None for a run of another release.
+    """
+    if version and version.card.get("settings"):
+        return version.card["settings"]
     try:
-        return config_of(run).effective_preset(correcting=run.corrections)
+        return config_of(run).effective_preset(correcting=correcting)
     except ConfigError:
         return None
 

@@ -172,7 +172,8 @@ function isFilledIn() {
   return "typed" in form.dataset || form.contains(document.activeElement) || [...form.elements].some(isChanged);
 }
 
-/** Show the settings of the chosen preset as placeholders, and how long each preset takes with the epochs typed. */
+/** Show the settings of the chosen preset as placeholders, and how long each preset takes with the epochs typed.
+    With a batch size typed, that is not known. */
 function showDefaults() {
   const chosen = document.querySelector("#start-run [name=preset]:checked");
   if (!chosen) return;
@@ -184,6 +185,7 @@ function showDefaults() {
   for (const { dataset, parentElement } of document.querySelectorAll("#start-run [name=preset]")) {
     const seconds = (typed || dataset.epochs) * dataset.epochSeconds + Number(dataset.restSeconds);
     parentElement.querySelector(".takes").textContent = about(seconds);
+    parentElement.querySelector(".estimate").hidden = byId("batch_size").value !== "";
   }
 }
 

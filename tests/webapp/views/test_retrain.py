@@ -4,6 +4,7 @@ import re
 import time
 
 import pytest
+from sqlalchemy import delete
 
 from model.presets import PRESETS, Config
 from tests.conftest import TOKEN
@@ -13,7 +14,7 @@ from tests.support.versions import evidence
 from tests.webapp.training.test_runs import keep_correction
 from webapp.presentation.runs import REFERENCE_SECONDS
 from webapp.services import services
-from webapp.storage.schema import Comparison, Run, Version
+from webapp.storage.schema import Comparison, Correction, Run, Version
 from webapp.training import runs
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
@@ -172,6 +173,16 @@ def test_run_page_of_a_fine_tuning_has_the_rate_it_uses(client, database):
     keep_correction(database)
     run_id = retrain(client, corrections=True).json["id"]
     assert "<dt>Learning rate</dt><dd>0.0001, one-cycle</dd>" in run_page(client, run_id)
+    with database.writing() as session:
+        session.execute(delete(Correction))
+    assert runs.claim(database, run_id) == 1
+    assert "<dt>Learning rate</dt><dd>3e-06, one-cycle</dd>" in run_page(client, run_id), "nothing was left to learn"
+    used = {"batch_size": 512, "learning_rate": 0.002, "schedule": "constant"}
+    change(database, run_id, state="finished", version_id=1, ended_at=time.time())
+    with database.writing() as session:
+        version = session.get(Version, 1)
+        version.card = version.card | {"settings": used}
+    assert "<dt>Learning rate</dt><dd>0.002, constant</dd>" in run_page(client, run_id)
 
 
 # Learning curves
@@ -260,11 +271,17 @@ def test_pulse_changes_when_a_training_begins_and_ends(admin, database):
 
 def test_training_form_says_how_long_presets_take_here(admin, database):
     assert set(REFERENCE_SECONDS) == set(PRESETS)
-    assert '<strong>Best</strong>, <span class="takes">about an hour</span> on two cores' in trainings(admin)
+    assert (
+        '<strong>Best</strong><span class="estimate">, <span class="takes">about an hour</span> on two cores</span>'
+        in trainings(admin)
+    )
     run_id = retrain(admin, preset="standard").json["id"]
     epochs = [{"epoch": n, "seconds": 10.0 * n, "validation_accuracy": 0.9} for n in range(3)]
     change(database, run_id, state="finished", started_at=100.0, attempt=1, ended_at=180.0, history=epochs)
-    assert '<strong>Good</strong>, <span class="takes">about 6 minutes</span><br>' in trainings(admin)
+    assert (
+        '<strong>Good</strong><span class="estimate">, <span class="takes">about 6 minutes</span></span><br>'
+        in trainings(admin)
+    )
     run_id = retrain(admin, preset="standard", batch_size=4).json["id"]
     change(database, run_id, state="finished", started_at=100.0, attempt=1, ended_at=9000.0, history=epochs)
     assert '<span class="takes">about 6 minutes</span>' in trainings(admin), "not by a training of small batches"
