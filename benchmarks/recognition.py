@@ -226,8 +226,8 @@ def percent(share: float | None, count: int | None = None) -> str:
     """Return a share in per cent, of `count` pictures with its 95 % interval."""
     if share is None:
         return "-"
-    low, high = metrics.wilson_interval(share, count) if count else (share, share)
-    return f"{100 * share:.2f} %" + (f" ({100 * low:.2f} to {100 * high:.2f})" if count else "")
+    interval = f" ({metrics.interval_words(*metrics.wilson_interval(share, count))})" if count else ""
+    return f"{100 * share:.2f} %{interval}"
 
 
 def table(figures: list[tuple[str, str, str, str]]) -> str:

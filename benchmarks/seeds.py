@@ -33,7 +33,8 @@ def accuracy(config: Config, data: splits.Mnist, keep: Path | None) -> float:
         if path:
             atomic_write(path, made)
     card = weights.read_card(made)
-    if (card.preset, card.seed, card.epochs) != (config.preset, config.seed, config.epochs):
+    split = PRESETS[config.preset].split
+    if (card.preset, card.seed, card.epochs, card.split) != (config.preset, config.seed, config.epochs, split):
         sys.exit(f"seeds: {path} is another training: {card.command}")
     assert card.test_accuracy is not None
     return card.test_accuracy

@@ -212,9 +212,10 @@ def _train(args: argparse.Namespace) -> int:
                 atomic_write(curves, to_csv([epoch.as_dict() for epoch in result.history]).encode())
         card = package.card
         learnt = ", which it has learnt from" if PRESETS[config.preset].all_digits else ""
-        read = f"it reads {card.validation_accuracy:.2%} of the validation digits{learnt}"
-        print(f"epoch {result.best_epoch} was kept; {read}")
-        print(f"test accuracy {card.test_accuracy:.2%}; weights written to {out} ({len(package.data):,} bytes)")
+        read = _share(card.validation_accuracy, len(data.validation))
+        print(f"epoch {result.best_epoch} was kept; it reads {read} of the validation digits{learnt}")
+        tested = _share(card.test_accuracy, len(data.test))
+        print(f"test accuracy {tested}; weights written to {out} ({len(package.data):,} bytes)")
         if checkpoint:
             checkpoint.unlink(missing_ok=True)
     return 0
@@ -246,17 +247,26 @@ def _event_file(folder: Path | None) -> Iterator[EventFile | None]:
     if folder is None:
         yield None
         return
-    try:
+    with _extra("tensorboard", "--tensorboard"):
         from model.training.event_files import EventFile
-    except ImportError as error:
-        extra = "python -m pip install -r requirements-extras.txt"
-        raise UsageError(f"--tensorboard needs the package tensorboard: {extra}") from error
     with _file_errors("written", folder):
         events = EventFile(folder)
     try:
         yield events
     finally:
         events.close()
+
+
+@contextmanager
+def _extra(package: str, needing: str) -> Iterator[None]:
+    """Turn the lack of a package that is an extra into a UsageError that says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        install = "python -m pip install -r requirements-extras.txt"
+        raise UsageError(f"{needing} needs the package {package}, which this installs: {install}") from error
 
 
 def _epoch_printer(config: Config, events: EventFile | None) -> Callable[[Epoch, MLP], None]:
@@ -356,8 +366,12 @@ def _table(report: metrics.Report) -> str:
 
 
 def _interval(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{100 * low:.2f} to {high:.2%}"
+    return f"{metrics.interval_words(*interval)}%"
+
+
+def _share(share: float | None, count: int) -> str:
+    """Return a share of `count` digits with its 95 % interval."""
+    return "-" if share is None else f"{share:.2%} ({_interval(metrics.wilson_interval(share, count))})"
 
 
 def _strength(args: argparse.Namespace) -> int:
@@ -379,40 +393,60 @@ def _strength(args: argparse.Namespace) -> int:
 
 def _strength_table(found: Robustness) -> str:
     lines = [
-        f"MNIST test set, {found.digits:,} digits",
-        _row("read right", found.accuracy),
+        f"{f'MNIST test set, {found.digits:,} digits':<47}95 % interval",
+        _row("read right", found.accuracy, found.digits),
         _row("calibration error", found.reliability.error),
-        *_set_rows(found.sets),
+        *_set_rows(found.sets, _accepted(found.digits, found.refusals.digits)),
     ]
-    lines += ["", *_refusal_rows(found.refusals), ""]
+    lines += ["", *_refusal_rows(found.refusals, found.digits), ""]
     lines.append(f"read right when changed, {found.curve_digits:,} of the digits (seed {found.seed})")
     for curve in found.curves:
         lines.append(f"  {f'{curve.name}, {curve.unit}':<34}" + "".join(f"{level:>8g}" for level in curve.levels))
-        lines.append(f"  {'':<34}" + "".join(f"{share:>8.1%}" for share in curve.accuracy))
+        intervals = [metrics.wilson_interval(share, found.curve_digits) for share in curve.accuracy]
+        rows = {"": curve.accuracy, "95 % interval from": [low for low, _ in intervals]}
+        for name, shares in (rows | {"to": [high for _, high in intervals]}).items():
+            lines.append(f"  {name:<34}" + "".join(f"{share:>8.1%}" for share in shares))
     return "\n".join([*lines, *(_stroke_rows(found.strokes) if found.strokes else ())])
 
 
-def _row(name: str, value: float | None, form: str = ".2%") -> str:
-    return f"  {name:<34}{'-' if value is None else format(value, form):>8}"
+def _row(name: str, value: float | None, count: int | None = None, form: str = ".2%") -> str:
+    """Return a figure in a line; a share of `count` pictures with its 95 % interval."""
+    if value is None:
+        return f"  {name:<34}{'-':>8}"
+    interval = f"   {_interval(metrics.wilson_interval(value, count))}" if count else ""
+    return f"  {name:<34}{format(value, form):>8}{interval}"
 
 
-def _set_rows(sets: Sets) -> list[str]:
-    rows = [_row(f"true digit named (promised {sets.promised:.0%})", sets.kept), _row("unsure", sets.unsure)]
+def _accepted(count: int, refused: float) -> int:
+    return round(count * (1 - refused))
+
+
+def _set_rows(sets: Sets, count: int) -> list[str]:
+    """Return the rows of the sets of `count` digits that are not refused."""
+    rows = [_row(f"true digit named (promised {sets.promised:.0%})", sets.kept, count)]
+    rows.append(_row("unsure", sets.unsure, count))
     if sets.unsure_size is not None:
-        rows.append(_row("true digit named where unsure", sets.unsure_kept))
-        rows.append(_row("digits named where unsure", sets.unsure_size, ".2f"))
-    return [*rows, _row("one digit, probably", sets.hesitant), _row("right where probably", sets.hesitant_kept)]
+        rows.append(_row("true digit named where unsure", sets.unsure_kept, round(count * (sets.unsure or 0))))
+        rows.append(_row("digits named where unsure", sets.unsure_size, form=".2f"))
+    rows.append(_row("one digit, probably", sets.hesitant, count))
+    return [*rows, _row("right where probably", sets.hesitant_kept, round(count * (sets.hesitant or 0)))]
 
 
-def _refusal_rows(refusals: Refusals) -> list[str]:
+def _refusal_rows(refusals: Refusals, digits: int) -> list[str]:
+    from model.data.synthetic import others_of_each
+    from model.evaluation.robustness import OTHERS
+
     if refusals.area is None:
         return ["refusals", "  none: a network of ten outputs takes everything for a digit"]
     return [
         "refusals at the thresholds of the model card",
-        _row("digits", refusals.digits),
-        *(_row(f"drawn: {reason.replace('_', ' ')}", share) for reason, share in refusals.others.items()),
-        _row("refused when 2 % of digits are", refusals.beside),
-        _row("area under the ROC curve", refusals.area, ".4f"),
+        _row("digits", refusals.digits, digits),
+        *(
+            _row(f"drawn: {reason.replace('_', ' ')}", share, others_of_each(OTHERS)[reason])
+            for reason, share in refusals.others.items()
+        ),
+        _row("refused when 2 % of digits are", refusals.beside, OTHERS),
+        _row("area under the ROC curve", refusals.area, form=".4f"),
     ]
 
 
@@ -420,15 +454,15 @@ def _stroke_rows(found: Strokes) -> list[str]:
     return [
         "",
         f"strokes, {found.digits:,} digits and {found.others:,} others",
-        _row("read right", found.accuracy),
-        _row("in the top 3", found.top3_accuracy),
+        _row("read right", found.accuracy, found.digits),
+        _row("in the top 3", found.top3_accuracy, found.digits),
         _row("calibration error", found.reliability.error),
-        *(_set_rows(found.sets) if found.sets else ()),
-        _row("digits refused", found.digits_refused),
-        _row("others refused", found.others_refused),
-        _row("refused when 2 % of digits are", found.refused_beside),
-        _row("area under the ROC curve", found.area, ".4f"),
-        *(_row(f"same answer: {name}", share) for name, share in found.same.items()),
+        *(_set_rows(found.sets, _accepted(found.digits, found.digits_refused)) if found.sets else ()),
+        _row("digits refused", found.digits_refused, found.digits),
+        _row("others refused", found.others_refused, found.others),
+        _row("refused when 2 % of digits are", found.refused_beside, found.others),
+        _row("area under the ROC curve", found.area, form=".4f"),
+        *(_row(f"same answer: {name}", share, found.pairs) for name, share in found.same.items()),
     ]
 
 
@@ -474,11 +508,8 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    try:
+    with _extra("onnx", "an ONNX file"):
         from model.inference import onnx_file
-    except ModuleNotFoundError as error:
-        install = "python -m pip install -r requirements-extras.txt"
-        raise UsageError(f"an ONNX file needs the package {error.name}, which this installs: {install}") from error
     _check_writable(args.onnx)
     data = onnx_file.export(weights.read(args.weights))
     with _file_errors("written", args.onnx):

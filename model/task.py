@@ -24,6 +24,11 @@ TOP = 3
 TRAINING_DIGITS, TEST_DIGITS = 60_000, 10_000
 VALIDATION_DIGITS = GATE_DIGITS = 5_000
 """Parts of the training digits that no training learns from: to choose and calibrate by, and to judge versions by."""
+SPLIT = "first 50,000, next 5,000, last 5,000"
+"""Name in model cards of the division of the training digits; cards of earlier releases, which divided at random, have
+none."""
+ALL_LEARNT = "all 60,000 learnt from, so the figures of validation, calibration and gate are optimistic"
+"""Name of the division in the model cards of presets that learn from every training digit."""
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

@@ -1,5 +1,6 @@
 """The benchmark of the whole road, in small: a real server, real requests."""
 
+import dataclasses
 import gzip
 import json
 import threading
@@ -203,3 +204,8 @@ def test_seeds_bench_measures_each_network_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(seeds, "train", lambda *args: pytest.fail("trained again"))
     seeds.main()
     assert capsys.readouterr().out == printed
+    first = tmp_path / "basic-3.safetensors"
+    arrays, card = weights.unpack(first.read_bytes())
+    first.write_bytes(weights.pack(arrays, dataclasses.replace(card, split=None)))
+    with pytest.raises(SystemExit, match="is another training"):
+        seeds.main()

@@ -19,10 +19,6 @@ from model.data.mnist import read_test, read_training
 from model.task import GATE_DIGITS, TRAINING_DIGITS, VALIDATION_DIGITS
 
 LEARNT, CHOSEN_BY = TRAINING_DIGITS - VALIDATION_DIGITS - GATE_DIGITS, VALIDATION_DIGITS
-NAME = "first 50,000, next 5,000, last 5,000"
-"""Name of this division in model cards; cards of earlier releases, which divided at random, have none."""
-ALL = "all 60,000 learnt from, so the figures of validation, calibration and gate are optimistic"
-"""Name in the model cards of presets that learn from every training digit."""
 
 
 @dataclass(frozen=True, eq=False)

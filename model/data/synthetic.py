@@ -48,10 +48,15 @@ def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     Half are unlike any digit (letters, symbols, dashes), a sixth each has one of the other reasons.
     """
     artist = _Painter(seed)
-    parts = _divide(count, (1, 1, 1, 3))
-    images = [getattr(artist, reason)(part) for reason, part in zip(REASONS, parts, strict=True)]
-    labels = np.repeat(np.arange(DIGITS, DIGITS + len(REASONS)), parts)
+    parts = others_of_each(count)
+    images = [getattr(artist, reason)(part) for reason, part in parts.items()]
+    labels = np.repeat(np.arange(DIGITS, DIGITS + len(REASONS)), list(parts.values()))
     return _shuffle(np.concatenate(images), labels, seed)
+
+
+def others_of_each(count: int) -> dict[str, int]:
+    """Return how many of `count` non-digits have each reason."""
+    return dict(zip(REASONS, _divide(count, (1, 1, 1, 3)), strict=True))
 
 
 def draw(forms: list[Skeleton], each: int, seed: int, variation: Variation, pens: tuple[float, float]) -> np.ndarray:

@@ -33,6 +33,11 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def interval_words(low: float, high: float) -> str:
+    """Return an interval of shares in per cent, "99.38 to 99.65"."""
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """Accuracies, 0 to 1, with their 95 % intervals, and confusion matrix of predictions.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.evaluation.metrics import Report, wilson_interval
-from model.task import DIGITS, GATE_DIGITS, PIXELS, TEST_DIGITS, VALIDATION_DIGITS
+from model.evaluation.metrics import Report, interval_words, wilson_interval
+from model.task import ALL_LEARNT, DIGITS, GATE_DIGITS, PIXELS, TEST_DIGITS, VALIDATION_DIGITS
 
 COUNTS = {
     "validation_accuracy": VALIDATION_DIGITS,
@@ -16,6 +16,17 @@ COUNTS = {
     "test_accuracy": TEST_DIGITS,
 }
 """The accuracies of a card, and the number of digits that each is of."""
+TITLES = {
+    "preset": "Preset", "hidden": "Hidden layers", "outputs": "Outputs", "epochs": "Epochs",
+    "best_epoch": "Epoch kept", "settings": "Settings", "seed": "Seed", "processes": "Processes", "threads": "Threads",
+    "created": "Made", "validation_accuracy": "Validation digits", "gate_accuracy": "Gate digits",
+    "gate_unseen": "Gate digits never learnt from", "corrections": "Corrections", "split": "Division of MNIST",
+    "data_sha256": "SHA-256 of MNIST", "code_sha256": "SHA-256 of the code",
+    "parent": "SHA-256 of the weights that it was fine-tuned from", "calibration": "Calibration",
+    "libraries": "Libraries", "sha256": "SHA-256 of the weights",
+}  # fmt: skip
+"""Titles of a card's fields, in the order in which they are shown."""
+_IN_OTHER_SECTIONS = {"hidden", "outputs", "gate_unseen", "corrections", "split", "data_sha256", *COUNTS}
 INTENDED_USE = (
     "Reading single handwritten digits, 0 to 9, drawn with finger, pen or mouse, for the person who draws them.",
     "Teaching and research: how a small network learns, hesitates, refuses and is compared.",
@@ -65,6 +76,18 @@ def measured(report: Report | None, robustness: dict[str, Any] | None) -> dict[s
     return found
 
 
+def seen(card: dict[str, Any]) -> str:
+    """Return in words whether the version has learnt from its validation and gate digits.
+
+    A version without gate digits is of an earlier release, whose validation digits no training learnt from.
+    """
+    if card.get("split") == ALL_LEARNT:
+        return "learnt from, so no measure"
+    if card.get("gate_accuracy") is not None and not card.get("gate_unseen"):
+        return "the weights that it goes back to learnt from some"
+    return "never learnt from"
+
+
 def limits(card: dict[str, Any]) -> list[str]:
     """Return the limits of the version that has this card."""
     return [*LIMITS, REFUSES_NOTHING] if card.get("outputs", DIGITS) == DIGITS else list(LIMITS)
@@ -91,8 +114,8 @@ def markdown(card: dict[str, Any]) -> str:
             "Coverage: the share whose true digit is among those that the verdict names, of pictures not refused.",
         ),
         "Evaluation data": _bullets(
-            f"Validation: {VALIDATION_DIGITS:,} of MNIST's training digits, never learnt from, which choose the "
-            "epoch and calibrate.",
+            f"Validation: {VALIDATION_DIGITS:,} of MNIST's training digits, to "
+            f"{'' if card.get('split') == ALL_LEARNT else 'choose the epoch and '}calibrate by; {seen(card)}.",
             *_gate(card),
             f"Test: MNIST's {TEST_DIGITS:,} test digits, never used to choose.",
         ),
@@ -118,13 +141,11 @@ def _details(card: dict[str, Any]) -> list[str]:
     if "hidden" in card:
         widths = "-".join(map(str, (PIXELS, *card["hidden"], card.get("outputs", DIGITS))))
         lines.append(f"Multilayer perceptron {widths} with ReLU, weights in half precision")
-    names = {
-        "preset": "Preset", "created": "Made", "seed": "Seed", "epochs": "Epochs", "best_epoch": "Epoch kept",
-        "settings": "Settings", "calibration": "Calibration", "libraries": "Libraries", "threads": "Threads",
-        "processes": "Processes", "parent": "SHA-256 of the weights that it was fine-tuned from",
-        "code_sha256": "SHA-256 of the code", "sha256": "SHA-256 of the weights",
-    }  # fmt: skip
-    lines += [f"{title}: {_value(card[name])}" for name, title in names.items() if card.get(name) is not None]
+    lines += [
+        f"{title}: {_value(card[name])}"
+        for name, title in TITLES.items()
+        if name not in _IN_OTHER_SECTIONS and card.get(name) is not None
+    ]
     return [*lines, "Licence: MIT. Questions: to the operator of the installation, or the project's issues"]
 
 
@@ -143,12 +164,13 @@ def _value(found: Any) -> str:
 def _gate(card: dict[str, Any]) -> list[str]:
     if card.get("gate_accuracy") is None:
         return []
-    seen = "" if card.get("gate_unseen") else "; the weights that it goes back to have learnt from some of them"
-    return [f"Gate: {GATE_DIGITS:,} of MNIST's training digits that judge finished versions alone{seen}."]
+    return [f"Gate: {GATE_DIGITS:,} of MNIST's training digits that judge finished versions alone; {seen(card)}."]
 
 
 def _training(card: dict[str, Any]) -> list[str]:
-    lines = [f"MNIST's other training digits{', ' + card['split'] if card.get('split') else ''}."]
+    lines = ["MNIST's other training digits."]
+    if split := card.get("split"):
+        lines = [f"MNIST's training digits: {split}. Those of validation and gate: {seen(card)}."]
     if card.get("outputs", DIGITS) > DIGITS:
         lines.append("Digits and pictures of no digit that the project draws itself (docs/datasheet.md).")
     if corrections := card.get("corrections"):
@@ -189,4 +211,4 @@ def _per_digit(rows: list[dict[str, Any]]) -> str:
 def _share(share: float | None, interval: list[float] | None = None) -> str:
     if share is None:
         return "-"
-    return f"{100 * share:.2f} %" + (f" ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})" if interval else "")
+    return f"{100 * share:.2f} %" + (f" ({interval_words(*interval)})" if interval else "")

@@ -83,7 +83,7 @@ class ModelCard:
     of the data with digest `data_sha256`. A network of fourteen `outputs` refuses pictures of no digit; `calibration`
     holds the thresholds of its verdicts, `parent` the SHA-256 of the weights that it was fine-tuned from.
     `code_sha256` (`provenance.digest`), the number of `processes` and that of `threads` in each may change the last
-    bit. `split` names the division of MNIST that it was trained by (`splits.NAME`), `best_epoch` is the epoch kept,
+    bit. `split` names the division of MNIST that it was trained by (`task.SPLIT`), `best_epoch` is the epoch kept,
     `gate_accuracy` that on the gate digits, and `gate_unseen` whether neither this training nor that of the weights it
     goes back to has learnt from them. `settings` are the hyperparameters of the training, as they were used. Fields
     with defaults are missing in older cards.

@@ -63,7 +63,7 @@ def build_package(
         threads=torch.get_num_threads(),
         corrections=_correction_counts(corrections),
         processes=config.processes,
-        split=splits.ALL if PRESETS[config.preset].all_digits else splits.NAME,
+        split=PRESETS[config.preset].split,
         best_epoch=result.best_epoch,
         gate_unseen=_is_gate_unseen(config, parent),
         settings=_settings(config, corrections),

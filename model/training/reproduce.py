@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from model import provenance
-from model.data import splits
 from model.data.corrections import Corrections
 from model.data.splits import Mnist
 from model.inference import weights
@@ -102,7 +101,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _check(card: ModelCard, config: Config, parent: bytes | None, corrections: Corrections | None) -> None:
-    if card.split != (splits.ALL if PRESETS[config.preset].all_digits else splits.NAME):
+    if card.split != PRESETS[config.preset].split:
         raise ReproductionError("an earlier release made it from another division of MNIST's digits; use that release")
     if card.parent != (weights.digest(parent) if parent else None):
         raise ReproductionError(

@@ -17,7 +17,6 @@ LOSS_FLOOR = 1e-4
 ACCURACY_TICKS = (0.0, 0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
 STRENGTH_TICKS = (0.0, 0.9, 0.99, 0.999)
 SHARE_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-VERSION, CHAMPION = "version", "champion"
 # A curve is flat if fewer digits than this separate its ends: even if none of them is read right at the lower end only,
 # McNemar's exact test at the level 0.05 cannot tell four digits from chance (2 ** -4 > 0.05).
 FLAT_BELOW_DIGITS = 5
@@ -70,10 +69,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class StrengthChart:
-    """A curve of a robustness report beside the champion's: accuracy by the level of one change, in its `unit`.
+    """A curve of a robustness report: accuracy by the level of one change, in its `unit`.
 
-    `level` is the one with the lowest accuracy, `share` that accuracy, `best` the highest one, `champion_share` the
-    champion's accuracy at that level. `is_flat` if the number of digits cannot tell the lowest from the highest.
+    `level` is the one with the lowest accuracy, `share` that accuracy, `best` the highest one. `is_flat` if the number
+    of digits cannot tell the lowest from the highest.
     """
 
     name: str
@@ -83,16 +82,14 @@ class StrengthChart:
     share: float
     best: float
     is_flat: bool
-    champion_share: float | None
 
-    def sentence(self, champion: str | None) -> str:
-        """Return the lowest accuracy in words, or the narrow range of a flat curve; `champion` is the other's name."""
+    @property
+    def sentence(self) -> str:
+        """Return the lowest accuracy in words, or the narrow range of a flat curve."""
         worst, best = (f"{100 * share:.1f}\u00a0%" for share in (self.share, self.best))
         if self.is_flat:
             return f"Flat: {worst}." if worst == best else f"Flat: between {worst} and {best}."
-        said = f"Lowest at {self.level:g}\u00a0{self.unit}: {worst}".replace("-", "\u2212")
-        other = "" if self.champion_share is None else f"; {champion}\u00a0{100 * self.champion_share:.1f}\u00a0%"
-        return f"{said}{other}."
+        return f"Lowest at {self.level:g}\u00a0{self.unit}: {worst}.".replace("-", "\u2212")
 
 
 def loss_chart(history: Sequence[dict], epochs: int) -> Chart | None:
@@ -138,27 +135,24 @@ def accuracy_chart(history: Sequence[dict], epochs: int, reference: float | None
     )
 
 
-def strength_charts(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> list[StrengthChart]:
-    """Return a report's curves, `model.evaluation.robustness.Robustness.as_dict()`, beside those of the champion's.
+def strength_charts(figures: dict[str, Any]) -> list[StrengthChart]:
+    """Return a report's curves, `model.evaluation.robustness.Robustness.as_dict()`.
 
-    All share one scale, logarithmic in the error rate. A curve that the champion's report lacks is drawn alone.
+    All share one scale, logarithmic in the error rate.
     """
-    theirs = {curve["name"]: curve for curve in champion["curves"]} if champion else {}
-    digits = figures["curve_digits"]
-    return [_strength_chart(curve, theirs.get(curve["name"]), digits) for curve in figures["curves"]]
+    return [_strength_chart(curve, figures["curve_digits"]) for curve in figures["curves"]]
 
 
-def reliability_chart(figures: dict[str, Any], champion: dict[str, Any] | None = None) -> Chart:
+def reliability_chart(figures: dict[str, Any]) -> Chart:
     """Return the reliability diagram: accuracy (y) by confidence (x) of each bin.
 
     The dots are larger for more readings, the whiskers are the 95 % intervals of the accuracy. A perfectly calibrated
     version is on the "ideal" line. Bins of too few readings are left out.
     """
-    reports = [(CHAMPION, champion), (VERSION, figures)] if champion else [(VERSION, figures)]
     ticks = tuple(Tick(100 * share, f"{100 * share:g}") for share in SHARE_TICKS)
-    curves = (_reliability_curve(name, found["reliability"]["bins"]) for name, found in reports)
     upwards = tuple(Tick(100 - tick.at, tick.label) for tick in ticks[::-1])
-    return Chart((Curve("ideal", IDEAL, (0.0, 0.0)), *curves), ticks, upwards)
+    curves = Curve("ideal", IDEAL, (0.0, 0.0)), _reliability_curve(figures["reliability"]["bins"])
+    return Chart(curves, ticks, upwards)
 
 
 def sparkline(history: Sequence[dict], epochs: int) -> str:
@@ -167,9 +161,8 @@ def sparkline(history: Sequence[dict], epochs: int) -> str:
     return chart.curves[0].polyline if chart and len(history) > 1 else ""
 
 
-def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None, digits: int) -> StrengthChart:
-    shown = [(CHAMPION, theirs), (VERSION, mine)] if theirs else [(VERSION, mine)]
-    levels = sorted({level for _, curve in shown for level in curve["levels"]})
+def _strength_chart(curve: dict[str, Any], digits: int) -> StrengthChart:
+    levels = sorted(curve["levels"])
     first, width = levels[0], (levels[-1] - levels[0]) or 1
     top = _nines(STRENGTH_TICKS[-1])
 
@@ -177,21 +170,17 @@ def _strength_chart(mine: dict[str, Any], theirs: dict[str, Any] | None, digits:
         return _from_top(min(_nines(accuracy), top), 0, top)
 
     chart = Chart(
-        tuple(
-            _curve(name, zip(curve["levels"], curve["accuracy"], strict=True), first, width, height)
-            for name, curve in shown
-        ),
+        (_curve("version", zip(curve["levels"], curve["accuracy"], strict=True), first, width, height),),
         tuple(Tick(_across(level, first, width), f"{level:g}".replace("-", "\u2212")) for level in levels),
         tuple(Tick(round(height(tick), 2), f"{100 * tick:g}") for tick in STRENGTH_TICKS[::-1]),
     )
-    worst, level = min(zip(mine["accuracy"], mine["levels"], strict=True))
-    best = max(mine["accuracy"])
+    worst, level = min(zip(curve["accuracy"], curve["levels"], strict=True))
+    best = max(curve["accuracy"])
     is_flat = round((best - worst) * digits) < FLAT_BELOW_DIGITS
-    others = dict(zip(theirs["levels"], theirs["accuracy"], strict=True)) if theirs else {}
-    return StrengthChart(mine["name"], mine["unit"], chart, level, worst, best, is_flat, others.get(level))
+    return StrengthChart(curve["name"], curve["unit"], chart, level, worst, best, is_flat)
 
 
-def _reliability_curve(name: str, bins: list[dict[str, Any]]) -> Curve:
+def _reliability_curve(bins: list[dict[str, Any]]) -> Curve:
     points, radii, whiskers = [], [], []
     for one in bins:
         low, high = wilson_interval(one["accuracy"], one["count"])
@@ -200,7 +189,7 @@ def _reliability_curve(name: str, bins: list[dict[str, Any]]) -> Curve:
             points.append((x, round(100 - 100 * one["accuracy"], 2)))
             radii.append(round(1.5 + 1.5 * math.log10(one["count"]), 1))
             whiskers.append((x, round(100 - 100 * high, 2), round(100 - 100 * low, 2)))
-    return Curve(name, tuple(points), tuple(radii), tuple(whiskers))
+    return Curve("version", tuple(points), tuple(radii), tuple(whiskers))
 
 
 def _is_number(value: float | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask
 
-from model.evaluation.metrics import wilson_interval
+from model.evaluation.metrics import interval_words, wilson_interval
 from model.task import GATE_DIGITS, NO_DIGIT, VALIDATION_DIGITS
 from webapp.presentation import charts
 from webapp.presentation.wording import about, by_whom, imported, lost_by_cancelling, worded
@@ -18,6 +18,7 @@ from webapp.storage.schema import Version
 def register(app: Flask) -> None:
     for write in (
         utc,
+        unix_seconds,
         share,
         interval,
         judged_by,
@@ -33,12 +34,21 @@ def register(app: Flask) -> None:
     ):
         app.add_template_filter(write)
     app.add_template_global(imported, "imported_in_words")
+    app.add_template_global(interval_words)
     app.add_template_global(lost_by_cancelling)
 
 
 def utc(seconds: float) -> str:
     """Format Unix seconds for a <time> element; the page's script converts them to local time."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unix_seconds(text: str) -> float | None:
+    """Return the Unix seconds of a time in ISO 8601, None for another text."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def share(fraction: float) -> str:
@@ -48,8 +58,7 @@ def share(fraction: float) -> str:
 
 def interval(fraction: float, count: int) -> str:
     """Format the 95 % interval of a share of `count` digits in per cent, "99.38 to 99.65"."""
-    low, high = wilson_interval(fraction, count)
-    return f"{100 * low:.2f} to {100 * high:.2f}"
+    return interval_words(*wilson_interval(fraction, count))
 
 
 def judged_by(version: Version) -> tuple[str, float, int]:

@@ -214,7 +214,7 @@ def page(version_id: RowId) -> ResponseReturnValue:
     """Return a version with its comparison, strength and model card."""
     found, champion = _version(version_id)
     if request.args.get("part"):
-        return render_template("admin/_robustness.html", **_strength_part(found, champion))
+        return render_template("admin/_robustness.html", **_strength_part(found))
     if wants_page():
         return _page(found, champion)
     return _answer(found, champion).response()
@@ -380,7 +380,9 @@ def _page(version: Version, champion: Version | None, error: BadRequest | None =
         card=_described(version),
         intended_use=model_card.INTENDED_USE,
         limits=model_card.limits(version.card),
-        **_strength_part(version, champion),
+        seen=model_card.seen(version.card),
+        titles=model_card.TITLES,
+        **_strength_part(version),
     )
 
 
@@ -446,22 +448,17 @@ def _figures(measured: Artifact | None) -> dict[str, Any] | None:
     return json.loads(measured.result) if measured and measured.result else None
 
 
-def _strength_part(version: Version, champion: Version | None) -> dict[str, Any]:
-    """Return the variables of `_robustness.html`; `other` is the champion if that is another version."""
-    other = champion if champion and champion.id != version.id else None
+def _strength_part(version: Version) -> dict[str, Any]:
+    """Return the variables of `_robustness.html`."""
     measured = get_artifact(services().database, version.id, "strength")
-    other_measured = get_artifact(services().database, other.id, "strength") if other else None
-    figures, theirs = _figures(measured), _figures(other_measured)
-    waited_for = next((row for row in (measured, other_measured) if row and row.fraction < 1 and not row.error), None)
+    figures = _figures(measured)
+    measuring = measured if measured and measured.fraction < 1 and not measured.error else None
     return {
         "version": version,
         "measured": measured,
-        "other": other,
-        "other_measured": other_measured,
-        "theirs": theirs,
         "figures": figures,
-        "waited_for": waited_for,
-        "quiet": waited_for is not None and not within(waited_for.updated_at, QUIET_SECONDS, time.time()),
-        "curves": charts.strength_charts(figures, theirs) if figures else [],
-        "reliability": charts.reliability_chart(figures, theirs) if figures else None,
+        "measuring": measuring,
+        "quiet": measuring is not None and not within(measuring.updated_at, QUIET_SECONDS, time.time()),
+        "curves": charts.strength_charts(figures) if figures else [],
+        "reliability": charts.reliability_chart(figures) if figures else None,
     }

@@ -92,6 +92,7 @@ def test_wilson_interval_of_known_shares():
     assert metrics.wilson_interval(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)
     assert metrics.wilson_interval(0.8, 50) == pytest.approx((0.6696, 0.8876), abs=1e-4)
     assert metrics.wilson_interval(0.0047, 10_000) == pytest.approx((0.0035, 0.0062), abs=5e-5)
+    assert metrics.interval_words(0.99379, 0.9965) == "99.38 to 99.65"
 
 
 def test_report_has_the_interval_of_every_accuracy():

@@ -1,8 +1,10 @@
 """The model card: intervals, measured figures, and Markdown from any card."""
 
 import numpy as np
+import pytest
 
 from model.evaluation import metrics, model_card
+from model.task import ALL_LEARNT, SPLIT
 from tests.support.versions import figures
 
 CARD = {
@@ -57,5 +59,25 @@ def test_card_in_markdown_has_every_section_and_figure():
 
 def test_card_in_markdown_says_what_is_known_of_an_older_one():
     text = model_card.markdown(model_card.described({"hidden": [64], "gate_accuracy": 0.99}))
-    assert model_card.REFUSES_NOTHING in text and "have learnt from some of them" in text
+    assert (
+        model_card.REFUSES_NOTHING in text and text.count("; the weights that it goes back to learnt from some.") == 2
+    )
     assert model_card.markdown(model_card.described({})).startswith("# Model card\n")
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ({"split": ALL_LEARNT, "gate_accuracy": 0.99}, "learnt from, so no measure"),
+        ({"split": SPLIT, "gate_accuracy": 0.99}, "the weights that it goes back to learnt from some"),
+        ({"split": SPLIT, "gate_accuracy": 0.99, "gate_unseen": True}, "never learnt from"),
+    ],
+)
+def test_card_in_markdown_says_what_the_version_has_seen(card, said):
+    text = model_card.markdown(model_card.described(card))
+    assert model_card.seen(card) == said and text.count(said) == 3, "validation, gate and training"
+    assert ("choose the epoch" in text) == (card["split"] == SPLIT)
+
+
+def test_validation_digits_of_an_older_card_were_never_learnt_from():
+    assert model_card.seen({"validation_accuracy": 0.99, "parent": "c0ffee"}) == "never learnt from"

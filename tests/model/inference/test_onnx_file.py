@@ -38,4 +38,11 @@ def test_export_without_the_package_says_how_to_get_it(tmp_path, capsys, monkeyp
     monkeypatch.delattr(model.inference, "onnx_file", raising=False)
     assert main(["export", str(SHIPPED), "--onnx", str(tmp_path / "x.onnx")]) == 2
     complaint = capsys.readouterr().err
-    assert "onnx" in complaint and "requirements-extras.txt" in complaint and complaint.count("\n") == 1
+    assert "the package onnx" in complaint and "requirements-extras.txt" in complaint and complaint.count("\n") == 1
+
+
+def test_export_with_another_module_missing_is_no_matter_of_the_extras(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "model.inference.onnx_file", None)
+    monkeypatch.delattr(model.inference, "onnx_file", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="onnx_file"):
+        main(["export", str(SHIPPED), "--onnx", str(tmp_path / "x.onnx")])

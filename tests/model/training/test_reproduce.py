@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from model import provenance
-from model.data import splits
 from model.data.corrections import Corrections
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from model.network.predict import digit_probabilities
 from model.network.weights import deserialize, serialize
 from model.presets import PRESETS, Config
+from model.task import SPLIT
 from model.training.package import build_package
 from model.training.reproduce import ReproductionError, differences, reproduce
 from model.training.train import train
@@ -135,9 +135,9 @@ def test_version_of_all_digits_is_the_same_and_has_seen_the_gate(few):
     assert reproduce(data, few).same
     network, card = deserialize(data)
     with pytest.raises(ReproductionError, match="another division"):
-        reproduce(serialize(network, replace(card, split=splits.NAME)), few)
+        reproduce(serialize(network, replace(card, split=SPLIT)), few)
     tuned = build_package(Config("fine-tune", 1), train(Config("fine-tune", 1), few, start=network), few, data).card
-    assert (card.gate_unseen, tuned.gate_unseen, tuned.split) == (False, False, splits.NAME)
+    assert (card.gate_unseen, tuned.gate_unseen, tuned.split) == (False, False, SPLIT)
 
 
 @pytest.mark.parametrize("changed", ["data", "code"])
