@@ -209,7 +209,7 @@ def test_training_started_elsewhere_is_told_and_cancelled_after_a_question(admin
     details.click()
     find(admin, "#batch_size").send_keys("4")
     assert not find(admin, "[value=thorough] ~ * .takes").is_displayed()
-    find(admin, "#batch_size").clear()
+    find(admin, "#batch_size").send_keys(Keys.BACKSPACE)
     wait_for(admin, lambda d: find(d, "[value=thorough] ~ * .takes").is_displayed())
     details.click()
     place = find(admin, "#epochs").location
