@@ -66,6 +66,7 @@ def row(image: np.ndarray, label: int, number: int) -> dict:
     return {
         "created_at": time.time() - 86_400 * 30,  # outside the limits of the last hour and day
         "submitter": f"{number // 20:032x}",
+        "hand": f"{number // 20:032x}",
         "receipt_sha256": secrets.token_hex(32),
         "meant": label,
         "label": label,

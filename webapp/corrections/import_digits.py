@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from webapp.corrections.digit_files import Bundle
-from webapp.corrections.store import Corrections, HoldOutAssignment, NearlyIdentical
+from webapp.corrections.store import Corrections, HoldOutAssignment
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import Correction
 
@@ -39,9 +39,9 @@ def store(
     Digits that exist with the same label are left out. One transaction stores `at_once` digits: a bundle of no more is
     stored completely or not at all.
 
-    `digest` identifies the file; each group of its digits is one submitter. An image that exists with another label,
-    or nearly so, is held out if that one is. The `first` digits in this order are skipped. `on_progress` is called in
-    each transaction with how many digits are done and how many the transaction has added.
+    `digest` identifies the file; each group of its digits is one submitter, and one hand. The `first` digits in this
+    order are skipped. `on_progress` is called in each transaction with how many digits are done and how many the
+    transaction has added.
     """
     order = np.argsort(bundle.groups, kind="stable")
     existing, assignment = ExistingCorrections(bundle), HoldOutAssignment()
@@ -50,13 +50,10 @@ def store(
     for start in range(first, len(order), at_once):
         began = time.monotonic()
         places = order[start : start + at_once]
-        alike = NearlyIdentical(bundle.images[places])
-        with database.reading() as session:
-            alike.read(session)  # most of it without the lock
         with database.writing() as session:
             lock_table(session, Correction)
             existing.read_new(session)
-            rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, existing, assignment, alike))
+            rows = list(_new_rows(session, corrections, bundle, places.tolist(), digest, existing, assignment))
             if rows:
                 session.execute(insert(Correction), rows)
             on_progress(session, start + len(places), len(rows))
@@ -89,12 +86,11 @@ class ExistingCorrections:
             pass
 
     def find(self, session: Session, images: Iterable[bytes]) -> Iterator[Any]:
-        """Yield digit image, label and held_out of the corrections with these images, the oldest first."""
+        """Yield digit image and label of the corrections with these images."""
         ids = sorted({each for image in images for each in self._ids[image]})
-        columns = Correction.digit_image, Correction.label, Correction.held_out
         for start in range(0, len(ids), ROWS_AT_ONCE):
             these = Correction.id.in_(ids[start : start + ROWS_AT_ONCE])
-            yield from session.execute(select(*columns).where(these).order_by(Correction.id))
+            yield from session.execute(select(Correction.digit_image, Correction.label).where(these))
 
     def _read_next(self, session: Session) -> bool:
         """Read one batch of rows; return whether there may be more."""
@@ -115,36 +111,27 @@ def _new_rows(
     digest: str,
     existing: ExistingCorrections,
     assignment: HoldOutAssignment,
-    alike: NearlyIdentical,
 ) -> Iterator[dict[str, Any]]:
     images = [bundle.images[place].tobytes() for place in places]
-    known, is_held_out = set(), {}
-    for image, label, held_out in existing.find(session, images):
-        known.add((image, label))
-        is_held_out[image] = held_out
+    known = {(image, label) for image, label in existing.find(session, images)}
     groups = bundle.groups[places].tolist()
     submitters = {group: corrections.submitter_of(f"import {digest} {group}") for group in set(groups)}
     assignment.read(session, set(submitters.values()))
-    alike.read(session)
-    for i, (place, image, group) in enumerate(zip(places, images, groups, strict=True)):
+    for place, image, group in zip(places, images, groups, strict=True):
         label = int(bundle.labels[place])
         if (image, label) in known:
             continue
         known.add((image, label))
-        held_out = assignment.is_held_out(submitters[group])  # called for each, since it counts new submitters
-        if (side := alike.held_out(i)) is not None:
-            held_out = side
-        held_out = is_held_out.setdefault(image, held_out)
-        alike.place(i, held_out)
         yield {
             "created_at": time.time(),
             "submitter": submitters[group],
+            "hand": submitters[group],
             "receipt_sha256": secrets.token_hex(32),  # random: an imported digit has no receipt
             "meant": label,
             "label": label,
             "digit_image": image,
             "picture": bundle.pictures[place],
             "answered": {},
-            "held_out": held_out,
+            "held_out": assignment.is_held_out(submitters[group]),
             "state": "received",
         }

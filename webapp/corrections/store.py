@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Integer, and_, cast, delete, func, or_, select
+from sqlalchemy import Integer, cast, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from model.evaluation.label_quality import blurred
@@ -39,10 +39,11 @@ MAX_LISTED = 100
 # 500 others. Only plain strokes for a 1 mostly are, and many of those add nothing to a training anyway.
 NEARLY_SAME = 0.98
 
-# The number of latest corrections among which nearly identical ones to a new one are looked for, so that it is held out
-# if they are. Those beyond are found when a run chooses its corrections.
-SIDE_CANDIDATES = 5_000
-ROWS_AT_ONCE = 500
+# The cosine from which on a run leaves out a drawing as a copy of one held out. At NEARLY_SAME it would leave out two
+# of five of the 1s of other people (docs/learning.md).
+NEAR_COPY = 0.995
+# Images compared at a time: 2,000 x 2,000 cosines are 16 MB.
+IMAGES_AT_ONCE = 2_000
 
 # One in this many hands is held out of training, with all its corrections.
 HELD_OUT_EVERY = 5
@@ -85,11 +86,13 @@ class Corrections:
         version_id: int | None,
         address: str | None,
         browser: str,
+        known_browser: bool = True,
     ) -> StoredCorrection:
         """Store a correction, or return an earlier identical one; raises TooManyCorrections.
 
         `picture` is a PNG that `redraw` encoded, `digit_image` uint8 (28, 28), `meant` 0 to 9 or NO_DIGIT, `browser`
-        the token of the sender's browser.
+        the token of the sender's browser, `known_browser` whether the request brought it. Only then is it the hand,
+        else the submitter is: a sender without cookies would be a new hand each time.
 
         A browser that sends an identical drawing again gets the earlier correction back. With another meaning, while
         the earlier one waits for review, the new one replaces it under the same receipt (the author corrects a
@@ -97,11 +100,13 @@ class Corrections:
         An identical drawing of another browser, or a nearly identical one, becomes a new row, a duplicate of the
         first: several people may share one address, and each gets a receipt.
         """
-        submitter, hand = self.submitter_of(address), self._browser_of(browser)
+        submitter, pseudonym = self.submitter_of(address), self._browser_of(browser)
+        hand = pseudonym if known_browser else submitter
         row = Correction(
             created_at=time.time(),
             submitter=submitter,
-            browser=hand,
+            browser=pseudonym,
+            hand=hand,
             meant=meant,
             label=meant,
             digit_image=digit_image.tobytes(),
@@ -110,9 +115,6 @@ class Corrections:
             version_id=version_id,
             state="received",
         )
-        alike = NearlyIdentical(image_of(row)[None])
-        with self._database.reading() as session:
-            alike.read(session)  # most of it without the lock
         with self._database.writing() as session:
             lock_table(session, Correction)
             identical = Correction.browser == row.browser, Correction.digit_image == row.digit_image
@@ -121,7 +123,7 @@ class Corrections:
                 return StoredCorrection(earlier, self._secret(earlier), False)
             replaced = earlier if earlier is not None and earlier.state == "received" else None
             if replaced is not None:
-                row.created_at, row.held_out = replaced.created_at, replaced.held_out
+                row.created_at, row.hand, row.held_out = replaced.created_at, replaced.hand, replaced.held_out
                 row.submitter = replaced.submitter  # the browser's address may have changed
                 _remove(session, replaced)
             else:
@@ -129,9 +131,6 @@ class Corrections:
                 assignment = HoldOutAssignment()
                 assignment.read(session, {hand})
                 row.held_out = assignment.is_held_out(hand)
-                alike.read(session)
-                if (side := alike.held_out(0)) is not None:
-                    row.held_out = side
             _join_duplicates(session, row)
             secret = self._secret(row)
             row.receipt_sha256 = _sha256(secret)
@@ -203,11 +202,9 @@ class HoldOutAssignment:
     def read(self, session: Session, hands: set[str]) -> None:
         """Read the stored assignments; call this in each transaction with all hands that it asks for."""
         unknown = hands - self._held_out.keys()
-        # Two conditions, each with an index, instead of one of the coalesced columns.
-        theirs = Correction.browser.in_(unknown), and_(Correction.browser.is_(None), Correction.submitter.in_(unknown))
-        hand = func.coalesce(Correction.browser, Correction.submitter)
-        found = select(hand, func.max(cast(Correction.held_out, Integer))).where(or_(*theirs)).group_by(hand)
-        self._held_out |= {one: bool(held_out) for one, held_out in session.execute(found)}
+        side = func.max(cast(Correction.held_out, Integer))
+        found = select(Correction.hand, side).where(Correction.hand.in_(unknown)).group_by(Correction.hand)
+        self._held_out |= {hand: bool(held_out) for hand, held_out in session.execute(found) if hand is not None}
         self._hands = count_hands(session)
 
     def is_held_out(self, hand: str) -> bool:
@@ -218,51 +215,9 @@ class HoldOutAssignment:
         return self._held_out[hand]
 
 
-class NearlyIdentical:
-    """For some new digit images: on which side the stored corrections are that are nearly identical to them.
-
-    Whatever their meanings and hands, a drawing and a near copy of it must not be on both sides: a version that has
-    learnt from one would be measured by the other.
-    """
-
-    def __init__(self, images: np.ndarray):
-        self._flat = _flattened(images)
-        # Nearly identical ones are held out; are learnt from.
-        self._held_out, self._learnt = np.zeros((2, len(images)), bool)
-        self._last_id = 0
-
-    def read(self, session: Session) -> None:
-        """Read the latest SIDE_CANDIDATES corrections; later calls read only those added since."""
-        columns = Correction.id, Correction.digit_image, Correction.held_out
-        newer = select(*columns).where(Correction.id > self._last_id).order_by(Correction.id.desc())
-        found = session.execute(newer.limit(SIDE_CANDIDATES).execution_options(yield_per=ROWS_AT_ONCE))
-        for rows in found.partitions():
-            self._last_id = max(self._last_id, rows[0].id)
-            alike = _flattened(images_of(rows)) @ self._flat.T >= NEARLY_SAME
-            held_out = np.array([row.held_out for row in rows])
-            self._held_out |= alike[held_out].any(0)
-            self._learnt |= alike[~held_out].any(0)
-
-    def place(self, i: int, held_out: bool) -> None:
-        """Record that image `i` is stored now, held out or learnt from."""
-        alike = self._flat @ self._flat[i] >= NEARLY_SAME
-        (self._held_out if held_out else self._learnt)[alike] = True
-
-    def held_out(self, i: int) -> bool | None:
-        """Return whether those nearly identical to image `i` are held out, None without any.
-
-        With some on both sides, the image belongs to those learnt from: a run leaves it out beside the others.
-        """
-        return False if self._learnt[i] else True if self._held_out[i] else None
-
-
 def count_hands(session: Session) -> int:
-    """Return how many hands the corrections come from: the browsers, and the submitters without one."""
-    # Sums of what indexes hold: imports, of which there may be many, are without a browser.
-    with_browser = select(func.count(Correction.submitter.distinct())).where(Correction.browser.is_not(None))
-    counts = func.count(Correction.browser.distinct()), func.count(Correction.submitter.distinct())
-    browsers, submitters, others = (session.scalars(one).one() for one in (*map(select, counts), with_browser))
-    return browsers + submitters - others
+    """Return how many hands the corrections come from."""
+    return session.scalars(select(func.count(Correction.hand.distinct()))).one()
 
 
 def hands_to_hold_out(session: Session) -> tuple[int, int] | None:
@@ -274,24 +229,6 @@ def hands_to_hold_out(session: Session) -> tuple[int, int] | None:
         return None
     hands = count_hands(session)
     return (hands, hands // HELD_OUT_EVERY * HELD_OUT_EVERY + HELD_OUT_EVERY) if hands else None
-
-
-def near_held_out(session: Session, learnt: ColumnElement[bool]) -> list[int]:
-    """Return the ids of the corrections fulfilling `learnt` that are nearly identical to one held out.
-
-    Those held out may still wait for review: they may be compared by later.
-    """
-    columns = select(Correction.id, Correction.digit_image)
-    held_out = session.execute(columns.where(Correction.held_out, Correction.state != "refused")).all()
-    if not held_out:
-        return []
-    flat = _flattened(images_of(held_out))
-    found = session.execute(columns.where(learnt).execution_options(yield_per=ROWS_AT_ONCE))
-    near = []
-    for rows in found.partitions():
-        alike = (_flattened(images_of(rows)) @ flat.T >= NEARLY_SAME).any(1)
-        near += [rows[i].id for i in np.flatnonzero(alike).tolist()]
-    return near
 
 
 def label_to_json(label: int) -> int | str:
@@ -325,6 +262,17 @@ def image_of(row: Any) -> np.ndarray:
     return images_of([row])[0]
 
 
+def near_copies(images: np.ndarray, others: np.ndarray, limit: float = NEAR_COPY) -> np.ndarray:
+    """Return which digit images, uint8 (N, 28, 28), are near copies of some of (M, 28, 28): bool (N,)."""
+    near = np.zeros(len(images), bool)
+    for first in range(0, len(others), IMAGES_AT_ONCE):
+        flat = _flattened(others[first : first + IMAGES_AT_ONCE])
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            part = slice(start, start + IMAGES_AT_ONCE)
+            near[part] |= (_flattened(images[part]) @ flat.T).max(1) >= limit
+    return near
+
+
 def similarity(digit_image: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the cosines of a blurred digit image, uint8 (28, 28), with each of (N, 28, 28): 0 to 1, (N,)."""
     return _flattened(others) @ _flattened(digit_image[None])[0]
@@ -352,15 +300,12 @@ def _join_duplicates(session: Session, row: Correction) -> None:
 def _remove(session: Session, row: Correction) -> None:
     """Delete a row; if it was the first of its duplicates, make the oldest of them the first.
 
-    They wait for review again: reviewers see only the first of duplicates, so nobody has looked at them. The new first
-    is not held out if the row was not: a version may have learnt from that one, and must not be measured by a nearly
-    identical drawing.
+    They wait for review again: reviewers see only the first of duplicates, so nobody has looked at them.
     """
     of_row = Correction.duplicate_of == row.id
     duplicates = session.scalars(select(Correction).where(of_row).order_by(Correction.id)).all()
     if duplicates:
         first = duplicates[0]
-        first.held_out = first.held_out and row.held_out
         for duplicate in duplicates:
             duplicate.duplicate_of = None if duplicate is first else first.id
             duplicate.state, duplicate.label, duplicate.reason = "received", duplicate.meant, None

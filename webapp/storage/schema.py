@@ -169,7 +169,8 @@ class Correction(Base):
     """A drawing with the digit that its author meant, kept with the author's consent.
 
     `meant` (by the author) and `label` (by the reviewer) are 0 to 9, or NO_DIGIT. `submitter` is a keyed digest of the
-    sender's address, `browser` of its browser's token (None if imported or sent to an earlier release). A correction
+    sender's address, `browser` of its browser's token (None if imported or sent to an earlier release). `hand` is the
+    browser if the request brought its token, else the submitter; a hand's corrections are all held out or none. One
     nearly identical to an earlier one is its duplicate: reviewed with it, and learnt from once.
     """
 
@@ -178,6 +179,7 @@ class Correction(Base):
     created_at: Mapped[float] = mapped_column(default=time.time, index=True)
     submitter: Mapped[str] = mapped_column("source", index=True)
     browser: Mapped[str | None] = mapped_column(index=True)
+    hand: Mapped[str | None] = mapped_column(index=True)
     receipt_sha256: Mapped[str] = mapped_column(unique=True)  # of the secret in the receipt's address
     meant: Mapped[int]
     label: Mapped[int]

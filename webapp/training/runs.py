@@ -12,12 +12,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from model.presets import PRESETS, Config
-from webapp.corrections.store import keep_pictures, near_held_out
+from webapp.corrections.store import keep_pictures
 from webapp.exceptions import AppError
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, lock_table
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 20.0
 MAX_ATTEMPTS = 3
 MAX_PROCESSES = 8  # of one run
+IDS_AT_ONCE = 500  # of one deletion
 
 
 class RunActive(AppError):
@@ -174,9 +175,6 @@ def _choose_inputs(session: Session, run: Run) -> None:
     approved = select(literal(run.id), Correction.id).where(*Correction.firsts("approved"))
     if not run.corrections:  # it is still compared by those that are held out
         approved = approved.where(Correction.held_out)
-    else:
-        learnt = and_(*Correction.firsts("approved"), ~Correction.held_out)
-        approved = approved.where(Correction.id.not_in(near_held_out(session, learnt)))
     session.execute(insert(RunCorrection).from_select(["run_id", "correction_id"], approved))
 
 
@@ -224,6 +222,15 @@ class Lease:
         with self.database.writing() as session:
             self._write(session, lease_until=time.time() + LEASE_SECONDS)
             session.execute(delete(RunCorrection).where(mine, RunCorrection.correction_id.not_in(approved)))
+
+    def drop(self, correction_ids: list[int]) -> None:
+        """Remove these corrections from the run."""
+        mine = RunCorrection.run_id == self.run_id
+        for start in range(0, len(correction_ids), IDS_AT_ONCE):
+            these = RunCorrection.correction_id.in_(correction_ids[start : start + IDS_AT_ONCE])
+            with self.database.writing() as session:
+                self._write(session, lease_until=time.time() + LEASE_SECONDS)
+                session.execute(delete(RunCorrection).where(mine, these))
 
     def release(self, **values) -> None:
         """Return the run to the queue for another trainer, without counting a failed attempt."""

@@ -127,7 +127,8 @@ def send() -> Response:
     annotate_request(version=classifier.version, verdict=reading.verdict)
     if reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
-    browser = _browser() or secrets.token_urlsafe(TOKEN_BYTES)
+    known_browser = _browser()
+    browser = known_browser or secrets.token_urlsafe(TOKEN_BYTES)
     kept = services().corrections.add(
         redraw(picture),
         reading.digit_image,
@@ -136,6 +137,7 @@ def send() -> Response:
         int(classifier.version.removeprefix("v")),
         request.remote_addr,
         browser,
+        known_browser is not None,
     )
     url = url_for(".receipt", secret=kept.secret)
     answered = Sent.of(kept.correction, receipt=url, version=kept.correction.version_id)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from model.presets import PRESETS, Config
 from model.rank import LOST, Failure, GroupLost
-from webapp.corrections.store import images_of
+from webapp.corrections.store import images_of, near_copies
 from webapp.settings import Settings
 from webapp.storage.schema import Comparison, Correction, Run, RunCorrection, Version, champion_of, coded
 from webapp.training import runs
@@ -148,6 +148,7 @@ def _train(settings: Settings, heartbeat: Heartbeat) -> None:
 
     lease = heartbeat.lease
     lease.drop_refused()
+    drop_near_copies(lease)  # before the other processes of the run start, which read its rows
     config, parent, corrections = _inputs(lease)
     command = sys.executable, "-m", "webapp.worker.child", "run", str(lease.run_id), str(lease.attempt)
     with process_group(config.processes, command) as group:
@@ -198,6 +199,15 @@ def _save_checkpoint(lease: Lease, checkpoint: bytes) -> None:
         if any(words in str(error.orig) for words in DISK_FULL):
             raise
         log.warning("a checkpoint could not be stored: %s", error.orig)
+
+
+def drop_near_copies(lease: Lease) -> None:
+    """Remove the corrections to learn from that are near copies of the run's held out, which are to compare by."""
+    with lease.database.reading() as session:
+        corrections = chosen_corrections(session, lease.run_id)
+    if corrections is not None:
+        learnt = corrections.part(~corrections.held_out)
+        lease.drop(learnt.ids[near_copies(learnt.images, corrections.to_compare.images)].tolist())
 
 
 def _inputs(lease: Lease) -> tuple[Config, bytes | None, Corrections | None]:

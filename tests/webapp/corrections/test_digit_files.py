@@ -13,10 +13,11 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import delete, select
+from sqlalchemy import select, update
 
 from model.cli import main
 from model.imaging.decode import MAX_BYTES
+from model.presets import Config
 from model.task import NO_DIGIT
 from tests.conftest import TOKEN
 from tests.support.administrator import BROWSER, csrf_token, sign_in
@@ -26,6 +27,8 @@ from tests.support.requests import assert_error, drawn, encoded
 from webapp.corrections import digit_files, exports
 from webapp.services import services
 from webapp.storage.schema import Correction
+from webapp.training import runs
+from webapp.worker.training_run import chosen_corrections, drop_near_copies
 
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
 QUEUE = "/admin/corrections"
@@ -273,35 +276,21 @@ def test_import_leaves_out_what_is_there(send, app, database):
     ]
 
 
-@pytest.mark.parametrize("held_out", [True, False])
-def test_import_with_another_label_stays_in_its_part(send, database, held_out):
-    images = np.stack([image for image, _ in digits(2)])
-    send(npz(images=images[:1], labels=np.array([3], np.uint8)))
+@pytest.mark.both_databases
+def test_import_run_leaves_out_near_copies_across_the_sides(send, database):
+    """Each source has its own side, whatever it drew; a run learns from no copy of a drawing held out."""
+    image = digits(1)[0][0]
+    copies = np.stack([np.clip(image.astype(int) - less, 0, 255) for less in range(5)]).astype(np.uint8)
+    send(npz(images=copies, labels=np.arange(5), source=np.arange(5)))
+    send(npz(images=copies, labels=np.arange(5, 10), source=np.zeros(5, int)))
+    assert [row.held_out for row in rows_of(database)] == [False] * 4 + [True] + [False] * 5
     with database.writing() as session:
-        session.scalars(select(Correction)).one().held_out = held_out
-    send(npz(images=images, labels=np.array([5, 5], np.uint8)))
-    parts = {row.digit_image: set() for row in rows_of(database)}
-    for row in rows_of(database):
-        parts[row.digit_image].add(row.held_out)
-    assert parts[images[0].tobytes()] == {held_out} and len(rows_of(database)) == 3
-
-
-def test_import_of_near_copies_stays_in_the_part_of_the_first(send, database):
-    """Within a file, whatever the source, and beside what is stored."""
-    (first, _), (second, _) = digits(2)
-
-    def copies(image):
-        return np.stack([np.clip(image.astype(int) - less, 0, 255) for less in range(10)]).astype(np.uint8)
-
-    send(npz(images=copies(first), labels=np.arange(10), source=np.arange(10)))
-    assert [row.held_out for row in rows_of(database)] == [False] * 10
-    with database.writing() as session:
-        session.execute(delete(Correction))
-    send(npz(images=second[None], labels=np.array([7])))
-    with database.writing() as session:
-        session.scalars(select(Correction)).one().held_out = True
-    send(npz(images=copies(second)[1:], labels=np.arange(9), source=np.arange(9)))
-    assert [row.held_out for row in rows_of(database)] == [True] * 10
+        session.execute(update(Correction).values(state="approved"))
+    run = runs.start(database, Config("basic", 1), "a test", corrections=True)
+    lease = runs.Lease(database, run.id, runs.claim(database, run.id))
+    drop_near_copies(lease)
+    with database.reading() as session:
+        assert chosen_corrections(session, run.id).labels.tolist() == [4]
 
 
 @pytest.mark.both_databases

@@ -33,9 +33,9 @@ def fill(database, count):
     for start in range(0, count, 1_000):
         images = random.integers(0, 256, (1_000, 28, 28), np.uint8)
         rows = [
-            {"submitter": f"{(start + place) // 10:032x}", "receipt_sha256": f"{start + place:064x}", "meant": 1,
-             "label": 1, "digit_image": image.tobytes(), "picture": bytes(300), "answered": {}, "held_out": False,
-             "state": "approved"}
+            {"submitter": (hand := f"{(start + place) // 10:032x}"), "hand": hand,
+             "receipt_sha256": f"{start + place:064x}", "meant": 1, "label": 1, "digit_image": image.tobytes(),
+             "picture": bytes(300), "answered": {}, "held_out": False, "state": "approved"}
             for place, image in enumerate(images)
         ]  # fmt: skip
         with database.writing() as session:

@@ -37,8 +37,9 @@ def corrections(database, settings):
 
 @pytest.fixture
 def add(corrections):
-    def add(image=DIGITS[0][0], meant=7, address=HERE, version_id=1, picture=b"a picture", browser=None):
-        return corrections.add(picture, image, meant, answer(1), version_id, address, browser or f"at {address}")
+    def add(image=DIGITS[0][0], meant=7, address=HERE, version_id=1, picture=b"a picture", browser=None, known=True):
+        browser = browser or f"at {address}"
+        return corrections.add(picture, image, meant, answer(1), version_id, address, browser, known)
 
     return add
 
@@ -348,15 +349,15 @@ def test_browser_every_fifth_is_held_out_behind_one_address(add, database):
 
 
 @pytest.mark.both_databases
-def test_hands_of_corrections_without_a_browser_are_their_addresses(add, database):
+def test_hands_of_requests_without_a_cookie_are_their_addresses(add, database):
     for number in range(HELD_OUT_EVERY):
-        add(*DIGITS[number], address=f"192.0.2.{number}")
-    with database.writing() as session:
-        session.execute(update(Correction).values(browser=None))  # as sent to an earlier release
+        for each in range(2):  # each time with a token that no cookie brought
+            add(*DIGITS[2 * number + each], address=f"192.0.2.{number}", browser=f"{number} {each}", known=False)
+    assert [row.held_out for row in rows(database)] == [False] * 8 + [True] * 2
     add(*DIGITS[10], address="192.0.2.4", browser="new")
-    assert [row.held_out for row in rows(database)] == [False] * 4 + [True, False]
+    assert rows(database)[-1].held_out is False
     with database.reading() as session:
-        assert count_hands(session) == HELD_OUT_EVERY and hands_to_hold_out(session) is None
+        assert count_hands(session) == HELD_OUT_EVERY + 1 and hands_to_hold_out(session) is None
 
 
 def test_hands_that_it_takes_to_hold_out_are_counted(add, database):
@@ -375,28 +376,19 @@ def nearly(image):
     return np.clip(image.astype(int) - 3, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("other", ["meaning", "address"])
-def test_correction_nearly_identical_is_on_the_same_side(add, database, monkeypatch, other):
-    """Of a near copy and its original one was held out, the other learnt from; beyond the candidates for duplicates."""
-    monkeypatch.setattr(limits, "CANDIDATES", 1)
+@pytest.mark.both_databases
+def test_hand_that_sends_a_near_copy_stays_on_its_side(add, database):
     for number in range(HELD_OUT_EVERY):
         add(*DIGITS[number], browser=f"tablet {number}")
-    for place in (0, HELD_OUT_EVERY - 1):
+    for place in (HELD_OUT_EVERY - 1, 0):  # of one held out, and of one learnt from
         image, label = DIGITS[place]
-        for number in range(2 * HELD_OUT_EVERY):
-            change = {"meaning": {"meant": (label + 1 + number) % 10}, "address": {"meant": label, "address": THERE}}
-            add(nearly(image), browser=f"{place} {number}", **change[other])
-        added = rows(database)[-2 * HELD_OUT_EVERY :]
-        assert {row.held_out for row in added} == {place == HELD_OUT_EVERY - 1}
-
-
-def test_correction_nearly_identical_to_some_of_both_sides_is_learnt_from(add, database):
-    (image, label), *_ = DIGITS
-    add(image, label)
-    add(nearly(image), label, address=THERE)
-    change(database, 2, held_out=True)  # as an earlier release has assigned it
-    add(nearly(nearly(image)), label, address="192.0.2.3")
-    assert [row.held_out for row in rows(database)] == [False, True, False]
+        for number in range(HELD_OUT_EVERY):
+            add(nearly(image), label, browser=f"{place} {number}")
+            add(*DIGITS[10 + number], browser=f"{place} {number}")
+    every_fifth = [number == HELD_OUT_EVERY - 1 for number in range(HELD_OUT_EVERY)]
+    assert [row.held_out for row in rows(database)] == every_fifth + 2 * [one for one in every_fifth for _ in "12"]
+    with database.reading() as session:
+        assert count_hands(session) == 3 * HELD_OUT_EVERY
 
 
 # Deleting
@@ -506,17 +498,6 @@ def test_twins_stay_approved_when_one_is_deleted(add, corrections, database):
     corrections.delete(2)
     found = [(row.id, row.duplicate_of, row.state) for row in rows(database)]
     assert found == [(1, None, "approved"), (3, 1, "approved")]
-
-
-@pytest.mark.parametrize(("learnt", "twins", "after"), [(True, True, False), (True, False, False), (False, True, True)])
-def test_twin_made_first_is_not_held_out_if_learnt(add, corrections, database, learnt, twins, after):
-    """`learnt`: the first could be learnt from; `twins`: the source of its twin is one that is held out."""
-    add(address=HERE)
-    add(address=THERE)
-    change(database, 1, held_out=not learnt)
-    change(database, 2, held_out=twins)
-    corrections.delete(1)
-    assert [row.held_out for row in rows(database)] == [after]
 
 
 def test_correction_keeps_the_answer_as_given(add, database):

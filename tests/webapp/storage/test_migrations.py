@@ -44,6 +44,7 @@ COMMITTED = {
     "0008_browsers.py": "fe424128becfcd3697465d70b40e93514c3b11202cc55da67f50fefd3a95d9fe",
     "0009_validation_accuracy.py": "cc097910a0ab882546e4e87c3fa3d9fb1497351a0df6a2abb231e337022f008f",
     "0010_training_settings.py": "15579cc35aed80d5433d082412c929877f21b7933bcf747baf9710613bafefa5",
+    "0011_hands.py": "df613cf6073b4c0ffb0b0793f3eb6e9883f7833186287e42dafbb57888330895",
 }
 
 
@@ -271,3 +272,17 @@ def test_validation_accuracy_of_a_compared_version_is_that_of_its_weights_as_sto
         rows = session.execute(select(*columns).order_by(Version.id)).all()
     kept = 0.97, card, VERSION["weights"]
     assert rows == [(0.9696, card | {"validation_accuracy": 0.9696}, VERSION["weights"]), kept, kept]
+
+
+def test_hands_of_earlier_corrections_are_told_as_before(database, tmp_path):
+    """By the browser, or the address where it is not known."""
+    migrate(database, [path for path in (MIGRATIONS / "versions").glob("0*.py") if path.name < "0011"], tmp_path / "to")
+    tables = MetaData()
+    tables.reflect(database.engine)
+    with database.writing() as session:
+        for number, browser in enumerate(("browser", None), 1):
+            row = CORRECTION | {"version_id": None, "state": "received", "source": "address", "browser": browser}
+            session.execute(tables.tables["correction"].insert().values(row | {"receipt_sha256": str(number)}))
+    database.upgrade()
+    with database.reading() as session:
+        assert session.scalars(select(Correction.hand).order_by(Correction.id)).all() == ["browser", "address"]

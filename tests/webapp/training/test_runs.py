@@ -22,7 +22,7 @@ from webapp.storage.schema import (
 from webapp.storage.timestamps import SKEW_SECONDS
 from webapp.training import runs
 from webapp.training.runs import ChampionChanged, Lease, LeaseLost
-from webapp.worker.training_run import chosen_corrections
+from webapp.worker.training_run import chosen_corrections, drop_near_copies
 
 CONFIG = Config("basic", 1)
 
@@ -334,14 +334,29 @@ def test_run_first_attempt_chooses_its_corrections(database, corrections):
 
 
 @pytest.mark.both_databases
-def test_run_learns_from_no_near_copy_of_a_drawing_held_out(database):
-    """As earlier releases have assigned them, by address alone: the original was held out, its copy learnt from."""
-    image = drawing(1000)
-    near, far = (keep_correction(database, digit_image=one.tobytes()) for one in (image // 51 * 50, drawing(1001)))
-    refused = keep_correction(database, digit_image=drawing(1001).tobytes(), held_out=True, state="refused")
-    held_out = keep_correction(database, digit_image=image.tobytes(), held_out=True, label=3)
+def test_run_leaves_out_near_copies_of_drawings_held_out(database, monkeypatch):
+    """Whatever they mean; its other processes read the rows that are left."""
+    monkeypatch.setattr(runs, "IDS_AT_ONCE", 2)
+    images = [drawing(1000 + place) for place in range(5)]
+    near = [keep_correction(database, digit_image=(image // 51 * 50).tobytes()) for image in images]
+    far = keep_correction(database, digit_image=drawing(999).tobytes())
+    held_out = [keep_correction(database, digit_image=image.tobytes(), held_out=True, label=3) for image in images]
+    keep_correction(database, digit_image=drawing(999).tobytes(), held_out=True, state="refused")
     hold = claimed(database, corrections=True)
-    assert chosen(database, hold.run_id) == [far, held_out] and near not in (far, refused)
+    assert chosen(database, hold.run_id) == [*near, far, *held_out]
+    drop_near_copies(hold)
+    assert chosen(database, hold.run_id) == [far, *held_out]
+
+
+def test_near_copies_dropped_by_a_lost_attempt_stay(database):
+    image = drawing(1000)
+    keep_correction(database, digit_image=image.tobytes())
+    keep_correction(database, digit_image=image.tobytes(), held_out=True)
+    hold = claimed(database, corrections=True)
+    change(database, hold.run_id, attempt=2)
+    with pytest.raises(LeaseLost):
+        drop_near_copies(hold)
+    assert len(chosen(database, hold.run_id)) == 2
 
 
 @pytest.mark.both_databases

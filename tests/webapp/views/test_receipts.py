@@ -152,6 +152,19 @@ def test_feedback_sets_the_browsers_cookie_once_and_stores_its_digest(app, clien
     assert "Set-Cookie" in send(client).headers and count(app) == 3
 
 
+@pytest.mark.both_databases
+def test_feedback_without_a_cookie_is_one_hand_for_each_address(app):
+    client = app.test_client(use_cookies=False)
+    for number in range(5):
+        assert send(client, lines(number)).get_json()["held_out"] is False
+    with services(app).database.reading() as session:
+        assert limits.count_hands(session) == 1
+    for number in range(4):  # four browsers behind it are four hands more
+        browser = app.test_client()
+        browser.get("/receipts")
+        assert send(browser, lines(number)).get_json()["held_out"] is (number == 3)
+
+
 def test_feedback_needs_no_cookie_and_takes_no_form(app):
     client = app.test_client(use_cookies=False)
     response = send(client, headers={"Origin": "https://elsewhere.example"})

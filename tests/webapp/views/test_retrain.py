@@ -74,8 +74,8 @@ def test_pages_say_how_many_hands_it_takes_until_some_are_held_out(client, datab
         return [re.findall("Nothing is held out yet: corrections come from (.*?) hands", page) for page in pages]
 
     assert told() == [[], []]
-    for submitter in ("one", "two"):
-        keep_correction(database, submitter=submitter)
+    for hand in ("one", "two"):
+        keep_correction(database, hand=hand)
     assert told() == [["2 of the 5"], ["2 of the 5"]]
     keep_correction(database, held_out=True)
     assert told() == [[], []]
