@@ -361,7 +361,9 @@ def test_near_copies_dropped_by_a_lost_attempt_stay(database):
 
 @pytest.mark.both_databases
 def test_run_does_not_learn_what_was_deleted_or_refused(database):
-    kept, refused, deleted = (keep_correction(database, label=label, held_out=label == 3) for label in (3, 4, 5))
+    ink = np.full((28, 28), 9, np.uint8).tobytes()
+    kept = keep_correction(database, label=3, held_out=True, digit_image=ink)
+    refused, deleted = (keep_correction(database, label=label) for label in (4, 5))
     hold = claimed(database, corrections=True)
     with database.writing() as session:
         session.get(Correction, refused).state = "refused"
