@@ -1,7 +1,7 @@
 """Measure whether wrong corrections are stopped and right ones pass: python benchmarks/poison.py STROKES_FOLDER WEIGHTS
 
 Fine-tunes the weights on corrections as a run does, compares the result with them as a run does, and prints whether it
-would be promoted. The corrections are drawings of real handwriting; every fifth writer's are held out. In the worst
+would be promoted. The corrections are drawings of real handwriting; every fourth writer's are held out. In the worst
 case, which this is, the reviewer has approved them all, and what is held out is as wrong as what is learnt. The folder
 is as for `benchmarks/corrections.py`. The test accuracies are printed for the reader: nothing is chosen by them.
 """
@@ -26,7 +26,7 @@ from model.task import NO_DIGIT
 from model.training.package import build_package
 from model.training.train import train
 
-HELD_OUT_EVERY = 5
+HELD_OUT_EVERY = 4
 Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Images, labels and writers."""
 
@@ -68,7 +68,7 @@ def result(name: str, case: Labelled, data: splits.Mnist, start: bytes) -> str:
 
 
 def _corrections(images: np.ndarray, labels: np.ndarray, writers: np.ndarray) -> Corrections:
-    """Hold out every fifth writer; every fifth drawing where there are fewer writers."""
+    """Hold out every fourth writer; every fourth drawing where there are fewer writers."""
     names, hands = np.unique(writers, return_inverse=True)
     if len(names) < HELD_OUT_EVERY:
         hands = np.arange(len(writers))

@@ -26,7 +26,7 @@ def finish(database: Database) -> None:
     version = Version(
         source="run", preset="basic", sha256="0", weights=bytes(100_000), card={}, validation_accuracy=1.0
     )
-    comparison = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}})
+    comparison = Comparison(champion_id=1, passed=True, evidence={"summary": {"code": "better"}, "gained": True})
     Lease(database, 1, 1).finish(version, bytes(200_000), comparison)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from model.data import splits
-from model.evaluation import comparison, robustness
+from model.evaluation import robustness, suite
 from model.presets import PRESETS, Config
 from tests.webapp.training.test_runs import keep_correction
 from webapp import cli as command
@@ -20,8 +20,8 @@ from webapp.worker.training_run import train_run
 def few(monkeypatch, settings):
     for name, count in {"CURVE_DIGITS": 5, "OTHERS": 20}.items():
         monkeypatch.setattr(robustness, name, count)
-    for name, count in {"STRENGTH_DIGITS": 20, "OTHERS": 60}.items():
-        monkeypatch.setattr(comparison, name, count)
+    for name, count in {"HANDS_EACH": 1, "CHANGED": 20, "LETTERS_EACH": 1}.items():
+        monkeypatch.setattr(suite, name, count)
     some = splits.load(settings.mnist_dir).subset(300)
     monkeypatch.setattr(splits, "load", lambda folder=None: some)
     monkeypatch.setitem(PRESETS, "fine-tune", replace(PRESETS["fine-tune"], batch_size=100))

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
 from model.data import splits
-from model.evaluation import comparison, robustness
+from model.evaluation import robustness, suite
 from model.inference import weights
 from model.inference.classifier import SHIPPED
 from tests.support.versions import add_version, damaged
@@ -28,8 +28,9 @@ def few(monkeypatch):
     for module, name, count in (
         (robustness, "CURVE_DIGITS", 10),
         (robustness, "OTHERS", 60),
-        (comparison, "STRENGTH_DIGITS", 20),
-        (comparison, "OTHERS", 60),
+        (suite, "HANDS_EACH", 1),
+        (suite, "CHANGED", 20),
+        (suite, "LETTERS_EACH", 1),
     ):
         monkeypatch.setattr(module, name, count)
 

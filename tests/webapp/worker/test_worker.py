@@ -189,7 +189,7 @@ def test_run_after_a_cancelled_one_makes_a_version(shared):
     assert card.as_dict() == version.card
     _, labels = mnist.read_test()
     assert (likely.argmax(1) == labels).mean() == pytest.approx(version.test_accuracy, abs=0.001)
-    assert version.test_accuracy > 0.9
+    assert version.test_accuracy > 0.85  # of 4,000 digits
 
 
 @pytest.mark.stress
