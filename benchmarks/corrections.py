@@ -1,4 +1,4 @@
-"""Measure the effect of fifty corrections: python benchmarks/corrections.py STROKES_FOLDER [--weights FILE]
+"""Measure the effect of fifty corrections: python -m benchmarks.corrections STROKES_FOLDER [--weights FILE]
 
 Fine-tunes a network on fifty drawings by some writers in a style that it reads badly, and measures it on the drawings
 of the style's other writers, on all other handwriting, and on MNIST's test set. A style is the drawings of one digit by

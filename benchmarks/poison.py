@@ -1,4 +1,4 @@
-"""Measure whether wrong corrections are stopped and right ones pass: python benchmarks/poison.py STROKES_FOLDER WEIGHTS
+"""Measure whether wrong corrections are stopped and right ones pass: python -m benchmarks.poison STROKES_FOLDER WEIGHTS
 
 Fine-tunes the weights on corrections as a run does, compares the result with them as a run does, and prints whether it
 would be promoted. The corrections are drawings of real handwriting; every fourth writer's are held out. In the worst

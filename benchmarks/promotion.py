@@ -1,4 +1,4 @@
-"""Measure the comparison that promotes challengers: python benchmarks/promotion.py TABLE WEIGHTS [WEIGHTS ...]
+"""Measure the comparison that promotes challengers: python -m benchmarks.promotion TABLE WEIGHTS [WEIGHTS ...]
 
 Tables:
 
