@@ -61,7 +61,8 @@ class Pictures:
 class VersionAnswers:
     """A version's answers to all pictures: those to the suite in the order of its groups.
 
-    `refuses` tells whether the network can refuse, `multiplications` how many a prediction takes, zero inputs included.
+    `refuses` tells whether the network can refuse, `multiplications` how many a prediction takes, zero inputs included,
+    `gate_unseen` whether neither it nor the weights it goes back to have learnt from the gate digits.
     """
 
     digits: Answers
@@ -74,6 +75,8 @@ class VersionAnswers:
 
 @dataclass(frozen=True, eq=False)
 class LoadedVersion:
+    """A version ready to answer; `multiplications` and `gate_unseen` as in VersionAnswers."""
+
     network: MLP
     calibration: Calibration
     multiplications: int
@@ -88,6 +91,7 @@ class LoadedVersion:
         return cls(network, card.calibration, multiplications, card.gate_unseen)
 
     def answer(self, pictures: Pictures) -> VersionAnswers:
+        """Predict all pictures; corrections without any drawing have no answers."""
         drawings = pictures.drawings
         return VersionAnswers(
             digits=self._answer(pictures.digits.images.numpy(), pictures.digits.labels.numpy()),

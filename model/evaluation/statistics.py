@@ -19,23 +19,15 @@ _NORMAL = NormalDist()
 _HALVINGS = 50  # of the interval that holds a limit: as precise as a float
 
 
-def mcnemar(lost: int, gained: int) -> float:
-    """Return the p-value, 0 to 1, of McNemar's exact one-sided test that the challenger is no worse.
-
-    If both are equally good, each picture that only one gets right is a loss or a gain with probability 1/2 ("Note on
-    the sampling error of the difference between correlated proportions or percentages", 1947).
-    """
-    count = lost + gained
-    ways = total = math.comb(count, lost)
-    for k in range(lost, count):
-        ways = ways * (count - k) // (k + 1)
-        total += ways
-    return total / 2**count
-
-
 def binomial_p(count: int, total: int, share: float) -> float:
-    """Return the probability, 0 to 1, that of `total` at least `count` succeed, each with probability `share`."""
-    return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
+    """Return the probability, 0 to 1, that of `total` at least `count` succeed, each with probability `share`, above 0
+    and below 1."""
+
+    def log_p(k: int) -> float:  # in logarithms: the number of ways among a thousand is no float any more
+        ways = math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
+        return ways + k * math.log(share) + (total - k) * math.log1p(-share)
+
+    return min(1.0, math.fsum(math.exp(log_p(k)) for k in range(count, total + 1)))
 
 
 def loss_limit(lost: int, gained: int, count: int) -> float:

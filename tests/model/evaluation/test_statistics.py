@@ -8,28 +8,20 @@ import pytest
 from model.evaluation import statistics
 from model.evaluation.statistics import Loss, clustered_loss, holm, loss_limit
 
-# McNemar's test
+# The binomial tail
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "p"),
-    [(59, 41, 0.0443130), (2_600, 2_400, 0.00244182), (5_000, 0, 0), (0, 5_000, 1), (2_500, 2_500, 0.505642)],
+    ("count", "total", "share", "p"),
+    [(0, 10, 0.3, 1), (10, 10, 0.5, 1 / 1024), (59, 100, 0.5, 0.0443130), (18, 24, 0.5, 0.0113279), (0, 0, 0.3, 1)],
 )
-def test_mcnemar_of_many_gives_known_values(lost, gained, p):
-    assert statistics.mcnemar(lost, gained) == pytest.approx(p, rel=1e-5)
+def test_binomial_tail_gives_known_values(count, total, share, p):
+    assert statistics.binomial_p(count, total, share) == pytest.approx(p, rel=1e-5)
 
 
-def test_mcnemar_is_the_binomial_sum():
-    for lost in range(0, 30):
-        for gained in range(0, 30):
-            count = lost + gained
-            slow = sum(math.comb(count, k) for k in range(lost, count + 1)) / 2**count
-            assert statistics.mcnemar(lost, gained) == slow
-            # mirrored: at least so many lost, or at least the rest gained
-            mirrored = statistics.mcnemar(gained + 1, lost - 1) if lost else 0
-            assert slow + mirrored == pytest.approx(1)
-            assert statistics.mcnemar(lost + 1, gained) < slow or slow == 0
-            assert statistics.mcnemar(lost, gained + 1) > slow or lost == 0
+def test_binomial_tail_of_thousands_is_a_number():
+    """The number of ways overflows a float from about a thousand on."""
+    assert 0.4 < statistics.binomial_p(1_000, 3_000, 1 / 3) < 0.6
 
 
 # Limits of a loss
