@@ -93,11 +93,14 @@ def _called(digit: int, wrong: int, donor: str | None = None) -> Callable[[Handw
     return case
 
 
-def _partly_wrong(written: Handwriting) -> Labelled:
-    random = np.random.default_rng(0)
-    places = _some(written, np.ones(len(written.labels), bool), 250)
-    turned = (random.random(len(places)) < 0.2) * random.integers(1, 10, len(places))
-    return written.images[places], (written.labels[places] + turned) % 10, written.writers[places]
+def _partly_wrong(count: int) -> Callable[[Handwriting], Labelled]:
+    def case(written: Handwriting) -> Labelled:
+        random = np.random.default_rng(0)
+        places = _some(written, np.ones(len(written.labels), bool), count)
+        turned = (random.random(len(places)) < 0.2) * random.integers(1, 10, len(places))
+        return written.images[places], (written.labels[places] + turned) % 10, written.writers[places]
+
+    return case
 
 
 def _mirrored(written: Handwriting) -> Labelled:
@@ -109,7 +112,8 @@ CASES: dict[str, Callable[[Handwriting], Labelled]] = {
     "sevens called 1": _called(7, 1),
     "slashed zeros called 8": _called(0, 8, donor="gmd"),
     "sevens called no digit": _called(7, NO_DIGIT),
-    "a fifth of 200 wrong": _partly_wrong,
+    "a fifth of 250 wrong": _partly_wrong(250),
+    "a fifth of 70 wrong": _partly_wrong(70),
     "fours the wrong way round": _mirrored,
 }
 
