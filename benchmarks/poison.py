@@ -58,12 +58,14 @@ def result(name: str, case: Labelled, data: splits.Mnist, start: bytes) -> str:
     evidence = compare(package.data, start, data.gate, corrections)
     failed = [one.name for one in evidence.criteria if not one.passed]
     held_out = next(one for one in evidence.criteria if one.name == "drawings")
+    # too few drawings held out are not judged
+    read = f"{held_out.champion:.1%} to {held_out.challenger:.1%}" if held_out.challenger is not None else "not judged"
     tested = weights.read_card(start).test_accuracy, package.card.test_accuracy
     verdict = "promoted" if evidence.passed and evidence.gained else "waits"
     return (
         f"{name}: {len(corrections.to_learn)} learnt, {len(corrections.to_compare)} held out\n"
         f"  {verdict}; not passed: {', '.join(failed) or 'none'}\n"
-        f"  held out {held_out.champion:.1%} to {held_out.challenger:.1%}, test {tested[0]:.2%} to {tested[1]:.2%}"
+        f"  held out {read}, test {tested[0]:.2%} to {tested[1]:.2%}"
     )
 
 
