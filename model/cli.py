@@ -22,7 +22,8 @@ from tqdm import tqdm
 from model.data import download, mnist, npz, strokes
 from model.evaluation import metrics
 from model.files import atomic_write
-from model.imaging import decode
+from model.imaging.decode import PictureError
+from model.imaging.writing import Writing, find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
 from model.presets import PRESETS, SCHEDULES, Config
@@ -30,8 +31,6 @@ from model.progress import progress_bar
 from model.rank import LOST, Failure, GroupLost, is_rank_zero, size
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from model.evaluation.robustness import Refusals, Robustness, Sets, Strokes
     from model.inference.classifier import Prediction
     from model.network.mlp import MLP
@@ -495,7 +494,7 @@ def _predict(args: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
         try:
-            answers.append(_answer(name, classifier.predict(_open(name))))
+            answers.append(_answer(name, classifier.predict_digit_image(_writing(name).digit_image())))
         except UsageError as error:
             _print_error(error)
             answers.append({"picture": name, "error": str(error)})
@@ -518,11 +517,11 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(name: str) -> Image.Image:
+def _writing(name: str) -> Writing:
     try:
         with _file_errors("read", name):
-            return decode.open_picture(Path(name).read_bytes())
-    except decode.PictureError as error:
+            return find_writing(Path(name).read_bytes())
+    except PictureError as error:
         raise UsageError(f"{name}: {error}") from error
 
 

@@ -26,7 +26,25 @@ def extract_ink(picture: Image.Image) -> np.ndarray | None:
     Paper is the colour of the border (or transparency), ink any colour that differs from it, darker or lighter. A
     picture is blank when nothing differs enough; the number of pixels that differ does not matter.
     """
-    picture = _crop_and_reduce(_to_plain_mode(picture))
+    picture = to_plain_mode(picture)
+    return _ink_of_part(_reduce(_crop(picture, part_with_ink(picture))))
+
+
+def ink_in_place(picture: Image.Image) -> np.ndarray | None:
+    """Return the ink of `extract_ink` in its place on the whole picture, which is reduced as the ink was."""
+    picture = to_plain_mode(picture)
+    box = part_with_ink(picture)
+    ink = _ink_of_part(_reduce(_crop(picture, box)))
+    if ink is None or box == (0, 0, *picture.size):
+        return ink
+    step = _reduction(max(box[2] - box[0], box[3] - box[1]))
+    whole = np.zeros((math.ceil(picture.height / step), math.ceil(picture.width / step)), np.float32)
+    top, left = min(box[1] // step, whole.shape[0] - ink.shape[0]), min(box[0] // step, whole.shape[1] - ink.shape[1])
+    whole[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return whole
+
+
+def _ink_of_part(picture: Image.Image) -> np.ndarray | None:
     pixels = np.asarray(picture)
     if picture.mode == "RGBA":
         return _to_full_contrast(_ink_by_opacity(pixels / np.float32(255)))
@@ -40,7 +58,7 @@ def extract_ink(picture: Image.Image) -> np.ndarray | None:
     return _to_full_contrast(_difference_from_paper(pixels / np.float32(255)))
 
 
-def _to_plain_mode(picture: Image.Image) -> Image.Image:
+def to_plain_mode(picture: Image.Image) -> Image.Image:
     """Convert a picture to L, RGB or RGBA."""
     if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
         return Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
@@ -50,34 +68,40 @@ def _to_plain_mode(picture: Image.Image) -> Image.Image:
     return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def _crop_and_reduce(picture: Image.Image) -> Image.Image:
-    """Crop the picture to the part that may have ink, then reduce it to WORKING_SIDE where it is larger.
+def part_with_ink(picture: Image.Image) -> tuple[int, int, int, int]:
+    """Return the part of a plain picture that may have ink, with a margin to estimate the paper from.
 
-    In this order, so that a small digit on a large sheet does not fade when the sheet is reduced.
+    It is cut out before the picture is reduced, so that a small digit on a large sheet does not fade.
     """
     if picture.mode == "RGBA":
-        picture = picture.crop(picture.getchannel("A").getbbox() or (0, 0, 1, 1))
-    elif max(picture.size) > WORKING_SIDE:
-        picture = _crop_margins(picture)
-    longer = max(picture.size)
-    return picture.reduce(math.ceil(longer / WORKING_SIDE)) if longer > WORKING_SIDE else picture
-
-
-def _crop_margins(picture: Image.Image) -> Image.Image:
-    """Crop an L or RGB picture to the pixels that differ from the paper and a margin to estimate the paper from."""
+        return picture.getchannel("A").getbbox() or (0, 0, 1, 1)
+    if max(picture.size) <= WORKING_SIDE:
+        return 0, 0, *picture.size
     paper = np.median(_border_of_picture(picture), axis=0).astype(int)
     differs = np.abs(np.arange(256) - paper[:, None]) > MIN_CONTRAST * 255
     differing = picture.point((255 * differs).ravel().tolist())
     left, top, right, bottom = differing.getbbox() or (0, 0, 1, 1)
     margin = 8 + (right - left + bottom - top) // 8
-    return picture.crop(
-        (
-            max(left - margin, 0),
-            max(top - margin, 0),
-            min(right + margin, picture.width),
-            min(bottom + margin, picture.height),
-        )
+    return (
+        max(left - margin, 0),
+        max(top - margin, 0),
+        min(right + margin, picture.width),
+        min(bottom + margin, picture.height),
     )
+
+
+def _crop(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    return picture if box == (0, 0, *picture.size) else picture.crop(box)
+
+
+def _reduction(side: int) -> int:
+    """Return by how much a picture with this longer side is reduced."""
+    return math.ceil(side / WORKING_SIDE)
+
+
+def _reduce(picture: Image.Image) -> Image.Image:
+    step = _reduction(max(picture.size))
+    return picture.reduce(step) if step > 1 else picture
 
 
 def _border_of_picture(picture: Image.Image) -> np.ndarray:

@@ -529,7 +529,7 @@ def reading(verdict, digits=(), reason=None, coverage=0.98):
     ],
 )
 def test_predict_says_the_verdict_in_words(run, trained_file, pictures, monkeypatch, reading, printed):
-    monkeypatch.setattr(command_line.Classifier, "predict", lambda self, picture: reading)
+    monkeypatch.setattr(command_line.Classifier, "predict_digit_image", lambda self, image: reading)
     file = pictures(7, "a.png")
     assert run("predict", file, "--weights", trained_file)[1].rstrip("\n").split("   ") == [str(file), *printed]
 

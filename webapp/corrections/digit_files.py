@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 
 from model.data import npz
 from model.imaging.decode import MAX_BYTES, PARSERS, PictureError, PixelBudget, open_picture
-from model.imaging.normalise import digit_image
 from model.imaging.png import png
+from model.imaging.writing import writing_in
 from model.task import NO_DIGIT, SIDE
 from webapp.corrections.picture import redraw
 
@@ -257,12 +257,12 @@ def _digit(name: str, data: bytes, budget: PixelBudget) -> tuple[np.ndarray, byt
             border = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
             if np.median(border) < 128 and pixels.any():
                 return pixels, picture_of(pixels)
-        image = digit_image(opened)
+        writing = writing_in(opened)
     except PictureError as error:
         raise ImportRefused(f"{_quoted(name)}: {error}") from error
-    if image is None:
+    if (image := writing.digit_image()) is None or writing.ink is None:
         raise ImportRefused(f"{_quoted(name)} has nothing drawn on it.")
-    return image, redraw(opened)
+    return image, redraw(writing.ink)
 
 
 def _check_submitters(groups: np.ndarray) -> None:

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from model.imaging.decode import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget, open_picture
-from model.imaging.normalise import digit_image
+from model.imaging.decode import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget
+from model.imaging.writing import find_writing
 from webapp.exceptions import BadRequest
 from webapp.http.json_body import json_object
 from webapp.http.messages import Error, RejectWith, Request, SchemaOf, VersionName
@@ -96,17 +96,17 @@ def predict() -> Response:
         return Response(encoded(_read_all(sent)), mimetype="application/json")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    answer, annotations = read_one(*OnePicture.model_validate(sent).image, services().active_model)
+    answer, annotations = read_one(OnePicture.model_validate(sent).image[1], services().active_model)
     annotate_request(**annotations)
     return Response(encoded(answer), mimetype="application/json")
 
 
-def read_one(image_type: str, data: bytes, active_model: ActiveModel) -> tuple[Reading, dict[str, Any]]:
-    """Read a picture in a format of `open_picture`; return the answer and the annotations of the request.
+def read_one(data: bytes, active_model: ActiveModel) -> tuple[Reading, dict[str, Any]]:
+    """Read a picture file; return the answer and the annotations of the request.
 
     Raises PictureError, NoChampion or WeightsError.
     """
-    image = digit_image(open_picture(data, (image_type,)))
+    image = find_writing(data).digit_image()
     classifier = active_model.classifier()
     reading = classifier.predict_digit_image(image)
     annotations = {"version": classifier.version, "verdict": reading.verdict}
@@ -137,8 +137,8 @@ def _read_all(sent: dict[str, Any]) -> Readings:
 
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:
     try:
-        image_type, data = picture_bytes(image)
-        return digit_image(open_picture(data, (image_type,), budget))
+        _, data = picture_bytes(image)
+        return find_writing(data, budget=budget).digit_image()
     except (BadRequest, PictureError) as error:
         return {"error": {"code": error.code, "message": str(error)}}
 

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, render_template, request, ur
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
-from model.imaging.decode import open_picture
+from model.imaging.writing import find_writing
 from model.inference.weights import WeightsError
 from webapp.corrections.picture import redraw
 from webapp.corrections.store import MAX_LISTED, NOT_A_DIGIT, image_of, label_from_json
@@ -120,17 +120,16 @@ def send() -> Response:
     different label replaces the earlier one until it is reviewed. Without the cookie each picture is a new correction.
     """
     sent = SentCorrection.read()
-    image_type, data = sent.image
-    picture = open_picture(data, formats=(image_type,))
+    writing = find_writing(sent.image[1])
     classifier = services().active_model.classifier()
-    reading = classifier.predict(picture)
+    reading = classifier.predict_digit_image(writing.digit_image())
     annotate_request(version=classifier.version, verdict=reading.verdict)
-    if reading.digit_image is None:
+    if writing.ink is None or reading.digit_image is None:
         raise BadRequest(400, "blank_picture", "There is nothing drawn on the picture.")
     known_browser = _browser()
     browser = known_browser or secrets.token_urlsafe(TOKEN_BYTES)
     kept = services().corrections.add(
-        redraw(picture),
+        redraw(writing.ink),
         reading.digit_image,
         label_from_json(sent.meant),
         dict(to_keep(reading)),

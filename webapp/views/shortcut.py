@@ -48,7 +48,7 @@ class Shortcut:
             return None
         try:
             data = binascii.a2b_base64(body[len(BEGINNING) : -len(END)], strict_mode=True)
-            return draw.read_one("PGM", data, self._active_model)
+            return draw.read_one(data, self._active_model)
         except Exception:  # Flask's path raises it too, and answers it
             return None
 

@@ -248,9 +248,6 @@ NOT_A_PICTURE = {
     "cut before the last chunk": png_of_size(28, 28),
     "no width": png_of_size(0, 28),
     "GIF": encoded(drawn(), "GIF"),
-    "JPEG": encoded(drawn(), "JPEG"),
-    "WebP": encoded(drawn(), "WEBP"),
-    "BMP": encoded(drawn(), "BMP"),
     "TIFF": encoded(drawn(), "TIFF"),
     "ICO": encoded(drawn(), "ICO"),
     "PDF": encoded(drawn(), "PDF"),
@@ -298,8 +295,8 @@ def test_predict_bad_body_is_refused(reader, body, status, code):
 
 
 @pytest.mark.parametrize("image_type", ["jpeg", "webp", "x-portable-graymap"])
-def test_predict_png_under_another_name_is_refused(reader, image_type):
-    assert_error(post(reader, image_body(data_url(PNG, image_type))), 400, "not_a_picture")
+def test_predict_png_under_another_name_is_read(reader, image_type):
+    assert post(reader, image_body(data_url(PNG, image_type))).status_code == 200
 
 
 @pytest.mark.parametrize(
