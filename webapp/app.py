@@ -15,7 +15,6 @@ from model.imaging.decode import PictureError, PictureTooLarge
 from model.inference.weights import WeightsError
 from webapp.auth import SESSION_SECONDS
 from webapp.http import authentication, errors, openapi
-from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.logs import set_up_logging
 from webapp.middleware import access_log, assets, compression
 from webapp.middleware.session_cookies import SessionCookies
@@ -27,6 +26,8 @@ from webapp.versions.active import NoChampion
 from webapp.views import corrections, dashboard, draw, gallery, imports, ops, receipts, runs, sign_in, versions
 from webapp.views.shortcut import Shortcut
 
+# Limit of a request without a picture or file.
+MAX_BODY_BYTES = 1_400_000
 # Statuses and codes of the model's errors, which know no HTTP.
 MODEL_ERRORS = {
     PictureTooLarge: (413, PictureTooLarge.code),
@@ -45,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.config.update(
         SECRET_KEY=settings.secret_key,
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,  # pictures and imports have limits of their own
         SESSION_COOKIE_NAME=_cookie_name(settings),
         SESSION_COOKIE_SECURE=settings.https,
         SESSION_COOKIE_HTTPONLY=True,

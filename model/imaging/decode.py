@@ -1,33 +1,44 @@
-"""Decode the bytes of a picture file, within limits on bytes, pixels and time."""
+"""Decode the bytes of a picture file, within limits on bytes, pixels, memory and time.
+
+The kind of file is told by its first bytes. A picture much larger than NEEDED_SIDE is reduced while it is decoded or
+right after.
+"""
 
 from __future__ import annotations
 
+import importlib
 import io
+import math
 import re
+import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from PIL import (
-    BmpImagePlugin,
-    Image,
-    ImageFile,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-)
+import numpy as np
 
-MAX_BYTES = 1 << 20
-MAX_PIXELS = 4_000_000
+# These are imported at the start, once for all workers; the parsers of rarer formats with their first file.
+from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+
+MAX_BYTES = 10_000_000
+MAX_PIXELS = 25_000_000
 MAX_SIDE = 1 << 14
+# A picture is reduced by a whole factor as far as its longer side keeps so many pixels.
+NEEDED_SIDE = 1_600
 # First bytes and parser of each format. Image.open would import every plugin of Pillow, for a fifth of a second, at the
-# first file of an unknown format.
-PARSERS: dict[str, tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
-    "PNG": (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    "JPEG": (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    "WEBP": (b"RIFF", WebPImagePlugin.WebPImageFile),
-    "BMP": (b"BM", BmpImagePlugin.BmpImageFile),
+# first file of an unknown format. HEIC and AVIF are told by the brands of their first box.
+PARSERS = {
+    "PNG": (rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin", "PngImageFile"),
+    "JPEG": (rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
+    "WEBP": (rb"RIFF....WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
+    "BMP": (rb"BM", "PIL.BmpImagePlugin", "BmpImageFile"),
+    "GIF": (rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
+    "TIFF": (rb"II\*\0|MM\0\*", "PIL.TiffImagePlugin", "TiffImageFile"),
+    "AVIF": (rb"\0...ftyp(?:.{4}){0,16}?avi[fs]", "PIL.AvifImagePlugin", "AvifImageFile"),
+    "HEIC": (rb"\0...ftyp(?:.{4}){0,16}?(?:he[iv][cmsx]|mif1|msf1)", "pi_heif.as_plugin", "HeifImageFile"),
 }
 # Binary PGM of 8 bits without comments: uncompressed pixels, as the drawing page sends them.
 PGM_HEADER = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s", re.ASCII)
@@ -35,11 +46,29 @@ FORMATS = (*PARSERS, "PGM")
 # Marker and maximum count of parts that each cost time and may be repeated without end: scans of a JPEG (real ones have
 # about ten), compressed colour profiles of a PNG (real ones have at most one).
 MAX_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
+# Reads of one file by a parser in Python, which takes about a microsecond for each: a PNG has four in each chunk.
+MAX_READS = 60_000
+# Tags of a TIFF, and the compressions that are read: none, CCITT, LZW, JPEG, deflate, PackBits.
+TIFF_COMPRESSION, TIFF_STARTS, TIFF_SIZES, TIFF_TILE_SIDES = 259, (273, 324), (279, 325), (322, 323)
+TIFF_JPEG = 7
+TIFF_COMPRESSIONS = (1, 2, 3, 4, 5, TIFF_JPEG, 8, 32773, 32946)
+# Memory for decoding one picture. Codecs allocate what inner headers declare, which may be more than the outer one.
+MAX_MEMORY = 400_000_000
+# A WebP of more pixels is decoded by OpenCV: Pillow keeps four copies of it.
+MAX_WEBP_PIXELS_OF_PILLOW = 4_000_000
+# Rows of the reduced picture that are made at once.
+STRIP = 64
+# Unpackers of Pillow that take the other byte of each 16-bit value; N is the machine's order, in which libtiff answers.
+SWAPPED_BYTES = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
 
 # Text chunks are not used, so limit what they may unpack to.
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK
 
-_catching_warnings = threading.Lock()
+_one_at_a_time = threading.Lock()
 
 
 class PictureError(ValueError):
@@ -71,33 +100,68 @@ class PixelBudget:
         self._left -= width * height
 
 
-def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None) -> Image.Image:
-    """Decode a picture of at most 1 MB and 4 million pixels in one of `formats` (Pillow's names).
+def check_bytes(count: int) -> None:
+    """Raise PictureTooLarge where a file of so many bytes is not read."""
+    if count > MAX_BYTES:
+        raise PictureTooLarge(f"The picture has {count:,} bytes; at most {MAX_BYTES:,} are read.")
 
-    Only the parsers of these formats run. The size is checked, and taken off `budget`, before any pixel is decoded. Of
-    an animation, decode the first frame; turn a photo by its EXIF orientation. Raises PictureError or PictureTooLarge.
+
+def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None) -> Image.Image:
+    """Decode a picture of at most MAX_BYTES and MAX_PIXELS in one of `formats`, upright.
+
+    Only the parser of the format that the first bytes tell runs. The size is checked, and taken off `budget`, before
+    any pixel is decoded. A picture whose longer side is at least twice NEEDED_SIDE comes back reduced. Of an animation,
+    decode the first frame, of a TIFF the first page. Raises PictureError or PictureTooLarge.
     """
-    if len(data) > MAX_BYTES:
-        raise PictureTooLarge(f"The picture has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
+    check_bytes(len(data))
     budget = budget or PixelBudget()
     if "PGM" in formats and (header := PGM_HEADER.match(data)):
         return _decode_pgm(data, header, budget)
-    name = next((name for name in formats if name in PARSERS and data.startswith(PARSERS[name][0])), "")
-    part, most = MAX_PARTS.get(name, (b"", len(data) + 1))
+    name = next((name for name in formats if name in PARSERS and re.match(PARSERS[name][0], data, re.S)), None)
+    if name is None:
+        raise PictureError(f"The data is not a whole {_listed(formats)} picture.")
     try:
-        if not name or data.count(part) > most:
-            raise ValueError("no real picture")
-        # Pillow warns of harmless faults, in metadata for instance. Catching warnings changes the state of the process,
-        # hence the lock.
-        with _catching_warnings, warnings.catch_warnings(action="ignore"):
-            return _decode_with(data, PARSERS[name][1], budget)
+        # Several threads would need the memory of several large pictures.
+        with _one_at_a_time, _warnings_ignored():
+            return _decode(name, data, budget)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(f"The picture has too many pixels; at most {MAX_PIXELS:,} are read.") from error
     except Exception as error:
         # Decoders raise many kinds of errors on damaged or hostile bytes.
-        raise PictureError(f"The data is not a whole {' or '.join(formats)} picture.") from error
+        raise PictureError(f"The data is not a whole {name} picture.") from error
+
+
+def _listed(formats: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
+
+
+@contextmanager
+def _warnings_ignored() -> Iterator[None]:
+    """Ignore Pillow's warnings of harmless faults, in metadata for instance; not for several threads at once."""
+    with warnings.catch_warnings(action="ignore"):
+        yield
+
+
+@contextmanager
+def _memory_limited() -> Iterator[None]:
+    """Let the process take at most MAX_MEMORY more, on Linux: beyond, allocation fails."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = int(statm.read_bytes().split()[0]) * resource.getpagesize() + MAX_MEMORY
+    if soft not in (-1, resource.RLIM_INFINITY):
+        limit = min(limit, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _decode_pgm(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
@@ -107,13 +171,166 @@ def _decode_pgm(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Im
     pixels = data[header.end() :]
     if not size[0] * size[1] == len(pixels) > 0:
         raise PictureError("The data is not a whole PGM picture.")
-    return Image.frombytes("L", size, pixels)
+    return _reduced(Image.frombytes("L", size, pixels))
 
 
-def _decode_with(data: bytes, parser: Callable[[io.BytesIO], ImageFile.ImageFile], budget: PixelBudget) -> Image.Image:
-    image = parser(io.BytesIO(data))
+class _Reader(io.BytesIO):
+    """A file that cannot be read in far more pieces, or far more often, than a real picture is."""
+
+    def __init__(self, data: bytes):
+        super().__init__(data)
+        self._reads, self._bytes = MAX_READS, 4 * len(data) + MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._reads -= 1
+        self._bytes -= len(data)
+        if min(self._reads, self._bytes) < 0:
+            raise ValueError("far more parts than a real picture has")
+        return data
+
+
+def _decode(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
+    part, most = MAX_PARTS.get(name, (b"", len(data) + 1))
+    if data.count(part) > most:
+        raise ValueError("far more parts than a real picture has")
+    if name == "WEBP":
+        PixelBudget().spend(_webp_size(data))  # Pillow's parser allocates the pixels
+    image = _parse(name, data)
     budget.spend(image.size)
+    if name == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS_OF_PILLOW:
+        size, metadata = image.size, image.info
+        del image
+        picture = _decode_with_opencv(data, size)
+        picture.info = metadata
+        return ImageOps.exif_transpose(picture)
+    factor = _factor(image.size)
+    image.draft(None, (image.width // factor, image.height // factor))  # only a JPEG takes notice
+    rawmode = _rawmode(image.tile[0]) if image.tile else ""
+    _load(image)
+    if rawmode in SWAPPED_BYTES and _highest(image) < 128:
+        _add_low_bytes(image, _parse(name, data))
+    return ImageOps.exif_transpose(_reduced(image))
+
+
+def _parse(name: str, data: bytes) -> ImageFile.ImageFile:
+    """Read the header of a picture; raises ValueError where the pixels would take too long."""
+    _, module, parser = PARSERS[name]
+    plugin: Any = importlib.import_module(module)
+    if name == "AVIF":
+        plugin.DEFAULT_MAX_THREADS = 1
+    elif name == "HEIC":
+        plugin.options.DECODE_THREADS = 1
+    with _memory_limited():
+        image = getattr(plugin, parser)(_Reader(data))
     if any(tile.codec_name == "bmp_rle" for tile in image.tile):
         raise ValueError("Pillow unpacks these in Python, for a quarter of a second")
-    image.load()
-    return ImageOps.exif_transpose(image)
+    if name == "TIFF":
+        _check_tiff(image.tag_v2, data)
+    return image
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    with _memory_limited():
+        image.load()
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read the size in a WebP's first chunk: VP8X, VP8L or VP8 (RFC 9649)."""
+    kind, fields = data[12:16], int.from_bytes(data[20:30], "little")
+    if kind == b"VP8X":
+        return (fields >> 32 & 0xFFFFFF) + 1, (fields >> 56) + 1
+    if kind == b"VP8L":
+        return (fields >> 8 & 0x3FFF) + 1, (fields >> 22 & 0x3FFF) + 1
+    return fields >> 48 & 0x3FFF, fields >> 64 & 0x3FFF
+
+
+def _check_tiff(tags: Mapping[int, Any], data: bytes) -> None:
+    """Raise ValueError for a TIFF with an odd compression, or with strips or tiles that take long to decode."""
+    compression = tags.get(TIFF_COMPRESSION, 1)
+    starts, sizes = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in (TIFF_STARTS, TIFF_SIZES))
+    if compression not in TIFF_COMPRESSIONS or any(tags.get(side, 1) > MAX_SIDE for side in TIFF_TILE_SIDES):
+        raise ValueError("a compression or a size that is not read")
+    if sum(sizes) > len(data):
+        raise ValueError("parts that overlap")
+    if compression == TIFF_JPEG:
+        scan, most = MAX_PARTS["JPEG"]
+        if any(data.count(scan, start, start + size) > most for start, size in zip(starts, sizes, strict=True)):
+            raise ValueError("far more scans than a real picture has")
+
+
+def _highest(picture: Image.Image) -> float:
+    """Return the highest value of a picture, without its opacity."""
+    extrema: Any = picture.getextrema()
+    return extrema[1] if len(picture.getbands()) == 1 else max(high for _, high in extrema[:3])
+
+
+def _factor(size: tuple[int, int]) -> int:
+    return max(1, max(size) // NEEDED_SIDE)
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    """Return a picture with 8 bits a channel, reduced where it is larger than needed."""
+    if _factor(picture.size) == 1 and picture.mode[0] not in "IF":
+        return picture
+    used = 255.0
+    if picture.mode[0] in "IF":
+        highest = _highest(picture)
+        # As many bits as are used: cameras and scanners store 10 or 12 bits in 16.
+        used = 2.0 ** max(8, int(highest).bit_length()) - 1 if highest > 1 or picture.mode[0] == "I" else 1.0
+
+    def strip(top: int, bottom: int) -> Image.Image:
+        part = picture.crop((0, top, picture.width, bottom))
+        if part.mode[0] in "IF":
+            return Image.fromarray((np.nan_to_num(np.asarray(part)) * (255 / used)).clip(0, 255).astype(np.uint8))
+        if part.has_transparency_data:
+            return part.convert("RGBA")
+        return part if part.mode in ("L", "RGB") else part.convert("L" if part.mode == "1" else "RGB")
+
+    reduced = _from_strips(picture.size, strip)
+    reduced.info = {name: value for name, value in picture.info.items() if name != "transparency"}
+    return reduced
+
+
+def _from_strips(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) -> Image.Image:
+    """Reduce a picture of a size, given as strips of rows from `top` to `bottom`, so that only they are ever copied."""
+    width, height = size
+    factor = _factor(size)
+    first = strip(0, 1)
+    reduced = Image.new(first.mode, (math.ceil(width / factor), math.ceil(height / factor)))
+    for top in range(0, height, STRIP * factor):
+        part = strip(top, min(top + STRIP * factor, height))
+        reduced.paste(part.reduce(factor) if factor > 1 else part, (0, top // factor))
+    return reduced
+
+
+def _decode_with_opencv(data: bytes, size: tuple[int, int]) -> Image.Image:
+    import cv2
+
+    with _memory_limited():
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.shape[1::-1] != size:
+        raise ValueError("OpenCV cannot decode it")
+    channels = [2, 1, 0, 3][: pixels.shape[2]]  # from BGR or BGRA
+    return _from_strips(size, lambda top, bottom: Image.fromarray(pixels[top:bottom][..., channels]))
+
+
+def _rawmode(tile: ImageFile._Tile) -> str:
+    return str(tile.args[0] if isinstance(tile.args, tuple) else tile.args)
+
+
+def _add_low_bytes(high: Image.Image, again: ImageFile.ImageFile) -> None:
+    """Shift the low byte of each 16-bit value into an RGB or RGBA picture of the high bytes, as far as these have room.
+
+    Pillow decodes colours of 16 bits to their high bytes, which are nearly all 0 where only 10 or 12 bits are used.
+    """
+    for i, tile in enumerate(again.tile):
+        rawmode = SWAPPED_BYTES[_rawmode(tile)]
+        again.tile[i] = tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+    _load(again)
+    shift = 8 - int(_highest(high)).bit_length()
+    for top in range(0, high.height, STRIP):
+        box = 0, top, high.width, min(top + STRIP, high.height)
+        pixels, low = np.array(high.crop(box)), np.asarray(again.crop(box))
+        pixels[..., :3] = pixels[..., :3] << shift | low[..., :3] >> (8 - shift)
+        high.paste(Image.fromarray(pixels), box)

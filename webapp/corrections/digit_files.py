@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from model.data import npz
-from model.imaging.decode import MAX_BYTES, PARSERS, PictureError, PixelBudget, open_picture
+from model.imaging.decode import MAX_BYTES, PictureError, PixelBudget, open_picture
 from model.imaging.png import png
 from model.imaging.writing import writing_in
 from model.task import NO_DIGIT, SIDE
@@ -211,7 +211,7 @@ def _declared_pixels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
             raise PictureError(f"The picture has {info.file_size:,} bytes; at most {MAX_BYTES:,} are read.")
         head = _read_prefix(archive, info, PNG_HEADER.size)
         signature, chunk, width, height = PNG_HEADER.unpack(head.ljust(PNG_HEADER.size, b"\0"))
-        if (signature, chunk) != (PARSERS["PNG"][0], b"IHDR"):
+        if (signature, chunk) != (b"\x89PNG\r\n\x1a\n", b"IHDR"):
             raise PictureError("The data is not a whole PNG picture.")
         PixelBudget().spend((width, height))
     except PictureError as error:

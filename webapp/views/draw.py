@@ -10,7 +10,6 @@ import numpy as np
 from flask import Blueprint, Response, render_template, request
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from model.imaging.decode import MAX_BYTES, MAX_PIXELS, PictureError, PixelBudget
 from model.imaging.writing import find_writing
@@ -24,11 +23,8 @@ from webapp.services import services
 from webapp.versions.active import ActiveModel
 from webapp.views.readings import Reading, ReadingOfMany, TestAccuracy, exactly, to_answer
 
-# Limits of a request with many pictures. MOST_IMAGES drawings of the page take a quarter of the bytes; the pixels are
-# enough for as many of 280 x 280.
+# Most pictures of a request. Together they have the pixels of one, which are enough for as many of 280 x 280.
 MOST_IMAGES = 256
-MOST_BATCH_BYTES = 4 << 20
-MOST_BATCH_PIXELS = MOST_IMAGES * 280 * 280
 
 ADDRESS = "/predict"
 
@@ -82,21 +78,18 @@ def how_it_works() -> str:
     {200: Reading | Readings},
     body=OnePicture | ManyPictures,
     errors={400: ["image_and_images"], 413: ["too_many_images"], 503: ["no_version", "database"]},
-    limits=f"A picture has at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels, "
-    f"a request of many {MOST_BATCH_BYTES:,} bytes.",
+    limits=f"A picture has at most {MAX_BYTES:,} bytes; one or many together have at most {MAX_PIXELS:,} pixels.",
 )
 def predict() -> Response:
     """Read a picture, or many.
 
     A picture among many that cannot be read has an error in its place. Nothing is stored.
     """
-    request.max_content_length = MOST_BATCH_BYTES
+    request.max_content_length = MAX_BODY_BYTES
     sent = json_object()
     if "images" in sent:
         return Response(encoded(_read_all(sent)), mimetype="application/json")
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge
-    answer, annotations = read_one(OnePicture.model_validate(sent).image[1], services().active_model)
+    answer, annotations = read_one(OnePicture.model_validate(sent).image, services().active_model)
     annotate_request(**annotations)
     return Response(encoded(answer), mimetype="application/json")
 
@@ -125,7 +118,7 @@ def _read_all(sent: dict[str, Any]) -> Readings:
     if len(images) > MOST_IMAGES:
         message = f"The request has {len(images):,} pictures; at most {MOST_IMAGES} are read at once."
         raise BadRequest(413, "too_many_images", message)
-    budget = PixelBudget(MOST_BATCH_PIXELS)
+    budget = PixelBudget()
     prepared = [_digit_image_or_error(image, budget) for image in images]
     classifier = services().active_model.classifier()
     readings = classifier.predict_digit_images([image for image in prepared if not isinstance(image, dict)])
@@ -137,8 +130,7 @@ def _read_all(sent: dict[str, Any]) -> Readings:
 
 def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:
     try:
-        _, data = picture_bytes(image)
-        return find_writing(data, budget=budget).digit_image()
+        return find_writing(picture_bytes(image), budget=budget).digit_image()
     except (BadRequest, PictureError) as error:
         return {"error": {"code": error.code, "message": str(error)}}
 

@@ -29,7 +29,7 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Codes, Operation
-from webapp.http.pictures import SEVEN, Picture
+from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture
 from webapp.middleware.access_log import annotate_request
 from webapp.presentation.data_urls import data_url, png_url
 from webapp.services import services
@@ -119,8 +119,9 @@ def send() -> Response:
     A cookie identifies the browser until it is closed. Answers 200 if the browser has sent the picture before; a
     different label replaces the earlier one until it is reviewed. Without the cookie each picture is a new correction.
     """
+    request.max_content_length = MAX_BODY_BYTES
     sent = SentCorrection.read()
-    writing = find_writing(sent.image[1])
+    writing = find_writing(sent.image)
     classifier = services().active_model.classifier()
     reading = classifier.predict_digit_image(writing.digit_image())
     annotate_request(version=classifier.version, verdict=reading.verdict)

@@ -26,6 +26,7 @@ from model.imaging.normalise import digit_image
 from model.inference.classifier import SHIPPED
 from model.network.mlp import to_tensor
 from model.network.weights import load_network
+from tests.support import heic
 
 SIDE = 280
 
@@ -81,6 +82,8 @@ def misread(read, random, change, hands=3):
 
 def encode(picture, format="PNG", **options):
     file = io.BytesIO()
+    if format == "HEIC":
+        return heic.SEVEN
     if format == "PGM":  # Pillow's name for the whole family is another
         picture, format = picture.convert("L"), "PPM"
     picture.save(file, format, **options)
@@ -517,10 +520,10 @@ def sample(mode):
 
 
 TOO_LARGE = {
-    "one byte more than 1 MiB": lambda: encode(sample("L")).ljust((1 << 20) + 1, b"\0"),
-    "5,000 x 5,000": lambda: true_black_png(5_000),
+    "one byte more than 10 MB": lambda: encode(sample("L")).ljust(MAX_BYTES + 1, b"\0"),
+    "8,000 x 8,000": lambda: true_black_png(8_000),
     "20,000 x 20,000": lambda: png(20_000, 20_000),
-    "2,001 x 2,000": lambda: png(2_001, 2_000),
+    "5,001 x 5,000": lambda: png(5_001, 5_000),
     "1 x 2,147,483,647": lambda: png(1, 2**31 - 1),
     "2,147,483,647 x 1": lambda: png(2**31 - 1, 1),
     "1 x 20,000": lambda: png(1, 20_000, pixels=bytes(40_000)),
@@ -536,8 +539,6 @@ BAD = {
     "nothing": lambda: b"",
     "text": lambda: b"seven, in words",
     "a signature alone": lambda: b"\x89PNG\r\n\x1a\n",
-    "a GIF": lambda: encode(sample("P"), "GIF", save_all=True, append_images=[sample("P").rotate(90)]),
-    "a TIFF": lambda: encode(sample("L"), "TIFF"),
     "a PNG of 0 x 0": lambda: png(0, 0),
     "a PNG of 9 x 0": lambda: png(9, 0),
     "a JPEG of 0 x 0": lambda: jpeg_of_a_size((0, 0)),
@@ -598,7 +599,7 @@ def test_picture_too_large_is_refused_before_it_is_unpacked(refused, name):
 @pytest.mark.parametrize("name", BAD)
 def test_picture_bad_is_refused(refused, name):
     data = BAD[name]()
-    assert len(data) <= MAX_BYTES
+    assert len(data) <= MAX_BYTES // 2
     refused(data, PictureError)
 
 
@@ -617,8 +618,8 @@ def test_picture_of_another_format_is_refused(refused, named, given):
 
 
 def test_picture_of_the_largest_size_is_opened():
-    for size in [(2000, 2000), (16_384, 244), (1, 16_384)]:
-        assert open_picture(encode(Image.new("L", size, 255))).size == size
+    for size, opened in [((5_000, 5_000), (1_667, 1_667)), ((16_384, 1_525), (1_639, 153)), ((1, 16_384), (1, 1_639))]:
+        assert open_picture(encode(Image.new("L", size, 255))).size == opened
 
 
 def test_picture_with_odd_metadata_is_opened():
