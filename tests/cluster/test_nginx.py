@@ -17,7 +17,6 @@ from webapp.auth import ATTEMPTS_PER_ADDRESS
 from webapp.corrections import digit_files
 from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.middleware.headers import security_headers
-from webapp.views.draw import MOST_BATCH_BYTES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -60,7 +59,7 @@ def test_nginx_chunked_body_is_refused(cluster, size):
 @pytest.mark.parametrize(
     ("path", "limit"),
     [
-        ("/predict", MOST_BATCH_BYTES),
+        ("/predict", MAX_BODY_BYTES),
         ("/feedback", MAX_BODY_BYTES),
         ("/admin/corrections/import", digit_files.MAX_FILE_BYTES + 4096),
     ],

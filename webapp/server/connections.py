@@ -10,8 +10,10 @@ from typing import Any
 
 from webapp.corrections.digit_files import MAX_FILE_BYTES
 
-# Time for a request to arrive completely, and for a kept connection to be silent before the next one.
+# Time for a request to arrive completely, and for a kept connection to be silent before the next one. A large body has
+# as long as it takes at SLOWEST_BYTES a second: a photo of 10 MB over a slow line.
 REQUEST_SECONDS = 30.0
+SLOWEST_BYTES = 100_000
 IDLE_SECONDS = 20.0
 # A request with a larger body than the largest import is refused unread.
 MOST_BODY_BYTES = MAX_FILE_BYTES + 4096
@@ -107,6 +109,7 @@ class Connection:
             if end < 0:
                 return len(self.received) > LONGEST_HEAD or not self.received[:1].isupper()
             self._size = self._request_size(bytes(self.received[: end + len(HEAD_END)]))
+            self.deadline = max(self.deadline, time.monotonic() + self._size / SLOWEST_BYTES)
         return len(self.received) >= self._size
 
     def _request_size(self, head: bytes) -> int:

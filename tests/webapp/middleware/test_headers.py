@@ -11,9 +11,9 @@ import pytest
 from tests.support.gunicorn import serve
 from tests.support.requests import CODE, INTERNALS, ONE, assert_error
 from webapp.app import create_app
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.settings import ROOT
 from webapp.views import draw
-from webapp.views.draw import MOST_BATCH_BYTES
 
 BROWSER = {"Accept": "text/html"}
 
@@ -62,7 +62,7 @@ def test_answer_to_any_request_is_secured_and_not_kept(reader, method, path, sta
 
 
 def test_predict_answer_is_secured(reader):
-    for body, status in ((None, 200), (b" " * (MOST_BATCH_BYTES + 1), 413)):
+    for body, status in ((None, 200), (b" " * (MAX_BODY_BYTES + 1), 413)):
         options = {"json": ONE} if body is None else {"data": body, "content_type": "application/json"}
         response = reader.post("/predict", **options)
         assert response.status_code == status

@@ -73,6 +73,15 @@ def test_client_that_hangs_up_has_gone(pair):
         connection.read()
 
 
+@pytest.mark.parametrize(("length", "longer"), [(5, 0), (10_000_000, 60)])
+def test_large_request_has_longer_to_arrive(pair, length, longer):
+    connection, client = pair
+    until = connection.deadline
+    client.send(b"POST /predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n1" % length)
+    assert not connection.read()
+    assert connection.deadline >= until + longer and (longer or connection.deadline == until)
+
+
 def test_expectation_of_100_continue_is_met(pair):
     connection, client = pair
     client.send(EXPECTING)

@@ -23,8 +23,8 @@ from tests.support.requests import ONE, drawn, encoded
 from tests.support.servers import wait_until
 from tests.support.versions import add_version, damaged, promote, read_by, turned
 from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
+from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.storage.schema import Run, SignInAttempt, Version, champion_id
-from webapp.views.draw import MOST_BATCH_BYTES
 
 JSON = {"Content-Type": "application/json"}
 BODY = json.dumps(ONE).encode()
@@ -79,7 +79,7 @@ FORM = b"POST /admin/sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: applic
     ("head", "pieces"),
     [
         (PREDICT, chunks(BODY)),
-        (PREDICT, chunks(BODY.ljust(MOST_BATCH_BYTES + 1))),
+        (PREDICT, chunks(BODY.ljust(MAX_BODY_BYTES + 1))),
         (PREDICT, chunks(BODY.ljust(12_000_000))),
         (PREDICT, chunks(b"")),
         (PREDICT, [b"zz\r\nabc\r\n0\r\n\r\n"]),
@@ -103,7 +103,7 @@ def test_body_in_chunks_is_refused(server, head, pieces):
         ("/admin/retrain", "application/json", 401, "not_signed_in"),
     ],
 )
-@pytest.mark.parametrize("size", [MOST_BATCH_BYTES + 1, 20_000_000], ids=["just over", "20 MB"])
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 20_000_000], ids=["just over", "20 MB"])
 def test_body_too_large_is_read_before_the_answer(server, path, content_type, status, code, size):
     """An answer given without reading the body closes the connection under its sender, who then sees no answer."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
