@@ -68,7 +68,8 @@ def test_photos_bench_counts_answers_of_each_kind(folder, tmp_path, capsys):
     assert [cell.strip() for cell in cells["vignette"][:3]] == ["3", "100.0 %", "100.0 %"]
     assert [cell.strip() for cell in cells["e"]] == ["1", "", "100.0 %", "0 (0.0 %)"]
     assert [cell.strip() for cell in cells["c"]] == ["1", "", "0.0 %", "0 (0.0 %)"]
-    assert Image.open(sheet).size[0] == photos.CELL * photos.COLUMNS
+    with Image.open(sheet) as failures:
+        assert failures.width == photos.CELL * photos.COLUMNS
 
 
 @pytest.mark.parametrize("row", ['{"kind": "a"}', "[]", "no JSON"])
