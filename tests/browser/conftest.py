@@ -1,12 +1,24 @@
-"""The installation that all browser tests share, and its browser."""
+"""The installation that all browser tests share, and its browsers."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.support.browser import CHROMIUM, DRIVER, START_SECONDS, chromium, start, stop, wait_for
+from tests.support.browser import (
+    CHROMIUM,
+    DRIVER,
+    FIREFOX,
+    START_SECONDS,
+    chromium,
+    firefox,
+    geckodriver,
+    start,
+    stop,
+    wait_for,
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -52,17 +64,44 @@ def signed_in(browser, session_cookie):
     return browser
 
 
-@pytest.fixture
-def browser(driver):
-    """A window of 1280 x 800 without cookies or emulation; whatever it complains of in its console fails the test."""
+@pytest.fixture(scope="session")
+def firefox_driver():
+    if not (FIREFOX and geckodriver()) and not os.environ.get("CI"):
+        pytest.skip("Firefox or its driver is not installed; make test installs them")
+    driver = firefox()
+    yield driver
+    driver.quit()
+
+
+@contextmanager
+def window(driver):
+    """A window without cookies."""
     first = driver.current_window_handle
     profile = driver.browser.create_user_context()
     driver.switch_to.window(driver.browsing_context.create(type="window", user_context=profile))
     driver.set_page_load_timeout(60)
-    driver.expected_complaint = None
-    yield driver
-    complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    yield
     driver.switch_to.window(first)
     driver.browser.remove_user_context(profile)
+
+
+@pytest.fixture
+def browser(driver):
+    """A window of 1280 x 800 without cookies or emulation; whatever it complains of in its console fails the test."""
+    with window(driver):
+        driver.expected_complaint = None
+        yield driver
+        complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     allowed = driver.expected_complaint
     assert not [entry for entry in complaints if not (allowed and allowed in entry["message"])]
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def either_browser(request):
+    """The window of each browser in turn; Firefox's resists fingerprinting."""
+    if request.param == "chromium":
+        yield request.getfixturevalue("browser")
+        return
+    driver = request.getfixturevalue("firefox_driver")
+    with window(driver):
+        yield driver

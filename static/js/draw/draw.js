@@ -4,9 +4,9 @@
 
 import { Announcer } from "./announcer.js";
 import { AnswerPanel } from "./answer_panel.js";
-import { toPicture } from "./ink.js";
 import { Pad } from "./pad.js";
 import { PredictionClient } from "./prediction_client.js";
+import { toPicture } from "./rasterize.js";
 import { forget, forgetFormerConsent, recall, remember } from "./session.js";
 import { BRUSH, fromText, isTiny, toText } from "./strokes.js";
 import { penText, speechText } from "./words.js";
