@@ -23,7 +23,7 @@ from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
 from webapp.storage.secret_key import with_secret_key
 from webapp.versions.active import NoChampion
-from webapp.views import corrections, dashboard, draw, gallery, imports, ops, receipts, runs, sign_in, versions
+from webapp.views import corrections, dashboard, draw, gallery, imports, ops, read, receipts, runs, sign_in, versions
 from webapp.views.shortcut import Shortcut
 
 # Limit of a request without a picture or file.
@@ -61,12 +61,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     compression.register(app)
     filters.register(app)
     errors.register(app, MODEL_ERRORS)
-    for part in (draw, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
+    for part in (draw, read, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)
     app.after_request(authentication.forbid_storing)
     # A prediction changes nothing and needs no cookie; scripts may request it.
     authentication.csrf.exempt(draw.predict)
+    authentication.csrf.exempt(read.read)
     # Corrections are not authorized by a cookie either: they are sent as JSON, and deleted by a secret URL.
     authentication.csrf.exempt(receipts.blueprint)
     served: Callable = Shortcut(assets.serve(app, settings.data_dir), services(app).active_model)

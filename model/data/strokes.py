@@ -1,7 +1,8 @@
 """Pen strokes of real writers, to measure with: read a folder of them, draw one as the page's canvas would.
 
 A folder holds `*.jsonl.gz` files of one JSON object a line, `{"label": "7", "strokes": [[x0, y0, x1, y1, ...], ...]}`
-with y growing downwards, in any unit. A label of "0" to "9" is a digit, every other one is none.
+with y growing downwards, in any unit. A label of "0" to "9" is a digit, every other one is none. A text `writer` may
+name the person.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ class StrokesError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """The digit meant, None for a non-digit, and its strokes, float64 (n, 2) each, n at least 1."""
+    """The digit meant, None for a non-digit, its strokes, float64 (n, 2) each, n at least 1, and who wrote it."""
 
     digit: int | None
     strokes: tuple[np.ndarray, ...]
+    writer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,20 @@ def draw(drawing: Drawing, look: Look = USUAL, canvas: int = CANVAS) -> Image.Im
         scale = 1.0
     room = np.maximum(canvas - scale * (high - low) - look.pen, 0) / 2
     centre = canvas / 2 + room * (look.x, look.y)
-    places = [FINER * (centre + scale * (stroke - (low + high) / 2)) for stroke in turned]
-    return _rasterize(places, FINER * look.pen, FINER * canvas).reduce(FINER)
+    places = [centre + scale * (stroke - (low + high) / 2) for stroke in turned]
+    return rasterize(places, look.pen, canvas)
 
 
-def _rasterize(strokes: list[np.ndarray], pen: float, side: int) -> Image.Image:
-    paper = Image.new("L", (side, side), 255)
+def rasterize(strokes: Sequence[np.ndarray], pen: float, canvas: int) -> Image.Image:
+    """Draw strokes in pixels of the canvas as dark ink on white paper: an L picture, `canvas` pixels a side."""
+    paper, pen = Image.new("L", (FINER * canvas, FINER * canvas), 255), FINER * pen
     brush = ImageDraw.Draw(paper)
-    for stroke in strokes:
+    for stroke in (FINER * stroke for stroke in strokes):
         for x, y in stroke.tolist():  # discs at the points make ends and joints round
             brush.ellipse((x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2), 0)
         if len(stroke) > 1:
             brush.line(stroke.ravel().tolist(), 0, round(pen))
-    return paper
+    return paper.reduce(FINER)
 
 
 def _rotate(stroke: np.ndarray, degrees: float) -> np.ndarray:
@@ -120,7 +123,10 @@ def _parse(line: bytes) -> Drawing:
         raise ValueError("no strokes")
     label = value["label"]
     digit = int(label) if len(label) == 1 and label in "0123456789" else None
-    return Drawing(digit, tuple(_parse_stroke(numbers) for numbers in strokes))
+    writer = value.get("writer")
+    if not isinstance(writer, str | None):
+        raise ValueError("a writer that is not text")
+    return Drawing(digit, tuple(_parse_stroke(numbers) for numbers in strokes), writer)
 
 
 def _parse_stroke(numbers: Any) -> np.ndarray:

@@ -20,12 +20,13 @@ class Writing:
 
     `ink` is float32 (H, W), 0 to 1, without rules, frames, specks and shadows, or None where nothing is written.
     `picture` is the picture upright and of the ink's size; None for a drawing of the page. `box` is left, top, right
-    and bottom of the writing in fractions of the picture's sides.
+    and bottom of the writing in fractions of the picture's sides, `size` the width and height in which it came.
     """
 
     ink: np.ndarray | None
     picture: Image.Image | None
     box: Fractions | None
+    size: tuple[int, int]
 
     def digit_image(self) -> np.ndarray | None:
         """Return the writing as the network sees it, uint8 (28, 28); None where nothing is written."""
@@ -53,7 +54,7 @@ def writing_in(picture: Image.Image, *, crop: Fractions | None = None, clean: bo
         shown, ink = find_ink(part)
     if box is not None:
         shown, ink = _in_place(picture, box, shown, ink)
-    return Writing(ink, shown, None if ink is None else _box(ink))
+    return Writing(ink, shown, None if ink is None else _box(ink), picture.size)
 
 
 def _pixels(crop: Fractions | None, picture: Image.Image) -> tuple[int, int, int, int] | None:

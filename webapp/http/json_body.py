@@ -13,12 +13,12 @@ from webapp.exceptions import BadRequest
 MOST_DELIMITERS = 10_000
 
 
-def json_object() -> dict[str, Any]:
+def json_object(most_delimiters: int = MOST_DELIMITERS) -> dict[str, Any]:
     """Return the request's body, parsed. Raises BadRequest, with the reason, if it is not a JSON object."""
     if request.mimetype != "application/json":
         raise BadRequest(415, "not_json", "The request must be JSON (Content-Type: application/json).")
     body = request.get_data()
-    if sum(map(body.count, b",[{")) > MOST_DELIMITERS:
+    if sum(map(body.count, b",[{")) > most_delimiters:
         raise BadRequest(400, "not_json", "The request has far more JSON values than anything here asks for.")
     try:
         value = json.loads(body, object_pairs_hook=_members, parse_float=_number, parse_constant=_no_constant)

@@ -31,7 +31,7 @@ CHANGES = {
     "/admin/corrections/import": "/admin/corrections/import",
 }
 # What anybody may send, without a cookie's power.
-OPEN = {"/predict", "/feedback", "/receipts/<secret>", "/receipts/<secret>/delete"}
+OPEN = {"/predict", "/read", "/feedback", "/receipts/<secret>", "/receipts/<secret>/delete"}
 # What a script may change.
 SCRIPTED = [path for path in CHANGES if not path.startswith("/admin/sign-")]
 
