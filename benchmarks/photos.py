@@ -29,8 +29,8 @@ from benchmarks.figures import machine
 from model import seeds
 from model.data import strokes
 from model.data.strokes import Drawing, StrokesError
-from model.imaging.decode import PictureError, open_picture
-from model.imaging.normalise import digit_image
+from model.imaging.decode import PictureError
+from model.imaging.writing import find_writing
 from model.inference.classifier import SHIPPED, Classifier, Prediction
 from model.inference.weights import WeightsError
 from model.task import DIGITS
@@ -97,20 +97,12 @@ def read_with(classifier: Classifier) -> Read:
 
     def read(data: bytes) -> Prediction | None:
         try:
-            image = _digit_image(data)
+            image = find_writing(data).digit_image()
         except PictureError:
             return None
         return classifier.predict_digit_image(image)
 
     return read
-
-
-def _digit_image(data: bytes) -> np.ndarray | None:
-    try:
-        from model.imaging.writing import find_writing  # type: ignore[import-not-found]
-    except ImportError:
-        return digit_image(open_picture(data))
-    return find_writing(data).digit_image()
 
 
 def clean(drawing: Drawing, classifier: Classifier) -> bool:
