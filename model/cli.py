@@ -12,18 +12,20 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
+from model import picture_files
 from model.data import download, mnist, npz, strokes
 from model.evaluation import metrics
 from model.files import atomic_write
-from model.imaging.decode import PictureError
-from model.imaging.writing import Writing, find_writing
+from model.imaging.decode import FORMATS
+from model.imaging.png import png_url
+from model.imaging.writing import find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
 from model.presets import PRESETS, SCHEDULES, Config
@@ -141,9 +143,10 @@ def _parser() -> Parser:
     add("weights", type=Path, nargs="?", default=SHIPPED, metavar="FILE", help=shipped)
 
     add = command("predict", _predict, "read pictures of one handwritten digit each", "seven.png four.jpg")
-    add("pictures", nargs="+", metavar="PICTURE", help="a PNG, JPEG, WebP or BMP file")
+    add("pictures", nargs="+", metavar="PICTURE", help=f"a {', '.join(FORMATS)} file, or a folder with such files")
     add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
-    add("--json", action="store_true", help="print JSON, with all ten probabilities")
+    add("--json", action="store_true", help="print JSON, with all ten probabilities and the digit image")
+    add("--csv", action="store_true", help="print CSV, a line for each picture")
 
     add = command("export", _export, "write weights as an ONNX file", "v7.safetensors --onnx v7.onnx")
     add("weights", type=Path, metavar="FILE", help="the weights to export")
@@ -491,19 +494,32 @@ def _card(args: argparse.Namespace) -> int:
 def _predict(args: argparse.Namespace) -> int:
     data = weights.read(args.weights)
     classifier = Classifier(lambda: data, args.weights.stem)
-    answers: list[dict[str, Any]] = []
-    for name in tqdm(args.pictures, unit=" pictures", disable=None if len(args.pictures) > 1 else True):
-        try:
-            answers.append(_answer(name, classifier.predict_digit_image(_writing(name).digit_image())))
-        except UsageError as error:
-            _print_error(error)
-            answers.append({"picture": name, "error": str(error)})
-    read = [answer for answer in answers if "error" not in answer]
+
+    def read(file: bytes) -> dict[str, Any]:
+        return _answer(classifier.predict_digit_image(find_writing(file).digit_image()))
+
+    return _read_pictures(args, read, _print_answers, CSV_COLUMNS, _csv_row)
+
+
+def _read_pictures(
+    args: argparse.Namespace,
+    read: Callable[[bytes], dict[str, Any]],
+    print_lines: Callable[[list[dict[str, Any]]], None],
+    columns: Sequence[str],
+    row: Callable[[dict[str, Any]], dict[str, Any]],
+) -> int:
+    """Print what `read` answers for each picture file, as JSON, CSV or lines; return the exit code."""
+    if args.json and args.csv:
+        raise UsageError("--csv does not go with --json")
+    answers = picture_files.read_files(args.pictures, read, _print_error)
+    answered = [answer for answer in answers if "error" not in answer]
     if args.json:
         print(json.dumps(answers))
+    elif args.csv:
+        picture_files.print_csv(columns, [answer if "error" in answer else row(answer) for answer in answers])
     else:
-        _print_answers(read)
-    return BAD_INPUT if len(read) < len(answers) else 0
+        print_lines(answered)
+    return BAD_INPUT if len(answered) < len(answers) else 0
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -517,17 +533,18 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _writing(name: str) -> Writing:
-    try:
-        with _file_errors("read", name):
-            return find_writing(Path(name).read_bytes())
-    except PictureError as error:
-        raise UsageError(f"{name}: {error}") from error
+CSV_COLUMNS = ("picture", "verdict", "digits", "reason", "likeliest", "probability", "not_a_digit", "error")
 
 
-def _answer(name: str, prediction: Prediction) -> dict[str, Any]:
+def _csv_row(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer as a line of CSV."""
+    likeliest = answer["top"][0] if answer["top"] else {"digit": None, "probability": None}
+    return answer | {"likeliest": likeliest["digit"], "probability": likeliest["probability"]}
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    image = prediction.digit_image
     return {
-        "picture": name,
         "verdict": prediction.verdict,
         "digits": prediction.digits,
         "reason": prediction.reason,
@@ -535,6 +552,7 @@ def _answer(name: str, prediction: Prediction) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "not_a_digit": prediction.not_a_digit,
         "coverage": prediction.coverage,
+        "digit_image": None if image is None else png_url(image),
     }
 
 

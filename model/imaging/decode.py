@@ -106,6 +106,13 @@ def check_bytes(count: int) -> None:
         raise PictureTooLarge(f"The picture has {count:,} bytes; at most {MAX_BYTES:,} are read.")
 
 
+def format_of(data: bytes) -> str | None:
+    """Return the format that the first bytes of a file tell; None for any that is not read."""
+    if PGM_HEADER.match(data):
+        return "PGM"
+    return next((name for name, (beginning, *_) in PARSERS.items() if re.match(beginning, data, re.S)), None)
+
+
 def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelBudget | None = None) -> Image.Image:
     """Decode a picture of at most MAX_BYTES and MAX_PIXELS in one of `formats`, upright.
 
@@ -115,11 +122,11 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
     """
     check_bytes(len(data))
     budget = budget or PixelBudget()
-    if "PGM" in formats and (header := PGM_HEADER.match(data)):
-        return _decode_pgm(data, header, budget)
-    name = next((name for name in formats if name in PARSERS and re.match(PARSERS[name][0], data, re.S)), None)
-    if name is None:
+    name = format_of(data)
+    if name not in formats:
         raise PictureError(f"The data is not a whole {_listed(formats)} picture.")
+    if name == "PGM":
+        return _decode_pgm(data, budget)
     try:
         # Several threads would need the memory of several large pictures.
         with _one_at_a_time, _warnings_ignored():
@@ -164,8 +171,10 @@ def _memory_limited() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _decode_pgm(data: bytes, header: re.Match[bytes], budget: PixelBudget) -> Image.Image:
+def _decode_pgm(data: bytes, budget: PixelBudget) -> Image.Image:
     """Decode a PGM; raises PictureError."""
+    header = PGM_HEADER.match(data)
+    assert header is not None
     size = int(header[1]), int(header[2])
     budget.spend(size)
     pixels = data[header.end() :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -36,6 +37,16 @@ def grey_png(image: np.ndarray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = _chunk(b"IHDR" + header) + _chunk(b"IDAT" + zlib.compress(rows.tobytes(), 0)) + _chunk(b"IEND")
     return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def png_url(image: np.ndarray) -> str:
+    """Return a grey image, uint8 (H, W), as a data URL."""
+    return data_url(grey_png(image))
+
+
+def data_url(png: bytes) -> str:
+    """Return a PNG file as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _chunk(content: bytes) -> bytes:

@@ -1,5 +1,7 @@
+import base64
 import csv
 import gzip
+import io
 import itertools
 import json
 import math
@@ -9,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -495,6 +498,48 @@ def test_predict_json_is_printed(run, trained_file, pictures):
     (answer,) = json.loads(printed)
     assert code == 0 and answer["verdict"] == "digit" and answer["top"][0]["digit"] == 0
     assert len(answer["top"]) == 3 and sum(answer["probabilities"]) == pytest.approx(1, abs=1e-3)
+    image = Image.open(io.BytesIO(base64.b64decode(answer["digit_image"].removeprefix("data:image/png;base64,"))))
+    assert (image.mode, image.size) == ("L", (28, 28))
+
+
+def test_predict_csv_is_printed(run, trained_file, pictures, tmp_path):
+    Image.new("L", (100, 100), 255).save(tmp_path / "blank, too.png")
+    files = [pictures(0, "a.png"), tmp_path / "blank, too.png", tmp_path / "absent.png"]
+    code, printed, _ = run("predict", *files, "--weights", trained_file, "--csv")
+    digit, blank, absent = csv.DictReader(io.StringIO(printed))
+    assert code == 2 and [row["picture"] for row in (digit, blank, absent)] == list(map(str, files))
+    assert (digit["verdict"], digit["digits"], digit["likeliest"]) == ("digit", "0", "0")
+    assert 0.5 < float(digit["probability"]) <= 1 and digit["error"] == ""
+    assert (blank["verdict"], blank["digits"], blank["likeliest"]) == ("blank", "", "")
+    assert (absent["verdict"], absent["error"]) == ("", f"{files[2]} cannot be read: No such file or directory")
+
+
+def test_predict_json_and_csv_do_not_go_together(run, trained_file):
+    assert run("predict", "a.png", "--weights", trained_file, "--json", "--csv")[0] == 2
+
+
+def test_predict_folder_is_searched_for_pictures(run, trained_file, pictures, tmp_path):
+    """Sorted, in folders within it too; told by their bytes, and others are passed over."""
+    folder = tmp_path / "found"
+    (folder / "further" / "in").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    for name in ("further/in/b.jpg", "further/a.png", "c.webp", "photo"):
+        pictures(7, "made" + (Path(name).suffix or ".png")).rename(folder / name)
+    (folder / "notes.png").write_text("not a picture")
+    (folder / "cut.jpg").write_bytes((folder / "further/in/b.jpg").read_bytes()[:-100])
+    code, printed, complaint = run("predict", folder, "--weights", trained_file, "--json")
+    assert code == 2 and complaint == f"inkling: {folder}/cut.jpg: The data is not a whole JPEG picture.\n"
+    names = ["c.webp", "cut.jpg", "further/a.png", "further/in/b.jpg", "photo"]
+    answers = json.loads(printed)
+    assert [answer["picture"] for answer in answers] == [str(folder / name) for name in names]
+    assert [answer.get("digits") for answer in answers] == [[7], None, [7], [7], [7]]
+
+
+def test_predict_large_file_is_not_read(run, trained_file, tmp_path):
+    with open(tmp_path / "large.png", "wb") as large:
+        large.truncate(1 << 40)
+    code, _, complaint = run("predict", tmp_path / "large.png", "--weights", trained_file)
+    assert code == 2 and f"has {1 << 40:,} bytes; at most 10,000,000 are read." in complaint
 
 
 def test_predict_blank_picture_is_an_answer(run, trained_file, tmp_path):
@@ -539,7 +584,8 @@ def test_predict_bad_file_does_not_stop_the_others(run, trained_file, pictures, 
     good = pictures(7, "a.png")
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:-100])
-    bad = [tmp_path / name for name in ("absent.png", "text.png", "cut.png", ".")]
+    (tmp_path / "empty").mkdir()
+    bad = [tmp_path / name for name in ("absent.png", "text.png", "cut.png", "empty")]
     options = ["--json"] if json_wanted else []
     code, printed, complaint = run("predict", *bad[:2], good, *bad[2:], "--weights", trained_file, *options)
     assert code == 2

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from model.imaging.png import ink_png
+from model.imaging.png import data_url, ink_png
 from webapp.corrections.store import image_of
-from webapp.presentation.data_urls import data_url
 from webapp.presentation.wording import HARD, comparison
 from webapp.storage.schema import Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.versions.promotions import roll_back_target

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, undefer
 
-from model.imaging.png import ink_png
+from model.imaging.png import data_url, ink_png, png_url
 from model.task import NO_DIGIT
 from webapp.corrections import digit_files, import_queue, review
 from webapp.corrections.review import DecisionRequest, DecisionResult
@@ -43,7 +43,6 @@ from webapp.http.messages import (
     VersionName,
 )
 from webapp.http.openapi import Operation
-from webapp.presentation.data_urls import data_url, png_url
 from webapp.presentation.filters import label
 from webapp.presentation.wording import correction_count
 from webapp.services import services

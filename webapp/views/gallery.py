@@ -14,13 +14,12 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from werkzeug.datastructures import MultiDict
 
 from model.data.mnist import MnistMissing
-from model.imaging.png import ink_png
+from model.imaging.png import data_url, ink_png
 from model.task import DIGITS, SIDE, TEST_DIGITS
 from webapp.exceptions import BadRequest
 from webapp.http.errors import error_response, no_store, row_or_404, wants_page
 from webapp.http.messages import Answer, Query, RejectWith, RowId, Sentence, Share, VersionName
 from webapp.http.openapi import Operation
-from webapp.presentation.data_urls import data_url
 from webapp.services import services
 from webapp.storage.schema import BIGGEST_ROW_ID, Version, champion_id
 from webapp.versions.active import NoChampion

@@ -11,11 +11,11 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from model.imaging.png import png_url
 from model.inference import classifier
 from model.inference.decision import Verdict
 from model.task import DIGITS, TOP, Reason
 from webapp.http.messages import Digit, PngUrl, Share, VersionName
-from webapp.presentation.data_urls import png_url
 
 exactly = with_config(ConfigDict(extra="forbid"))
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app, render_template, request, ur
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
+from model.imaging.png import data_url, png_url
 from model.imaging.writing import find_writing
 from model.inference.weights import WeightsError
 from webapp.corrections.picture import redraw
@@ -31,7 +32,6 @@ from webapp.http.messages import (
 from webapp.http.openapi import Codes, Operation
 from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture
 from webapp.middleware.access_log import annotate_request
-from webapp.presentation.data_urls import data_url, png_url
 from webapp.services import services
 from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection
 from webapp.versions.active import NoChampion
