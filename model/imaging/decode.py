@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import math
+import os
 import re
+import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 # These are imported at the start, once for all workers; the parsers of rarer formats with their first file.
 from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
@@ -48,12 +49,11 @@ FORMATS = (*PARSERS, "PGM")
 MAX_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
 # Reads of one file by a parser in Python, which takes about a microsecond for each: a PNG has four in each chunk.
 MAX_READS = 60_000
-# Tags of a TIFF, and the compressions that are read: none, CCITT, LZW, JPEG, deflate, PackBits.
-TIFF_COMPRESSION, TIFF_STARTS, TIFF_SIZES, TIFF_TILE_SIDES = 259, (273, 324), (279, 325), (322, 323)
-TIFF_JPEG = 7
-TIFF_COMPRESSIONS = (1, 2, 3, 4, 5, TIFF_JPEG, 8, 32773, 32946)
-# Memory for decoding one picture. Codecs allocate what inner headers declare, which may be more than the outer one.
-MAX_MEMORY = 400_000_000
+# Formats whose codecs trust what the file says of its parts: hostile files crash them, take more memory and time than
+# the picture's size tells, or write to standard error. Each picture is decoded in a process of its own, whose start
+# takes as long as START_PIXELS.
+DECODED_APART = ("TIFF", "AVIF", "HEIC")
+START_PIXELS = 1_000_000
 # A WebP of more pixels is decoded by OpenCV: Pillow keeps four copies of it.
 MAX_WEBP_PIXELS_OF_PILLOW = 4_000_000
 # Rows of the reduced picture that are made at once.
@@ -87,17 +87,17 @@ class PixelBudget:
     """Number of pixels that may still be decoded, in one picture or in several together."""
 
     def __init__(self, left: int = MAX_PIXELS):
-        self._left = left
+        self.left = left
 
     def spend(self, size: tuple[int, int]) -> None:
         """Take a picture of this size (width, height) off the budget; raises PictureTooLarge where it does not fit."""
         width, height = size
-        most = min(self._left, MAX_PIXELS)
+        most = min(self.left, MAX_PIXELS)
         if width * height > most or max(size) > MAX_SIDE:
             raise PictureTooLarge(
                 f"The picture has {width} x {height} pixels; at most {most:,} and {MAX_SIDE:,} a side are read."
             )
-        self._left -= width * height
+        self.left -= width * height
 
 
 def check_bytes(count: int) -> None:
@@ -130,7 +130,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
     try:
         # Several threads would need the memory of several large pictures.
         with _one_at_a_time, _warnings_ignored():
-            return _decode(name, data, budget)
+            return _decode_apart(name, data, budget) if name in DECODED_APART else decode_here(name, data, budget)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -149,26 +149,6 @@ def _warnings_ignored() -> Iterator[None]:
     """Ignore Pillow's warnings of harmless faults, in metadata for instance; not for several threads at once."""
     with warnings.catch_warnings(action="ignore"):
         yield
-
-
-@contextmanager
-def _memory_limited() -> Iterator[None]:
-    """Let the process take at most MAX_MEMORY more, on Linux: beyond, allocation fails."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        yield
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = int(statm.read_bytes().split()[0]) * resource.getpagesize() + MAX_MEMORY
-    if soft not in (-1, resource.RLIM_INFINITY):
-        limit = min(limit, soft)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _decode_pgm(data: bytes, budget: PixelBudget) -> Image.Image:
@@ -199,7 +179,28 @@ class _Reader(io.BytesIO):
         return data
 
 
-def _decode(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
+def _decode_apart(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
+    """Decode a picture in a process of its own; one that crashes it, or takes too long, spends the whole budget."""
+    if budget.left < START_PIXELS:
+        raise PictureTooLarge(f"The pictures have more than {MAX_PIXELS:,} pixels together.")
+    command = [sys.executable, "-P", "-m", "model.imaging.decoder_process", name, str(budget.left)]
+    folders = os.pathsep.join((str(Path(__file__).parents[2]), *filter(None, sys.path)))
+    budget.left = 0
+    done = subprocess.run(  # without the environment, which may have secrets
+        command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONPATH": folders}, check=True
+    )
+    answer, _, pixels = done.stdout.partition(b"\n")
+    left, mode, size, too_large = json.loads(answer)
+    budget.left = left - START_PIXELS
+    if too_large:
+        raise PictureTooLarge(too_large)
+    if mode is None:
+        raise ValueError("damaged")
+    return Image.frombytes(mode, size, pixels)
+
+
+def decode_here(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
+    """Decode a picture in this process; raises PictureTooLarge, or any error where it is damaged."""
     part, most = MAX_PARTS.get(name, (b"", len(data) + 1))
     if data.count(part) > most:
         raise ValueError("far more parts than a real picture has")
@@ -216,7 +217,7 @@ def _decode(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
     factor = _factor(image.size)
     image.draft(None, (image.width // factor, image.height // factor))  # only a JPEG takes notice
     rawmode = _rawmode(image.tile[0]) if image.tile else ""
-    _load(image)
+    image.load()
     if rawmode in SWAPPED_BYTES and _highest(image) < 128:
         _add_low_bytes(image, _parse(name, data))
     return ImageOps.exif_transpose(_reduced(image))
@@ -230,18 +231,10 @@ def _parse(name: str, data: bytes) -> ImageFile.ImageFile:
         plugin.DEFAULT_MAX_THREADS = 1
     elif name == "HEIC":
         plugin.options.DECODE_THREADS = 1
-    with _memory_limited():
-        image = getattr(plugin, parser)(_Reader(data))
+    image = getattr(plugin, parser)(_Reader(data))
     if any(tile.codec_name == "bmp_rle" for tile in image.tile):
         raise ValueError("Pillow unpacks these in Python, for a quarter of a second")
-    if name == "TIFF":
-        _check_tiff(image.tag_v2, data)
     return image
-
-
-def _load(image: ImageFile.ImageFile) -> None:
-    with _memory_limited():
-        image.load()
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -252,20 +245,6 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         return (fields >> 8 & 0x3FFF) + 1, (fields >> 22 & 0x3FFF) + 1
     return fields >> 48 & 0x3FFF, fields >> 64 & 0x3FFF
-
-
-def _check_tiff(tags: Mapping[int, Any], data: bytes) -> None:
-    """Raise ValueError for a TIFF with an odd compression, or with strips or tiles that take long to decode."""
-    compression = tags.get(TIFF_COMPRESSION, 1)
-    starts, sizes = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in (TIFF_STARTS, TIFF_SIZES))
-    if compression not in TIFF_COMPRESSIONS or any(tags.get(side, 1) > MAX_SIDE for side in TIFF_TILE_SIDES):
-        raise ValueError("a compression or a size that is not read")
-    if sum(sizes) > len(data):
-        raise ValueError("parts that overlap")
-    if compression == TIFF_JPEG:
-        scan, most = MAX_PARTS["JPEG"]
-        if any(data.count(scan, start, start + size) > most for start, size in zip(starts, sizes, strict=True)):
-            raise ValueError("far more scans than a real picture has")
 
 
 def _highest(picture: Image.Image) -> float:
@@ -290,15 +269,22 @@ def _reduced(picture: Image.Image) -> Image.Image:
 
     def strip(top: int, bottom: int) -> Image.Image:
         part = picture.crop((0, top, picture.width, bottom))
-        if part.mode[0] in "IF":
-            return Image.fromarray((np.nan_to_num(np.asarray(part)) * (255 / used)).clip(0, 255).astype(np.uint8))
-        if part.has_transparency_data:
-            return part.convert("RGBA")
-        return part if part.mode in ("L", "RGB") else part.convert("L" if part.mode == "1" else "RGB")
+        if part.mode[0] not in "IF":
+            return plain(part)
+        import numpy as np
+
+        return Image.fromarray((np.nan_to_num(np.asarray(part)) * (255 / used)).clip(0, 255).astype(np.uint8))
 
     reduced = _from_strips(picture.size, strip)
     reduced.info = {name: value for name, value in picture.info.items() if name != "transparency"}
     return reduced
+
+
+def plain(picture: Image.Image) -> Image.Image:
+    """Convert a picture with 8 bits a channel to L, RGB or RGBA."""
+    if picture.has_transparency_data:
+        return picture.convert("RGBA")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("L" if picture.mode == "1" else "RGB")
 
 
 def _from_strips(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) -> Image.Image:
@@ -315,9 +301,9 @@ def _from_strips(size: tuple[int, int], strip: Callable[[int, int], Image.Image]
 
 def _decode_with_opencv(data: bytes, size: tuple[int, int]) -> Image.Image:
     import cv2
+    import numpy as np
 
-    with _memory_limited():
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[1::-1] != size:
         raise ValueError("OpenCV cannot decode it")
     channels = [2, 1, 0, 3][: pixels.shape[2]]  # from BGR or BGRA
@@ -333,10 +319,12 @@ def _add_low_bytes(high: Image.Image, again: ImageFile.ImageFile) -> None:
 
     Pillow decodes colours of 16 bits to their high bytes, which are nearly all 0 where only 10 or 12 bits are used.
     """
+    import numpy as np
+
     for i, tile in enumerate(again.tile):
         rawmode = SWAPPED_BYTES[_rawmode(tile)]
         again.tile[i] = tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
-    _load(again)
+    again.load()
     shift = 8 - int(_highest(high)).bit_length()
     for top in range(0, high.height, STRIP):
         box = 0, top, high.width, min(top + STRIP, high.height)

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from tests.support.fuzzing import Outcome, examined, in_processes, try_picture, try_request
+from tests.support.mutation import files_decoded_apart
 from webapp.services import services
 
 PICTURES = 900_000
@@ -17,6 +18,10 @@ REQUESTS = 100_000
 
 def test_pictures_damaged_are_read_or_refused():
     assert_sound(examined(partial(try_picture, 1), range(500)), "pictures", 1)
+
+
+def test_pictures_damaged_and_decoded_apart_are_read_or_refused():
+    assert_sound(examined(partial(try_picture, 1, files=files_decoded_apart()), range(40)), "pictures", 1)
 
 
 def test_requests_damaged_are_answered_or_refused(app, client):

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from flask.testing import FlaskClient
 
-from model.imaging.decode import PictureError, open_picture
-from model.imaging.normalise import digit_image
+from model.imaging.decode import PictureError
+from model.imaging.writing import find_writing
 from tests.conftest import settings_in
 from tests.support.mutation import picture_case, request_case
 from tests.support.requests import INTERNALS
@@ -55,15 +55,15 @@ def examined(try_one: Try, numbers: Iterable[int]) -> Outcome:
     return outcome
 
 
-def try_picture(seed: int, number: int) -> tuple[str | None, float]:
-    return read(picture_case(seed, number).damaged())
+def try_picture(seed: int, number: int, files: tuple[bytes, ...] | None = None) -> tuple[str | None, float]:
+    return read(picture_case(seed, number, files).damaged())
 
 
 def read(data: bytes) -> tuple[str | None, float]:
     """What was wrong with how this picture was met, if anything, and the processor time that it took."""
     began, fault = time.process_time(), None
     try:
-        image = digit_image(open_picture(data))
+        image = find_writing(data).digit_image()
         if image is not None and (image.dtype != np.uint8 or image.shape != (28, 28) or not image.any()):
             fault = f"gave an image {image.dtype} {image.shape}"
     except PictureError as error:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tests.support import heic
 from tests.support.requests import data_url, encoded
 from webapp.corrections.store import NOT_A_DIGIT
 
 MOST_BLOWS = 8
 # So many of a thousand cases begin with a file near the limits of bytes or pixels, which take a hundred times longer.
 LARGE_PER_THOUSAND = 3
+APART_PER_THOUSAND = 5  # and so many with one that is decoded in a process of its own
 MENDED = 0.85  # of PNG files have right checksums again, or hardly any damage would get past them
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EDGES = (0, 1, 2, 127, 128, 255, 256, 2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1)
@@ -116,10 +118,13 @@ class Case:
         return mended(data) if self.mended else data
 
 
-def picture_case(seed: int, number: int) -> Case:
-    """The damaged picture of this number."""
+def picture_case(seed: int, number: int, files: tuple[bytes, ...] | None = None) -> Case:
+    """The damaged picture of this number; `files` are the sound ones to choose from."""
     chance = random.Random(f"{seed} picture {number}")
-    files = large_files() if chance.random() < LARGE_PER_THOUSAND / 1000 else small_files()
+    kind = 1000 * chance.random()
+    if files is None:
+        files = large_files() if kind < LARGE_PER_THOUSAND else small_files()
+        files = files_decoded_apart() if kind >= 1000 - APART_PER_THOUSAND else files
     return Case(chance.choice(files), _blows(chance), deep=chance.random() < 0.5, mended=chance.random() < MENDED)
 
 
@@ -156,7 +161,7 @@ def request_case(seed: int, number: int) -> Request:
 
 
 def _type(chance: random.Random) -> str:
-    return chance.choices(("png", "jpeg", "webp", "x-portable-graymap", "bmp"), (6, 3, 3, 3, 1))[0]
+    return chance.choices(("png", "jpeg", "heic", "x-portable-graymap", "no_type"), (6, 3, 3, 3, 1))[0]
 
 
 def _asked(chance: random.Random, path: str, images: list[str]) -> dict:
@@ -253,12 +258,29 @@ def small_files() -> tuple[bytes, ...]:
     files += [encoded(coloured, "WEBP", quality=1), encoded(grey, "WEBP", **moving)]
     files += [encoded(grey.convert(mode), "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")]
     files += [encoded(grey, "PPM"), encoded(_drawing(5), "PPM")]
+    files += [encoded(grey, "GIF", **options) for options in ({}, {"transparency": 255}, {"interlace": 0}, moving)]
     return tuple(files)
 
 
 @functools.cache
+def files_decoded_apart() -> tuple[bytes, ...]:
+    """Drawings in the formats that are decoded in a process of their own."""
+    grey = _drawing(48)
+    coloured, deep = grey.convert("RGB"), Image.fromarray(np.asarray(grey).astype(np.uint16) * 16)
+    packings = (None, "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg")
+    return (
+        *(encoded(picture, "TIFF", compression=packing) for packing in packings for picture in (grey, coloured)),
+        *(encoded(grey.convert("1"), "TIFF", compression=packing) for packing in ("group3", "group4")),
+        encoded(deep, "TIFF"), encoded(coloured.convert("CMYK"), "TIFF"),
+        encoded(coloured, "TIFF", save_all=True, append_images=[grey.rotate(9)]),
+        *(encoded(picture, "AVIF") for picture in (grey, coloured, _on_nothing(grey))),
+        heic.SEVEN, heic.TURNED,
+    )  # fmt: skip
+
+
+@functools.cache
 def large_files() -> tuple[bytes, ...]:
-    """Files near the limits of bytes and of pixels: sheets of four million, and noise of almost 1 MB."""
+    """Large files: sheets of four million pixels, one of 25 million, and noise of almost 1 MB."""
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (600, 560, 3), np.uint8))
     sheet, wide = _drawing(2000, grain=0), _drawing(1000, grain=0).resize((16_000, 250))
     return (
@@ -268,7 +290,8 @@ def large_files() -> tuple[bytes, ...]:
         encoded(noise.resize((1100, 1000)), "JPEG", quality=90), encoded(sheet, "WEBP", method=0),
         encoded(sheet, "WEBP", lossless=True, method=0), encoded(noise, "WEBP", lossless=True, method=0),
         encoded(noise, "WEBP", quality=95, method=0), encoded(sheet.resize((1000, 1000)), "BMP"),
-        encoded(sheet.resize((1000, 1000)), "PPM"),
+        encoded(sheet.resize((1000, 1000)), "PPM"), encoded(sheet.resize((5_000, 5_000)), "JPEG"),
+        encoded(sheet, "GIF"), encoded(sheet, "TIFF", compression="tiff_lzw"), encoded(sheet, "AVIF", speed=10),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageChops, ImageOps
 from model.data import glyphs
 from model.data.strokes import Drawing, Look
 from model.data.strokes import draw as drawn_strokes
-from model.imaging.decode import FORMATS, MAX_BYTES, PictureError, PictureTooLarge, open_picture
+from model.imaging.decode import DECODED_APART, FORMATS, MAX_BYTES, PictureError, PictureTooLarge, open_picture
 from model.imaging.normalise import digit_image
 from model.inference.classifier import SHIPPED
 from model.network.mlp import to_tensor
@@ -608,7 +608,7 @@ def test_picture_bad_is_refused(refused, name):
 def test_picture_cut_short_is_refused(refused, format, mode):
     data = encode(sample(mode), format)
     assert open_picture(data).size == (120, 120)
-    for twentieth in range(20):
+    for twentieth in range(0, 20, 4 if format in DECODED_APART else 1):
         refused(data[: len(data) * twentieth // 20], PictureError)
 
 
