@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.data import glyphs, rasterize
+from model.data import figures, glyphs, rasterize
 from model.data.glyphs import Skeleton
 from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_PEN_SHARE = 0.35
+UNLIKE = (9, 5, 3, 1, 1, 1)
+"""Shares of letters, other alphabets and signs, doodles, framed digits, underlined digits, dashes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def others(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw non-digits in random order: images uint8 (count, 28, 28), labels int64 (count,), 10 + the index in REASONS.
 
-    Half are unlike any digit (letters, symbols, dashes), a sixth each has one of the other reasons.
+    Half are unlike any digit (letters, signs, doodles, framed and underlined digits, dashes), a sixth each has one of
+    the other reasons.
     """
     artist = _Painter(seed)
     parts = others_of_each(count)
@@ -87,8 +90,14 @@ class _Painter:
         return np.concatenate(images), np.sort(labels)
 
     def unlike_any_digit(self, count: int) -> np.ndarray:
-        dashes = count // 20
-        return np.concatenate((self._draw(glyphs.letters(), count - dashes), self._dashes(dashes)))
+        letters, foreign, doodles, framed, underlined, dashes = _divide(count, UNLIKE)
+        drawn = [
+            self._draw(glyphs.letters(), letters),
+            self._draw(_thin(figures.foreign()), foreign, 0.8),
+            self._draw(_thin(figures.doodles()), doodles, 0.5),
+            self._draw(_thin(figures.framed()), framed, 0.5),
+        ]
+        return np.concatenate((*drawn, self._underlined(underlined), self._dashes(dashes)))
 
     def dot(self, count: int) -> np.ndarray:
         """Draw filled, slightly stretched discs."""
@@ -105,19 +114,37 @@ class _Painter:
         return np.concatenate([way(n) for way, n in zip(ways, _divide(count, (1, 1, 1, 1, 1)), strict=True)])
 
     def several(self, count: int) -> np.ndarray:
-        """Draw two to five digits side by side, seldom one below the other."""
-        forms = [_thin(glyphs.skeleton(shape)) for shapes in glyphs.DIGITS.values() for shape in shapes]
-        images = []
-        for number, n in zip((2, 3, 4, 5), _divide(count, (10, 5, 3, 2)), strict=True):
+        """Draw two to five digits side by side, seldom one below the other, or a digit after a sign."""
+        forms = _thin([glyphs.skeleton(shape) for shapes in glyphs.DIGITS.values() for shape in shapes])
+        *counts, signed = _divide(count, (10, 5, 3, 2, 3))
+        images = [self._signed(forms, signed)]
+        for number, n in zip((2, 3, 4, 5), counts, strict=True):
             lines = [self._random_lines(forms, n) for _ in range(number)]
             # a wide pen would fill the loops of small digits
             images.append(self.rasterize(self._arrange(lines), self._random_width(n) * (1.0 if number == 2 else 0.7)))
         return np.concatenate(images)
 
-    def _arrange(self, lines: list[torch.Tensor]) -> torch.Tensor:
-        """Place lines of points (N, P, 2) in a row, or one in ten in a column, and concatenate them."""
+    def _signed(self, forms: list[Skeleton], count: int) -> np.ndarray:
+        signs = [glyphs.skeleton(sign) for sign in figures.SIGNS]
+        lines = [self._random_lines(signs, count), self._random_lines(forms, count)]
+        return self.rasterize(self._arrange(lines, columns=0), self._random_width(count, 0.7))
+
+    def _underlined(self, count: int) -> np.ndarray:
+        """Draw digits above a line that does not touch them."""
+        # a 1 often has a foot, and a 2 may have a foot of its own
+        shapes = [shape for digit in range(DIGITS) if digit not in (1, 2) for shape in glyphs.DIGITS[digit]]
+        points = self._random_lines(_thin([glyphs.skeleton(shape) for shape in shapes]), count)
+        low, high = points.amin(1), points.amax(1)
+        half = (high - low)[:, :1] / 2 * self.between(0.7, 1.3, count)[:, None]
+        along = torch.linspace(-1, 1, 60)
+        x = (low + high)[:, :1] / 2 + half * along
+        y = high[:, 1:] + self.between(12, 32, count)[:, None] + self._uniform(count, 1) * 4 * along
+        return self.rasterize(torch.cat((points, torch.stack((x, y), 2)), 1), self._random_width(count, 0.7))
+
+    def _arrange(self, lines: list[torch.Tensor], columns: float = 0.1) -> torch.Tensor:
+        """Place lines of points (N, P, 2) in a row, a part of them in a column, and concatenate them."""
         n = len(lines[0])
-        axis = (torch.rand(n, generator=self.random) < 0.1).long()
+        axis = (torch.rand(n, generator=self.random) < columns).long()
         along = torch.nn.functional.one_hot(axis, 2).to(torch.float32)
         placed, end = [], torch.zeros(n)
         for points in lines:
@@ -181,8 +208,9 @@ class _Painter:
         stretch = torch.exp(self._uniform(count, 1, 2) * 0.6)
         return self.rasterize(self._bend(filled * stretch, 4.0), self.between(2.5, 5.0, count))
 
-    def _draw(self, forms: list[Skeleton], count: int) -> np.ndarray:
-        return self.rasterize(self._random_lines(forms, count), self._random_width(count))
+    def _draw(self, forms: list[Skeleton], count: int, pen: float = 1.0) -> np.ndarray:
+        """Draw random variations of random forms with pens of this part of the usual width, as fine as the finest."""
+        return self.rasterize(self._random_lines(forms, count), self._random_width(count, pen))
 
     def _random_lines(self, forms: list[Skeleton], count: int) -> torch.Tensor:
         """Draw `count` random variations of randomly chosen forms, as lines of points (count, P, 2)."""
@@ -222,9 +250,10 @@ class _Painter:
             points = points + height * torch.sin(points @ wave + phase)
         return points
 
-    def _random_width(self, count: int) -> torch.Tensor:
+    def _random_width(self, count: int, part: float = 1.0) -> torch.Tensor:
         usual, wide = (self.between(*pen, count) for pen in PENS)
-        return torch.where(torch.rand(count, generator=self.random) < WIDE_PEN_SHARE, wide, usual)
+        width = torch.where(torch.rand(count, generator=self.random) < WIDE_PEN_SHARE, wide, usual)
+        return (width * part).clamp(min=PENS[0][0])  # a finer line would fade; pictures are drawn with none
 
     def rasterize(self, points: torch.Tensor, width: torch.Tensor) -> np.ndarray:
         edge = self.between(0.8, 1.6, len(points))
@@ -242,6 +271,6 @@ def _divide(count: int, weights: tuple[int, ...]) -> list[int]:
     return np.diff(np.cumsum((0, *weights)) * count // sum(weights)).tolist()
 
 
-def _thin(form: Skeleton) -> Skeleton:
-    """Return the form with every second point of its curve: enough for a digit drawn at half its size."""
-    return Skeleton(form.controls, form.curve[::2])
+def _thin(forms: list[Skeleton]) -> list[Skeleton]:
+    """Return the forms with every second point of their curves: enough for lines of a pixel and more."""
+    return [Skeleton(form.controls, form.curve[::2]) for form in forms]

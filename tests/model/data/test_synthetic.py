@@ -1,14 +1,17 @@
 """What the project draws itself: skeletons, ink, digits and what is no digit."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from model.data import glyphs, hands, rasterize, synthetic
+from model.data import figures, glyphs, hands, rasterize, synthetic
 from model.task import DIGITS, REASONS
 
 SHAPES = [shape for shapes in glyphs.DIGITS.values() for shape in shapes]
 SHAPES += [*glyphs.SLASHES, *glyphs.LETTERS, *(shape for hand in hands.HANDS for shape in hand.shapes), *hands.LETTERS]
+SHAPES += [*figures.ALPHABETS, *figures.DOODLES, *figures.FRAMES, *figures.SIGNS]
 
 
 def passes_its_points(shape):
@@ -50,6 +53,28 @@ def test_letters_come_from_own_hands_and_fonts():
     own = len(glyphs.LETTERS)
     assert len(glyphs.letters()) == own + len(glyphs.HERSHEY_FONTS) * len(glyphs.HERSHEY_LETTERS)
     assert not set(glyphs.HERSHEY_LETTERS) & set("0123456789OoQDIilLZzSsBbGgqtTJj|/")  # what looks like a digit
+
+
+def test_figures_leave_the_kept_hands_their_characters():
+    shared = figures.HERSHEY.keys() & hands.HERSHEY.keys()
+    assert shared and not any(set(figures.HERSHEY[font]) & set(hands.HERSHEY[font]) for font in shared)
+    assert not {*figures.ALPHABETS, *figures.DOODLES} & set(hands.LETTERS)
+
+
+def test_figures_frames_surround_their_digits():
+    frames = [glyphs.skeleton(frame) for frame in figures.FRAMES]
+    drawn = figures.framed()
+    assert len(drawn) % len(frames) == 0
+    for number, form in enumerate(drawn):
+        frame = frames[number // (len(drawn) // len(frames))].controls
+        inside = form.controls[len(frame) :]
+        assert (inside > frame.min(0)).all() and (inside < frame.max(0)).all()
+
+
+def test_figures_faces_are_all_combinations():
+    parts = figures.OUTLINES, figures.EYES, figures.MOUTHS, figures.HEADS
+    faces = figures.doodles()[-math.prod(map(len, parts)) :]
+    assert len({form.controls.tobytes() for form in faces}) == len(faces)
 
 
 @pytest.mark.parametrize("width", [1.5, 3.0, 6.0])
