@@ -176,7 +176,7 @@ REACH = 0.25
 NARROW = 0.4
 # Most pens of ink that a cut may cross, and least area of a piece, in parts of height x pen.
 MOST_CROSSED = 2.3
-LEAST_AREA = 0.2
+LEAST_AREA = 0.12
 
 
 def pen_width(ink: np.ndarray) -> float:
@@ -283,9 +283,13 @@ def text_lines(pieces: Sequence[Piece]) -> list[list[Piece]]:
 
 
 def digit_height(pieces: Sequence[Piece]) -> float:
-    """Return the height of a line's digits: the tallest pieces', without the outliers."""
-    heights = sorted(piece.height for piece in pieces)
-    return float(heights[int(0.8 * (len(heights) - 1))])
+    """Return the height of the digits: the height of pieces that six tenths of all heights together do not exceed.
+
+    So neither one tall piece nor many small ones decide it.
+    """
+    heights = np.sort([piece.height for piece in pieces])
+    sums = np.cumsum(heights)
+    return float(heights[np.searchsorted(sums, 0.6 * sums[-1])])
 
 
 def _in_line(one: Piece, other: Piece, height: float) -> bool:

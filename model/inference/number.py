@@ -2,15 +2,14 @@
 
 Consecutive pieces of a line (`model.imaging.segments`) are joined to candidates, every candidate is read, and the best
 path through the lattice of candidates is the number (over-segmentation; LeCun et al., "Gradient-based learning applied
-to document recognition", 1998, section V; Fenrich, "Segmentation of automatically located handwritten numeric
-strings", 1992; Liu, Sako and Fujisawa, "Effects of classifier structures and training regimes on integrated
-segmentation and recognition of handwritten numeral strings", 2004).
+to document recognition", 1998, section V; Liu, Sako and Fujisawa, "Effects of classifier structures and training
+regimes on integrated segmentation and recognition of handwritten numeral strings", 2004).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +27,31 @@ from model.imaging.segments import (
     stroke_pieces,
     text_lines,
 )
+from model.imaging.symbols import lean_of, symbol
 from model.inference.classifier import Classifier, Prediction
 
-MOST_JOINED = 6
+# Most pieces of a picture: more are a texture, and no numbers.
 MOST_PIECES = 250
+# A candidate has at most so many pieces, and of several pieces at most this width and gaps, in parts of the height.
+MOST_JOINED = 10
+WIDEST, WIDEST_GAP = 1.6, 0.4
+# Paths kept at each place of the lattice, each with another text.
 BEAM = 8
+# The least probability that is told from 0.
 FLOOR = 1e-5
-P = {"count": 0.0, "gap": 3.0, "overlap": 4.0, "low": 4.0, "wide": 3.0, "cut": 0.5}
+# Log scores, chosen on the strokes of half of the writers (docs/recognition.md): for a gap inside a digit and for its
+# width beyond WIDE, each by the height; for what a digit lacks of LOW; for a cut by the pens of ink that it crosses;
+# for a piece that two digits share; for the part beyond OVERLAPPING of a digit's width that lies above its neighbour;
+# for a piece that is left out as a speck; for what has the shape and place of a symbol.
+GAP, WIDE_COST, LOW_COST, CUT, SHARED, OVERLAP, SPECK, SYMBOL = 2.5, 3.5, 4.5, 0.35, 1.0, 5.0, -2.0, -0.3
+REFUSAL = 1.5
+DIGIT, TOUCH = 0.0, 0.0
+REFUSE_ABOVE = 0.5
+WIDE, LOW, OVERLAPPING = 1.2, 0.6, 0.07
+# Logistic regression of "entirely right" on the lead in log odds, at most that of LEAST_SHARE, and on the log score.
+CONFIDENCE, LEAST_SHARE = (2.7, 0.27, 1.75), 1e-9
+# Largest pieces that may be shared, in height x pen, and left out, in pen x pen.
+MOST_SHARED, MOST_SPECK = 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -61,28 +78,30 @@ class Number:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Pieces `start` to `end` joined; the ways to read them with their log scores."""
+    """Pieces `start` to `end` joined: the prediction of a digit, and the texts that they may be with log scores."""
 
     start: int
     end: int
     piece: Piece
-    gap: float
-    prediction: Prediction | None = None
-    readings: tuple[tuple[str, float], ...] = ()
+    prediction: Prediction
+    readings: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Path:
+    """A way to read the first pieces of a line; its last candidate was read as `read`."""
+
     score: float
     text: str
+    read: str = ""
     last: Candidate | None = None
     before: Path | None = None
 
-    def candidates(self) -> list[Candidate]:
-        """Return the candidates from left to right."""
+    def steps(self) -> list[tuple[str, Candidate]]:
+        """Return what was read with its candidates, from left to right."""
         found, path = [], self
         while path.last and path.before:
-            found.append(path.last)
+            found.append((path.read, path.last))
             path = path.before
         return found[::-1]
 
@@ -95,80 +114,142 @@ def read_numbers(classifier: Classifier, ink: np.ndarray, strokes: Sequence[np.n
     pen = pen_width(ink)
     if strokes:
         pieces, frame = stroke_pieces(strokes, pen)
-        pen = 0.0
     else:
         pieces, frame = [piece for piece in components(ink) if piece.area > pen * pen / 2], Frame()
     if not 0 < len(pieces) <= MOST_PIECES:
         return []
-    numbers = [read_line(classifier, line, pen, frame) for line in text_lines(pieces)]
+    lines = [Line.of(line, pen * frame.scale, not strokes) for line in text_lines(pieces)]
+    numbers = [read_line(classifier, line, frame) for line in lines]
     return [number for number in numbers if any(sign.text.isdigit() for sign in number.signs)]
 
 
-def read_line(classifier: Classifier, pieces: Sequence[Piece], pen: float, frame: Frame) -> Number:
+def read_line(classifier: Classifier, line: Line, frame: Frame) -> Number:
     """Read a line of pieces as one number."""
-    height = digit_height(pieces)
-    pairs = [pair for piece in pieces for pair in (cut(piece, height, pen) if pen else [(piece, 0.0)])]
-    pairs.sort(key=lambda pair: pair[0].left + pair[0].right)
-    pieces, cuts = [piece for piece, _ in pairs], [cost for _, cost in pairs]
-    candidates = list(_candidates(pieces, height))
-    predictions = classifier.predict_digit_images([from_ink(c.piece.ink) for c in candidates])
-    lattice: list[list[Candidate]] = [[] for _ in range(len(pieces) + 1)]
-    for c, prediction in zip(candidates, predictions, strict=True):
-        lattice[c.end].append(_scored(c, prediction, height, cuts[c.end - 1]))
-    paths = _best_paths(lattice, height)
+    spans = list(line.spans())
+    joined = [join(line.pieces[start:end]) for start, end, _ in spans]
+    predictions = classifier.predict_digit_images([from_ink(piece.ink) for piece in joined])
+    lattice: list[list[Candidate]] = [[] for _ in range(len(line.pieces) + 1)]
+    for (start, end, gap), piece, prediction in zip(spans, joined, predictions, strict=True):
+        readings = (*line.digits(piece, gap, line.cuts[end], prediction), *line.others(start, end, piece))
+        lattice[end].append(Candidate(start, end, piece, prediction, readings))
+    paths = _best_paths(lattice, line)
     best = paths[0]
-    confidence = 1 / sum(math.exp(path.score - best.score) for path in paths)
-    signs = tuple(_sign(candidate, frame) for candidate in best.candidates())
-    return Number("".join(sign.text for sign in signs), confidence, frame.box(join(pieces)), signs)
+    signs = tuple(_sign(read, candidate, frame) for read, candidate in best.steps() if read)
+    return Number("".join(sign.text for sign in signs), _confidence(paths), frame.box(join(line.pieces)), signs)
 
 
-def _sign(candidate: Candidate, frame: Frame) -> Sign:
-    prediction = candidate.prediction
-    assert prediction is not None
-    refused = prediction.verdict == "not_a_digit"
-    return Sign("?" if refused else str(prediction.top[0][0]), frame.box(candidate.piece), prediction)
+def _confidence(paths: list[Path]) -> float:
+    """Return the probability that the best of the paths is right, by its score and its lead over the other texts."""
+    best = paths[0].score
+    others = sum(math.exp(path.score - best) for path in paths[1:])
+    constant, by_lead, by_score = CONFIDENCE
+    return 1 / (1 + math.exp(-constant + by_lead * math.log(max(others, LEAST_SHARE)) - by_score * best))
 
 
-def _candidates(pieces: Sequence[Piece], height: float):
-    for start in range(len(pieces)):
-        right = pieces[start].right
-        left = pieces[start].left
-        gap = 0.0
-        for end in range(start + 1, min(start + MOST_JOINED, len(pieces)) + 1):
-            piece = pieces[end - 1]
-            gap = max(gap, piece.left - right)
-            left, right = min(left, piece.left), max(right, piece.right)
-            if end > start + 1 and (right - left > 1.6 * height or gap > 0.4 * height):
-                break
-            yield Candidate(start, end, join(pieces[start:end]), gap)
+def _sign(read: str, candidate: Candidate, frame: Frame) -> Sign:
+    box = frame.box(candidate.piece)
+    if not read.isdigit():
+        return Sign(read, box)
+    return Sign("?" if candidate.prediction.not_a_digit > REFUSE_ABOVE else read, box, candidate.prediction)
 
 
-def _scored(c: Candidate, prediction: Prediction, height: float, crossed: float) -> Candidate:
-    geometry = -P["gap"] * c.gap / height - P["count"] - P["cut"] * crossed
-    geometry -= P["low"] * max(0.0, 0.6 - c.piece.height / height)
-    geometry -= P["wide"] * max(0.0, c.piece.width / height - 1.2)
-    digit = math.log(max(1 - prediction.not_a_digit, FLOOR))
-    readings = tuple((str(d), geometry + digit + math.log(max(p, FLOOR))) for d, p in prediction.top)
-    return Candidate(c.start, c.end, c.piece, c.gap, prediction, readings)
+@dataclass(frozen=True)
+class Line:
+    """A line's pieces from left to right, the cost of the cut before each and after the last (0: none, they are apart),
+    the height of its digits, its pen and the lean of its tall pieces."""
+
+    pieces: Sequence[Piece]
+    cuts: Sequence[float]
+    height: float
+    pen: float
+    leans: Sequence[tuple[Piece, float]]
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], pen: float, cutting: bool) -> Line:
+        height = digit_height(pieces)
+        tall = [piece for piece in pieces if piece.height > LOW * height] or pieces
+        parts = [part for piece in pieces for part in (cut(piece, height, pen) if cutting else [(piece, 0.0)])]
+        parts.sort(key=lambda part: part[0].left + part[0].right)
+        cuts = [0.0, *(cost for _, cost in parts)]
+        return cls([piece for piece, _ in parts], cuts, height, pen, [(piece, lean_of(piece)) for piece in tall])
+
+    def spans(self) -> Iterator[tuple[int, int, float]]:
+        """Yield the pieces that may be joined: start, end, and the widest gap between them."""
+        for start, first in enumerate(self.pieces):
+            left, right, gap = first.left, first.right, 0
+            for end, piece in enumerate(self.pieces[start : start + MOST_JOINED], start + 1):
+                gap = max(gap, piece.left - right)
+                left, right = min(left, piece.left), max(right, piece.right)
+                if end > start + 1 and (right - left > WIDEST * self.height or gap > WIDEST_GAP * self.height):
+                    break
+                yield start, end, gap / self.height
+
+    def digits(self, piece: Piece, gap: float, crossed: float, prediction: Prediction) -> Iterator[tuple[str, float]]:
+        """Yield the likeliest digits with their log scores."""
+        score = DIGIT - GAP * gap - CUT * crossed - TOUCH * (crossed > 0)
+        score -= LOW_COST * max(0.0, LOW - piece.height / self.height)
+        score -= WIDE_COST * max(0.0, piece.width / self.height - WIDE)
+        score += REFUSAL * math.log(max(1 - prediction.not_a_digit, FLOOR))
+        for digit, probability in prediction.top:
+            yield str(digit), score + math.log(max(probability, FLOOR))
+
+    def others(self, start: int, end: int, piece: Piece) -> Iterator[tuple[str, float]]:
+        """Yield the symbol that a piece may be, or nothing where it may be a speck, with the log scores."""
+        if self.cuts[start] or self.cuts[end]:  # a part of what touches
+            return
+        found = symbol(piece, *self._place(piece), self.pen, self._lean(piece))
+        if found:
+            yield found, 0.5 if found == "/" else SYMBOL
+        elif piece.area < MOST_SPECK * self.pen**2:
+            yield "", SPECK
+
+    def may_be_shared(self, number: int) -> bool:
+        """Tell whether two digits may both have a piece: it is between two cuts, and small."""
+        at = self.pieces[number]
+        return self.cuts[number] > 0 and self.cuts[number + 1] > 0 and at.area < MOST_SHARED * self.pen * self.height
+
+    def _place(self, piece: Piece) -> tuple[float, float]:
+        """Return the top and the bottom of the digits beside a piece: a line may rise or fall."""
+        middle = piece.left + piece.right
+        others = [tall for tall, _ in self.leans if tall is not piece] or [piece]
+        others.sort(key=lambda tall: abs(tall.left + tall.right - middle))
+        near = others[:2]
+        return sum(tall.top for tall in near) / len(near), sum(tall.bottom for tall in near) / len(near)
+
+    def _lean(self, piece: Piece) -> float:
+        leans = [lean for tall, lean in self.leans if tall is not piece]
+        return float(np.median(leans)) if leans else 0.0
 
 
-def _best_paths(lattice: list[list[Candidate]], height: float) -> list[Path]:
+def _best_paths(lattice: list[list[Candidate]], line: Line) -> list[Path]:
+    """Return the best path to the end for each of the best texts, best first (Viterbi, with a beam of texts)."""
     paths: list[list[Path]] = [[Path(0.0, "")]]
     for ending in lattice[1:]:
         found: dict[str, Path] = {}
-        for c in ending:
-            for path in paths[c.start]:
-                score = path.score - _overlap(path.last, c)
-                for text, s in c.readings:
-                    key = path.text + text
-                    if key not in found or found[key].score < score + s:
-                        found[key] = Path(score + s, key, c, path)
+        for candidate in ending:
+            for path, cost in _before(paths, candidate, line):
+                start = path.score - cost - _overlap(path.last, candidate, line)
+                for read, score in candidate.readings:
+                    text = path.text + read
+                    if text not in found or found[text].score < start + score:
+                        found[text] = Path(start + score, text, read, candidate, path)
         paths.append(sorted(found.values(), key=lambda path: -path.score)[:BEAM])
     return paths[-1]
 
 
-def _overlap(before: Candidate | None, c: Candidate) -> float:
+def _before(paths: list[list[Path]], candidate: Candidate, line: Line) -> Iterator[tuple[Path, float]]:
+    """Yield the paths that a candidate may follow, up to its start or sharing its first piece, with the cost."""
+    for path in paths[candidate.start]:
+        yield path, 0.0
+    if candidate.end - candidate.start > 1 and line.may_be_shared(candidate.start):
+        for path in paths[candidate.start + 1]:
+            if path.last and path.last.start < candidate.start:
+                yield path, SHARED
+
+
+def _overlap(before: Candidate | None, candidate: Candidate, line: Line) -> float:
+    """Return the cost of how far a candidate begins before the end of the one before it."""
     if before is None:
         return 0.0
-    common = min(before.piece.right, c.piece.right) - max(before.piece.left, c.piece.left)
-    return P["overlap"] * max(0.0, common / min(before.piece.width, c.piece.width) - 0.3)
+    common = before.piece.right - candidate.piece.left - line.pen
+    return OVERLAP * max(0.0, common / line.height - OVERLAPPING)
