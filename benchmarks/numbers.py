@@ -246,9 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"numbers: {error}", file=sys.stderr)
         return 2
     print("\n".join(table(found)), "\n".join(calibration(found)), sep="\n\n")
-    print(
-        f"\n{args.count} numbers of each kind and half, {machine()}, {date.today()}, {time.monotonic() - begun:.0f} s"
-    )
+    print(f"\n{args.count} numbers of each kind and half, {machine()}, {time.monotonic() - begun:.0f} s")
     return 0
 
 

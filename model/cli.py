@@ -1,4 +1,4 @@
-"""The command line: `python -m model data | train | replay | evaluate | strength | card | predict | export`.
+"""The command line: `python -m model data | train | replay | evaluate | strength | card | predict | read | export`.
 
 A user's mistake ends in one line, "inkling: ...", on standard error and exit code 2. Commands that need torch import it
 themselves, so that --help answers at once.
@@ -28,6 +28,8 @@ from model.imaging.png import png_url
 from model.imaging.writing import find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
+from model.inference.number import read_numbers
+from model.inference.number_json import as_dict
 from model.presets import PRESETS, SCHEDULES, Config
 from model.progress import progress_bar
 from model.rank import LOST, Failure, GroupLost, is_rank_zero, size
@@ -146,6 +148,12 @@ def _parser() -> Parser:
     add("pictures", nargs="+", metavar="PICTURE", help=f"a {', '.join(FORMATS)} file, or a folder with such files")
     add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
     add("--json", action="store_true", help="print JSON, with all ten probabilities and the digit image")
+    add("--csv", action="store_true", help="print CSV, a line for each picture")
+
+    add = command("read", _read, "read pictures of whole numbers", "sum.jpg --json")
+    add("pictures", nargs="+", metavar="PICTURE", help=f"a {', '.join(FORMATS)} file, or a folder with such files")
+    add("--weights", type=Path, default=SHIPPED, metavar="FILE", help=shipped)
+    add("--json", action="store_true", help="print JSON, with the place and the top three of each digit")
     add("--csv", action="store_true", help="print CSV, a line for each picture")
 
     add = command("export", _export, "write weights as an ONNX file", "v7.safetensors --onnx v7.onnx")
@@ -499,6 +507,29 @@ def _predict(args: argparse.Namespace) -> int:
         return _answer(classifier.predict_digit_image(find_writing(file).digit_image()))
 
     return _read_pictures(args, read, _print_answers, CSV_COLUMNS, _csv_row)
+
+
+def _read(args: argparse.Namespace) -> int:
+    data = weights.read(args.weights)
+    classifier = Classifier(lambda: data, args.weights.stem)
+
+    def read(file: bytes) -> dict[str, Any]:
+        ink = find_writing(file).ink
+        return as_dict([], (1, 1)) if ink is None else as_dict(read_numbers(classifier, ink), ink.shape[::-1])
+
+    def row(answer: dict[str, Any]) -> dict[str, Any]:
+        return answer | {"text": answer["text"].replace("\n", " ")}
+
+    return _read_pictures(args, read, _print_numbers, ("picture", "text", "confidence", "error"), row)
+
+
+def _print_numbers(answers: list[dict[str, Any]]) -> None:
+    width = max((len(answer["picture"]) for answer in answers), default=0)
+    for answer in answers:
+        lines = answer["lines"] or [{"text": "no number", "confidence": None}]
+        for name, line in zip([answer["picture"], *[""] * len(lines)], lines, strict=False):
+            sure = "" if line["confidence"] is None else f"   {line['confidence']:.0%}"
+            print(f"{name:<{width}}   {line['text']}{sure}")
 
 
 def _read_pictures(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,7 @@ FLOOR = 1e-5
 GAP, WIDE_COST, LOW_COST, CUT, SHARED, OVERLAP, SPECK, SYMBOL = 2.5, 3.5, 4.5, 0.35, 1.0, 5.0, -2.0, -0.3
 REFUSAL = 1.5
 DIGIT, TOUCH = 0.0, 0.0
+# What the network refuses by itself is a digit among others up to this probability of none.
 REFUSE_ABOVE = 0.5
 WIDE, LOW, OVERLAPPING = 1.2, 0.6, 0.07
 # Logistic regression of "entirely right" on the lead in log odds, at most that of LEAST_SHARE, and on the log score.
@@ -148,9 +149,14 @@ def _confidence(paths: list[Path]) -> float:
 
 def _sign(read: str, candidate: Candidate, frame: Frame) -> Sign:
     box = frame.box(candidate.piece)
+    prediction = candidate.prediction
     if not read.isdigit():
         return Sign(read, box)
-    return Sign("?" if candidate.prediction.not_a_digit > REFUSE_ABOVE else read, box, candidate.prediction)
+    if prediction.not_a_digit > REFUSE_ABOVE:
+        return Sign("?", box, prediction)
+    if prediction.verdict == "not_a_digit":  # by itself; among digits it is a doubtful one
+        prediction = replace(prediction, verdict="unsure", digits=(int(read),), reason=None)
+    return Sign(read, box, prediction)
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,22 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Len
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from model.imaging.decode import MAX_BYTES, MAX_PIXELS
-from model.imaging.png import ink_png
+from model.imaging.png import data_url, ink_png
 from model.imaging.writing import Writing, find_writing
 from model.inference.decision import Verdict
-from model.inference.number import Number, Sign, read_numbers
+from model.inference.number import Number, read_numbers
+from model.inference.number_json import as_dict
 from webapp.exceptions import BadRequest
 from webapp.http.json_body import json_object
 from webapp.http.messages import Digit, PngUrl, RejectWith, Request, Share, VersionName
 from webapp.http.openapi import Operation
-from webapp.http.pictures import SEVEN, Picture
+from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture
 from webapp.middleware.access_log import annotate_request
-from webapp.presentation.data_urls import data_url, png_url
 from webapp.services import services
 from webapp.views.draw import encode
 from webapp.views.readings import Ranked, Reading, exactly, to_answer
@@ -140,15 +140,16 @@ class NumbersRead(TypedDict):
     {200: NumbersRead},
     body=NumberPicture,
     errors={413: ["too_many_points"], 503: ["no_version", "database"]},
-    limits=f"A picture has at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels, the strokes {MOST_POINTS:,} points.",
+    limits=f"A picture has at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels, its strokes {MOST_POINTS:,} points.",
 )
 def read() -> Response:
     """Read the numbers in a picture.
 
     Nothing is stored.
     """
+    request.max_content_length = MAX_BODY_BYTES
     sent = NumberPicture.model_validate(json_object(MOST_DELIMITERS))
-    writing = find_writing(sent.image[1], crop=tuple(sent.crop) if sent.crop else None)  # type: ignore[arg-type]
+    writing = find_writing(sent.image, crop=tuple(sent.crop) if sent.crop else None)  # type: ignore[arg-type]
     classifier = services().active_model.classifier()
     reading = classifier.predict_digit_image(writing.digit_image())
     numbers: list[Number] = []
@@ -157,7 +158,10 @@ def read() -> Response:
     whole: Reading = {
         **to_answer(reading), "version": classifier.version, "test_accuracy": classifier.test_accuracy,
     }  # fmt: skip
-    answer = _answer(numbers, writing, whole)
+    size = (1, 1) if writing.ink is None else writing.ink.shape[::-1]
+    answer = as_dict(numbers, size) | {
+        "reading": whole, "picture": _picture(writing), "version": classifier.version,
+    }  # fmt: skip
     verdicts = Counter(digit["verdict"] for digit in answer["digits"])
     annotate_request(version=classifier.version, verdict=verdicts or reading.verdict)
     return Response(encode(answer), mimetype="application/json")
@@ -168,48 +172,6 @@ def _in_ink(strokes: list[list[list[float]]] | None, writing: Writing) -> list[n
     assert writing.ink is not None
     scale = np.divide(writing.ink.shape[::-1], writing.size)
     return [np.array(stroke, float) * scale for stroke in strokes or ()]
-
-
-def _answer(numbers: list[Number], writing: Writing, reading: Reading) -> NumbersRead:
-    digits: list[DigitRead] = []
-    symbols: list[SymbolRead] = []
-    lines: list[LineRead] = []
-    sides = () if writing.ink is None else writing.ink.shape[::-1] * 2
-    for line, number in enumerate(numbers):
-        lines.append({"text": number.text, "box": _shares(number.box, sides), "confidence": number.confidence})
-        for sign in number.signs:
-            box = _shares(sign.box, sides)
-            if sign.prediction is None:
-                symbols.append({"symbol": sign.text, "box": box, "line": line})  # type: ignore[typeddict-item]
-            else:
-                digits.append(_digit(sign, box, line))
-    return {
-        "text": "\n".join(number.text for number in numbers),
-        "confidence": float(np.prod([number.confidence for number in numbers])) if numbers else 0.0,
-        "digits": digits,
-        "symbols": symbols,
-        "lines": lines,
-        "reading": reading,
-        "picture": _picture(writing),
-        "version": reading["version"],
-    }
-
-
-def _digit(sign: Sign, box: list[float], line: int) -> DigitRead:
-    prediction = sign.prediction
-    assert prediction is not None and prediction.digit_image is not None
-    return {
-        "digit": prediction.top[0][0],
-        "box": box,
-        "top": [{"digit": digit, "probability": probability} for digit, probability in prediction.top],
-        "verdict": prediction.verdict,
-        "line": line,
-        "digit_image": png_url(prediction.digit_image),
-    }
-
-
-def _shares(box: tuple[float, ...], sides: tuple[int, ...]) -> list[float]:
-    return [round(min(max(at / side, 0.0), 1.0), 5) for at, side in zip(box, sides, strict=True)]
 
 
 def _picture(writing: Writing) -> PictureRead | None:
