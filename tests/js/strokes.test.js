@@ -4,7 +4,7 @@ import test from "node:test";
 import { pageModule } from "./page_modules.js";
 import { randomNumbers } from "./random.js";
 
-const { Drawing, fromText, isTiny, toText } = await pageModule("draw/strokes");
+const { Drawing, fallApart, fromText, isTiny, toText } = await pageModule("draw/strokes");
 
 function drawStroke(drawing, at, width = 18) {
   drawing.begin({ x: at, y: at }, width);
@@ -162,3 +162,12 @@ for (const [points, tiny] of [
     assert.equal(isTiny([{ width: 18, points: points.map(([x, y]) => ({ x, y })) }]), tiny);
   });
 }
+
+test("strokes fall apart where a gap goes through from top to bottom", () => {
+  const line = (from, to) => ({ width: 18, points: [{ x: from, y: 20, pressure: 0.5 }, { x: to, y: 200, pressure: 0.5 }] });
+  assert.equal(fallApart([]), false);
+  assert.equal(fallApart([line(20, 60)]), false);
+  assert.equal(fallApart([line(100, 60), line(20, 40)]), true);
+  assert.equal(fallApart([line(20, 60), line(70, 100)]), false); // the brush closes the gap
+  assert.equal(fallApart([line(20, 40), line(90, 120), line(30, 100)]), false); // the third joins the others
+});

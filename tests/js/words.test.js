@@ -60,7 +60,7 @@ for (const [reason, remark] of [
   ["dot", "It is only a dot."],
   ["tiny", "Draw it larger, or with a thinner brush."],
   ["scribble", "It looks like a scribble."],
-  ["several", "It looks like several digits. Draw one at a time."],
+  ["several", "It looks like several digits. Draw them apart."],
   ["unlike_any_digit", "Draw one digit, 0 to 9."],
   ["a later reason", ""],
 ]) {

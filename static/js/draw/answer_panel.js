@@ -36,7 +36,7 @@ export class AnswerPanel {
     this.#model = root.querySelector(".model");
   }
 
-  /** Show a prediction. Delay a refusal until the drawing has not changed for a moment; show only its bars before. */
+  /** Show a prediction, with its own `words` if it has some. Delay a refusal until the drawing has not changed for a moment; show only its bars before. */
   show(prediction) {
     clearTimeout(this.#refusalTimer);
     if (prediction.verdict !== NO_DIGIT || this.#root.dataset.verdict === NO_DIGIT) {
@@ -52,7 +52,7 @@ export class AnswerPanel {
   }
 
   #render(prediction) {
-    const { verdict, remark } = describe(prediction);
+    const { verdict, remark } = prediction.words ?? describe(prediction);
     const isRefusal = prediction.verdict === NO_DIGIT;
     this.#verdict.textContent = verdict;
     this.#remark.textContent = remark;

@@ -1,5 +1,6 @@
 /*
- * The drawing page: connect the pad, the prediction client, the answer panel and the feedback to the page's elements.
+ * The drawing page: connect the pad, the prediction client, the answer panel and the feedback to the page's elements;
+ * and the readers of numbers and of picture files, which are loaded when they are needed.
  */
 
 import { Announcer } from "./announcer.js";
@@ -8,12 +9,13 @@ import { Pad } from "./pad.js";
 import { PredictionClient } from "./prediction_client.js";
 import { toPicture } from "./rasterize.js";
 import { forget, forgetFormerConsent, recall, remember } from "./session.js";
-import { BRUSH, fromText, isTiny, toText } from "./strokes.js";
+import { BRUSH, fallApart, fromText, isTiny, toText } from "./strokes.js";
 import { penText, speechText } from "./words.js";
 
 const BRUSH_STEP = 2;
 const NOTICE_TIME = 6000; // ms
-const STATUS = { blank: "Draw a digit from 0 to 9", reading: "Reading while you draw" };
+const STATUS = { blank: "Draw a digit or a number", reading: "Reading while you draw" };
+const PASSING = ["notice", "loading"]; // states that give way to the one before them
 
 const byId = (id) => document.getElementById(id);
 const page = document.querySelector("main");
@@ -24,20 +26,43 @@ const pad = new Pad(byId("canvas"));
 const answer = new AnswerPanel(byId("answer"));
 const announcer = new Announcer(byId("spoken"));
 const penAnnouncer = new Announcer(byId("pen-spoken"));
-const client = new PredictionClient({
-  url: page.dataset.predictUrl,
+const web = {
   fetch: window.fetch.bind(window),
   clock: {
     now: () => performance.now(),
     setTimeout: window.setTimeout.bind(window),
     clearTimeout: window.clearTimeout.bind(window),
   },
+};
+const client = new PredictionClient({
+  url: page.dataset.predictUrl,
+  ...web,
   onPrediction: showPrediction,
   onError: ({ kind, message }) => setState(kind, message),
 });
 
-let feedback, loading, beforeNotice, noticeTimer;
+let feedback, numbers, pictures, before, noticeTimer;
 let offered = null;
+let revision = 0; // of the drawing
+
+/** Return a function that loads something once, or once more after a failure, for which it returns undefined. */
+function once(load) {
+  let loading = null;
+  return () => (loading ??= load().catch(() => void (loading = null)));
+}
+
+const loadFeedback = once(async () => startFeedback(await import("./feedback.js")));
+const loadNumbers = once(async () => {
+  const { NumberReader } = await import("./number_reader.js");
+  const parts = { answer: byId("answer"), panel: answer, announcer, offer: offerFeedback, sheet: byId("sheet") };
+  return (numbers = new NumberReader({ url: page.dataset.readUrl, ...web, ...parts }));
+});
+const loadPictures = once(async () => {
+  const [{ PictureReader }, { client, panel }] = await Promise.all([import("./picture_reader.js"), loadNumbers()]);
+  const elements = { sheet: byId("sheet"), tools: byId("tools") };
+  const hooks = { opened: pictureOpened, closed: pictureClosed, setState: setPassing, notice: showNotice, show };
+  return (pictures = new PictureReader({ client, numbers: panel, ...elements, page: hooks }));
+});
 
 function setState(state, message = STATUS[state]) {
   page.dataset.state = state;
@@ -46,12 +71,18 @@ function setState(state, message = STATUS[state]) {
   if (status.textContent !== message) status.textContent = message;
 }
 
+/** Set a state; note the one before, if this one gives way to it. */
+function setPassing(state, message) {
+  const current = page.dataset.state;
+  if (PASSING.includes(state) && !PASSING.includes(current)) before = [current, byId("status").textContent];
+  setState(state, message);
+}
+
 /** Show a message in the place of the status and the verdict for a while. */
 function showNotice(message) {
-  if (page.dataset.state !== "notice") beforeNotice = [page.dataset.state, byId("status").textContent];
-  setState("notice", message);
+  setPassing("notice", message);
   clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => page.dataset.state === "notice" && setState(...beforeNotice), NOTICE_TIME);
+  noticeTimer = setTimeout(() => page.dataset.state === "notice" && setState(...before), NOTICE_TIME);
 }
 
 function showPrediction(prediction, isCurrent) {
@@ -60,10 +91,25 @@ function showPrediction(prediction, isCurrent) {
     return;
   }
   setState("reading");
-  if (prediction.reason === "dot" && isTiny(pad.strokes())) prediction.reason = "tiny";
+  const strokes = pad.strokes();
+  if (prediction.reason === "dot" && isTiny(strokes)) prediction.reason = "tiny";
+  if (prediction.reason !== "several" && !fallApart(strokes)) numbers?.drop();
+  else if (isCurrent) readNumber(strokes, prediction);
+  // A number stands until it is read anew.
+  if (!numbers?.panel.isShown) show(prediction, isCurrent);
+}
+
+function show(prediction, isCurrent = true) {
   answer.show(prediction);
   announcer.sayWhenSettled(speechText(prediction));
   if (isCurrent) offerFeedback(prediction);
+}
+
+async function readNumber(strokes, prediction) {
+  const drawn = revision;
+  if (!(await loadNumbers()) || drawn !== revision) return;
+  const hadNumber = numbers.panel.isShown;
+  if ((await numbers.read(strokes)) === false && hadNumber) show(prediction);
 }
 
 /** Offer feedback on the prediction, or none for null. Load feedback.js only with the first prediction. */
@@ -73,18 +119,39 @@ function offerFeedback(prediction) {
   else if (prediction) loadFeedback();
 }
 
-function loadFeedback() {
-  loading ??= import("./feedback.js").then(startFeedback).catch(() => (loading = null));
-}
-
 function startFeedback({ Feedback }) {
-  const getPicture = () => toPicture(pad.strokes());
+  const getPicture = () => offered?.picture ?? toPicture(pad.strokes());
   feedback = new Feedback(byId("feedback"), byId("keeping"), getPicture, (text) => announcer.sayNow(text));
   feedback.offer(offered);
 }
 
+/** A picture has taken the drawing's place. */
+function pictureOpened(view) {
+  const hadFocus = byId("tools").contains(document.activeElement) || document.activeElement === byId("canvas");
+  page.dataset.mode = "picture";
+  if (hadFocus) view.takeFocus();
+  client.reset();
+  answer.clear();
+  offerFeedback(null);
+}
+
+function pictureClosed() {
+  delete page.dataset.mode;
+  byId("read-picture").focus({ preventScroll: true });
+  answer.clear();
+  drawingChanged({ detail: { grown: false, ended: true } });
+}
+
+async function readFiles(files) {
+  if (files.length === 0) return;
+  await loadPictures();
+  if (pictures) pictures.open(files);
+  else showNotice("The page cannot load what reads files. Is the server there?");
+}
+
 function showBlank() {
   setState("blank");
+  numbers?.drop();
   answer.clear();
   announcer.sayNow("");
 }
@@ -101,6 +168,9 @@ function rememberDrawing() {
 }
 
 function drawingChanged({ detail }) {
+  revision += 1;
+  pictures?.cancel();
+  numbers?.client.cancel();
   offerFeedback(null);
   if (detail.ended || !detail.grown) rememberDrawing();
   setEnabled(buttons.undo, pad.canUndo);
@@ -112,7 +182,7 @@ function drawingChanged({ detail }) {
     showBlank();
     return;
   }
-  if (["blank", "notice"].includes(page.dataset.state)) setState("reading");
+  if (["blank", ...PASSING].includes(page.dataset.state)) setState("reading");
   client.update(() => toPicture(pad.strokes()), detail);
 }
 
@@ -127,6 +197,7 @@ function setBrush(width) {
 function shortcut(event) {
   const command = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
+  if (pictures?.isShown) return ["delete", "backspace"].includes(key) ? () => pictures.close() : undefined;
   if (command && !event.altKey) {
     if (key === "z") return () => (event.shiftKey ? pad.redo() : pad.undo());
     return key === "y" ? () => pad.redo() : undefined;
@@ -156,14 +227,26 @@ window.addEventListener("online", () => client.retryNow());
 for (const feature of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
   matchMedia(feature).addEventListener("change", () => pad.redraw());
 }
-// A file that is dropped anywhere would replace the page.
-for (const type of ["dragover", "drop"]) {
+for (const [button, input] of [["read-picture", "picture-file"], ["take-photo", "camera-file"]]) {
+  byId(button).addEventListener("click", () => byId(input).click());
+  byId(input).addEventListener("change", ({ target }) => {
+    readFiles([...target.files]);
+    target.value = ""; // so that the same file can be chosen again
+  });
+}
+// A file may be dropped anywhere: elsewhere it would replace the page.
+for (const type of ["dragenter", "dragover", "drop"]) {
   document.addEventListener(type, (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    if (type === "drop") showNotice("Files are not read yet. Draw the digit instead.");
+    byId("sheet").classList.toggle("is-awaited", type !== "drop");
+    if (type === "drop") readFiles([...event.dataTransfer.files]);
   });
 }
+document.addEventListener("dragleave", ({ relatedTarget }) => {
+  if (relatedTarget === null) byId("sheet").classList.remove("is-awaited");
+});
+document.addEventListener("paste", ({ clipboardData }) => readFiles([...(clipboardData?.files ?? [])]));
 
 forgetFormerConsent();
 setBrush(Number(recall("brush") ?? brush.value) || BRUSH.usual);

@@ -4,6 +4,7 @@
  * loads this module with the first prediction.
  */
 
+import { addStyleSheet, createElement } from "./elements.js";
 import { forget, recall, remember } from "./session.js";
 import { labelText, NO_DIGIT } from "./words.js";
 
@@ -12,13 +13,6 @@ const DOUBLE_TAP = 300; // ms
 const TIMEOUT = 10_000; // ms
 const UNREACHABLE = "The server cannot be reached.";
 const UNREADABLE = "The server gave no readable answer.";
-
-function createElement(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
 function createButton(text, action, attributes = {}) {
   const button = createElement("button", { type: "button", ...attributes }, text);
@@ -68,14 +62,10 @@ export class Feedback {
   }
 
   /** Load the style sheet, and hide the elements until then. */
-  #loadStyleSheet() {
-    const href = new URL("../../css/draw/feedback.css", import.meta.url);
-    const style = createElement("link", { rel: "stylesheet", href });
+  async #loadStyleSheet() {
     this.#root.hidden = this.#keeping.hidden = true;
-    style.onload = style.onerror = () => {
-      this.#root.hidden = this.#keeping.hidden = false;
-    };
-    document.head.append(style);
+    await addStyleSheet("feedback");
+    this.#root.hidden = this.#keeping.hidden = false;
   }
 
   /** Say that drawings are kept, while the consent holds, and link to those of the browser. */
@@ -162,6 +152,7 @@ export class Feedback {
     const once = createButton("Keep this one, ask every time", () => this.#send(correction));
     const no = createButton("Not now", () => this.#closePanel());
     const question = "Let Inkling keep the drawings you correct?";
+    const kept = this.#prediction?.picture ? "this digit is kept, cut out of the rest" : "this drawing is kept";
     const panel = createElement(
       "div",
       { class: "panel", role: "group", "aria-labelledby": "keep-question", "aria-describedby": "keep-words" },
@@ -169,7 +160,7 @@ export class Feedback {
       createElement(
         "p",
         { id: "keep-words", class: "small" },
-        "So that the network can learn, this drawing is kept, or each that you mark right or correct until you close " +
+        `So that the network can learn, ${kept}, or each that you mark right or correct until you close ` +
           "this tab: with what you meant, what was read, the time, and two codes that tell senders apart without " +
           "names. A person looks at it first. You can follow and delete it. What you do not send is never kept.",
       ),

@@ -55,6 +55,16 @@ export function isTiny(strokes) {
   return side < TINY && length > Math.max(...strokes.map(({ width }) => width));
 }
 
+/** Return whether strokes fall apart into groups side by side, as the digits of a number do. */
+export function fallApart(strokes) {
+  const extents = strokes.map(({ width, points }) => {
+    const places = points.map(({ x }) => x);
+    return [Math.min(...places) - width / 2, Math.max(...places) + width / 2];
+  });
+  extents.sort(([a], [b]) => a - b);
+  return extents.some(([left], i) => i > 0 && left > Math.max(...extents.slice(0, i).map(([, right]) => right)));
+}
+
 /**
  * Strokes with undo and redo. Each change of the finished strokes (a stroke, a clear) is one step of the history; the
  * open stroke becomes a step when it ends.

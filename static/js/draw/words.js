@@ -6,7 +6,7 @@ const REASONS = {
   dot: "It is only a dot.",
   tiny: "Draw it larger, or with a thinner brush.", // a dot that may be a digit drawn too small
   scribble: "It looks like a scribble.",
-  several: "It looks like several digits. Draw one at a time.",
+  several: "It looks like several digits. Draw them apart.",
   unlike_any_digit: "Draw one digit, 0 to 9.",
 };
 export const NO_DIGIT = "not_a_digit"; // a verdict, and a label of a correction

@@ -1,0 +1,82 @@
+/*
+ * Prepares a picture file for the server: a large one is turned upright and reduced by the browser where it can.
+ */
+
+export const MOST_BYTES = 10_000_000; // as the server reads
+const SMALL = { bytes: 400_000, pixels: 4_000_000 }; // smaller files of the usual types go as they are
+const LONGEST_SIDE = 1600; // pixels
+const QUALITY = 0.85;
+const USUAL = ["image/png", "image/jpeg", "image/webp"];
+const PATTERN_SIDE = 8;
+
+/** Return the blob's bytes as a data URL. The server tells the type by the bytes. */
+function toUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob.slice(0, blob.size, "application/octet-stream"));
+  });
+}
+
+/** Return whether a canvas gives back what was drawn: browsers that resist fingerprinting answer with noise. */
+function isCanvasTrue() {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = PATTERN_SIDE;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const drawn = context.createImageData(PATTERN_SIDE, PATTERN_SIDE);
+  drawn.data.forEach((_, i) => (drawn.data[i] = i % 4 === 3 ? 255 : (i * 37) % 256));
+  context.putImageData(drawn, 0, 0);
+  const { data } = context.getImageData(0, 0, PATTERN_SIDE, PATTERN_SIDE);
+  return data.every((value, i) => value === drawn.data[i]);
+}
+
+/**
+ * Return the picture upright on a canvas of at most LONGEST_SIDE pixels, and the count of its own; no canvas if the
+ * browser cannot decode it.
+ */
+async function decode(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    return { canvas: null, pixels: 0 };
+  }
+  const pixels = bitmap.width * bitmap.height;
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff"; // below what is transparent: a JPEG would have black there
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return { canvas, pixels };
+}
+
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+/**
+ * Return {url, canvas}: what to send as a data URL, and the picture to show, or null if the browser cannot decode it;
+ * {message} if the file is too large to be sent.
+ */
+export async function prepare(file) {
+  const { canvas, pixels } = await decode(file);
+  const isSmall = file.size <= SMALL.bytes && pixels <= SMALL.pixels && USUAL.includes(file.type);
+  if (canvas && !isSmall && isCanvasTrue()) {
+    const reduced = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+    if (reduced) return { url: await toUrl(reduced), canvas };
+  }
+  if (file.size > MOST_BYTES) {
+    const size = megabytes(file.size);
+    const limit = MOST_BYTES / 1e6;
+    return { message: `The file has ${size} MB and this browser cannot reduce it; at most ${limit} MB are read.` };
+  }
+  try {
+    return { url: await toUrl(file), canvas };
+  } catch {
+    return { message: "The file cannot be opened." };
+  }
+}
