@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Any
 
 # These are imported at the start, once for all workers; the parsers of rarer formats with their first file.
-from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    Image,
+    ImageChops,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 25_000_000
@@ -271,9 +280,8 @@ def _reduced(picture: Image.Image) -> Image.Image:
         part = picture.crop((0, top, picture.width, bottom))
         if part.mode[0] not in "IF":
             return plain(part)
-        import numpy as np
-
-        return Image.fromarray((np.nan_to_num(np.asarray(part)) * (255 / used)).clip(0, 255).astype(np.uint8))
+        part = part if part.mode == "F" else part.convert("I").convert("F")
+        return part.point(lambda value: value * (255 / used)).convert("L")
 
     reduced = _from_strips(picture.size, strip)
     reduced.info = {name: value for name, value in picture.info.items() if name != "transparency"}
@@ -319,15 +327,14 @@ def _add_low_bytes(high: Image.Image, again: ImageFile.ImageFile) -> None:
 
     Pillow decodes colours of 16 bits to their high bytes, which are nearly all 0 where only 10 or 12 bits are used.
     """
-    import numpy as np
-
     for i, tile in enumerate(again.tile):
         rawmode = SWAPPED_BYTES[_rawmode(tile)]
         again.tile[i] = tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
     again.load()
     shift = 8 - int(_highest(high)).bit_length()
+    up, down = [value << shift & 255 for value in range(256)], [value >> 8 - shift for value in range(256)]
     for top in range(0, high.height, STRIP):
         box = 0, top, high.width, min(top + STRIP, high.height)
-        pixels, low = np.array(high.crop(box)), np.asarray(again.crop(box))
-        pixels[..., :3] = pixels[..., :3] << shift | low[..., :3] >> (8 - shift)
-        high.paste(Image.fromarray(pixels), box)
+        bands, low = high.crop(box).split(), again.crop(box).split()
+        colours = [ImageChops.add(bands[i].point(up), low[i].point(down)) for i in range(3)]
+        high.paste(Image.merge(high.mode, (*colours, *bands[3:])), box)

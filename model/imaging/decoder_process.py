@@ -7,13 +7,16 @@ large) and the pixels; mode is null where the picture is not whole. Without nump
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import resource
 import sys
 import warnings
 from pathlib import Path
 
-from model.imaging.decode import PictureTooLarge, PixelBudget, decode_here, plain
+from PIL import TiffImagePlugin  # noqa: F401  reads EXIF
+
+from model.imaging.decode import PARSERS, PictureTooLarge, PixelBudget, decode_here, plain
 
 # Of the processor; 25 million pixels of HEIC take two.
 MAX_SECONDS = 6
@@ -22,23 +25,25 @@ MAX_MEMORY = 400_000_000
 
 
 def main() -> None:
-    name, pixels = sys.argv[1], int(sys.argv[2])
+    name, budget = sys.argv[1], PixelBudget(int(sys.argv[2]))
+    importlib.import_module(PARSERS[name][1])
+    data = sys.stdin.buffer.read()
     _limit()
     warnings.simplefilter("ignore")
-    budget = PixelBudget(pixels)
-    mode, size, too_large, data = None, None, None, b""
+    mode, size, too_large, pixels = None, None, None, b""
     try:
-        picture = plain(decode_here(name, sys.stdin.buffer.read(), budget))
-        mode, size, data = picture.mode, picture.size, picture.tobytes()
+        picture = plain(decode_here(name, data, budget))
+        mode, size, pixels = picture.mode, picture.size, picture.tobytes()
     except PictureTooLarge as error:
         too_large = str(error)
     except Exception:  # decoders raise many kinds of errors
         mode = None
-    sys.stdout.buffer.write(json.dumps((budget.left, mode, size, too_large)).encode() + b"\n" + data)
+    sys.stdout.buffer.write(json.dumps((budget.left, mode, size, too_large)).encode() + b"\n" + pixels)
 
 
 def _limit() -> None:
-    limits = {resource.RLIMIT_CPU: MAX_SECONDS, resource.RLIMIT_CORE: 0}
+    """Limit the rest of this process, which opens no file or connection any more."""
+    limits = {resource.RLIMIT_CPU: MAX_SECONDS, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 0}
     statm = Path("/proc/self/statm")
     if statm.exists():
         limits[resource.RLIMIT_AS] = int(statm.read_bytes().split()[0]) * resource.getpagesize() + MAX_MEMORY

@@ -256,7 +256,7 @@ def test_import_refusable_without_decoding_is_refused_at_once(send, database):
     for name, data, words in (
         ("7/text.png", b"no picture", "The data is not a whole PNG"),
         ("eleven/1.png", encoded(drawn()), "is no PNG file in a folder"),
-        ("7/huge.png", encoded(Image.new("L", (3000, 3000))), "3000 x 3000"),
+        ("7/huge.png", encoded(Image.new("L", (6000, 6000))), "6000 x 6000"),
     ):
         answer = send(zipped(files | {name: data}), "digits.zip", status=400)
         assert name in assert_error(answer, 400, "bad_file") and words in answer.text
