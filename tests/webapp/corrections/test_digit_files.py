@@ -420,8 +420,8 @@ BAD_FILES = {
     "a blank picture": (zipped({"7/b.png": encoded(Image.new("L", (90, 90), 255))}), '"7/b.png" has nothing drawn'),
     "a black digit image": (zipped({"7/b.png": png(np.zeros((28, 28), np.uint8))}), '"7/b.png" has nothing drawn'),
     "a picture too large": (
-        zipped({"7/b.png": encoded(Image.new("L", (3_000, 3_000)))}),
-        '"7/b.png": The picture has 3000 x 3000',
+        zipped({"7/b.png": encoded(Image.new("L", (6_000, 6_000)))}),
+        '"7/b.png": The picture has 6000 x 6000',
     ),
     "an index that is none": (zipped({"7/a.png": ONE_PNG, "index.csv": b"file,source\n7/a.png,x\n"}), "index.csv"),
     "an index of bytes": (zipped({"7/a.png": ONE_PNG, "index.csv": b"file\xff\xfe"}), "index.csv"),
