@@ -65,7 +65,7 @@ def test_photos_bench_counts_answers_of_each_kind(folder, tmp_path, capsys):
     assert photos.main(arguments) == 0
     composed, real, _ = capsys.readouterr().out.split("\n\n")
     cells = {line.split("|")[1].strip(): line.split("|")[2:6] for line in (composed + "\n" + real).splitlines()}
-    assert [cell.strip() for cell in cells["vignette"][:3]] == ["3", "100.0 %", "100.0 %"]
+    assert [cell.strip() for cell in cells["vignette"][:3]] == ["3", "100.0 %, 0 wrong", "100.0 %"]
     assert [cell.strip() for cell in cells["e"]] == ["1", "", "100.0 %", "0 (0.0 %)"]
     assert [cell.strip() for cell in cells["c"]] == ["1", "", "0.0 %", "0 (0.0 %)"]
     with Image.open(sheet) as failures:
@@ -75,7 +75,7 @@ def test_photos_bench_counts_answers_of_each_kind(folder, tmp_path, capsys):
 @pytest.mark.parametrize("row", ['{"kind": "a"}', "[]", "no JSON"])
 def test_photos_bench_mistake_is_one_line(folder, tmp_path, capsys, row):
     (tmp_path / "index.jsonl").write_text(row)
-    assert photos.main([str(folder), "--kinds", "none", "--photos", str(tmp_path)]) == 2
+    assert photos.main([str(folder), "--kinds", "--photos", str(tmp_path)]) == 2
     assert photos.main([str(tmp_path / "absent")]) == 2
     complaints = capsys.readouterr().err.splitlines()
     assert [line.startswith("photos: ") for line in complaints if "photos:" in line] == [True, True]
