@@ -5,6 +5,7 @@ address it is reached from the state before.
 """
 
 import json
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 import selenium_axe_python
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import staleness_of
 from sqlalchemy import delete
 
 from tests.support.browser import turn_the_page, wait_for
 from tests.support.corrections import add_correction, digits
+from tests.support.pictures import number, photo, save
 from tests.support.requests import ONE
 from tests.support.screenshot import BETWEEN_4_AND_9
 from tests.support.strokes import DIGITS, NO_DIGITS, draw
@@ -98,7 +101,8 @@ def drawn(strokes, verdict):
         driver.execute_script("document.getElementById('clear').click()")
         draw(driver, strokes)
         wait_for(driver, lambda d: d.find_element(By.ID, "answer").get_attribute("data-verdict") == verdict)
-        wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "#feedback button"))
+        if verdict != "number":
+            wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "#feedback button"))
 
     return lead
 
@@ -113,6 +117,33 @@ def pressed(button):
         wait_for(driver, lambda d: [e.text for e in d.find_elements(By.CSS_SELECTOR, "#feedback button")] != before)
 
     return lead
+
+
+def chosen(place):
+    """A digit of the number that is shown, by its place."""
+
+    def lead(driver, server):
+        driver.execute_script(f"document.querySelectorAll('.number button')[{place}].click()")
+        wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "#feedback button"))
+
+    return lead
+
+
+def pictured(strokes):
+    """A picture file of these strokes that was read."""
+
+    def lead(driver, server):
+        with tempfile.TemporaryDirectory() as folder:
+            path = save(photo(strokes), Path(folder, "picture.png"))
+            driver.find_element(By.ID, "picture-file").send_keys(path)
+            wait_for(driver, lambda d: d.find_element(By.ID, "main").get_attribute("data-state") == "reading")
+            wait_for(driver, lambda d: d.find_element(By.ID, "verdict").text)
+
+    return lead
+
+
+def marked(driver, server):
+    driver.find_element(By.CSS_SELECTOR, ".photo").send_keys(Keys.ARROW_RIGHT)
 
 
 def connect(driver, online):
@@ -168,6 +199,11 @@ PUBLIC = [
     ("drawing page, consent", "", pressed(0)),
     ("drawing page, picker", "/", lambda *of: (drawn(DIGITS[7], "digit")(*of), pressed(-1)(*of))),
     ("drawing page, offline", "", offline),
+    ("drawing page, a number", "/", drawn(number("205"), "number")),
+    ("drawing page, a digit of a number", "", chosen(1)),
+    ("drawing page, a picture", "/", pictured(number("3"))),
+    ("drawing page, a picture with a number", "", pictured(number("205"))),
+    ("drawing page, a part of a picture", "", marked),
     ("how it works", "/how-it-works", stay),
     ("your drawings, none", "/receipts", stay),
     ("your drawings", "", kept),

@@ -37,6 +37,7 @@ for (const [signs, isOne] of [
   [["-", "5"], true],
   [["2", "?"], true],
   [["5"], false],
+  [["5", "."], false],
   [["?"], false],
   [["?", "?", "2"], false],
   [["-"], false],

@@ -46,10 +46,15 @@ export function linesOf({ digits, symbols, lines }) {
   return lines.map((_, line) => signs.filter((sign) => sign.line === line));
 }
 
-/** Return whether the answer is a number, or several, and not a single digit or drawings of something else. */
-export function isNumber({ digits, symbols }) {
+/**
+ * Return whether the answer is a number, or several, and not a drawing of something else or a single digit: beside one a
+ * point is a speck, but a minus in front of it is meant.
+ */
+export function isNumber(answer) {
+  const { digits } = answer;
   const known = digits.filter(({ verdict }) => verdict !== NO_DIGIT).length;
-  return known > 0 && 2 * known >= digits.length && digits.length + symbols.length > 1;
+  if (known === 0 || 2 * known < digits.length) return false;
+  return digits.length > 1 || linesOf(answer)[digits[0].line][0] !== digits[0];
 }
 
 /** Return a sign as it is shown: a digit, ? for no digit, a symbol. */

@@ -36,7 +36,6 @@ export class PictureView extends EventTarget {
   #box = createElement("div", { class: "photo-box" });
   #mark = createElement("div", { class: "photo-mark" });
   #note = createElement("p", { class: "photo-note" });
-  #back;
   #marked = null; // part that the user has marked
   #found = null; // box that was found
   #start = null; // {id, point} of the pointer that draws a mark
@@ -52,8 +51,9 @@ export class PictureView extends EventTarget {
       "aria-label": "Picture: mark the part to read",
       "aria-description": "Arrow keys move a frame, with Shift they change its size. Enter reads what is in it.",
     });
-    this.#back = createElement("button", { type: "button", class: "photo-button" }, "Back to drawing");
-    this.#back.addEventListener("click", () => this.#dispatch("close"));
+    const where = createElement("span", {}, " to drawing"); // hidden on the narrowest phones
+    const back = createElement("button", { type: "button", class: "photo-button" }, "Back", where);
+    back.addEventListener("click", () => this.#dispatch("close"));
     const toggle = createElement("button", { type: "button", class: "photo-button", "aria-pressed": "true" }, "Ink");
     toggle.title = "Show the ink that was found";
     toggle.addEventListener("click", () => {
@@ -63,7 +63,7 @@ export class PictureView extends EventTarget {
     this.#tools = createElement(
       "div",
       { class: "photo-tools", role: "toolbar", "aria-label": "Picture tools" },
-      this.#back,
+      back,
       toggle,
       this.#note,
     );
