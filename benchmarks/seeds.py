@@ -1,7 +1,8 @@
 """How much chance changes a preset's accuracy: `python -m benchmarks.seeds PRESET ... [--seeds N ...]`.
 
 Trains each preset with each seed, as `python -m model train` does, and prints a table of the accuracies on MNIST's test
-set. `--keep FOLDER` keeps the weights, as PRESET-SEED.safetensors, and takes those that are there from it.
+set; a preset that fine-tunes goes on from the shipped weights. `--keep FOLDER` keeps the weights, as
+PRESET-SEED.safetensors, and takes those that are there from it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from tqdm import tqdm
 from model.data import splits
 from model.files import atomic_write
 from model.inference import weights
+from model.inference.classifier import SHIPPED
+from model.network.weights import deserialize
 from model.presets import PRESETS, Config
 from model.training.package import build_package
 from model.training.train import train
@@ -29,7 +32,9 @@ def accuracy(config: Config, data: splits.Mnist, keep: Path | None) -> float:
     if path and path.exists():
         made = weights.read(path)
     else:
-        made = build_package(config, train(config, data), data).data
+        parent = SHIPPED.read_bytes() if PRESETS[config.preset].fine_tunes else None
+        trained = train(config, data, start=deserialize(parent)[0] if parent else None)
+        made = build_package(config, trained, data, parent).data
         if path:
             atomic_write(path, made)
     card = weights.read_card(made)
@@ -48,9 +53,8 @@ def row(name: str, accuracies: list[float]) -> str:
 
 
 def main() -> None:
-    trained = [name for name, preset in PRESETS.items() if not preset.fine_tunes]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description=__doc__)
-    parser.add_argument("presets", nargs="+", metavar="PRESET", choices=trained, help=", ".join(trained))
+    parser.add_argument("presets", nargs="+", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
     seeds_help = "two or more (default: 0 to 4)"
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5), metavar="N", help=seeds_help)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a folder for the weights")
