@@ -13,7 +13,10 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from benchmarks.composed.chance import Chance
+from benchmarks.composed.recipes import table
 from model.data import synthetic
+from model.data.strokes import Drawing
 from tests.support.browser import chromium
 from tests.support.strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 from webapp.settings import ROOT
@@ -46,6 +49,8 @@ def main(url: str, password: str | None = None) -> None:
             WebDriverWait(driver, 60).until(lambda d: d.find_elements(By.CSS_SELECTOR, "svg.ink"))
             driver.save_screenshot(str(DOCS / "gallery.png"))
             verdicts(driver, url).save(DOCS / "verdicts.png", optimize=True)
+            photographed(driver, url)
+            driver.save_screenshot(str(DOCS / "photo.png"))
             if password:
                 administration(driver, url.rstrip("/"), password)
         finally:
@@ -69,6 +74,17 @@ def read(driver, url, strokes, words) -> None:
     driver.refresh()
     draw(driver, strokes)
     WebDriverWait(driver, 10).until(lambda d: words in d.find_element(By.TAG_NAME, "main").text)
+
+
+def photographed(driver, url) -> None:
+    """Let the page read a composed photo: a drawn 5 on a sheet of paper on a table."""
+    drawing = Drawing(5, tuple(np.array(stroke) for stroke in DIGITS[5]))
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        file.write(table(drawing, Chance(np.random.default_rng(3))))
+        file.flush()
+        driver.get(url)
+        driver.find_element(By.ID, "picture-file").send_keys(file.name)
+        WebDriverWait(driver, 20).until(lambda d: "It is a 5" in d.find_element(By.TAG_NAME, "main").text)
 
 
 def verdicts(driver, url) -> Image.Image:
