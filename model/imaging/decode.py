@@ -53,9 +53,12 @@ PARSERS = {
 # Binary PGM of 8 bits without comments: uncompressed pixels, as the drawing page sends them.
 PGM_HEADER = re.compile(rb"P5\s(\d{1,5})\s(\d{1,5})\s255\s", re.ASCII)
 FORMATS = (*PARSERS, "PGM")
-# Marker and maximum count of parts that each cost time and may be repeated without end: scans of a JPEG (real ones have
-# about ten), compressed colour profiles of a PNG (real ones have at most one).
-MAX_PARTS = {"JPEG": (b"\xff\xda", 16), "PNG": (b"iCCP", 4)}
+# Parts that each cost time and may be repeated without end: scans of a JPEG (real ones have about ten, in CMYK 18) and
+# all of its parts, compressed colour profiles of a PNG (real ones have at most one).
+MAX_SCANS, MAX_SEGMENTS, MAX_PROFILES = 20, 1_000, 4
+# A marker between the parts of a JPEG; within a scan 0xFF is followed by 0 or by one of the restart markers.
+JPEG_MARKER = re.compile(rb"\xff+([^\0\xff\xd0-\xd7])", re.S)
+JPEG_END, JPEG_SCAN = b"\xd9", b"\xda"
 # Reads of one file by a parser in Python, which takes about a microsecond for each: a PNG has four in each chunk.
 MAX_READS = 60_000
 # Formats whose codecs trust what the file says of its parts: hostile files crash them, take more memory and time than
@@ -210,8 +213,7 @@ def _decode_apart(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
 
 def decode_here(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
     """Decode a picture in this process; raises PictureTooLarge, or any error where it is damaged."""
-    part, most = MAX_PARTS.get(name, (b"", len(data) + 1))
-    if data.count(part) > most:
+    if name == "JPEG" and _has_many_scans(data) or name == "PNG" and data.count(b"iCCP") > MAX_PROFILES:
         raise ValueError("far more parts than a real picture has")
     if name == "WEBP":
         PixelBudget().spend(_webp_size(data))  # Pillow's parser allocates the pixels
@@ -244,6 +246,18 @@ def _parse(name: str, data: bytes) -> ImageFile.ImageFile:
     if any(tile.codec_name == "bmp_rle" for tile in image.tile):
         raise ValueError("Pillow unpacks these in Python, for a quarter of a second")
     return image
+
+
+def _has_many_scans(data: bytes) -> bool:
+    """Return whether a JPEG has more scans or segments than a real one, up to its end; phones append a film to it."""
+    place, scans = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        marker = JPEG_MARKER.search(data, place)
+        if marker is None or marker[1] == JPEG_END:
+            return scans > MAX_SCANS
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        scans += marker[1] == JPEG_SCAN
+    return True
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

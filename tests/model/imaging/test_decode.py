@@ -72,6 +72,8 @@ GOOD = {
     "PNG of 16 bits in colour, 8 used": lambda: sixteen_bits("png", 255, True),
     **{f"JPEG {mode}": lambda mode=mode: file(seven(mode), "JPEG", quality=95) for mode in ("L", "RGB", "CMYK")},
     "JPEG progressive": lambda: file(seven("RGB"), "JPEG", quality=95, progressive=True),
+    "JPEG CMYK, progressive": lambda: file(seven("CMYK"), "JPEG", quality=95, progressive=True),
+    "JPEG with a film": lambda: file(seven(), "JPEG", quality=95) + bytes(range(256)) + b"\xff\xda" * 1_000,
     "WebP": lambda: file(seven("RGB"), "WEBP", quality=95),
     "WebP lossless, transparent": lambda: file(on_nothing("RGBA"), "WEBP", lossless=True),
     "WebP moving": lambda: file(seven("RGB"), "WEBP", lossless=True, **SEVERAL),
