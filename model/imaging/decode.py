@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -66,6 +67,8 @@ MAX_READS = 60_000
 # takes as long as START_PIXELS.
 DECODED_APART = ("TIFF", "AVIF", "HEIC")
 START_PIXELS = 1_000_000
+# On a busy machine; gunicorn ends a worker whose request takes 15.
+MAX_APART_SECONDS = 12
 # A WebP of more pixels is decoded by OpenCV: Pillow keeps four copies of it.
 MAX_WEBP_PIXELS_OF_PILLOW = 4_000_000
 # Rows of the reduced picture that are made at once.
@@ -198,9 +201,21 @@ def _decode_apart(name: str, data: bytes, budget: PixelBudget) -> Image.Image:
     command = [sys.executable, "-P", "-m", "model.imaging.decoder_process", name, str(budget.left)]
     folders = os.pathsep.join((str(Path(__file__).parents[2]), *filter(None, sys.path)))
     budget.left = 0
-    done = subprocess.run(  # without the environment, which may have secrets
-        command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONPATH": folders}, check=True
-    )
+    try:
+        done = subprocess.run(
+            command,
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": folders},  # the environment may have secrets
+            timeout=MAX_APART_SECONDS,
+        )
+        is_late = done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+    except subprocess.TimeoutExpired:
+        is_late = True
+    if is_late:
+        raise PictureError("The picture takes too long to decode.")
+    done.check_returncode()
     answer, _, pixels = done.stdout.partition(b"\n")
     left, mode, size, too_large = json.loads(answer)
     budget.left = left - START_PIXELS

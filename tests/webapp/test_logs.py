@@ -105,7 +105,7 @@ def test_log_lines_of_a_request_have_its_id_and_an_exception_is_on_the_line(clie
     def fail(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(draw, "digit_image", fail)
+    monkeypatch.setattr(draw, "find_writing", fail)
     answer = client.post("/predict", json=ONE)
     event, request = log.lines
     assert event["request"] == request["request"] == answer.headers["X-Request-ID"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from model.imaging import decode
 from model.imaging.decode import (
     FORMATS,
     MAX_PIXELS,
@@ -180,6 +181,14 @@ def test_pixels_are_limited_in_a_process_of_its_own_too():
     budget = PixelBudget()
     open_picture(heic.SEVEN, budget=budget)
     assert budget.left == MAX_PIXELS - 120 * 120 - START_PIXELS
+
+
+def test_picture_that_takes_long_in_a_process_of_its_own_is_refused(monkeypatch):
+    monkeypatch.setattr(decode, "MAX_APART_SECONDS", 0.001)
+    budget = PixelBudget()
+    with pytest.raises(PictureError, match="The picture takes too long to decode."):
+        open_picture(heic.SEVEN, budget=budget)
+    assert budget.left == 0, "others in the same request may take as long"
 
 
 def test_pictures_that_need_a_process_are_limited_in_number():
