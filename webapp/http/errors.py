@@ -117,7 +117,9 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error.get_response()
     if error.code == 413:
-        return error_response(413, "body_too_large", "The request is too large.")
+        size, most = request.content_length or 0, request.max_content_length or 0
+        exceeds = f"The request has {size:,} bytes; at most {most:,} are read here."
+        return error_response(413, "body_too_large", exceeds if size > most else "The request is too large.")
     name = HTTPStatus(error.code).phrase
     messages = {404: "There is nothing at this address.", 405: "This address does not answer that method."}
     response = error_response(error.code, name.lower().replace(" ", "_"), messages.get(error.code, f"{name}."))

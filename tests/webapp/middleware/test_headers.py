@@ -78,7 +78,7 @@ def broken(client, monkeypatch):
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(draw, "render_template", fail)
-    monkeypatch.setattr(draw, "digit_image", fail)
+    monkeypatch.setattr(draw, "find_writing", fail)
     return client
 
 

@@ -318,7 +318,8 @@ def test_predict_content_type_other_than_json_is_refused(reader, content_type):
 def test_predict_body_larger_than_the_limit_is_refused(reader):
     body = json.dumps(ONE).encode()
     assert post(reader, body.ljust(MAX_BODY_BYTES)).status_code == 200
-    assert_error(post(reader, body.ljust(MAX_BODY_BYTES + 1)), 413, "body_too_large")
+    message = assert_error(post(reader, body.ljust(MAX_BODY_BYTES + 1)), 413, "body_too_large")
+    assert message == f"The request has {MAX_BODY_BYTES + 1:,} bytes; at most {MAX_BODY_BYTES:,} are read here."
 
 
 def test_predict_picture_of_ten_megabytes_is_read(reader):
