@@ -271,7 +271,7 @@ def test_verdict_moves_nothing_on_the_page(stubbed_page, width):
         draw(stubbed_page, DIGITS[4])
         wait_for(stubbed_page, lambda d, words=words: verdict(d)["words"] == words)
         # what is said of an answer comes with a style sheet of its own, loaded with the first one
-        wait_for(stubbed_page, lambda d: not d.execute_script("return document.getElementById('feedback').hidden"))
+        wait_for(stubbed_page, lambda d: d.find_elements(By.CSS_SELECTOR, "#feedback[data-step]:not([hidden])"))
         assert stubbed_page.execute_script(boxes) == blank, name
         words = "const box = (it) => it.getBoundingClientRect(); return box(document.querySelector('.words')).bottom -"
         assert stubbed_page.execute_script(f"{words} box(document.getElementById('remark')).bottom") >= 0, name
