@@ -17,8 +17,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +142,9 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
     if name == "PGM":
         return _decode_pgm(data, budget)
     try:
-        # Several threads would need the memory of several large pictures.
-        with _one_at_a_time, _warnings_ignored():
+        # Several threads would need the memory of several large pictures. Pillow warns of harmless faults, in metadata
+        # for instance; catching warnings changes the state of the process, another reason for the lock.
+        with _one_at_a_time, warnings.catch_warnings(action="ignore"):
             return _decode_apart(name, data, budget) if name in DECODED_APART else decode_here(name, data, budget)
     except PictureError:
         raise
@@ -157,13 +157,6 @@ def open_picture(data: bytes, formats: tuple[str, ...] = FORMATS, budget: PixelB
 
 def _listed(formats: tuple[str, ...]) -> str:
     return " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
-
-
-@contextmanager
-def _warnings_ignored() -> Iterator[None]:
-    """Ignore Pillow's warnings of harmless faults, in metadata for instance; not for several threads at once."""
-    with warnings.catch_warnings(action="ignore"):
-        yield
 
 
 def _decode_pgm(data: bytes, budget: PixelBudget) -> Image.Image:
@@ -340,6 +333,7 @@ def _decode_with_opencv(data: bytes, size: tuple[int, int]) -> Image.Image:
     import cv2
     import numpy as np
 
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of damaged files
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[1::-1] != size:
         raise ValueError("OpenCV cannot decode it")

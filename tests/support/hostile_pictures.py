@@ -2,6 +2,8 @@
 
 import struct
 
+from PIL import Image
+
 from tests.support import heic
 from tests.support.requests import drawn, encoded
 
@@ -51,7 +53,13 @@ def with_other_size(data, box=b"ispe"):
     return data[:place] + struct.pack(">II", 4_000, 4_000) + data[place + 8 :]
 
 
+def large_webp_of_noise():
+    data = encoded(Image.new("L", (2_500, 2_000), 200), "WEBP", lossless=True, method=0)
+    return data[:26] + b"\xa5" * (len(data) - 26)
+
+
 HOSTILE = {
+    "a WEBP of many pixels that is damaged": large_webp_of_noise,
     "a GIF of 500,000 parts": gif_of_many_parts,
     "a PNG of 300,000 parts": png_of_many_parts,
     "a JPEG with 5 MB of padding": jpeg_with_padding,
