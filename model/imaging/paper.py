@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 # The paper is estimated on a picture reduced to this longer side.
-COARSE = 240
+COARSE = 320
 # Widest line that is looked for at first, of the picture's shorter side.
 WIDEST = 0.25
 # Widths of the line over which the paper is estimated once the line's width is known: where lines cross or turn
@@ -44,9 +44,9 @@ def contrast(pixels: np.ndarray, widest: float) -> np.ndarray:
     height, width = pixels.shape[:2]
     # Reduced as far as leaves the widest line several pixels wide.
     side = int(min(max(height, width), max(COARSE, max(height, width) * 16 / max(widest, 1))))
-    smooth = cv2.GaussianBlur(reduce(pixels, side), (3, 3), 0) if min(pixels.shape[:2]) > SMALL else pixels
-    scale = max(smooth.shape[:2]) / max(height, width)
-    paper = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, _kernel(widest * scale))
+    small = reduce(pixels, side)
+    scale = max(small.shape[:2]) / max(height, width)
+    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, _kernel(widest * scale))
     paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
     darker = cv2.divide(cv2.subtract(paper, pixels), np.maximum(paper, DARKEST), scale=255)
     return strongest_channel(darker).astype(np.float32) / 255

@@ -14,7 +14,7 @@ from model.imaging.rules import remove_lines
 # Writing is found on a picture of at most this side.
 WORKING_SIDE = 1000
 # The width of its line is measured on one of this side.
-FIRST_SIDE = 480
+FIRST_SIDE = 320
 # Contrast, of the strongest, that a stroke has somewhere, and everywhere.
 SURE, LEAST = 0.4, 0.2
 
