@@ -68,6 +68,8 @@ def main_component(found: Components) -> tuple[int, float]:
 
 def choose(found: Components, main: int) -> np.ndarray:
     """Return the labels of the components that are the writing: the main one, its parts, and digits of its size."""
+    if len(found.area) == 1:
+        return np.array([1])
     size = found.size
     like = (found.strength > 0.45 * found.strength[main]) & (found.line < 2.2 * found.line[main] + 2)
     like &= (found.line > 0.4 * found.line[main] - 1) & ~_frames(found) & (found.outlined > 0.4)

@@ -43,22 +43,45 @@ class Line:
     own: np.ndarray
     place: np.ndarray
 
-    def in_picture(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the line's pixels in the picture, bool (H, W)."""
-        return cv2.warpAffine(self.own.astype(np.uint8), self.place, shape[::-1], flags=cv2.INTER_NEAREST) > 0
+    def erase(self, ink: np.ndarray) -> None:
+        """Take the line's pixels out of ink, bool (H, W)."""
+        height, width = self.own.shape
+        corners = self.place @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+        left, top = np.maximum(np.floor(corners.min(axis=1)).astype(int) - 1, 0)
+        right, bottom = np.ceil(corners.max(axis=1)).astype(int) + 1
+        part = ink[top:bottom, left:right]
+        place = self.place - [[0, 0, left], [0, 0, top]]
+        own = cv2.warpAffine(self.own.astype(np.uint8), place, part.shape[::-1], flags=cv2.INTER_NEAREST)
+        part[own > 0] = False
 
 
 def remove_lines(mask: np.ndarray) -> np.ndarray:
     """Return ink, bool (H, W), without long straight lines; strokes that cross one are kept whole."""
-    if max(mask.shape) < SMALLEST:
+    if max(mask.shape) < SMALLEST or not _may_have_lines(mask):
         return mask
     lines = [line for candidate in _candidates(mask) if (line := _trace(mask, *candidate)) is not None]
     lines = _believable(lines)
     if not lines:
         return mask
-    left = mask & ~np.logical_or.reduce([line.in_picture(mask.shape) for line in lines])
+    left = mask.copy()
+    for line in lines:
+        line.erase(left)
     # A digit drawn with straight strokes may look like a box; a box has something in it.
     return left if left.sum() > LEAST_LEFT * mask.sum() else mask
+
+
+def _may_have_lines(mask: np.ndarray) -> bool:
+    """Return whether ink comes near two edges of the picture or has something along all sides of its own extent."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return False
+    height, width = mask.shape
+    near_x, near_y = REACHES * width + 1, REACHES * height + 1
+    near = rows[0] <= near_y, rows[-1] >= height - 1 - near_y, columns[0] <= near_x, columns[-1] >= width - 1 - near_x
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    y, x = max(1, part.shape[0] // 12), max(1, part.shape[1] // 12)
+    along = part[:y].any(axis=0), part[-y:].any(axis=0), part[:, :x].any(axis=1), part[:, -x:].any(axis=1)
+    return sum(near) >= 2 or min(side.mean() for side in along) > COVERAGE
 
 
 def _candidates(mask: np.ndarray) -> list[tuple[float, float]]:
