@@ -17,7 +17,7 @@ from model.task import DIGITS, REASONS
 
 PENS = ((1.5, 3.2), (3.2, 6.5))  # widths in pixels of the 20-pixel box: usual pens, and wide ones
 WIDE_PEN_SHARE = 0.35
-UNLIKE = (9, 5, 3, 1, 1, 1)
+UNLIKE = (12, 3, 2, 1, 1, 1)
 """Shares of letters, other alphabets and signs, doodles, framed digits, underlined digits, dashes."""
 
 
