@@ -171,9 +171,11 @@ def _connected(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 # Rows at which cuts are found, at most.
 CUT_ROWS = 40
-# Cuts: width of the window of a seam and least width of what is cut, as parts of the digits' height.
+# How far a seam may be from a straight line, and least width of what is cut, as parts of the digits' height.
 REACH = 0.25
 NARROW = 0.4
+# Cost of a step aside, in pixels of ink.
+ASIDE = 0.02
 # Most pens of ink that a cut may cross, and least area of a piece, in parts of height x pen.
 MOST_CROSSED = 2.3
 LEAST_AREA = 0.12
@@ -186,7 +188,7 @@ def pen_width(ink: np.ndarray) -> float:
     return 2 * np.count_nonzero(line) / max(edges * np.pi / 4, 1)
 
 
-def cut(piece: Piece, height: float, pen: float) -> list[tuple[Piece, float]]:
+def cut(piece: Piece, height: float, pen: float, lean: float) -> list[tuple[Piece, float]]:
     """Cut a piece wherever two digits may touch; return the parts with the cost of the cut to the right of each.
 
     A cut is a seam from the top to the bottom that crosses little ink (Wang and Jean, "Segmentation of merged
@@ -195,7 +197,7 @@ def cut(piece: Piece, height: float, pen: float) -> list[tuple[Piece, float]]:
     if piece.width < NARROW * height:
         return [(piece, 0.0)]
     step = max(1, round(piece.height / CUT_ROWS))
-    seams = _seams(piece.ink, step, height, pen)
+    seams = _seams(piece.ink, step, height, pen, lean)
     parts, columns = [], np.arange(piece.width)
     edges = [np.zeros(piece.height, int), *(at for at, _ in seams), np.full(piece.height, piece.width)]
     costs = [*(cost for _, cost in seams), 0.0]
@@ -205,49 +207,67 @@ def cut(piece: Piece, height: float, pen: float) -> list[tuple[Piece, float]]:
     return parts
 
 
-def _seams(ink: np.ndarray, step: int, height: float, pen: float) -> list[tuple[np.ndarray, float]]:
+def _seams(ink: np.ndarray, step: int, height: float, pen: float, lean: float) -> list[tuple[np.ndarray, float]]:
+    """Return seams from left to right, each as the first column to its right by row, with the pens of ink it crosses.
+
+    Seams of least cost are found near every line of the writing's lean; of similar ones the cheapest is kept.
+    """
     rows, width = -(-ink.shape[0] // step), -(-ink.shape[1] // step)
     padded = np.zeros((rows * step, width * step), np.float32)
     padded[: ink.shape[0], : ink.shape[1]] = ink
     small = padded.reshape(rows, step, width, step).mean((1, 3))
-    reach = max(2, round(REACH * height / step))
-    field = np.pad(small, ((0, 0), (reach, reach)))
-    windows = np.lib.stride_tricks.sliding_window_view(field, 2 * reach + 1, axis=1)  # (rows, width, window)
-    lateral = 0.02 * np.abs(np.arange(-reach, reach + 1, dtype=np.float32)) / reach
-    total = windows[0] + lateral
-    back = np.zeros((rows, width, 2 * reach + 1), np.int8)
-    for row in range(1, rows):
-        best = total.copy()
-        for shift, part, source in ((-1, np.s_[:, 1:], np.s_[:, :-1]), (1, np.s_[:, :-1], np.s_[:, 1:])):
-            moved = total[source] + 0.02
-            better = moved < best[part]
-            best[part] = np.where(better, moved, best[part])
-            back[row][part][better] = shift
-        total = best + windows[row]
-    at = total.argmin(1)
-    costs = total[np.arange(width), at] * step / pen
-    seams = np.empty((width, rows), int)
-    for row in range(rows - 1, -1, -1):
-        seams[:, row] = np.arange(width) + at - reach
-        at = at + back[row, np.arange(width), at]
-    seams = seams.clip(0, width)
-    sums = np.concatenate((np.zeros((rows, 1)), np.cumsum(small, 1)), 1)
-    area = sums[np.arange(rows), seams].sum(1) * step * step
+    slanted = np.round(lean * (rows / 2 - np.arange(rows))).astype(int)
+    seams, costs = _paths_near(small, slanted, max(1, round(REACH * height / step)))
+    costs = costs * step / pen
+    sums = np.pad(np.cumsum(small, 1), ((0, 0), (1, 0)))
+    areas = sums[np.arange(rows), seams].sum(1) * step * step
     least, whole = LEAST_AREA * height * pen, float(ink.sum())
     chosen: list[int] = []
-    for x in np.argsort(costs, kind="stable").tolist():
-        if costs[x] > MOST_CROSSED:
+    for i in np.argsort(costs, kind="stable").tolist():
+        if costs[i] > MOST_CROSSED:
             break
-        if not least < area[x] < whole - least:
-            continue
-        if all(
-            abs(area[x] - area[other]) > least
-            and ((seams[x] <= seams[other]).all() or (seams[x] >= seams[other]).all())
-            for other in chosen
+        if least < areas[i] < whole - least and all(
+            abs(areas[i] - areas[other]) > least and _beside(seams[i], seams[other]) for other in chosen
         ):
-            chosen.append(x)
-    chosen.sort(key=lambda x: area[x])
-    return [(np.repeat(seams[x], step)[: ink.shape[0]] * step, float(costs[x])) for x in chosen]
+            chosen.append(i)
+    chosen.sort(key=lambda i: areas[i])
+    return [(np.repeat(seams[i], step)[: ink.shape[0]] * step, float(costs[i])) for i in chosen]
+
+
+def _paths_near(small: np.ndarray, slanted: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for the slanted line through each column, the path from top to bottom that crosses the least ink.
+
+    A path stays within `reach` of its line. Return (paths, rows) columns and the costs.
+    """
+    rows, width = small.shape
+    most = int(np.abs(slanted).max()) + reach
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(small, ((0, 0), (most, most))), 2 * reach + 1, axis=1)
+    columns = np.arange(width)
+    starts = columns + most - reach + slanted[:, None]
+    total = windows[0][starts[0]]
+    back = np.zeros((rows, width, 2 * reach + 1), np.int8)
+    for row in range(1, rows):
+        shift = slanted[row] - slanted[row - 1]  # of the window, which the path need not follow
+        best = np.full_like(total, np.inf)
+        for move in (0, -1, 1):
+            source, cost = move + shift, ASIDE * abs(move)
+            part = np.s_[max(0, -source) : total.shape[1] - max(0, source)]
+            moved = total[:, max(0, source) : total.shape[1] + min(0, source)] + cost
+            better = moved < best[:, part]
+            best[:, part] = np.where(better, moved, best[:, part])
+            back[row][:, part][better] = source
+        total = best + windows[row][starts[row]]
+    at = total.argmin(1)
+    costs = total[columns, at]
+    paths = np.empty((width, rows), int)
+    for row in range(rows - 1, -1, -1):
+        paths[:, row] = columns + slanted[row] + at - reach
+        at = at + back[row, columns, at]
+    return paths.clip(0, width), costs
+
+
+def _beside(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool((one <= other).all() or (one >= other).all())
 
 
 # Pieces of a line: most distance to the next one, and least common part of their heights (of the smaller one).

@@ -32,9 +32,14 @@ from model.inference.classifier import Classifier, Prediction
 
 # Most pieces of a picture: more are a texture, and no numbers.
 MOST_PIECES = 250
+# Least ink of a component, in pen x pen, and least height of a line in pens.
+LEAST_AREA, LOWEST = 0.5, 2.5
+# A reading of strokes with less confidence is compared with one of the ink.
+DOUBTFUL = 0.5
 # A candidate has at most so many pieces, and of several pieces at most this width and gaps, in parts of the height.
 MOST_JOINED = 10
 WIDEST, WIDEST_GAP = 1.6, 0.4
+MOST_LEAN = 0.5
 # Paths kept at each place of the lattice, each with another text.
 BEAM = 8
 # The least probability that is told from 0.
@@ -43,9 +48,8 @@ FLOOR = 1e-5
 # width beyond WIDE, each by the height; for what a digit lacks of LOW; for a cut by the pens of ink that it crosses;
 # for a piece that two digits share; for the part beyond OVERLAPPING of a digit's width that lies above its neighbour;
 # for a piece that is left out as a speck; for what has the shape and place of a symbol.
-GAP, WIDE_COST, LOW_COST, CUT, SHARED, OVERLAP, SPECK, SYMBOL = 2.5, 3.5, 4.5, 0.35, 1.0, 5.0, -2.0, -0.3
+GAP, WIDE_COST, LOW_COST, TOUCH, CUT, SHARED, OVERLAP, SPECK, SYMBOL = 2.5, 3.5, 4.5, 0.3, 0.35, 1.0, 5.0, -2.0, -0.3
 REFUSAL = 1.5
-DIGIT, TOUCH = 0.0, 0.0
 # What the network refuses by itself is a digit among others up to this probability of none.
 REFUSE_ABOVE = 0.5
 WIDE, LOW, OVERLAPPING = 1.2, 0.6, 0.07
@@ -75,6 +79,11 @@ class Number:
     confidence: float
     box: Box
     signs: tuple[Sign, ...]
+
+    def is_one(self) -> bool:
+        """Tell whether it has a digit, and at most half of what is no symbol is refused."""
+        refused, digits = self.text.count("?"), sum(sign.prediction is not None for sign in self.signs)
+        return digits > 0 and 2 * refused <= digits
 
 
 @dataclass(frozen=True)
@@ -113,15 +122,29 @@ def read_numbers(classifier: Classifier, ink: np.ndarray, strokes: Sequence[np.n
     `strokes` of a drawing, float (n, 2) each, are in pixels of the ink.
     """
     pen = pen_width(ink)
+    found: list[Number] = []
     if strokes:
-        pieces, frame = stroke_pieces(strokes, pen)
-    else:
-        pieces, frame = [piece for piece in components(ink) if piece.area > pen * pen / 2], Frame()
+        found = _read(classifier, *stroke_pieces(strokes, pen), pen, cutting=False)
+        if confidence_of(found) >= DOUBTFUL:
+            return found
+    pieces = [piece for piece in components(ink) if piece.area > LEAST_AREA * pen * pen]
+    cut_apart = _read(classifier, pieces, Frame(), pen, cutting=True)
+    # One stroke may hold several digits, which are then told with confidence from the ink.
+    return found if found and confidence_of(cut_apart) < DOUBTFUL else cut_apart
+
+
+def confidence_of(numbers: Sequence[Number]) -> float:
+    """Return the probability that all numbers are right; 0 where there is none."""
+    return math.prod(number.confidence for number in numbers) if numbers else 0.0
+
+
+def _read(classifier: Classifier, pieces: Sequence[Piece], frame: Frame, pen: float, cutting: bool) -> list[Number]:
+    """Read pieces as numbers, a line each; `cutting` tells whether a piece may hold several digits."""
     if not 0 < len(pieces) <= MOST_PIECES:
         return []
-    lines = [Line.of(line, pen * frame.scale, not strokes) for line in text_lines(pieces)]
-    numbers = [read_line(classifier, line, frame) for line in lines]
-    return [number for number in numbers if any(sign.text.isdigit() for sign in number.signs)]
+    lines = [Line.of(line, pen * frame.scale, cutting) for line in text_lines(pieces)]
+    numbers = [read_line(classifier, line, frame) for line in lines if line.height > LOWEST * line.pen]
+    return [number for number in numbers if number.is_one()]
 
 
 def read_line(classifier: Classifier, line: Line, frame: Frame) -> Number:
@@ -161,10 +184,11 @@ def _sign(read: str, candidate: Candidate, frame: Frame) -> Sign:
 
 @dataclass(frozen=True)
 class Line:
-    """A line's pieces from left to right, the cost of the cut before each and after the last (0: none, they are apart),
-    the height of its digits, its pen and the lean of its tall pieces."""
+    """A line's pieces from left to right, the number of the component of each, the cost of the cut before each and
+    after the last (0: none), the height of its digits, its pen and the lean of its tall pieces."""
 
     pieces: Sequence[Piece]
+    components: Sequence[int]
     cuts: Sequence[float]
     height: float
     pen: float
@@ -173,11 +197,17 @@ class Line:
     @classmethod
     def of(cls, pieces: Sequence[Piece], pen: float, cutting: bool) -> Line:
         height = digit_height(pieces)
-        tall = [piece for piece in pieces if piece.height > LOW * height] or pieces
-        parts = [part for piece in pieces for part in (cut(piece, height, pen) if cutting else [(piece, 0.0)])]
-        parts.sort(key=lambda part: part[0].left + part[0].right)
-        cuts = [0.0, *(cost for _, cost in parts)]
-        return cls([piece for piece, _ in parts], cuts, height, pen, [(piece, lean_of(piece)) for piece in tall])
+        leans = [(piece, lean_of(piece)) for piece in pieces if piece.height >= LOW * height]
+        lean = float(np.clip(np.median([lean for _, lean in leans]), -MOST_LEAN, MOST_LEAN))
+        parts: list[tuple[float, int, Piece, float]] = []
+        for number, piece in enumerate(pieces):
+            middle = -math.inf
+            for part, cost in cut(piece, height, pen, lean) if cutting else [(piece, 0.0)]:
+                middle = max(middle, part.left + part.right)  # parts keep their order
+                parts.append((middle, number, part, cost))
+        parts.sort(key=lambda part: part[0])
+        _, components, ordered, costs = zip(*parts, strict=True)
+        return cls(ordered, components, (0.0, *costs), height, pen, leans)
 
     def spans(self) -> Iterator[tuple[int, int, float]]:
         """Yield the pieces that may be joined: start, end, and the widest gap between them."""
@@ -192,7 +222,7 @@ class Line:
 
     def digits(self, piece: Piece, gap: float, crossed: float, prediction: Prediction) -> Iterator[tuple[str, float]]:
         """Yield the likeliest digits with their log scores."""
-        score = DIGIT - GAP * gap - CUT * crossed - TOUCH * (crossed > 0)
+        score = -GAP * gap - (TOUCH + CUT * crossed if crossed else 0.0)
         score -= LOW_COST * max(0.0, LOW - piece.height / self.height)
         score -= WIDE_COST * max(0.0, piece.width / self.height - WIDE)
         score += REFUSAL * math.log(max(1 - prediction.not_a_digit, FLOOR))
@@ -201,8 +231,9 @@ class Line:
 
     def others(self, start: int, end: int, piece: Piece) -> Iterator[tuple[str, float]]:
         """Yield the symbol that a piece may be, or nothing where it may be a speck, with the log scores."""
-        if self.cuts[start] or self.cuts[end]:  # a part of what touches
-            return
+        inside = self.components[start:end]
+        if any(self.components.count(component) > inside.count(component) for component in set(inside)):
+            return  # a part of what touches
         found = symbol(piece, *self._place(piece), self.pen, self._lean(piece))
         if found:
             yield found, 0.5 if found == "/" else SYMBOL

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from model.imaging.png import png_url
 from model.imaging.segments import Box
-from model.inference.number import Number, Sign
+from model.inference.number import Number, Sign, confidence_of
 
 
 def as_dict(numbers: Sequence[Number], size: tuple[int, int]) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def as_dict(numbers: Sequence[Number], size: tuple[int, int]) -> dict[str, Any]:
                 digits.append(_digit(sign) | place)
     return {
         "text": "\n".join(number.text for number in numbers),
-        "confidence": math.prod(number.confidence for number in numbers) if numbers else 0.0,
+        "confidence": confidence_of(numbers),
         "digits": digits,
         "symbols": symbols,
         "lines": [
