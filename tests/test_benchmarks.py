@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
-from benchmarks import corrections, label_quality, recognition, seeds
-from model.data import mnist, splits
+from benchmarks import corrections, label_quality, numbers, recognition, seeds
+from model.data import hands, mnist, splits
 from model.data.strokes import Drawing
+from model.imaging.ink import ink_in_place
+from model.imaging.segments import components
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
+from tests.support.numbers import strokes_of
 from webapp.services import services
 
 
@@ -209,3 +212,45 @@ def test_seeds_bench_measures_each_network_once(tmp_path, monkeypatch, capsys):
     first.write_bytes(weights.pack(arrays, dataclasses.replace(card, split=None)))
     with pytest.raises(SystemExit, match="is another training"):
         seeds.main()
+
+
+@pytest.fixture
+def two_writers(tmp_path):
+    """Strokes of two writers' digits."""
+    lines = []
+    for writer, hand in zip("ab", hands.HANDS[2:], strict=False):
+        for digit in range(10):
+            strokes = [stroke.ravel().round().tolist() for stroke in strokes_of(str(digit), hand)]
+            lines.append({"label": str(digit), "writer": writer, "strokes": strokes})
+    (tmp_path / "two.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    return tmp_path
+
+
+def test_numbers_table_has_each_arrangement_and_reader(two_writers, capsys, monkeypatch):
+    monkeypatch.setattr(numbers, "ARRANGEMENTS", ("spaced", "symbols"))
+    assert numbers.main([str(two_writers), "--count", "2"]) == 0
+    table, calibration, told = capsys.readouterr().out.strip().split("\n\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    ours = [row for row in rows if row[1] in ("strokes sent", "picture alone")]
+    ways = "strokes sent", "picture alone"
+    assert [row[:2] for row in ours] == [[kind, way] for kind in ("spaced", "symbols") for way in ways]
+    assert ours[0][2] == ours[0][3] == "100%" and ours[0][4].endswith(" ms")
+    assert calibration.startswith("| confidence |") and told.startswith("2 numbers of each kind")
+
+
+def test_numbers_need_two_writers(folder, capsys):
+    assert numbers.main([str(folder)]) == 2
+    assert "too few writers" in capsys.readouterr().err
+
+
+def test_numbers_are_arranged_as_they_say():
+    digits = [Drawing(digit, tuple(strokes_of(str(digit), hands.HANDS[2])), "a") for digit in range(10)]
+    random = np.random.default_rng(1)
+    for arrangement in numbers.ARRANGEMENTS:
+        for _ in range(10):
+            sample = numbers.compose(digits, arrangement, random)
+            points = np.concatenate(sample.strokes)
+            assert sample.picture.size == (numbers.FIELD, numbers.FIELD)
+            assert points.min() > numbers.PEN and points.max() < numbers.FIELD - numbers.PEN
+            assert 2 <= sum(sign.isdigit() for sign in sample.text) <= 6
+            assert len(components(ink_in_place(sample.picture))) >= len(sample.text) or arrangement == "overlapping"

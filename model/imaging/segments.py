@@ -273,6 +273,8 @@ def _beside(one: np.ndarray, other: np.ndarray) -> bool:
 # Pieces of a line: most distance to the next one, and least common part of their heights (of the smaller one).
 LINE_GAP = 2.5
 LINE_COMMON = 0.4
+# Most distance between a piece and the rest of the same broken digit below it, in parts of the lower height.
+BROKEN = 0.15
 # Pieces lower than this part of the digits' height are not lines by themselves: points, dashes, parts of digits.
 SMALL = 0.45
 
@@ -315,7 +317,9 @@ def digit_height(pieces: Sequence[Piece]) -> float:
 def _in_line(one: Piece, other: Piece, height: float) -> bool:
     gap = max(one.left, other.left) - min(one.right, other.right)
     common = min(one.bottom, other.bottom) - max(one.top, other.top)
-    return gap < LINE_GAP * height and common > LINE_COMMON * min(one.height, other.height)
+    low = min(one.height, other.height)
+    beside = gap < LINE_GAP * height and common > LINE_COMMON * low
+    return beside or (gap < -LINE_COMMON * min(one.width, other.width) and -common < BROKEN * low)
 
 
 def _distance(one: Piece, other: Piece) -> float:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
-from model.imaging.normalise import from_ink
+from model.imaging.normalise import EDGE, from_ink
 from model.imaging.segments import (
     Box,
     Frame,
@@ -121,14 +122,16 @@ def read_numbers(classifier: Classifier, ink: np.ndarray, strokes: Sequence[np.n
 
     `strokes` of a drawing, float (n, 2) each, are in pixels of the ink.
     """
-    pen = pen_width(ink)
+    left, top, right, bottom = Image.fromarray(ink > EDGE).getbbox() or (0, 0, 1, 1)
+    part = ink[top:bottom, left:right]
+    pen = pen_width(part)
     found: list[Number] = []
     if strokes:
         found = _read(classifier, *stroke_pieces(strokes, pen), pen, cutting=False)
         if confidence_of(found) >= DOUBTFUL:
             return found
-    pieces = [piece for piece in components(ink) if piece.area > LEAST_AREA * pen * pen]
-    cut_apart = _read(classifier, pieces, Frame(), pen, cutting=True)
+    pieces = [piece for piece in components(part) if piece.area > LEAST_AREA * pen * pen]
+    cut_apart = _read(classifier, pieces, Frame(left, top), pen, cutting=True)
     # One stroke may hold several digits, which are then told with confidence from the ink.
     return found if found and confidence_of(cut_apart) < DOUBTFUL else cut_apart
 

@@ -20,12 +20,13 @@ import torch
 from PIL import Image
 
 from model import cli as command_line
-from model.data import splits
+from model.data import hands, splits
 from model.inference import weights
 from model.inference.classifier import Prediction
 from model.network.weights import load_network
 from model.task import ALL_LEARNT, DATA_SHA256
 from model.training import train as train_module
+from tests.support.numbers import picture_of, written
 
 
 @pytest.fixture
@@ -577,6 +578,39 @@ def test_predict_says_the_verdict_in_words(run, trained_file, pictures, monkeypa
     monkeypatch.setattr(command_line.Classifier, "predict_digit_image", lambda self, image: reading)
     file = pictures(7, "a.png")
     assert run("predict", file, "--weights", trained_file)[1].rstrip("\n").split("   ") == [str(file), *printed]
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """A folder with a picture of two numbers, and one of none."""
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    picture_of(written("2025\n-7", hands.HANDS[5])).save(folder / "a.png")
+    Image.new("L", (50, 50), 255).save(folder / "blank.png")
+    return folder
+
+
+def test_read_prints_a_line_for_each_number(run, numbers):
+    code, printed, complaint = run("read", numbers)
+    lines = [line.split() for line in printed.splitlines()]
+    assert code == 0 and not complaint
+    assert lines[0][:2] == [str(numbers / "a.png"), "2025"] and lines[1][0] == "-7" and lines[0][2].endswith("%")
+    assert lines[2] == [str(numbers / "blank.png"), "no", "number"]
+
+
+def test_read_json_and_csv_are_printed(run, numbers):
+    code, printed, _ = run("read", numbers, "--json")
+    first, second = json.loads(printed)
+    assert code == 0 and first["text"] == "2025\n-7" and len(first["digits"]) == 5
+    assert [symbol["symbol"] for symbol in first["symbols"]] == ["-"] and second["lines"] == []
+    rows = list(csv.DictReader(io.StringIO(run("read", numbers, "--csv")[1])))
+    assert [row["text"] for row in rows] == ["2025 -7", ""] and float(rows[0]["confidence"]) > 0.5
+
+
+def test_read_bad_file_is_named(run, numbers):
+    (numbers / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, printed, complaint = run("read", numbers, "--json")
+    assert code == 2 and "bad.png" in complaint and "error" in json.loads(printed)[1]
 
 
 @pytest.mark.parametrize("json_wanted", [False, True])

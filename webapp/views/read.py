@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections import Counter
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Len
 from flask import Blueprint, Response, request
+from PIL import Image
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
@@ -154,7 +156,7 @@ def read() -> Response:
     reading = classifier.predict_digit_image(writing.digit_image())
     numbers: list[Number] = []
     if writing.ink is not None:
-        numbers = read_numbers(classifier, writing.ink, _in_ink(sent.strokes, writing))
+        numbers = read_numbers(classifier, writing.ink, _in_ink(sent, writing))
     whole: Reading = {
         **to_answer(reading), "version": classifier.version, "test_accuracy": classifier.test_accuracy,
     }  # fmt: skip
@@ -167,11 +169,16 @@ def read() -> Response:
     return Response(encode(answer), mimetype="application/json")
 
 
-def _in_ink(strokes: list[list[list[float]]] | None, writing: Writing) -> list[np.ndarray]:
-    """Return strokes in pixels of the ink, which may be smaller than the picture."""
+def _in_ink(sent: NumberPicture, writing: Writing) -> list[np.ndarray]:
+    """Return the strokes inside the crop in pixels of the ink, which may be smaller than the picture."""
     assert writing.ink is not None
-    scale = np.divide(writing.ink.shape[::-1], writing.size)
-    return [np.array(stroke, float) * scale for stroke in strokes or ()]
+    strokes = [np.array(stroke, float) / writing.size for stroke in sent.strokes or ()]
+    if sent.crop:
+        low, high = sent.crop[:2], sent.crop[2:]
+        centres = [(stroke.min(0) + stroke.max(0)) / 2 for stroke in strokes]
+        inside = [bool((low <= centre).all() and (centre <= high).all()) for centre in centres]
+        strokes = list(itertools.compress(strokes, inside))
+    return [stroke * writing.ink.shape[::-1] for stroke in strokes]
 
 
 def _picture(writing: Writing) -> PictureRead | None:
@@ -181,9 +188,14 @@ def _picture(writing: Writing) -> PictureRead | None:
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     jpeg = io.BytesIO()
     shown.save(jpeg, "JPEG", quality=80)
-    ink = None if writing.ink is None else data_url(ink_png((writing.ink * 255).round().astype(np.uint8)))
     return {
         "image": "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
-        "ink": ink,
+        "ink": None if writing.ink is None else data_url(_shown_ink(writing.ink)),
         "box": None if writing.box is None else list(map(float, writing.box)),
     }
+
+
+def _shown_ink(ink: np.ndarray) -> bytes:
+    shown = Image.fromarray((ink * 255).round().astype(np.uint8))
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return ink_png(np.asarray(shown))

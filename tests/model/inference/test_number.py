@@ -79,9 +79,9 @@ def test_touching_digits_are_cut(classifier):
 def test_broken_digit_is_joined(classifier):
     ink = ink_in_place(picture_of(written("72", SCHOOL)))
     whole = len(components(ink))
-    row = np.flatnonzero(ink.any(1))[0] + 55
+    row = np.flatnonzero(ink.any(1))[0] + 20
     ink[row : row + 6] = 0
-    assert len(components(ink)) == whole + 2
+    assert len(components(ink)) > whole
     assert text(read_numbers(classifier, ink)) == "72"
 
 
