@@ -77,6 +77,12 @@ def test_number_is_read_with_a_box_around_each_digit(either_browser, server):
         assert 0 < left < right < 1 and 0.2 < top < 0.4 and 0.6 < bottom < 0.8
 
 
+def test_digits_that_touch_are_cut_apart(page):
+    draw(page, number("38", 0.3, 0.4, 0.3, 0.4))
+    said = shown(page, lambda found: found["lines"] == ["38"])
+    assert len(said["boxes"]) == 2
+
+
 def test_lines_are_shown_below_each_other(page):
     draw(page, [*number("31", 0.08, 0.35, 0.2, 0.6), *number("47", 0.58, 0.35, 0.2, 0.6)])
     said = shown(page, lambda found: found["lines"] == ["31", "47"] and found["spoken"] == "2 lines: 31; 47.")
@@ -160,7 +166,7 @@ def test_drawing_that_is_no_number_is_refused_as_ever(page):
     assert said["kind"] is None
 
 
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.stress)])
 def test_number_moves_nothing_on_the_page(page, width):
     screen = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)

@@ -9,12 +9,12 @@ const { describeNumber, isNumber, lineText, linesOf, predictionOf, requestOf, sh
 const IMAGE = "data:image/png;base64,AA==";
 const MODEL = { version: "v1", test_accuracy: 0.995, can_refuse: true, coverage: 0.98 };
 
-/** An answer with the signs of each line in places from left to right; "?" is no digit, "8!" an unsure 8. */
+/** An answer with the signs of each line apart from left to right; "?" is no digit, "8!" an unsure 8. */
 function answerOf(...lines) {
   const [digits, symbols] = [[], []];
   lines.forEach((signs, line) =>
     signs.forEach((sign, place) => {
-      const box = [place / 10, line / 10, (place + 1) / 10, (line + 1) / 10];
+      const box = [place / 10, line / 10, (place + 0.9) / 10, (line + 0.9) / 10];
       const verdict = sign === "?" ? "not_a_digit" : sign.endsWith("!") ? "unsure" : "digit";
       const digit = Number.parseInt(sign, 10);
       if (sign !== "?" && Number.isNaN(digit)) symbols.push({ symbol: sign, box, line });
@@ -45,6 +45,20 @@ for (const [signs, isOne] of [
 ]) {
   test(`"${signs.join("")}" is ${isOne ? "a number" : "no number"}`, () => {
     assert.equal(isNumber(answerOf(signs)), isOne);
+  });
+}
+
+for (const [name, signs, change, isDrawing, isOne] of [
+  ["sure ones in a drawing", ["1", "3"], {}, true, true],
+  ["sure ones in a picture", ["1", "3"], {}, false, false],
+  ["sure ones in a picture that looks like several", ["1", "3"], { reading: { reason: "several" } }, false, true],
+  ["one unsure in a drawing", ["1", "3!"], {}, true, false],
+  ["ones of little confidence in a drawing", ["1", "3"], { confidence: 0.7 }, true, false],
+]) {
+  test(`touching digits, ${name}, are ${isOne ? "a number" : "no number"}`, () => {
+    const answer = answerOf(signs);
+    for (const digit of answer.digits) digit.box[2] += 0.05;
+    assert.equal(isNumber({ ...answer, confidence: 0.97, ...change }, isDrawing), isOne);
   });
 }
 

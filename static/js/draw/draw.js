@@ -10,7 +10,7 @@ import { PredictionClient } from "./prediction_client.js";
 import { toPicture } from "./rasterize.js";
 import { forget, forgetFormerConsent, recall, remember } from "./session.js";
 import { BRUSH, fallApart, fromText, isTiny, toText } from "./strokes.js";
-import { penText, speechText } from "./words.js";
+import { NO_DIGIT, penText, speechText } from "./words.js";
 
 const BRUSH_STEP = 2;
 const NOTICE_TIME = 6000; // ms
@@ -85,6 +85,12 @@ function showNotice(message) {
   noticeTimer = setTimeout(() => page.dataset.state === "notice" && setState(...before), NOTICE_TIME);
 }
 
+/** Return whether to ask for a number: several digits can look like none at all. */
+function mayBeNumber({ verdict, reason }, strokes) {
+  const isRefused = verdict === NO_DIGIT && !["dot", "tiny"].includes(reason);
+  return (isRefused && (reason === "several" || strokes.length > 1)) || fallApart(strokes);
+}
+
 function showPrediction(prediction, isCurrent) {
   if (prediction.verdict === "blank") {
     showBlank();
@@ -93,7 +99,7 @@ function showPrediction(prediction, isCurrent) {
   setState("reading");
   const strokes = pad.strokes();
   if (prediction.reason === "dot" && isTiny(strokes)) prediction.reason = "tiny";
-  if (prediction.reason !== "several" && !fallApart(strokes)) numbers?.drop();
+  if (!mayBeNumber(prediction, strokes)) numbers?.drop();
   else if (isCurrent) readNumber(strokes, prediction);
   // A number stands until it is read anew.
   if (!numbers?.panel.isShown) show(prediction, isCurrent);

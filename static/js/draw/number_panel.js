@@ -42,10 +42,10 @@ export class NumberPanel {
 
   /**
    * Show the number of an answer and return true; return false if the answer is none. frame: the element over which the
-   * boxes are drawn; toFrame(box): a box of the answer in fractions of the frame.
+   * boxes are drawn; toFrame(box): of a drawing, a box of the answer in fractions of the frame.
    */
-  show(answer, frame, toFrame = (box) => box) {
-    if (!isNumber(answer)) {
+  show(answer, frame, toFrame = null) {
+    if (!isNumber(answer, toFrame !== null)) {
       this.hide();
       return false;
     }
@@ -56,7 +56,7 @@ export class NumberPanel {
     this.#root.replaceChildren(...lines.map((signs) => this.#createLine(signs, lines.length)));
     this.#root.style.setProperty("--lines", lines.length);
     this.#root.style.setProperty("--signs", Math.max(...lines.map((signs) => signs.length)));
-    this.#boxes.replaceChildren(...answer.digits.map((digit) => this.#createBox(digit, toFrame(digit.box))));
+    this.#boxes.replaceChildren(...answer.digits.map((digit) => this.#createBox(digit, toFrame?.(digit.box) ?? digit.box)));
     frame.append(this.#boxes);
     this.#root.hidden = false;
     this.#choose(null);

@@ -9,6 +9,9 @@ import { labelText, NO_DIGIT, percent } from "./words.js";
 const SIDE = 400; // pixels of the longest side of a drawing: some 60 for a digit's height
 const SPACING = 2; // pixels between two points that are sent
 const LIKELY = 0.05; // least probability of a digit that an unsure answer names
+// Confidence in digits that touch. Of drawings of two to five digits all that are refused for another reason than
+// "several" and reach it are read right, and of letters one in fifty reaches it.
+const SURE = 0.9;
 const MINUS = "\u2212";
 const ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 
@@ -46,15 +49,26 @@ export function linesOf({ digits, symbols, lines }) {
   return lines.map((_, line) => signs.filter((sign) => sign.line === line));
 }
 
+const isUnsure = ({ verdict }) => verdict !== "digit";
+
+/** Return whether digits stand in several lines, or with a gap between two of them. */
+function standApart({ digits, lines }) {
+  const boxes = digits.map(({ box }) => box).sort(([a], [b]) => a - b);
+  return lines.length > 1 || boxes.some(([left], i) => i > 0 && left > boxes[i - 1][2]);
+}
+
 /**
- * Return whether the answer is a number, or several, and not a drawing of something else or a single digit: beside one a
- * point is a speck, but a minus in front of it is meant.
+ * Return whether the answer is a number, or several. A letter can be cut into two digits, too: digits that touch are a
+ * number only if the whole looks like several digits, or, of a drawing, whose strokes tell more, if all are sure. Beside
+ * a single digit a point is a speck, but a minus in front of it is meant.
  */
-export function isNumber(answer) {
-  const { digits } = answer;
+export function isNumber(answer, isDrawing = false) {
+  const { digits, symbols, confidence, reading } = answer;
   const known = digits.filter(({ verdict }) => verdict !== NO_DIGIT).length;
   if (known === 0 || 2 * known < digits.length) return false;
-  return digits.length > 1 || linesOf(answer)[digits[0].line][0] !== digits[0];
+  if (digits.length === 1) return symbols.some(({ box, line }) => line === digits[0].line && box[2] < digits[0].box[0]);
+  if (reading.reason === "several" || standApart(answer)) return true;
+  return isDrawing && confidence >= SURE && !digits.some(isUnsure);
 }
 
 /** Return a sign as it is shown: a digit, ? for no digit, a symbol. */
@@ -64,8 +78,6 @@ export function signText({ digit, verdict, symbol }) {
 }
 
 export const lineText = (signs) => signs.map(signText).join("");
-
-const isUnsure = ({ verdict }) => verdict !== undefined && verdict !== "digit";
 
 /** Return the place of a digit in words: "The second digit", "The first digit of line 2". */
 export function placeText(answer, digit) {

@@ -128,6 +128,7 @@ export class PictureView extends EventTarget {
     frame.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || !event.isPrimary) return;
       this.#start = { id: event.pointerId, point: this.#pointOf(event) };
+      this.#setMark(null);
       frame.setPointerCapture(event.pointerId);
     });
     frame.addEventListener("pointermove", (event) => {
