@@ -17,6 +17,8 @@ WORKING_SIDE = 1000
 FIRST_SIDE = 320
 # Contrast, of the strongest, that a stroke has somewhere, and everywhere.
 SURE, LEAST = 0.4, 0.2
+# Light writing is lighter than most of the picture by this part of its contrast, at least.
+LIGHTER = 0.5
 
 
 def find_ink(picture: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
@@ -44,14 +46,19 @@ def _ink(pixels: np.ndarray, picture: Image.Image) -> np.ndarray | None:
 def _line(pixels: np.ndarray) -> tuple[bool, float | None]:
     """Return whether the writing is lighter than its paper, and the width of its line in pixels, None if blank.
 
-    Look for both kinds: between the strokes of dark writing, paper is a light structure too, but not like writing.
+    Look for both kinds: between the strokes of dark writing, paper is a light structure too, but no lighter than the
+    rest of the paper.
     """
     small = reduce(pixels, FIRST_SIDE)
+    usual = float(np.median(small))
     found = []
     for light in (False, True):
         first = _components(contrast(255 - small if light else small, WIDEST * min(small.shape[:2])), edges(small))
         if first is not None:
             main, score = main_component(first)
+            lighter = float(np.median(small[first.labels == 1 + main])) - usual
+            if light and lighter < LIGHTER * 255 * first.strength[main]:
+                continue
             found.append((score, light, float(first.line[main]) * max(pixels.shape) / max(small.shape)))
     return max(found)[1:] if found else (False, None)
 
