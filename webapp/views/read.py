@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from model.imaging.decode import MAX_BYTES, MAX_PIXELS
 from model.imaging.png import data_url, ink_png
-from model.imaging.writing import Writing, find_writing
+from model.imaging.writing import Fractions, Writing, find_writing
 from model.inference.decision import Verdict
 from model.inference.number import Number, read_numbers
 from model.inference.number_json import as_dict
@@ -39,7 +39,7 @@ SHOWN_SIDE = 640
 
 blueprint = Blueprint("read", __name__)
 
-Coordinate = Annotated[int | float, Field(ge=-FARTHEST, le=FARTHEST)]
+Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 Point = Annotated[list[Coordinate], Len(2, 2)]
 
 
@@ -52,10 +52,12 @@ def _limited(strokes: list[Any] | None) -> list[Any] | None:
     return strokes
 
 
-def _ordered(crop: list[float] | None) -> list[float] | None:
-    if crop and not (crop[0] < crop[2] and crop[1] < crop[3]):
-        raise ValueError
-    return crop
+def _ordered(crop: list[float] | None) -> Fractions | None:
+    """Return a rectangle whose corners may have been named in any order."""
+    if crop is None:
+        return None
+    (left, right), (top, bottom) = sorted(crop[::2]), sorted(crop[1::2])
+    return left, top, right, bottom
 
 
 class NumberPicture(Request):
@@ -78,7 +80,6 @@ class NumberPicture(Request):
     ] = None
     crop: Annotated[
         Annotated[list[Share], Len(4, 4)] | None,
-        AfterValidator(_ordered),
         RejectWith("bad_crop", 'The "crop" must be left, top, right and bottom as fractions of the picture, 0 to 1.'),
         Field(description="The part to read: left, top, right and bottom, 0 to 1, of the upright picture."),
     ] = None
@@ -151,12 +152,13 @@ def read() -> Response:
     """
     request.max_content_length = MAX_BODY_BYTES
     sent = NumberPicture.model_validate(json_object(MOST_DELIMITERS))
-    writing = find_writing(sent.image, crop=tuple(sent.crop) if sent.crop else None)  # type: ignore[arg-type]
+    crop = _ordered(sent.crop)
+    writing = find_writing(sent.image, crop=crop)
     classifier = services().active_model.classifier()
     reading = classifier.predict_digit_image(writing.digit_image())
     numbers: list[Number] = []
     if writing.ink is not None:
-        numbers = read_numbers(classifier, writing.ink, _in_ink(sent, writing))
+        numbers = read_numbers(classifier, writing.ink, _in_ink(sent.strokes, crop, writing))
     whole: Reading = {
         **to_answer(reading), "version": classifier.version, "test_accuracy": classifier.test_accuracy,
     }  # fmt: skip
@@ -169,14 +171,13 @@ def read() -> Response:
     return Response(encode(answer), mimetype="application/json")
 
 
-def _in_ink(sent: NumberPicture, writing: Writing) -> list[np.ndarray]:
+def _in_ink(sent: list[list[list[float]]] | None, crop: Fractions | None, writing: Writing) -> list[np.ndarray]:
     """Return the strokes inside the crop in pixels of the ink, which may be smaller than the picture."""
     assert writing.ink is not None
-    strokes = [np.array(stroke, float) / writing.size for stroke in sent.strokes or ()]
-    if sent.crop:
-        low, high = sent.crop[:2], sent.crop[2:]
+    strokes = [np.array(stroke, float) / writing.size for stroke in sent or ()]
+    if crop:
         centres = [(stroke.min(0) + stroke.max(0)) / 2 for stroke in strokes]
-        inside = [bool((low <= centre).all() and (centre <= high).all()) for centre in centres]
+        inside = [bool((crop[:2] <= centre).all() and (centre <= crop[2:]).all()) for centre in centres]
         strokes = list(itertools.compress(strokes, inside))
     return [stroke * writing.ink.shape[::-1] for stroke in strokes]
 
