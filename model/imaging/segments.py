@@ -7,6 +7,7 @@ A piece is a part of the ink that belongs to one sign: a connected component, a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,10 @@ Box = tuple[float, float, float, float]
 
 # Height in pixels at which strokes are drawn: four pixels to one of the digit image.
 TALL = 80
-# Longest side in pixels of all strokes drawn.
-LONGEST = 6000
+# Least ink of a component, in pen x pen.
+LEAST_INK = 0.5
+# Most pixels of all strokes drawn, a rectangle each.
+MOST_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +56,21 @@ class Piece:
         return float(self.ink.sum())
 
 
+def extent(pieces: Sequence[Piece]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of several pieces."""
+    return (
+        min(piece.left for piece in pieces),
+        min(piece.top for piece in pieces),
+        max(piece.right for piece in pieces),
+        max(piece.bottom for piece in pieces),
+    )
+
+
 def join(pieces: Sequence[Piece]) -> Piece:
     """Return the ink of several pieces as one."""
     if len(pieces) == 1:
         return pieces[0]
-    left, top = min(piece.left for piece in pieces), min(piece.top for piece in pieces)
-    right, bottom = max(piece.right for piece in pieces), max(piece.bottom for piece in pieces)
+    left, top, right, bottom = extent(pieces)
     ink = np.zeros((bottom - top, right - left), np.float32)
     for piece in pieces:
         part = ink[piece.top - top : piece.bottom - top, piece.left - left : piece.right - left]
@@ -74,23 +86,23 @@ class Frame:
     y: float = 0.0
     scale: float = 1.0
 
-    def box(self, piece: Piece) -> Box:
-        """Return the box of a piece in pixels of the picture."""
+    def box(self, extent: Box) -> Box:
+        """Return left, top, right and bottom of pieces in pixels of the picture."""
+        left, top, right, bottom = extent
         return (
-            self.x + piece.left / self.scale,
-            self.y + piece.top / self.scale,
-            self.x + piece.right / self.scale,
-            self.y + piece.bottom / self.scale,
+            self.x + left / self.scale,
+            self.y + top / self.scale,
+            self.x + right / self.scale,
+            self.y + bottom / self.scale,
         )
 
 
 def stroke_pieces(strokes: Sequence[np.ndarray], pen: float) -> tuple[list[Piece], Frame]:
     """Draw each stroke, float (n, 2), with a pen of this width: a piece each."""
-    everything = np.concatenate(strokes)
-    low, extent = everything.min(0) - pen, float(np.ptp(everything, axis=0).max()) + 2 * pen
-    sizes = [float(np.ptp(stroke, axis=0).max()) for stroke in strokes]
-    height = max(float(np.quantile(sizes, 0.75, method="higher")) + pen, 2 * pen)
-    scale = min(TALL / height, LONGEST / extent)
+    low = np.concatenate(strokes).min(0) - pen
+    sides = np.array([np.ptp(stroke, axis=0) + pen for stroke in strokes])
+    height = max(float(np.quantile(sides.max(1), 0.75, method="higher")), 2 * pen)
+    scale = min(TALL / height, math.sqrt(MOST_PIXELS / float(sides.prod(1).sum())))
     pieces = [_draw((stroke - low) * scale, max(pen * scale, 1.0)) for stroke in strokes]
     return pieces, Frame(float(low[0]), float(low[1]), scale)
 
@@ -115,6 +127,30 @@ def _trimmed(piece: Piece) -> Piece:
         return piece
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     return Piece(piece.left + int(left), piece.top + int(top), piece.ink[top:bottom, left:right])
+
+
+def ink_pieces(ink: np.ndarray) -> tuple[list[Piece], Frame, float]:
+    """Return the components of ink, float32 (H, W), 0 to 1, without specks, their frame, and the pen's width in it.
+
+    Ink of tall digits is reduced to about TALL pixels.
+    """
+    left, top, right, bottom = Image.fromarray(ink > EDGE).getbbox() or (0, 0, 1, 1)
+    part = ink[top:bottom, left:right]
+    found = components(part)
+    step = max(1, int(digit_height(found) / TALL)) if found else 1
+    if step > 1:
+        part = _reduced(part, step)
+        found = components(part)
+    pen = pen_width(part)
+    return [piece for piece in found if piece.area > LEAST_INK * pen * pen], Frame(left, top, 1 / step), pen
+
+
+def _reduced(ink: np.ndarray, step: int) -> np.ndarray:
+    """Return the means of squares of `step` pixels; the ink is continued by paper to whole squares."""
+    rows, columns = -(-ink.shape[0] // step), -(-ink.shape[1] // step)
+    padded = np.zeros((rows * step, columns * step), np.float32)
+    padded[: ink.shape[0], : ink.shape[1]] = ink
+    return padded.reshape(rows, step, columns, step).mean((1, 3))
 
 
 def components(ink: np.ndarray) -> list[Piece]:
@@ -212,10 +248,8 @@ def _seams(ink: np.ndarray, step: int, height: float, pen: float, lean: float) -
 
     Seams of least cost are found near every line of the writing's lean; of similar ones the cheapest is kept.
     """
-    rows, width = -(-ink.shape[0] // step), -(-ink.shape[1] // step)
-    padded = np.zeros((rows * step, width * step), np.float32)
-    padded[: ink.shape[0], : ink.shape[1]] = ink
-    small = padded.reshape(rows, step, width, step).mean((1, 3))
+    small = _reduced(ink, step)
+    rows = len(small)
     slanted = np.round(lean * (rows / 2 - np.arange(rows))).astype(int)
     seams, costs = _paths_near(small, slanted, max(1, round(REACH * height / step)))
     costs = costs * step / pen

@@ -13,16 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 
-from model.imaging.normalise import EDGE, from_ink
+from model.imaging.normalise import from_ink
 from model.imaging.segments import (
     Box,
     Frame,
     Piece,
-    components,
     cut,
     digit_height,
+    extent,
+    ink_pieces,
     join,
     pen_width,
     stroke_pieces,
@@ -33,10 +33,12 @@ from model.inference.classifier import Classifier, Prediction
 
 # Most pieces of a picture: more are a texture, and no numbers.
 MOST_PIECES = 250
-# Least ink of a component, in pen x pen, and least height of a line in pens.
-LEAST_AREA, LOWEST = 0.5, 2.5
+# Least height of a line in pens.
+LOWEST = 2.5
 # A reading of strokes with less confidence is compared with one of the ink.
 DOUBTFUL = 0.5
+# Most pixels of all candidates of a picture, which would take half a second.
+MOST_JOINED_PIXELS = 40_000_000
 # A candidate has at most so many pieces, and of several pieces at most this width and gaps, in parts of the height.
 MOST_JOINED = 10
 WIDEST, WIDEST_GAP = 1.6, 0.4
@@ -88,12 +90,28 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """Pieces `start` to `end` joined: the prediction of a digit, and the texts that they may be with log scores."""
+class Span:
+    """Pieces `start` to `end` of a line, with the widest gap between them and their left, top, right and bottom."""
 
     start: int
     end: int
-    piece: Piece
+    gap: int
+    extent: tuple[int, int, int, int]
+
+    @property
+    def width(self) -> int:
+        return self.extent[2] - self.extent[0]
+
+    @property
+    def height(self) -> int:
+        return self.extent[3] - self.extent[1]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Pieces joined: the prediction of a digit, and the texts that they may be with log scores."""
+
+    span: Span
     prediction: Prediction
     readings: tuple[tuple[str, float], ...]
 
@@ -122,16 +140,14 @@ def read_numbers(classifier: Classifier, ink: np.ndarray, strokes: Sequence[np.n
 
     `strokes` of a drawing, float (n, 2) each, are in pixels of the ink.
     """
-    left, top, right, bottom = Image.fromarray(ink > EDGE).getbbox() or (0, 0, 1, 1)
-    part = ink[top:bottom, left:right]
-    pen = pen_width(part)
     found: list[Number] = []
-    if strokes:
-        found = _read(classifier, *stroke_pieces(strokes, pen), pen, cutting=False)
+    if 0 < len(strokes) <= MOST_PIECES:
+        pen = pen_width(ink)
+        pieces, frame = stroke_pieces(strokes, pen)
+        found = _read(classifier, pieces, frame, pen * frame.scale, cutting=False)
         if confidence_of(found) >= DOUBTFUL:
             return found
-    pieces = [piece for piece in components(part) if piece.area > LEAST_AREA * pen * pen]
-    cut_apart = _read(classifier, pieces, Frame(left, top), pen, cutting=True)
+    cut_apart = _read(classifier, *ink_pieces(ink), cutting=True)
     # One stroke may hold several digits, which are then told with confidence from the ink.
     return found if found and confidence_of(cut_apart) < DOUBTFUL else cut_apart
 
@@ -145,24 +161,29 @@ def _read(classifier: Classifier, pieces: Sequence[Piece], frame: Frame, pen: fl
     """Read pieces as numbers, a line each; `cutting` tells whether a piece may hold several digits."""
     if not 0 < len(pieces) <= MOST_PIECES:
         return []
-    lines = [Line.of(line, pen * frame.scale, cutting) for line in text_lines(pieces)]
-    numbers = [read_line(classifier, line, frame) for line in lines if line.height > LOWEST * line.pen]
+    lines = [Line.of(line, pen, cutting) for line in text_lines(pieces)]
+    lines = [line for line in lines if line.height > LOWEST * pen]
+    if sum(line.joined_pixels() for line in lines) > MOST_JOINED_PIXELS:
+        return []
+    numbers = [read_line(classifier, line, frame) for line in lines]
     return [number for number in numbers if number.is_one()]
 
 
 def read_line(classifier: Classifier, line: Line, frame: Frame) -> Number:
     """Read a line of pieces as one number."""
+    images, others = [], []
     spans = list(line.spans())
-    joined = [join(line.pieces[start:end]) for start, end, _ in spans]
-    predictions = classifier.predict_digit_images([from_ink(piece.ink) for piece in joined])
+    for span in spans:
+        piece = join(line.pieces[span.start : span.end])
+        images.append(from_ink(piece.ink))
+        others.append(tuple(line.others(span, piece)))
     lattice: list[list[Candidate]] = [[] for _ in range(len(line.pieces) + 1)]
-    for (start, end, gap), piece, prediction in zip(spans, joined, predictions, strict=True):
-        readings = (*line.digits(piece, gap, line.cuts[end], prediction), *line.others(start, end, piece))
-        lattice[end].append(Candidate(start, end, piece, prediction, readings))
+    for span, prediction, other in zip(spans, classifier.predict_digit_images(images), others, strict=True):
+        lattice[span.end].append(Candidate(span, prediction, (*line.digits(span, prediction), *other)))
     paths = _best_paths(lattice, line)
     best = paths[0]
     signs = tuple(_sign(read, candidate, frame) for read, candidate in best.steps() if read)
-    return Number("".join(sign.text for sign in signs), _confidence(paths), frame.box(join(line.pieces)), signs)
+    return Number("".join(sign.text for sign in signs), _confidence(paths), frame.box(extent(line.pieces)), signs)
 
 
 def _confidence(paths: list[Path]) -> float:
@@ -174,7 +195,7 @@ def _confidence(paths: list[Path]) -> float:
 
 
 def _sign(read: str, candidate: Candidate, frame: Frame) -> Sign:
-    box = frame.box(candidate.piece)
+    box = frame.box(candidate.span.extent)
     prediction = candidate.prediction
     if not read.isdigit():
         return Sign(read, box)
@@ -212,29 +233,35 @@ class Line:
         _, components, ordered, costs = zip(*parts, strict=True)
         return cls(ordered, components, (0.0, *costs), height, pen, leans)
 
-    def spans(self) -> Iterator[tuple[int, int, float]]:
-        """Yield the pieces that may be joined: start, end, and the widest gap between them."""
-        for start, first in enumerate(self.pieces):
-            left, right, gap = first.left, first.right, 0
-            for end, piece in enumerate(self.pieces[start : start + MOST_JOINED], start + 1):
-                gap = max(gap, piece.left - right)
-                left, right = min(left, piece.left), max(right, piece.right)
-                if end > start + 1 and (right - left > WIDEST * self.height or gap > WIDEST_GAP * self.height):
+    def spans(self) -> Iterator[Span]:
+        """Yield the pieces that may be joined."""
+        for start in range(len(self.pieces)):
+            gap, right = 0, self.pieces[start].right
+            for end in range(start + 1, min(start + MOST_JOINED, len(self.pieces)) + 1):
+                gap = max(gap, self.pieces[end - 1].left - right)
+                span = Span(start, end, gap, extent(self.pieces[start:end]))
+                right = span.extent[2]
+                if end > start + 1 and (span.width > WIDEST * self.height or gap > WIDEST_GAP * self.height):
                     break
-                yield start, end, gap / self.height
+                yield span
 
-    def digits(self, piece: Piece, gap: float, crossed: float, prediction: Prediction) -> Iterator[tuple[str, float]]:
+    def joined_pixels(self) -> int:
+        """Return the number of pixels of all that may be joined."""
+        return sum(span.width * span.height for span in self.spans())
+
+    def digits(self, span: Span, prediction: Prediction) -> Iterator[tuple[str, float]]:
         """Yield the likeliest digits with their log scores."""
-        score = -GAP * gap - (TOUCH + CUT * crossed if crossed else 0.0)
-        score -= LOW_COST * max(0.0, LOW - piece.height / self.height)
-        score -= WIDE_COST * max(0.0, piece.width / self.height - WIDE)
+        crossed = self.cuts[span.end]
+        score = -GAP * span.gap / self.height - (TOUCH + CUT * crossed if crossed else 0.0)
+        score -= LOW_COST * max(0.0, LOW - span.height / self.height)
+        score -= WIDE_COST * max(0.0, span.width / self.height - WIDE)
         score += REFUSAL * math.log(max(1 - prediction.not_a_digit, FLOOR))
         for digit, probability in prediction.top:
             yield str(digit), score + math.log(max(probability, FLOOR))
 
-    def others(self, start: int, end: int, piece: Piece) -> Iterator[tuple[str, float]]:
+    def others(self, span: Span, piece: Piece) -> Iterator[tuple[str, float]]:
         """Yield the symbol that a piece may be, or nothing where it may be a speck, with the log scores."""
-        inside = self.components[start:end]
+        inside = self.components[span.start : span.end]
         if any(self.components.count(component) > inside.count(component) for component in set(inside)):
             return  # a part of what touches
         found = symbol(piece, *self._place(piece), self.pen, self._lean(piece))
@@ -279,11 +306,12 @@ def _best_paths(lattice: list[list[Candidate]], line: Line) -> list[Path]:
 
 def _before(paths: list[list[Path]], candidate: Candidate, line: Line) -> Iterator[tuple[Path, float]]:
     """Yield the paths that a candidate may follow, up to its start or sharing its first piece, with the cost."""
-    for path in paths[candidate.start]:
+    span = candidate.span
+    for path in paths[span.start]:
         yield path, 0.0
-    if candidate.end - candidate.start > 1 and line.may_be_shared(candidate.start):
-        for path in paths[candidate.start + 1]:
-            if path.last and path.last.start < candidate.start:
+    if span.end - span.start > 1 and line.may_be_shared(span.start):
+        for path in paths[span.start + 1]:
+            if path.last and path.last.span.start < span.start:
                 yield path, SHARED
 
 
@@ -291,5 +319,5 @@ def _overlap(before: Candidate | None, candidate: Candidate, line: Line) -> floa
     """Return the cost of how far a candidate begins before the end of the one before it."""
     if before is None:
         return 0.0
-    common = before.piece.right - candidate.piece.left - line.pen
+    common = before.span.extent[2] - candidate.span.extent[0] - line.pen
     return OVERLAP * max(0.0, common / line.height - OVERLAPPING)

@@ -6,7 +6,7 @@ import pytest
 
 from model.data import hands
 from model.imaging.ink import ink_in_place
-from model.imaging.segments import components, cut, digit_height, join, pen_width, stroke_pieces, text_lines
+from model.imaging.segments import components, cut, digit_height, extent, join, pen_width, stroke_pieces, text_lines
 from model.imaging.symbols import lean_of, symbol
 from tests.support.numbers import SYMBOLS, picture_of, strokes_of, written
 
@@ -47,7 +47,7 @@ def test_strokes_are_pieces_in_their_place():
     pieces, frame = stroke_pieces(strokes, 8.0)
     for stroke, piece in zip(strokes, pieces, strict=True):
         expected = [*(stroke.min(0) - 4), *(stroke.max(0) + 4)]
-        assert frame.box(piece) == pytest.approx(expected, abs=3)
+        assert frame.box(extent([piece])) == pytest.approx(expected, abs=3)
 
 
 def test_pen_is_measured():
