@@ -31,35 +31,42 @@ from model.imaging.segments import (
 from model.imaging.symbols import lean_of, symbol
 from model.inference.classifier import Classifier, Prediction
 
-# Most pieces of a picture: more are a texture, and no numbers.
+# Most pieces of a picture; more are a texture, and no numbers.
 MOST_PIECES = 250
 # Least height of a line in pens.
 LOWEST = 2.5
 # A reading of strokes with less confidence is compared with one of the ink.
 DOUBTFUL = 0.5
-# Most pixels of all candidates of a picture, which would take half a second.
-MOST_JOINED_PIXELS = 40_000_000
-# A candidate has at most so many pieces, and of several pieces at most this width and gaps, in parts of the height.
+# Most candidates of a picture, and pixels of them, which take about a second.
+MOST_CANDIDATES, MOST_CANDIDATE_PIXELS = 1_000, 40_000_000
+# A candidate has at most so many pieces; of several pieces at most this width and gaps, in parts of the digits' height.
 MOST_JOINED = 10
 WIDEST, WIDEST_GAP = 1.6, 0.4
+# Most lean that cuts follow, across by down.
 MOST_LEAN = 0.5
 # Paths kept at each place of the lattice, each with another text.
 BEAM = 8
 # The least probability that is told from 0.
 FLOOR = 1e-5
-# Log scores, chosen on the strokes of half of the writers (docs/recognition.md): for a gap inside a digit and for its
-# width beyond WIDE, each by the height; for what a digit lacks of LOW; for a cut by the pens of ink that it crosses;
-# for a piece that two digits share; for the part beyond OVERLAPPING of a digit's width that lies above its neighbour;
-# for a piece that is left out as a speck; for what has the shape and place of a symbol.
-GAP, WIDE_COST, LOW_COST, TOUCH, CUT, SHARED, OVERLAP, SPECK, SYMBOL = 2.5, 3.5, 4.5, 0.3, 0.35, 1.0, 5.0, -2.0, -0.3
-REFUSAL = 1.5
 # What the network refuses by itself is a digit among others up to this probability of none.
 REFUSE_ABOVE = 0.5
-WIDE, LOW, OVERLAPPING = 1.2, 0.6, 0.07
-# Logistic regression of "entirely right" on the lead in log odds, at most that of LEAST_SHARE, and on the log score.
-CONFIDENCE, LEAST_SHARE = (2.7, 0.27, 1.75), 1e-9
+
+# Costs in log scores, chosen on numbers of half of the writers (docs/recognition.md). Lengths are in parts of the
+# height of the line's digits.
+GAP = 2.5  # a gap inside a digit
+WIDE, WIDE_COST = 1.2, 3.5  # what its width has more
+LOW, LOW_COST = 0.6, 4.5  # what its height lacks
+OVERLAPPING, OVERLAP = 0.07, 5.0  # what it begins earlier before the end of the digit to its left
+TOUCH, CUT = 0.3, 0.35  # a cut, and each pen of ink that it crosses
+SHARED = 1.0  # a piece that two digits have
+SPECK = 2.0  # a piece that is left out
+SYMBOL = 0.3  # a piece of a symbol's shape and place
+SLASH = -0.5  # likewise; the network reads a slash as 1
+REFUSAL = 1.5  # weight of the log probability of being a digit
 # Largest pieces that may be shared, in height x pen, and left out, in pen x pen.
 MOST_SHARED, MOST_SPECK = 1.0, 2.0
+# Logistic regression of "entirely right" on the lead in log odds, at most that of LEAST_SHARE, and on the log score.
+CONFIDENCE, LEAST_SHARE = (2.7, 0.27, 1.75), 1e-9
 
 
 @dataclass(frozen=True)
@@ -163,16 +170,17 @@ def _read(classifier: Classifier, pieces: Sequence[Piece], frame: Frame, pen: fl
         return []
     lines = [Line.of(line, pen, cutting) for line in text_lines(pieces)]
     lines = [line for line in lines if line.height > LOWEST * pen]
-    if sum(line.joined_pixels() for line in lines) > MOST_JOINED_PIXELS:
+    spans = [list(line.spans()) for line in lines]
+    together = [span for of_line in spans for span in of_line]
+    if len(together) > MOST_CANDIDATES or sum(span.width * span.height for span in together) > MOST_CANDIDATE_PIXELS:
         return []
-    numbers = [read_line(classifier, line, frame) for line in lines]
+    numbers = [read_line(classifier, *of_line, frame) for of_line in zip(lines, spans, strict=True)]
     return [number for number in numbers if number.is_one()]
 
 
-def read_line(classifier: Classifier, line: Line, frame: Frame) -> Number:
-    """Read a line of pieces as one number."""
+def read_line(classifier: Classifier, line: Line, spans: Sequence[Span], frame: Frame) -> Number:
+    """Read a line of pieces, which may be joined in these spans, as one number."""
     images, others = [], []
-    spans = list(line.spans())
     for span in spans:
         piece = join(line.pieces[span.start : span.end])
         images.append(from_ink(piece.ink))
@@ -245,10 +253,6 @@ class Line:
                     break
                 yield span
 
-    def joined_pixels(self) -> int:
-        """Return the number of pixels of all that may be joined."""
-        return sum(span.width * span.height for span in self.spans())
-
     def digits(self, span: Span, prediction: Prediction) -> Iterator[tuple[str, float]]:
         """Yield the likeliest digits with their log scores."""
         crossed = self.cuts[span.end]
@@ -266,9 +270,9 @@ class Line:
             return  # a part of what touches
         found = symbol(piece, *self._place(piece), self.pen, self._lean(piece))
         if found:
-            yield found, 0.5 if found == "/" else SYMBOL
+            yield found, -SLASH if found == "/" else -SYMBOL
         elif piece.area < MOST_SPECK * self.pen**2:
-            yield "", SPECK
+            yield "", -SPECK
 
     def may_be_shared(self, number: int) -> bool:
         """Tell whether two digits may both have a piece: it is between two cuts, and small."""

@@ -153,3 +153,10 @@ def test_boxes_are_fractions_of_the_picture(classifier):
         [answer["digits"][0]["box"][0], min(d["box"][1] for d in answer["digits"]), answer["digits"][1]["box"][2],
          max(d["box"][3] for d in answer["digits"])], abs=1e-4
     )  # fmt: skip
+
+
+def test_many_strokes_in_one_place_are_read_from_their_ink(classifier):
+    strokes = written("25", SCHOOL)
+    ink = ink_in_place(picture_of(strokes))
+    hatching = [np.array([(50.0 + i % 7, 60), (90, 90.0 - i % 11)]) for i in range(MOST_PIECES)]
+    assert text(read_numbers(classifier, ink, hatching)) == "25"
