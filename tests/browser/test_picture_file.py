@@ -5,6 +5,8 @@ import io
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -188,20 +190,23 @@ def test_photo_held_on_its_side_that_is_sent_as_it_is_lies_under_its_ink(page, t
 
 
 def test_wrong_part_is_mended_by_a_frame(page, tmp_path):
-    """Two digits of different size far apart: the frame is drawn around one, then around the other by keys."""
+    """Two digits far apart: a finger draws the frame around one, then keys move it to the other."""
     both = [*number("8", 0.08, 0.3, 0.1, 0.3), *number("2", 0.6, 0.3, 0.55, 0.3)]
     choose(page, save(photo(both), tmp_path / "both.png"))
     shown(page, lambda found: found["mode"] == "picture" and found["state"] != "loading")
     frame = page.find_element(By.CSS_SELECTOR, ".photo")
     width, height = frame.size["width"], frame.size["height"]
-    ActionChains(page).move_to_element_with_offset(
-        frame, -0.45 * width, -0.45 * height
-    ).click_and_hold().move_by_offset(int(0.42 * width), int(0.4 * height)).release().perform()
+    drag = ActionBuilder(page, mouse=PointerInput("touch", "finger"))
+    drag.pointer_action.move_to(frame, int(-0.45 * width), int(-0.45 * height)).pointer_down()
+    drag.pointer_action.move_to(frame, int(-0.03 * width), int(-0.05 * height)).pointer_up()
+    drag.perform()
     found = shown(page, lambda found: read(found) and found["words"][0].endswith("an 8"))
     assert near(found["mark"], (0.05, 0.05, 0.47, 0.45), 0.02)
     assert near(found["sent"][-1]["crop"], found["mark"], 0.02)
-    frame.send_keys(Keys.ESCAPE, Keys.ARROW_RIGHT, *[Keys.ARROW_RIGHT] * 22, *[Keys.ARROW_DOWN] * 27)
-    ActionChains(page).key_down(Keys.SHIFT).send_keys(*[Keys.ARROW_DOWN] * 3).key_up(Keys.SHIFT).perform()
+    # the first press of an arrow key puts the frame around what was found
+    frame.send_keys(Keys.ESCAPE, *[Keys.ARROW_RIGHT] * 20, *[Keys.ARROW_DOWN] * 23)
+    larger = [*[Keys.ARROW_RIGHT] * 10, *[Keys.ARROW_DOWN] * 7]
+    ActionChains(page).key_down(Keys.SHIFT).send_keys(*larger).key_up(Keys.SHIFT).perform()
     frame.send_keys(Keys.ENTER)
     found = shown(page, lambda found: read(found) and found["words"][0].endswith("a 2"))
     assert found["mark"][0] > 0.5 and found["mark"][1] > 0.5 and len(found["sent"]) == 3
