@@ -64,15 +64,15 @@ def cell(drawing: Drawing, chance: Chance) -> bytes:
     for y in (0.08, 0.9):
         place = chance.off(y, 0.04)
         sheet.cover(sheet.segment(sheet.at(-0.1, place), sheet.at(1.1, chance.off(place, 0.01)), width), line)
-    sheet.write(
-        drawing, chance.near(80), chance.near(6), grey(chance.off(70, 30)), chance.centre(), chance.angle(), soft=0.7
-    )
+    size, pencil = min(chance.near(80), 0.52 * sheet.size[1]), grey(chance.off(70, 30))
+    sheet.write(drawing, size, chance.near(6), pencil, chance.centre(), chance.angle(), soft=0.7)
     return sheet.png()
 
 
 def frame(drawing: Drawing, chance: Chance, width: int) -> bytes:
     sheet = Sheet(round(chance.near(280)), round(chance.near(280) if chance.varied else 280), WHITE)
-    sheet.write(drawing, chance.near(170), chance.near(14, 0.4), BLACK, chance.centre(), chance.angle())
+    size = min(chance.near(170), 0.64 * min(sheet.size))
+    sheet.write(drawing, size, chance.near(14, 0.4), BLACK, chance.centre(), chance.angle())
     right, bottom = sheet.size
     dark = grey(chance.random.uniform(0, 60) if chance.varied else 0)
     for corner, opposite in (
@@ -87,7 +87,8 @@ def frame(drawing: Drawing, chance: Chance, width: int) -> bytes:
 
 def strip(drawing: Drawing, chance: Chance) -> bytes:
     sheet = Sheet(round(chance.near(280)), round(chance.near(280)) if chance.varied else 280, WHITE)
-    sheet.write(drawing, chance.near(170), chance.near(14, 0.4), BLACK, chance.centre(), chance.angle())
+    size = min(chance.near(170), 0.64 * min(sheet.size))
+    sheet.write(drawing, size, chance.near(14, 0.4), BLACK, chance.centre(), chance.angle())
     right, bottom = sheet.size
     width, dark = round(chance.near(8, 0.6)), grey(chance.off(40, 40))
     corner, opposite = chance.one_of(
