@@ -115,7 +115,7 @@ def pasted(drawing: Drawing, chance: Chance, level: float) -> bytes:
 
 def underline(drawing: Drawing, chance: Chance) -> bytes:
     sheet = Sheet(round(chance.near(140)), round(chance.near(170)), chance.tint((180, 180, 70), 25))
-    green, size = chance.tint(GREEN, 20), min(chance.near(115), 0.75 * sheet.size[0])
+    green, size = chance.tint(GREEN, 20), min(chance.near(115), 0.75 * sheet.size[0], 0.68 * sheet.size[1])
     sheet.write(drawing, size, chance.near(12), green, chance.centre(0.5, 0.45, 0.04), chance.angle(), soft=0.8)
     below = sheet.size[1] - chance.near(13, 0.4)
     start, end = (sheet.at(chance.off(x, 0.1), 0)[0] for x in (0.0, 1.0))
