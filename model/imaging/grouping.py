@@ -73,6 +73,7 @@ def choose(found: Components, main: int) -> np.ndarray:
     size = found.size
     like = (found.strength > 0.45 * found.strength[main]) & (found.line < 2.2 * found.line[main] + 2)
     like &= (found.line > 0.4 * found.line[main] - 1) & ~_frames(found) & (found.outlined > 0.4)
+    like &= ~_underlines(found, main)
     tall = found.height / found.height[main]
     similar = like & ((tall > 0.75) | (tall > 0.5) & ~found.at_edge)
     similar[main] = True
@@ -83,6 +84,16 @@ def choose(found: Components, main: int) -> np.ndarray:
     part = like & near & (size > 1.2 * found.line[main]) & ~(found.at_edge & (size < 0.4 * size[main]))
     part |= like & _present(found, distance < 1.5 * found.line[main]) & (found.area > 0.5 * found.line[main] ** 2)
     return 1 + np.flatnonzero(similar | part)
+
+
+def _underlines(found: Components, main: int) -> np.ndarray:
+    """Return which components are straight lines apart from the main component, near the upper or lower edge."""
+    height = found.labels.shape[0]
+    bottom, main_bottom = found.top + found.height, found.top[main] + found.height[main]
+    flat = (found.height < 2.5 * found.line + 3) & (found.width > 6 * found.line)
+    below = (found.top > main_bottom) & (bottom > 0.8 * height)
+    above = (bottom < found.top[main]) & (found.top < 0.2 * height)
+    return flat & (below | above)
 
 
 def _present(found: Components, where: np.ndarray) -> np.ndarray:

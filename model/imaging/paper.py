@@ -20,8 +20,6 @@ EVEN = 0.4
 SMALL = 60
 # Of the contrast of strong ink: noise above it calls for smoothing.
 CLEAR = 0.4
-# Of the contrast of strong ink: ink above it is no noise, however grainy the picture is.
-FAINT = 0.25
 
 
 def is_even(pixels: np.ndarray) -> bool:
@@ -54,10 +52,19 @@ def contrast(pixels: np.ndarray, widest: float) -> np.ndarray:
     return strongest_channel(darker).astype(np.float32) / 255
 
 
+def strong_contrast(contrasts: np.ndarray) -> float:
+    """Return the contrast of strong ink, which may be little: that of the strongest few pixels, smoothed."""
+    smooth = cv2.blur(contrasts, (3, 3)).ravel()
+    few = max(4, smooth.size // 5000)
+    return float(np.partition(smooth, -few)[-few])
+
+
 def edges(pixels: np.ndarray) -> np.ndarray:
-    """Return the largest difference, 0 to 1, within five pixels each way."""
-    smooth = cv2.GaussianBlur(pixels, (3, 3), 0) if min(pixels.shape[:2]) > SMALL else pixels
-    return strongest_channel(cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8))) / np.float32(255)
+    """Return the largest difference, 0 to 1, within a few pixels."""
+    tiny = min(pixels.shape[:2]) <= SMALL
+    smooth, side = (pixels, 3) if tiny else (cv2.GaussianBlur(pixels, (3, 3), 0), 5)
+    change = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((side, side), np.uint8))
+    return strongest_channel(change) / np.float32(255)
 
 
 def strongest_channel(pixels: np.ndarray) -> np.ndarray:
@@ -70,13 +77,11 @@ def above_paper(contrasts: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Return contrast above that of the paper, the level above which it is no noise, and that of strong ink."""
     sample = contrasts[:: max(1, contrasts.shape[0] // 300), :: max(1, contrasts.shape[1] // 300)]
     middle = float(np.median(sample))
-    # From the paler half: in a tight crop, ink and its soft edges are much of the darker one.
-    noise = 5 * 1.48 * float(np.median(middle - sample[sample <= middle]))
-    smooth = cv2.blur(contrasts, (3, 3)).ravel()
-    strong = float(np.partition(smooth, -max(4, smooth.size // 5000))[-max(4, smooth.size // 5000)]) - middle
+    noise = 5 * 1.48 * float(np.median(np.abs(sample - middle)))
+    strong = strong_contrast(contrasts) - middle
     if noise > CLEAR * strong and min(contrasts.shape) > SMALL:
         contrasts = cv2.GaussianBlur(contrasts, (0, 0), 1.2)
-    return np.maximum(contrasts - middle, 0), min(noise, FAINT * strong), strong
+    return np.maximum(contrasts - middle, 0), min(noise, CLEAR * strong), strong
 
 
 def reduce(pixels: np.ndarray, side: int) -> np.ndarray:

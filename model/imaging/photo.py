@@ -8,17 +8,29 @@ from PIL import Image
 
 from model.imaging.grouping import Components, choose, components, main_component
 from model.imaging.ink import MIN_CONTRAST, NOISE_FLOOR, ink_in_place, to_plain_mode
-from model.imaging.paper import REACH, WIDEST, above_paper, contrast, edges, is_even, reduce, strongest_channel
+from model.imaging.paper import (
+    REACH,
+    WIDEST,
+    above_paper,
+    contrast,
+    edges,
+    is_even,
+    reduce,
+    strong_contrast,
+    strongest_channel,
+)
 from model.imaging.rules import remove_lines
 
 # Writing is found on a picture of at most this side.
 WORKING_SIDE = 1000
 # The width of its line is measured on one of this side.
 FIRST_SIDE = 320
+# By how much writing darker than its paper is preferred.
+DARK = 1.25
+# Least share of the outline of writing that is sharp: light that changes over the paper has no outline.
+LEAST_OUTLINED = 0.4
 # Contrast, of the strongest, that a stroke has somewhere, and everywhere.
 SURE, LEAST = 0.4, 0.2
-# Light writing is lighter than most of the picture by this part of its contrast, at least.
-LIGHTER = 0.5
 
 
 def find_ink(picture: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
@@ -46,20 +58,19 @@ def _ink(pixels: np.ndarray, picture: Image.Image) -> np.ndarray | None:
 def _line(pixels: np.ndarray) -> tuple[bool, float | None]:
     """Return whether the writing is lighter than its paper, and the width of its line in pixels, None if blank.
 
-    Look for both kinds: between the strokes of dark writing, paper is a light structure too, but no lighter than the
-    rest of the paper.
+    Look for both kinds: between the strokes of dark writing, paper is a light structure too, but not like writing.
     """
     small = reduce(pixels, FIRST_SIDE)
-    usual = float(np.median(small))
+    changes, widest = edges(small), WIDEST * min(small.shape[:2])
     found = []
     for light in (False, True):
-        first = _components(contrast(255 - small if light else small, WIDEST * min(small.shape[:2])), edges(small))
+        first = _components(contrast(255 - small if light else small, widest), changes)
         if first is not None:
             main, score = main_component(first)
-            lighter = float(np.median(small[first.labels == 1 + main])) - usual
-            if light and lighter < LIGHTER * 255 * first.strength[main]:
-                continue
-            found.append((score, light, float(first.line[main]) * max(pixels.shape) / max(small.shape)))
+            if first.outlined[main] > LEAST_OUTLINED:
+                # Most writing is dark, and a sheet on a dark table is light.
+                width = float(first.line[main]) * max(pixels.shape) / max(small.shape)
+                found.append((score if light else DARK * score, light, width))
     return max(found)[1:] if found else (False, None)
 
 
@@ -75,9 +86,8 @@ def _components(contrasts: np.ndarray, changes: np.ndarray) -> Components | None
     if strong < MIN_CONTRAST * 0.7:
         return None
     noise = max(noise, 0.03)
-    mask = remove_lines(contrasts > max(noise, 0.15 * strong))
-    left = contrasts[mask]
-    strong = float(np.percentile(left, 90)) if left.size else 0.0
+    mask = remove_lines(contrasts > max(noise, 0.15 * strong), contrasts)
+    strong = strong_contrast(contrasts * mask)
     if strong < MIN_CONTRAST * 0.7:
         return None
     mask = _hysteresis(contrasts * mask, max(noise, LEAST * strong), max(noise, SURE * strong))

@@ -19,7 +19,9 @@ MOST_LINES = 120
 # Least share of a line, from its beginning to its end, that is thin and straight.
 STRAIGHT = 0.8
 # The sides of a box meet nearer to their ends than this, of their length.
-CORNER = 0.15
+CORNER = 0.07
+# Contrast of a pen over a line, of the line's.
+DARKER = 1.6
 # In smaller pictures lines are as wide as strokes.
 SMALLEST = 64
 # Share of the ink that is left without lines, at least.
@@ -55,11 +57,11 @@ class Line:
         part[own > 0] = False
 
 
-def remove_lines(mask: np.ndarray) -> np.ndarray:
+def remove_lines(mask: np.ndarray, contrast: np.ndarray) -> np.ndarray:
     """Return ink, bool (H, W), without long straight lines; strokes that cross one are kept whole."""
     if max(mask.shape) < SMALLEST or not _may_have_lines(mask):
         return mask
-    lines = [line for candidate in _candidates(mask) if (line := _trace(mask, *candidate)) is not None]
+    lines = [line for candidate in _candidates(mask) if (line := _trace(mask, contrast, *candidate)) is not None]
     lines = _believable(lines)
     if not lines:
         return mask
@@ -151,7 +153,7 @@ def _chord(rho: float, theta: float, shape: tuple[int, ...]) -> tuple[np.ndarray
     return None if high - low < 2 else (foot + low * along, foot + high * along)
 
 
-def _trace(mask: np.ndarray, rho: float, theta: float) -> Line | None:
+def _trace(mask: np.ndarray, contrast: np.ndarray, rho: float, theta: float) -> Line | None:
     """Follow a line through the mask; None where it is too thick, too short or not there."""
     chord = _chord(rho, theta, mask.shape)
     if chord is None:
@@ -166,7 +168,7 @@ def _trace(mask: np.ndarray, rho: float, theta: float) -> Line | None:
         return None
     start, end = start + place[:, 1] * offsets[0], end + place[:, 1] * offsets[1]
     strip, place = _cut(source, start, end, reach)
-    return _measure(strip > 0, reach, place, theta, side)
+    return _measure(strip > 0, _cut(contrast, start, end, reach)[0], reach, place, theta, side)
 
 
 def _cut(source: np.ndarray, start: np.ndarray, end: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +214,9 @@ def _straight(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return slope, float(y.mean() - slope * x.mean())
 
 
-def _measure(strip: np.ndarray, reach: int, place: np.ndarray, theta: float, side: int) -> Line | None:
+def _measure(
+    strip: np.ndarray, contrast: np.ndarray, reach: int, place: np.ndarray, theta: float, side: int
+) -> Line | None:
     """Measure the line in the middle of its strip; None where it is too thick or too short."""
     height, length = strip.shape
     columns, rows = np.arange(length), np.arange(height, dtype=np.int16)[:, None]
@@ -237,8 +241,11 @@ def _measure(strip: np.ndarray, reach: int, place: np.ndarray, theta: float, sid
         return None
     centre = np.interp(columns, columns[thin], ((above + below) / 2)[thin])
     band = np.abs(rows - centre) <= thickness / 2 + 1
+    # A pen that is darker than the line shows where it lies over it.
+    level = float(np.median(contrast[band & strip & thin]))
+    pen = strip & (contrast > DARKER * level)
     # Mend strokes that the line crosses: close the gap that it leaves.
-    left = strip & ~band
+    left = strip & (~band | pen)
     step = float(np.hypot(*place[:, 0]))
     tall = 2 * int(thickness / 2 + 2) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(tall / 2 / step) + 1, tall))
@@ -251,11 +258,10 @@ def _believable(lines: list[Line]) -> list[Line]:
     """Keep lines from edge to edge, and those that are the four sides of a box."""
     upright = [line for line in lines if abs(np.sin(line.angle)) < 0.3]
     flat = [line for line in lines if abs(np.sin(line.angle)) > 0.95]
-    kept = [line for line in upright + flat if line.through]
+    through = [line for line in upright + flat if line.through]
+    upright, flat = ([line for line in some if not line.through] for some in (upright, flat))
     sides = [line for line in upright if _meets(line, flat)], [line for line in flat if _meets(line, upright)]
-    if len(sides[0]) >= 2 and len(sides[1]) >= 2:
-        kept += [line for line in sides[0] + sides[1] if not line.through]
-    return kept
+    return through + (sides[0] + sides[1] if min(map(len, sides)) >= 2 else [])
 
 
 def _meets(line: Line, others: list[Line]) -> bool:
