@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -41,10 +43,10 @@ def find_ink(picture: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
         ink = ink_in_place(picture)
         return (picture if ink is None else picture.resize(ink.shape[::-1])), ink
     pixels = np.asarray(picture.convert("RGB"))
-    return picture, _ink(pixels, picture)
+    return picture, _ink(pixels)
 
 
-def _ink(pixels: np.ndarray, picture: Image.Image) -> np.ndarray | None:
+def _ink(pixels: np.ndarray) -> np.ndarray | None:
     if is_even(pixels):
         apart = cv2.absdiff(pixels, np.broadcast_to(pixels[0, 0], pixels.shape))
         return _writing(strongest_channel(apart).astype(np.float32) / 255, edges(apart))
@@ -61,9 +63,9 @@ def _line(pixels: np.ndarray) -> tuple[bool, float | None]:
     Look for both kinds: between the strokes of dark writing, paper is a light structure too, but not like writing.
     """
     small = reduce(pixels, FIRST_SIDE)
-    changes, widest = edges(small), WIDEST * min(small.shape[:2])
+    changes, side = edges(small), min(small.shape[:2])
     found = []
-    for light in (False, True):
+    for light, widest in itertools.product((False, True), (WIDEST * side, WIDEST * side / 3)):
         first = _components(contrast(255 - small if light else small, widest), changes)
         if first is not None:
             main, score = main_component(first)

@@ -88,4 +88,5 @@ def _box(ink: np.ndarray) -> Fractions:
     height, width = ink.shape
     inked = ink > EDGE
     rows, columns = np.flatnonzero(inked.any(1)), np.flatnonzero(inked.any(0))
-    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return float(left / width), float(top / height), float(right / width), float(bottom / height)
