@@ -20,6 +20,8 @@ EVEN = 0.4
 SMALL = 60
 # Of the contrast of strong ink: noise above it calls for smoothing.
 CLEAR = 0.4
+# Of the contrast of strong ink: ink above it is no noise, however grainy the picture is.
+FAINT = 0.25
 
 
 def is_even(pixels: np.ndarray) -> bool:
@@ -77,11 +79,12 @@ def above_paper(contrasts: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Return contrast above that of the paper, the level above which it is no noise, and that of strong ink."""
     sample = contrasts[:: max(1, contrasts.shape[0] // 300), :: max(1, contrasts.shape[1] // 300)]
     middle = float(np.median(sample))
-    noise = 5 * 1.48 * float(np.median(np.abs(sample - middle)))
+    # From the paler half: in a tight crop, ink and its soft edges are much of the darker one.
+    noise = 5 * 1.48 * float(np.median(middle - sample[sample <= middle]))
     strong = strong_contrast(contrasts) - middle
     if noise > CLEAR * strong and min(contrasts.shape) > SMALL:
         contrasts = cv2.GaussianBlur(contrasts, (0, 0), 1.2)
-    return np.maximum(contrasts - middle, 0), min(noise, CLEAR * strong), strong
+    return np.maximum(contrasts - middle, 0), min(noise, FAINT * strong), strong
 
 
 def reduce(pixels: np.ndarray, side: int) -> np.ndarray:
