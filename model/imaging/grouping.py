@@ -9,6 +9,8 @@ import numpy as np
 
 # Least difference between neighbours at the outline of ink, of the ink's contrast.
 SHARP = 0.15
+# Differences that the grain of a photo makes.
+GRAIN = 0.035
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def components(mask: np.ndarray, contrast: np.ndarray, edges: np.ndarray) -> Com
     broad = 3 * np.bincount(inked, inside * inside, count)[1:] / distance
     strength = np.bincount(inked, contrast[mask], count)[1:] / area
     outline = inside < 1.5
-    sharp = edges[mask][outline] > SHARP * np.concatenate(([0], strength))[inked[outline]]
+    sharp = edges[mask][outline] > np.maximum(SHARP * np.concatenate(([0], strength)), GRAIN)[inked[outline]]
     length = np.bincount(inked[outline], minlength=count)[1:]
     outlined = np.bincount(inked[outline], sharp, count)[1:] / np.maximum(length, 1)
     left, top, width, height = stats[1:, :4].T
