@@ -78,6 +78,9 @@ def choose(found: Components, main: int) -> np.ndarray:
     like &= ~_underlines(found, main)
     tall = found.height / found.height[main]
     similar = like & ((tall > 0.75) | (tall > 0.5) & ~found.at_edge)
+    # Another stroke of the same pen, such as a sign before or behind a digit: without it a sum would be a digit.
+    alike = (found.line > 0.6 * found.line[main]) & (found.strength > 0.7 * found.strength[main])
+    similar |= like & alike & (size > 0.3 * size[main]) & ~found.at_edge
     similar[main] = True
     kept = np.concatenate(([False], similar))[found.labels]
     # Parts of a broken digit, or a bar of its own, lie near a stroke.
@@ -89,13 +92,14 @@ def choose(found: Components, main: int) -> np.ndarray:
 
 
 def _underlines(found: Components, main: int) -> np.ndarray:
-    """Return which components are straight lines apart from the main component, near the upper or lower edge."""
-    height = found.labels.shape[0]
+    """Return which components are straight lines below the main component, wider than it and near the lower edge.
+
+    A bar that is a digit's own, such as that of a five, is no wider than the digit.
+    """
     bottom, main_bottom = found.top + found.height, found.top[main] + found.height[main]
     flat = (found.height < 2.5 * found.line + 3) & (found.width > 6 * found.line)
-    below = (found.top > main_bottom) & (bottom > 0.8 * height)
-    above = (bottom < found.top[main]) & (found.top < 0.2 * height)
-    return flat & (below | above)
+    apart = found.top > main_bottom + 0.08 * found.height[main]
+    return flat & apart & (found.width > 1.2 * found.width[main]) & (bottom > 0.85 * found.labels.shape[0])
 
 
 def _present(found: Components, where: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def contrast(pixels: np.ndarray, widest: float) -> np.ndarray:
 def strong_contrast(contrasts: np.ndarray) -> float:
     """Return the contrast of strong ink, which may be little: that of the strongest few pixels, smoothed."""
     smooth = cv2.blur(contrasts, (3, 3)).ravel()
-    few = max(4, smooth.size // 5000)
+    few = min(max(4, smooth.size // 5000), smooth.size)
     return float(np.partition(smooth, -few)[-few])
 
 
