@@ -80,7 +80,8 @@ def choose(found: Components, main: int) -> np.ndarray:
     similar = like & ((tall > 0.75) | (tall > 0.5) & ~found.at_edge)
     # Another stroke of the same pen, such as a sign before or behind a digit: without it a sum would be a digit.
     alike = (found.line > 0.6 * found.line[main]) & (found.strength > 0.7 * found.strength[main])
-    similar |= like & alike & (size > 0.3 * size[main]) & ~found.at_edge
+    beside = _common_rows(found, main) > 0.5 * found.height
+    similar |= like & alike & beside & (size > 0.3 * size[main]) & ~found.at_edge
     similar[main] = True
     kept = np.concatenate(([False], similar))[found.labels]
     # Parts of a broken digit, or a bar of its own, lie near a stroke.
@@ -89,6 +90,12 @@ def choose(found: Components, main: int) -> np.ndarray:
     part = like & near & (size > 1.2 * found.line[main]) & ~(found.at_edge & (size < 0.4 * size[main]))
     part |= like & _present(found, distance < 1.5 * found.line[main]) & (found.area > 0.5 * found.line[main] ** 2)
     return 1 + np.flatnonzero(similar | part)
+
+
+def _common_rows(found: Components, main: int) -> np.ndarray:
+    """Return how many rows of pixels each component shares with the main one."""
+    bottom = found.top + found.height
+    return np.minimum(bottom, bottom[main]) - np.maximum(found.top, found.top[main])
 
 
 def _underlines(found: Components, main: int) -> np.ndarray:
