@@ -7,9 +7,10 @@ review there, and the evidence for the version, should be worth a picture.
 import io
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -18,6 +19,7 @@ from benchmarks.composed.recipes import table
 from model.data import synthetic
 from model.data.strokes import Drawing
 from tests.support.browser import chromium
+from tests.support.pictures import grainy, number, photo, save
 from tests.support.strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
 from webapp.settings import ROOT
 
@@ -44,6 +46,8 @@ def main(url: str, password: str | None = None) -> None:
         try:
             read(driver, url, DIGITS[5], "It is a 5")
             driver.save_screenshot(str(DOCS / "draw.png"))
+            read_file(driver, url, save(squared_paper(), Path(profile, "photo.jpg"), quality=90), "It is 2025")
+            driver.save_screenshot(str(DOCS / "photo.png"))
             driver.get(f"{url.rstrip('/')}/gallery")
             # the worker computes the predictions soon after its first start
             WebDriverWait(driver, 60).until(lambda d: d.find_elements(By.CSS_SELECTOR, "svg.ink"))
@@ -85,6 +89,25 @@ def photographed(driver, url) -> None:
         driver.get(url)
         driver.find_element(By.ID, "picture-file").send_keys(file.name)
         WebDriverWait(driver, 20).until(lambda d: "It is a 5" in d.find_element(By.TAG_NAME, "main").text)
+
+
+def read_file(driver, url, path, words) -> None:
+    driver.get(url)
+    driver.find_element(By.ID, "picture-file").send_keys(path)
+    WebDriverWait(driver, 10).until(lambda d: words in d.find_element(By.TAG_NAME, "main").text)
+
+
+def squared_paper() -> Image.Image:
+    """A number on squared paper, a little turned and darker towards one edge, as a phone takes it."""
+    ink = photo(number("2025", 0.3, 0.38, 0.1, 0.8), (1600, 1200))
+    squares = Image.new("RGB", ink.size, "white")
+    pen = ImageDraw.Draw(squares)
+    for place in range(40, 1600, 80):
+        pen.line([(place, 0), (place, 1200)], (196, 205, 222), 3)
+        pen.line([(0, place), (1600, place)], (196, 205, 222), 3)
+    page = ImageChops.multiply(ink, squares).rotate(-3, Image.Resampling.BICUBIC).crop((80, 100, 1520, 1100))
+    shade = Image.linear_gradient("L").rotate(90).point([160 + 95 * value // 255 for value in range(256)])
+    return grainy(ImageChops.multiply(page, shade.resize(page.size).convert("RGB")))
 
 
 def verdicts(driver, url) -> Image.Image:
