@@ -47,14 +47,16 @@ def main(url: str, password: str | None = None) -> None:
             read(driver, url, DIGITS[5], "It is a 5")
             driver.save_screenshot(str(DOCS / "draw.png"))
             read_file(driver, url, save(squared_paper(), Path(profile, "photo.jpg"), quality=90), "It is 2025")
-            driver.save_screenshot(str(DOCS / "photo.png"))
+            shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+            shot.quantize(128).save(DOCS / "photo.png", optimize=True)  # its grain makes the file large
             driver.get(f"{url.rstrip('/')}/gallery")
             # the worker computes the predictions soon after its first start
             WebDriverWait(driver, 60).until(lambda d: d.find_elements(By.CSS_SELECTOR, "svg.ink"))
             driver.save_screenshot(str(DOCS / "gallery.png"))
             verdicts(driver, url).save(DOCS / "verdicts.png", optimize=True)
             photographed(driver, url)
-            driver.save_screenshot(str(DOCS / "photo.png"))
+            shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+            shot.quantize(128).save(DOCS / "photo.png", optimize=True)  # its grain makes the file large
             if password:
                 administration(driver, url.rstrip("/"), password)
         finally:
