@@ -14,10 +14,7 @@ from PIL import Image, ImageChops, ImageDraw
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks.composed.chance import Chance
-from benchmarks.composed.recipes import table
 from model.data import synthetic
-from model.data.strokes import Drawing
 from tests.support.browser import chromium
 from tests.support.pictures import grainy, number, photo, save
 from tests.support.strokes import DIGITS, NO_DIGITS, OTHER_HANDS, draw
@@ -54,9 +51,6 @@ def main(url: str, password: str | None = None) -> None:
             WebDriverWait(driver, 60).until(lambda d: d.find_elements(By.CSS_SELECTOR, "svg.ink"))
             driver.save_screenshot(str(DOCS / "gallery.png"))
             verdicts(driver, url).save(DOCS / "verdicts.png", optimize=True)
-            photographed(driver, url)
-            shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-            shot.quantize(128).save(DOCS / "photo.png", optimize=True)  # its grain makes the file large
             if password:
                 administration(driver, url.rstrip("/"), password)
         finally:
@@ -80,17 +74,6 @@ def read(driver, url, strokes, words) -> None:
     driver.refresh()
     draw(driver, strokes)
     WebDriverWait(driver, 10).until(lambda d: words in d.find_element(By.TAG_NAME, "main").text)
-
-
-def photographed(driver, url) -> None:
-    """Let the page read a composed photo: a drawn 5 on a sheet of paper on a table."""
-    drawing = Drawing(5, tuple(np.array(stroke) for stroke in DIGITS[5]))
-    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
-        file.write(table(drawing, Chance(np.random.default_rng(3))))
-        file.flush()
-        driver.get(url)
-        driver.find_element(By.ID, "picture-file").send_keys(file.name)
-        WebDriverWait(driver, 20).until(lambda d: "It is a 5" in d.find_element(By.TAG_NAME, "main").text)
 
 
 def read_file(driver, url, path, words) -> None:
