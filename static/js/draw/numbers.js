@@ -9,8 +9,8 @@ import { labelText, NO_DIGIT, percent } from "./words.js";
 const SIDE = 400; // pixels of the longest side of a drawing: some 60 for a digit's height
 const SPACING = 2; // pixels between two points that are sent
 const LIKELY = 0.05; // least probability of a digit that an unsure answer names
-// Confidence in digits that touch. Of drawings of two to five digits all that are refused for another reason than
-// "several" and reach it are read right, and of letters one in fifty reaches it.
+// Confidence in digits that touch. Of composed numbers that are refused for another reason than "several" and reach it,
+// 65 of 67 are read right; of 150 letters 3 reach it.
 const SURE = 0.9;
 const MINUS = "\u2212";
 const ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];

@@ -11,7 +11,7 @@ def text(reader, path):
 
 def test_first_screen_says_what_it_is_and_how_it_works(reader):
     words, links = text(reader, "/")
-    assert "Draw a digit. A small neural network reads it while you draw. How it works" in words
+    assert "Draw a digit or a number. A small neural network reads it while you draw. How it works" in words
     assert {"/how-it-works", "/gallery"} <= set(links)
     assert "Press Tab until the sheet has a frame. Then the arrow keys move the pen" in words
     words, links = text(reader, "/how-it-works")
