@@ -14,7 +14,9 @@ from benchmarks import corrections, label_quality, numbers, recognition, seeds
 from model.data import hands, mnist, splits
 from model.data.strokes import Drawing
 from model.imaging.ink import ink_in_place
+from model.imaging.png import png
 from model.imaging.segments import components
+from model.imaging.writing import find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
 from tests.support.numbers import strokes_of
@@ -62,7 +64,7 @@ def test_recognition_server_agrees_with_the_network(url, mnist_images):
     with recognition.Server(url) as server:
         answers = server.ask(pictures)
     classifier = Classifier(SHIPPED.read_bytes, "")
-    expected = [classifier.predict(picture) for picture in pictures]
+    expected = [classifier.predict_digit_image(find_writing(png(picture)).digit_image()) for picture in pictures]
     assert answers.probabilities[:-1].tolist() == [list(reading.probabilities) for reading in expected[:-1]]
     assert not answers.probabilities[-1].any() and answers.not_a_digit[-1] == 1
     assert answers.predicted[-1] == -1

@@ -67,7 +67,7 @@ MAX_READS = 60_000
 DECODED_APART = ("TIFF", "AVIF", "HEIC")
 START_PIXELS = 1_000_000
 # On a busy machine; gunicorn ends a worker whose request takes 15.
-MAX_APART_SECONDS = 12
+MAX_APART_SECONDS = 8
 # A WebP of more pixels is decoded by OpenCV: Pillow keeps four copies of it.
 MAX_WEBP_PIXELS_OF_PILLOW = 4_000_000
 # Rows of the reduced picture that are made at once.

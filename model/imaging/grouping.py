@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+# Largest components that are looked at as frames: each is compared with all, and a texture has tens of thousands.
+MOST_FRAMES = 40
 # Least difference between neighbours at the outline of ink, of the ink's contrast.
 SHARP = 0.15
 # Differences that the grain of a photo makes.
@@ -119,7 +121,8 @@ def _frames(found: Components) -> np.ndarray:
     frames = np.zeros(len(found.area), bool)
     size = found.size
     right, bottom = found.left + found.width, found.top + found.height
-    for index in np.flatnonzero(size > 0.25 * size.max()):
+    largest = np.argsort(-size, kind="stable")[:MOST_FRAMES]
+    for index in largest[size[largest] > 0.25 * size.max()]:
         y, x = found.height[index] // 8, found.width[index] // 8
         within = (found.left > found.left[index]) & (right < right[index]) & (size > 0.2 * size[index])
         within &= (found.top > found.top[index]) & (bottom < bottom[index])

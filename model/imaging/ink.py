@@ -48,7 +48,7 @@ def _ink_of_part(picture: Image.Image) -> np.ndarray | None:
     pixels = np.asarray(picture)
     if picture.mode == "RGBA":
         return _to_full_contrast(_ink_by_opacity(pixels / np.float32(255)))
-    if picture.mode == "L" and (_border(pixels) == pixels[0, 0]).all():
+    if picture.mode == "L" and has_even_border(pixels):
         # On even paper, as the drawing page sends it, the ink of a pixel follows from its grey alone: compute it for
         # the 256 greys and look it up. Repeat each grey as often as it occurs, up to the count that defines full ink.
         difference = np.abs(_GREYS - _GREYS[pixels[0, 0]])
@@ -56,6 +56,11 @@ def _ink_of_part(picture: Image.Image) -> np.ndarray | None:
         inked = _to_full_contrast(difference, seen)
         return None if inked is None else inked[pixels]
     return _to_full_contrast(_difference_from_paper(pixels / np.float32(255)))
+
+
+def has_even_border(pixels: np.ndarray) -> bool:
+    """Return whether the outermost pixels of a grey picture (H, W) are all alike."""
+    return bool((_border(pixels) == pixels[0, 0]).all())
 
 
 def to_plain_mode(picture: Image.Image) -> Image.Image:

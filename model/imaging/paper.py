@@ -5,6 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+# As for numpy in gunicorn.conf.py: threads of one picture would compete with the other workers.
+cv2.setNumThreads(1)
+
 # The paper is estimated on a picture reduced to this longer side.
 COARSE = 320
 # Widest line that is looked for at first, of the picture's shorter side.

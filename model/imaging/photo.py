@@ -27,6 +27,8 @@ from model.imaging.rules import remove_lines
 WORKING_SIDE = 1000
 # The width of its line is measured on one of this side.
 FIRST_SIDE = 320
+# Least share of opaque pixels in the picture of a sheet.
+LEAST_OPAQUE = 0.8
 # By how much writing darker than its paper is preferred.
 DARK = 1.25
 # Least share of the outline of writing that is sharp: light that changes over the paper has no outline.
@@ -40,10 +42,27 @@ def find_ink(picture: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
     picture = to_plain_mode(picture)
     picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
     if picture.mode == "RGBA":
-        ink = ink_in_place(picture)
-        return (picture if ink is None else picture.resize(ink.shape[::-1])), ink
+        sheet = _opaque_sheet(picture)
+        if sheet is None:
+            ink = ink_in_place(picture)
+            return (picture if ink is None else picture.resize(ink.shape[::-1])), ink
+        picture = sheet
     pixels = np.asarray(picture.convert("RGB"))
     return picture, _ink(pixels)
+
+
+def _opaque_sheet(picture: Image.Image) -> Image.Image | None:
+    """Return an RGBA picture that is mostly opaque, such as a window with round corners, on paper of its usual colour.
+
+    Return None for a drawing on a transparent sheet, whose ink is its opacity.
+    """
+    pixels = np.asarray(picture)
+    opaque = pixels[..., 3] > 127
+    colours = pixels[opaque][:, :3]
+    if opaque.mean() < LEAST_OPAQUE or np.ptp(colours, axis=0).max() < MIN_CONTRAST * 255:
+        return None
+    paper = Image.new("RGBA", picture.size, (*np.median(colours, axis=0).astype(int).tolist(), 255))
+    return Image.alpha_composite(paper, picture).convert("RGB")
 
 
 def _ink(pixels: np.ndarray) -> np.ndarray | None:

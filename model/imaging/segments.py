@@ -153,8 +153,12 @@ def _reduced(ink: np.ndarray, step: int) -> np.ndarray:
     return padded.reshape(rows, step, columns, step).mean((1, 3))
 
 
+# Components of ink, at most: more are a texture, and each takes 20 us.
+MOST_COMPONENTS = 5_000
+
+
 def components(ink: np.ndarray) -> list[Piece]:
-    """Return the 8-connected components of the ink, float32 (H, W), 0 to 1."""
+    """Return the 8-connected components of the ink, float32 (H, W), 0 to 1; none of a texture."""
     height, width = ink.shape
     stride = width + 2
     mask = np.zeros((height, stride), np.int8)
@@ -169,6 +173,8 @@ def components(ink: np.ndarray) -> list[Piece]:
     change[starts], change[ends] = labels + 1, -(labels + 1)
     image = np.cumsum(change).reshape(height, stride)[:, 1:-1]
     count = int(labels.max()) + 1
+    if count > MOST_COMPONENTS:
+        return []
     box = np.empty((4, count), np.int64)
     box[:2], box[2:] = max(height, width), 0
     rows = starts // stride
@@ -215,6 +221,8 @@ ASIDE = 0.02
 # Most pens of ink that a cut may cross, and least area of a piece, in parts of height x pen.
 MOST_CROSSED = 2.3
 LEAST_AREA = 0.12
+# Most cuts of a piece: ten touching digits have fewer.
+MOST_CUTS = 40
 
 
 def pen_width(ink: np.ndarray) -> float:
@@ -260,10 +268,12 @@ def _seams(ink: np.ndarray, step: int, height: float, pen: float, lean: float) -
     for i in np.argsort(costs, kind="stable").tolist():
         if costs[i] > MOST_CROSSED:
             break
-        if least < areas[i] < whole - least and all(
-            abs(areas[i] - areas[other]) > least and _beside(seams[i], seams[other]) for other in chosen
-        ):
+        if not least < areas[i] < whole - least or (np.abs(areas[i] - areas[chosen]) <= least).any():
+            continue
+        if _beside(seams[i], seams[chosen]):
             chosen.append(i)
+        if len(chosen) == MOST_CUTS:
+            break
     chosen.sort(key=lambda i: areas[i])
     return [(np.repeat(seams[i], step)[: ink.shape[0]] * step, float(costs[i])) for i in chosen]
 
@@ -300,8 +310,9 @@ def _paths_near(small: np.ndarray, slanted: np.ndarray, reach: int) -> tuple[np.
     return paths.clip(0, width), costs
 
 
-def _beside(one: np.ndarray, other: np.ndarray) -> bool:
-    return bool((one <= other).all() or (one >= other).all())
+def _beside(one: np.ndarray, others: np.ndarray) -> bool:
+    """Return whether a seam, (rows,), crosses none of others, (n, rows)."""
+    return bool(((one <= others).all(1) | (one >= others).all(1)).all())
 
 
 # Pieces of a line: most distance to the next one, and least common part of their heights (of the smaller one).

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from model.imaging.decode import PGM_HEADER, PixelBudget, open_picture
-from model.imaging.ink import ink_in_place
+from model.imaging.ink import has_even_border, ink_in_place
 from model.imaging.normalise import EDGE, from_ink
 
 Fractions = tuple[float, float, float, float]
@@ -37,14 +37,16 @@ def find_writing(data: bytes, *, crop: Fractions | None = None, budget: PixelBud
     """Find the writing in a picture file; raises PictureError.
 
     `crop` is the part to look at: left, top, right and bottom in fractions of the upright picture's sides. A drawing of
-    the page (PGM) is clean and takes a short way.
+    the page, a PGM with an even border, is clean and takes a short way.
     """
-    return writing_in(open_picture(data, budget=budget), crop=crop, clean=PGM_HEADER.match(data) is not None)
+    picture = open_picture(data, budget=budget)
+    clean = PGM_HEADER.match(data) is not None and has_even_border(np.asarray(picture))
+    return writing_in(picture, crop=crop, clean=clean)
 
 
 def writing_in(picture: Image.Image, *, crop: Fractions | None = None, clean: bool = False) -> Writing:
     """Find the writing in an upright picture, `clean` for a drawing of the page; see `find_writing`."""
-    box = _pixels(crop, picture)
+    box, size = _pixels(crop, picture), picture.size  # find_ink reduces the picture itself
     part = picture if box is None else picture.crop(box)
     if clean:
         ink, shown = ink_in_place(part), None
@@ -54,7 +56,7 @@ def writing_in(picture: Image.Image, *, crop: Fractions | None = None, clean: bo
         shown, ink = find_ink(part)
     if box is not None:
         shown, ink = _in_place(picture, box, shown, ink)
-    return Writing(ink, shown, None if ink is None else _box(ink), picture.size)
+    return Writing(ink, shown, None if ink is None else _box(ink), size)
 
 
 def _pixels(crop: Fractions | None, picture: Image.Image) -> tuple[int, int, int, int] | None:

@@ -168,8 +168,8 @@ def _read(classifier: Classifier, pieces: Sequence[Piece], frame: Frame, pen: fl
     """Read pieces as numbers, a line each; `cutting` tells whether a piece may hold several digits."""
     if not 0 < len(pieces) <= MOST_PIECES:
         return []
-    lines = [Line.of(line, pen, cutting) for line in text_lines(pieces)]
-    lines = [line for line in lines if line.height > LOWEST * pen]
+    of_lines = [line for line in text_lines(pieces) if digit_height(line) > LOWEST * pen]
+    lines = [Line.of(line, pen, cutting) for line in of_lines]
     spans = [list(line.spans()) for line in lines]
     together = [span for of_line in spans for span in of_line]
     if len(together) > MOST_CANDIDATES or sum(span.width * span.height for span in together) > MOST_CANDIDATE_PIXELS:

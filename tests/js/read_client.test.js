@@ -77,3 +77,16 @@ for (const [name, respond, message] of [
     assert.match((await reader.read(() => ({}))).message, message);
   });
 }
+
+test("an overloaded server is asked again after the time it names, a few times", async () => {
+  const waited = [];
+  const clock = { setTimeout: (run, delay) => (delay < 30_000 ? (waited.push(delay), run()) : 0), clearTimeout: () => {} };
+  const answers = [503, 429, 503].map((status) => new Response("{}", { status, headers: { "Retry-After": "2" } }));
+  const fetch = async () => answers.shift() ?? responding(NUMBER);
+  const reader = new ReadClient({ url: "/read", fetch, clock });
+  assert.deepEqual(await reader.read(() => ({})), { answer: NUMBER });
+  assert.deepEqual(waited, [2000, 2000, 2000]);
+  answers.push(...[1, 2, 3, 4, 5].map(() => responding({ error: { message: "Busy." } }, 503)));
+  assert.deepEqual(await reader.read(() => ({})), { message: "Busy." });
+  assert.equal(answers.length, 1);
+});

@@ -32,8 +32,8 @@ MAX_DIGITS = 10_000
 MAX_PIXELS = 600_000_000
 MAX_SUBMITTERS = 1_000
 # A file of at most this many digits and pixels takes at most two seconds: short enough for a request.
-SHORT_DIGITS = 1_000
-SHORT_PIXELS = 4_000_000
+SHORT_DIGITS = 500
+SHORT_PIXELS = 2_000_000
 # Leaves room for a folder or a file that some program added beside each picture.
 MAX_ENTRIES = 3 * MAX_DIGITS
 MAX_INDEX_BYTES = 4 << 20

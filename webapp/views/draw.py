@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from typing import Annotated, Any
 
@@ -25,6 +26,9 @@ from webapp.views.readings import Reading, ReadingOfMany, TestAccuracy, exactly,
 
 # Most pictures of a request. Together they have the pixels of one, which are enough for as many of 280 x 280.
 MOST_IMAGES = 256
+# Seconds after which no further picture of a request is begun: photos take longer than drawings, and gunicorn ends a
+# worker whose request takes 15.
+MOST_SECONDS = 6
 
 ADDRESS = "/predict"
 
@@ -119,7 +123,8 @@ def _read_all(sent: dict[str, Any]) -> Readings:
         message = f"The request has {len(images):,} pictures; at most {MOST_IMAGES} are read at once."
         raise BadRequest(413, "too_many_images", message)
     budget = PixelBudget()
-    prepared = [_digit_image_or_error(image, budget) for image in images]
+    end = time.monotonic() + MOST_SECONDS
+    prepared = [_digit_image_or_error(image, budget, end) for image in images]
     classifier = services().active_model.classifier()
     readings = classifier.predict_digit_images([image for image in prepared if not isinstance(image, dict)])
     annotate_request(version=classifier.version, verdict=Counter(reading.verdict for reading in readings))
@@ -128,7 +133,11 @@ def _read_all(sent: dict[str, Any]) -> Readings:
     return {"version": classifier.version, "test_accuracy": classifier.test_accuracy, "readings": answers}
 
 
-def _digit_image_or_error(image: Any, budget: PixelBudget) -> np.ndarray | None | Error:
+def _digit_image_or_error(image: Any, budget: PixelBudget, end: float) -> np.ndarray | None | Error:
+    """Prepare one of many pictures before the moment `end` of the monotonic clock."""
+    if time.monotonic() > end:
+        message = f"The pictures before this one took {MOST_SECONDS} seconds; send fewer at once."
+        return {"error": {"code": "too_many_images", "message": message}}
     try:
         return find_writing(picture_bytes(image), budget=budget).digit_image()
     except (BadRequest, PictureError) as error:

@@ -58,7 +58,12 @@ const loadNumbers = once(async () => {
   return (numbers = new NumberReader({ url: page.dataset.readUrl, ...web, ...parts }));
 });
 const loadPictures = once(async () => {
-  const [{ PictureReader }, { client, panel }] = await Promise.all([import("./picture_reader.js"), loadNumbers()]);
+  const [{ PictureReader }, { ReadClient }, { panel }] = await Promise.all([
+    import("./picture_reader.js"),
+    import("./read_client.js"),
+    loadNumbers(),
+  ]);
+  const client = new ReadClient({ url: page.dataset.readUrl, ...web }); // reading a drawing does not cancel it
   const elements = { sheet: byId("sheet"), tools: byId("tools") };
   const hooks = { opened: pictureOpened, closed: pictureClosed, setState: setPassing, notice: showNotice, show };
   return (pictures = new PictureReader({ client, numbers: panel, ...elements, page: hooks }));
@@ -108,14 +113,18 @@ function showPrediction(prediction, isCurrent) {
 function show(prediction, isCurrent = true) {
   answer.show(prediction);
   announcer.sayWhenSettled(speechText(prediction));
-  if (isCurrent) offerFeedback(prediction);
+  // Of a blank picture nothing can be corrected, and the drawing behind it is not what was read.
+  if (isCurrent) offerFeedback(prediction.verdict === "blank" ? null : prediction);
 }
 
 async function readNumber(strokes, prediction) {
   const drawn = revision;
   if (!(await loadNumbers()) || drawn !== revision) return;
   const hadNumber = numbers.panel.isShown;
-  if ((await numbers.read(strokes)) === false && hadNumber) show(prediction);
+  const outcome = await numbers.read(strokes);
+  if (outcome === null || outcome.isNumber) return;
+  if (hadNumber) show(prediction);
+  if (outcome.message) setState("error", outcome.message);
 }
 
 /** Offer feedback on the prediction, or none for null. Load feedback.js only with the first prediction. */
@@ -136,6 +145,8 @@ function pictureOpened(view) {
   const hadFocus = byId("tools").contains(document.activeElement) || document.activeElement === byId("canvas");
   page.dataset.mode = "picture";
   if (hadFocus) view.takeFocus();
+  revision += 1; // drop the number that is being read
+  numbers.client.cancel();
   client.reset();
   answer.clear();
   offerFeedback(null);

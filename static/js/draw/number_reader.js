@@ -18,14 +18,16 @@ export class NumberReader {
     this.panel = new NumberPanel(panel);
   }
 
-  /** Read strokes and show their number. Return whether they are one; null if the drawing has changed meanwhile. */
+  /**
+   * Read strokes and show their number. Return {isNumber}, or {message} on failure; null if the drawing has changed
+   * meanwhile.
+   */
   async read(strokes) {
     await this.panel.loaded;
     const outcome = await this.client.read(() => requestOf(strokes), REST);
-    if (outcome === null) return null;
-    if (outcome.answer) return this.panel.show(outcome.answer, this.#sheet, sheetOf(strokes));
-    this.panel.hide();
-    return false;
+    if (outcome?.answer) return { isNumber: this.panel.show(outcome.answer, this.#sheet, sheetOf(strokes)) };
+    if (outcome) this.panel.hide();
+    return outcome;
   }
 
   /** Show no number, and drop the request under way. */

@@ -51,6 +51,9 @@ export function linesOf({ digits, symbols, lines }) {
 
 const isUnsure = ({ verdict }) => verdict !== "digit";
 
+const isMinusBefore = ({ symbol, box, line }, digit) =>
+  symbol === "-" && line === digit.line && box[2] < digit.box[0];
+
 /** Return whether digits stand in several lines, or with a gap between two of them. */
 function standApart({ digits, lines }) {
   const boxes = digits.map(({ box }) => box).sort(([a], [b]) => a - b);
@@ -66,7 +69,7 @@ export function isNumber(answer, isDrawing = false) {
   const { digits, symbols, confidence, reading } = answer;
   const known = digits.filter(({ verdict }) => verdict !== NO_DIGIT).length;
   if (known === 0 || 2 * known < digits.length) return false;
-  if (digits.length === 1) return symbols.some(({ box, line }) => line === digits[0].line && box[2] < digits[0].box[0]);
+  if (digits.length === 1) return symbols.some((sign) => isMinusBefore(sign, digits[0]));
   if (reading.reason === "several" || standApart(answer)) return true;
   return isDrawing && confidence >= SURE && !digits.some(isUnsure);
 }

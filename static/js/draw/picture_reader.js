@@ -39,8 +39,7 @@ export class PictureReader {
 
   /** Read the first of the files. */
   async open(files) {
-    this.cancel();
-    const turn = this.#turn;
+    const turn = (this.#turn += 1);
     const note = noteOn(files.length);
     this.#page.setState("loading", READING);
     const [{ url, canvas, message }] = await Promise.all([prepare(files[0]), this.#view.loaded, this.#numbers.loaded]);
@@ -50,7 +49,7 @@ export class PictureReader {
       return;
     }
     if (canvas) this.#show(url, canvas, canvas, note);
-    const answer = await this.#ask({ image: url });
+    const answer = await this.#ask({ image: url }, canvas !== null);
     if (!answer) return;
     if (!canvas) {
       const image = new Image();
@@ -94,10 +93,10 @@ export class PictureReader {
   }
 
   /** Return the server's answer; null if it was dropped, or if there is none, which is said. */
-  async #ask(request) {
+  async #ask(request, isOnSheet = true) {
     const outcome = await this.#client.read(() => request);
     if (outcome?.message) {
-      if (this.isShown) this.#page.setState("error", outcome.message);
+      if (isOnSheet) this.#page.setState("error", outcome.message);
       else this.#page.notice(outcome.message);
     }
     return outcome?.answer ?? null;

@@ -3,7 +3,10 @@
  * the one before. Depends on no page: fetch and the clock are passed in.
  */
 
-const TIMEOUT = 30_000; // ms; a large file on a slow line
+const TIMEOUT = 30_000; // ms, and for the body
+const SLOWEST = 100; // bytes per ms; the server waits as long
+const TRIES = 4; // while the server is overloaded
+const OVERLOADED = [429, 503];
 const UNREACHABLE = "The server cannot be reached. Try again.";
 const UNREADABLE = "The server gave no readable answer. Try again.";
 
@@ -37,23 +40,29 @@ export class ReadClient {
     const controller = (this.#controller = new AbortController());
     if (delay > 0) await new Promise((resolve) => this.#clock.setTimeout(resolve, delay));
     if (controller.signal.aborted) return null;
-    const limit = this.#clock.setTimeout(() => controller.abort(), TIMEOUT);
-    const outcome = await this.#request(encode(), controller.signal);
+    const body = JSON.stringify(encode());
+    const limit = this.#clock.setTimeout(() => controller.abort(), TIMEOUT + body.length / SLOWEST);
+    const outcome = await this.#request(body, controller.signal);
     this.#clock.clearTimeout(limit);
     return this.#controller === controller ? outcome : null;
   }
 
-  async #request(body, signal) {
+  async #request(body, signal, tries = TRIES) {
     let response;
     try {
       response = await this.#fetch(this.#url, {
         method: "POST",
         headers: { "Content-Type": "application/json", Accept: "application/json" },
-        body: JSON.stringify(body),
+        body,
         signal,
       });
     } catch {
       return { message: UNREACHABLE };
+    }
+    if (OVERLOADED.includes(response.status) && tries > 1) {
+      const wait = Number(response.headers?.get("Retry-After")) || 1; // s
+      await new Promise((resolve) => this.#clock.setTimeout(resolve, 1000 * wait));
+      if (!signal.aborted) return this.#request(body, signal, tries - 1);
     }
     const answer = await response.json().catch(() => null);
     if (response.ok && isAnswer(answer)) return { answer };
