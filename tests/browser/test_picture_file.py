@@ -4,6 +4,7 @@ import base64
 import io
 
 import pytest
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
@@ -278,10 +279,34 @@ def test_picture_that_the_browser_cannot_show_comes_with_the_answer(page, tmp_pa
     assert found["words"][0].endswith("a 6") and (found["picture"], found["upright"]) == ("IMG", True)
 
 
-def test_empty_sheet_of_paper_is_told(page, tmp_path):
+def test_empty_sheet_of_paper_is_told_and_offers_no_correction(page, tmp_path):
+    """The drawing behind it is not what was read, and must not be sent for it."""
+    draw(page, DIGITS[7])
+    shown(page, lambda found: found["feedback"])
     choose(page, save(photo([]), tmp_path / "empty.png"))
     found = shown(page, lambda found: found["mode"] == "picture" and found["state"] == "blank")
     assert found["status"] == "No writing is found. Drag a frame around the digits."
+    assert not page.find_element(By.ID, "feedback").find_elements(By.CSS_SELECTOR, "button")
+
+
+def test_second_file_that_is_no_picture_leaves_the_answer_to_the_first(page, tmp_path):
+    page.expected_complaint = "400"
+    choose(page, save(photo(number("4", 0.25, 0.5)), tmp_path / "four.png"))
+    shown(page, lambda found: read(found) and found["words"][0].endswith("a 4"))
+    (tmp_path / "text.png").write_bytes(b"This is no picture.")
+    choose(page, str(tmp_path / "text.png"))
+    shown(page, lambda found: found["state"] == "notice")
+    found = shown(page, lambda found: found["state"] == "reading")
+    assert found["mode"] == "picture" and found["words"][0].endswith("a 4")
+
+
+def test_large_picture_of_light_ink_on_nothing_is_read(page, tmp_path):
+    paper = photo(number("4", 0.25, 0.5), (2100, 2100)).convert("L")
+    ink = paper.point(lambda grey: 255 * (grey < 128))
+    white = Image.new("L", ink.size, 255)
+    choose(page, save(Image.merge("RGBA", (white, white, white, ink)), tmp_path / "light.png"))
+    found = shown(page, read)
+    assert found["words"][0].endswith("a 4")
 
 
 @pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.stress)])

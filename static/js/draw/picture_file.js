@@ -48,12 +48,17 @@ async function decode(file) {
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const context = canvas.getContext("2d");
-  context.fillStyle = "#fff"; // below what is transparent: a JPEG would have black there
-  context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   return { canvas, pixels };
+}
+
+/** Return whether any pixel of a canvas is transparent: then its opacity may be the ink. */
+function isTransparent(canvas) {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return true;
+  return false;
 }
 
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
@@ -66,7 +71,8 @@ export async function prepare(file) {
   const { canvas, pixels } = await decode(file);
   const isSmall = file.size <= SMALL.bytes && pixels <= SMALL.pixels && USUAL.includes(file.type);
   if (canvas && !isSmall && isCanvasTrue()) {
-    const reduced = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+    const type = isTransparent(canvas) ? "image/png" : "image/jpeg"; // a JPEG would be black there
+    const reduced = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
     if (reduced) return { url: await toUrl(reduced), canvas };
   }
   if (file.size > MOST_BYTES) {
