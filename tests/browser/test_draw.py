@@ -426,7 +426,7 @@ def test_page_without_javascript_and_with_forced_colours(page, server):
     page.get(server.url)
     words = page.find_element(By.TAG_NAME, "main").text
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    assert "Drawing needs JavaScript" in words and "or a number" not in words
+    assert "Drawing needs JavaScript" in words and "Draw a digit\nor a number" not in words
     page.refresh()
     forced = {"features": [{"name": "forced-colors", "value": "active"}]}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
