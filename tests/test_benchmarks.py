@@ -19,7 +19,7 @@ from model.imaging.segments import components
 from model.imaging.writing import find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
-from tests.support.numbers import strokes_of
+from tests.support.written_numbers import strokes_of
 from webapp.services import services
 
 

@@ -26,7 +26,7 @@ from model.inference.classifier import Prediction
 from model.network.weights import load_network
 from model.task import ALL_LEARNT, DATA_SHA256
 from model.training import train as train_module
-from tests.support.numbers import picture_of, written
+from tests.support.written_numbers import picture_of, written
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
 from model.inference.number import MOST_PIECES, read_numbers
 from model.inference.number_json import as_dict
-from tests.support.numbers import picture_of, written
+from tests.support.written_numbers import picture_of, written
 
 CHILD, CONTINENTAL, SLANTED, SCHOOL = (hands.HANDS[i] for i in (0, 2, 3, 5))
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from model.data import hands
-from tests.support.numbers import picture_of, written
 from tests.support.requests import ONE, assert_error, blank, data_url, drawn, encoded
+from tests.support.written_numbers import picture_of, written
 from webapp.views.read import MOST_POINTS, MOST_STROKES
 
 STROKES = written("2025", hands.HANDS[5])
