@@ -30,7 +30,7 @@ VERDICTS = (
     (OTHER_HANDS["a slashed zero"][1], "It is a 0"),
     (BETWEEN_4_AND_9, " or a "),
     (NO_DIGITS["letter A"], "That does not look like a digit"),
-    (NO_DIGITS["two digits"], "That does not look like a digit"),
+    (NO_DIGITS["two digits"], "It is 37"),
 )
 DRAWN_COLUMNS, DRAWN_ROWS = 30, 3
 

@@ -75,7 +75,8 @@ def test_link_preview_has_a_picture_at_an_absolute_url(shared_app):
     client = shared_app.test_client()
     page = client.get("/", base_url="https://inkling.example/").text
     tags = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]+)">', page))
-    assert tags["title"] in page.partition("</title>")[0] and tags["description"].startswith("Draw a digit or a number.")
+    assert tags["title"] in page.partition("</title>")[0]
+    assert tags["description"].startswith("Draw a digit or a number.")
     assert tags["image"].startswith("https://inkling.example/static/")
     with client.get(tags["image"].removeprefix("https://inkling.example")) as picture:
         assert Image.open(io.BytesIO(picture.data)).size == (1200, 630) and len(picture.data) < 50_000
