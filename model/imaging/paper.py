@@ -17,7 +17,7 @@ WIDEST = 0.25
 REACH = 4
 # Darker paper is not divided by: it would turn the camera's noise into contrast.
 DARKEST = 90
-# The same in colour: a picture is "even" where so many pixels have exactly the colour of its border.
+# Least share of pixels that have exactly the border's colour in a drawing on even paper.
 EVEN = 0.4
 # Smaller pictures are not smoothed.
 SMALL = 60
