@@ -37,6 +37,13 @@ def write(sheet: Sheet, drawing: Drawing, chance: Chance, colour: Colour, opacit
     sheet.write(drawing, size, pen, colour, chance.centre(), chance.angle(), opacity, soft)
 
 
+def white_sheet(drawing: Drawing, chance: Chance) -> bytes:
+    """Compose a drawing turned and written as the other kinds are, with nothing around it: what they are to reach."""
+    sheet = Sheet(480, 480, (255, 255, 255))
+    write(sheet, drawing, chance, BLACK)
+    return sheet.png()
+
+
 def graph_paper(drawing: Drawing, chance: Chance) -> bytes:
     sheet = paper(chance)
     spacing, turn = chance.between(14, 60), chance.off(0, 3)

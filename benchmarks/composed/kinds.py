@@ -56,6 +56,7 @@ KINDS: tuple[Kind, ...] = (
     *_recipe("finger in a corner", "harsh", recipes.finger),
     *_recipe("JPEG of 2041 x 2041", "everyday", recipes.large_photo, width=2041, height=2041, quality=94),
     _recipe("JPEG of 3024 x 4032", "everyday", recipes.large_photo, width=3024, height=4032, quality=95)[0],
+    Kind("white sheet", "everyday", everyday.white_sheet),
     Kind("coloured graph paper", "everyday", everyday.graph_paper),
     Kind("coloured pen", "everyday", everyday.coloured_pen),
     Kind("faint pen", "everyday", everyday.faint_pen),

@@ -14,6 +14,26 @@ SHARP = 0.15
 # Differences that the grain of a photo makes.
 GRAIN = 0.035
 
+# What belongs to the writing, measured against its main component. Contrast, width of the line (a pen pressed harder
+# is up to twice as wide) and share of its outline that is sharp:
+LEAST_STRENGTH, MOST_LINE, LEAST_LINE, LEAST_OUTLINED = 0.45, 2.2, 0.4, 0.4
+# The same pen, as for the strokes of one number:
+ALIKE_STRENGTH, ALIKE_LINE = 0.7, 0.6
+# Heights of another digit, and of one that is certainly not a neighbour's piece at the edge:
+SMALL_DIGIT, DIGIT = 0.5, 0.75
+# Size of a sign beside the digits, at least half of whose height is in their rows:
+SIGN, SIGN_ROWS = 0.3, 0.5
+# How near to a stroke, in parts of the main component's size and widths of its line, and how large, in widths of the
+# line, is a part of a digit; a speck of ink beside a stroke may be smaller:
+NEAR, PART, TOUCHING, SPECK = 0.15, 1.2, 1.5, 0.5
+# A smaller part at the edge is the neighbour's:
+EDGE_PART = 0.4
+# An underline is a flat stroke: at most so high and at least so wide, in widths of its line; wider than the digit or
+# almost as wide as the picture; and near its lower edge.
+FLAT, LONG, WIDER, ALMOST_ACROSS, LOW = 2.5, 6, 1.2, 0.8, 0.85
+# Share of an edge of the picture that a strip fills.
+FILLED = 0.9
+
 
 @dataclass(frozen=True)
 class Components:
@@ -75,22 +95,25 @@ def choose(found: Components, main: int) -> np.ndarray:
     if len(found.area) == 1:
         return np.array([1])
     size = found.size
-    like = (found.strength > 0.45 * found.strength[main]) & (found.line < 2.2 * found.line[main] + 2)
-    like &= (found.line > 0.4 * found.line[main] - 1) & ~_frames(found) & (found.outlined > 0.4)
-    like &= ~_underlines(found, main)
+    strength, line = found.strength / found.strength[main], found.line[main]
+    like = (strength > LEAST_STRENGTH) & (found.outlined > LEAST_OUTLINED) & ~_frames(found)
+    like &= (found.line < MOST_LINE * line + 2) & (found.line > LEAST_LINE * line - 1)
+    like &= ~_underlines(found, main) & ~_strips(found)
+    alike = (found.line > ALIKE_LINE * line) & (strength > ALIKE_STRENGTH)
+    # At an edge, what is left of a printed line is thinner than the pen.
+    like &= ~found.at_edge | (found.line > ALIKE_LINE * line)
     tall = found.height / found.height[main]
-    similar = like & ((tall > 0.75) | (tall > 0.5) & ~found.at_edge)
+    similar = like & ((tall > DIGIT) | (tall > SMALL_DIGIT) & ~found.at_edge)
     # Another stroke of the same pen, such as a sign before or behind a digit: without it a sum would be a digit.
-    alike = (found.line > 0.6 * found.line[main]) & (found.strength > 0.7 * found.strength[main])
-    beside = _common_rows(found, main) > 0.5 * found.height
-    similar |= like & alike & beside & (size > 0.3 * size[main]) & ~found.at_edge
+    beside = _common_rows(found, main) > SIGN_ROWS * found.height
+    similar |= like & alike & beside & (size > SIGN * size[main]) & ~found.at_edge
     similar[main] = True
     kept = np.concatenate(([False], similar))[found.labels]
     # Parts of a broken digit, or a bar of its own, lie near a stroke.
     distance = cv2.distanceTransform((~kept).astype(np.uint8), cv2.DIST_L2, 3)
-    near = _present(found, distance < 0.15 * size[main] + found.line[main])
-    part = like & near & (size > 1.2 * found.line[main]) & ~(found.at_edge & (size < 0.4 * size[main]))
-    part |= like & _present(found, distance < 1.5 * found.line[main]) & (found.area > 0.5 * found.line[main] ** 2)
+    near = _present(found, distance < NEAR * size[main] + line)
+    part = like & near & (size > PART * line) & ~(found.at_edge & (size < EDGE_PART * size[main]))
+    part |= like & _present(found, distance < TOUCHING * line) & (found.area > SPECK * line**2)
     return 1 + np.flatnonzero(similar | part)
 
 
@@ -105,10 +128,18 @@ def _underlines(found: Components, main: int) -> np.ndarray:
 
     A bar that is a digit's own, such as that of a five, is no wider than the digit.
     """
+    height, width = found.labels.shape
     bottom, main_bottom = found.top + found.height, found.top[main] + found.height[main]
-    flat = (found.height < 2.5 * found.line + 3) & (found.width > 6 * found.line)
-    apart = found.top > main_bottom + 0.08 * found.height[main]
-    return flat & apart & (found.width > 1.2 * found.width[main]) & (bottom > 0.85 * found.labels.shape[0])
+    flat = (found.height < FLAT * found.line + 3) & (found.width > LONG * found.line)
+    wide = (found.width > WIDER * found.width[main]) | (found.width > ALMOST_ACROSS * width)
+    return flat & wide & (found.top > main_bottom) & (bottom > LOW * height)
+
+
+def _strips(found: Components) -> np.ndarray:
+    """Return which components fill a whole edge of the picture, as the edge of a table or of a scanned page does."""
+    labels, count = found.labels, len(found.area) + 1
+    edges = labels[0], labels[-1], labels[:, 0], labels[:, -1]
+    return np.any([np.bincount(edge, minlength=count)[1:] > FILLED * len(edge) for edge in edges], axis=0)
 
 
 def _present(found: Components, where: np.ndarray) -> np.ndarray:

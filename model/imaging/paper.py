@@ -19,6 +19,8 @@ REACH = 4
 DARKEST = 90
 # Least share of pixels that have exactly the border's colour in a drawing on even paper.
 EVEN = 0.4
+# Least contrast of pixels that are surely ink, of the strongest.
+STRONG = 0.6
 # Smaller pictures are not smoothed.
 SMALL = 60
 # Of the contrast of strong ink: noise above it calls for smoothing.
@@ -51,10 +53,24 @@ def contrast(pixels: np.ndarray, widest: float) -> np.ndarray:
     side = int(min(max(height, width), max(COARSE, max(height, width) * 16 / max(widest, 1))))
     small = reduce(pixels, side)
     scale = max(small.shape[:2]) / max(height, width)
-    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, _kernel(widest * scale))
+    kernel = _kernel(widest * scale)
+    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel)
+    paper[..., _is_lighter(small, paper, kernel)] = 0
     paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
     darker = cv2.divide(cv2.subtract(paper, pixels), np.maximum(paper, DARKEST), scale=255)
     return strongest_channel(darker).astype(np.float32) / 255
+
+
+def _is_lighter(pixels: np.ndarray, paper: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Return in which channels, bool (3,), ink is lighter than its paper, as green ink on yellow is in the blue one.
+
+    There, paper between two strokes is a dark structure.
+    """
+    darker = cv2.subtract(paper, pixels)
+    lighter = cv2.subtract(pixels, cv2.morphologyEx(pixels, cv2.MORPH_OPEN, kernel))
+    strongest = strongest_channel(darker)
+    ink = strongest > STRONG * strongest.max()
+    return lighter[ink].mean(axis=0) > darker[ink].mean(axis=0) if ink.any() else np.zeros(3, bool)
 
 
 def strong_contrast(contrasts: np.ndarray) -> float:

@@ -33,8 +33,11 @@ LEAST_OPAQUE = 0.8
 DARK = 1.25
 # Least share of the outline of writing that is sharp: light that changes over the paper has no outline.
 LEAST_OUTLINED = 0.4
-# Contrast, of the strongest, that a stroke has somewhere, and everywhere.
-SURE, LEAST = 0.4, 0.2
+# Contrast, of the strongest, that a stroke has somewhere, and everywhere; and where printed lines are looked for, which
+# may be paler.
+SURE, LEAST, PALE = 0.4, 0.2, 0.15
+# Least contrast of the strongest ink: less than in a drawing of the page, since a photo's is smoothed. Least of any.
+FAINTEST, NO_NOISE = 0.7 * MIN_CONTRAST, 0.03
 
 
 def find_ink(picture: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
@@ -104,12 +107,12 @@ def _writing(contrasts: np.ndarray, changes: np.ndarray) -> np.ndarray | None:
 def _components(contrasts: np.ndarray, changes: np.ndarray) -> Components | None:
     """Return the components of ink without printed lines; None where there is none."""
     contrasts, noise, strong = above_paper(contrasts)
-    if strong < MIN_CONTRAST * 0.7:
+    if strong < FAINTEST:
         return None
-    noise = max(noise, 0.03)
-    mask = remove_lines(contrasts > max(noise, 0.15 * strong), contrasts)
+    noise = max(noise, NO_NOISE)
+    mask = remove_lines(contrasts > max(noise, PALE * strong), contrasts)
     strong = strong_contrast(contrasts * mask)
-    if strong < MIN_CONTRAST * 0.7:
+    if strong < FAINTEST:
         return None
     mask = _hysteresis(contrasts * mask, max(noise, LEAST * strong), max(noise, SURE * strong))
     return components(mask, contrasts, changes) if mask.any() else None

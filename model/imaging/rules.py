@@ -20,6 +20,8 @@ MOST_LINES = 120
 STRAIGHT = 0.8
 # The sides of a box meet nearer to their ends than this, of their length.
 CORNER = 0.07
+# So many lines are printed alike: one that is so many times broader than usual is a stroke.
+GRID, BROADER = 4, 2
 # Contrast of a pen over a line, of the line's.
 DARKER = 1.6
 # In smaller pictures lines are as wide as strokes.
@@ -39,6 +41,7 @@ class Line:
     """
 
     angle: float
+    thickness: float
     through: bool
     start: np.ndarray
     end: np.ndarray
@@ -251,11 +254,14 @@ def _measure(
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(tall / 2 / step) + 1, tall))
     mended = cv2.morphologyEx(left.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
     start, end = (place @ (column, reach, 1) for column in ends)
-    return Line(theta, through, start, end, band & ~mended, place)
+    return Line(theta, thickness, through, start, end, band & ~mended, place)
 
 
 def _believable(lines: list[Line]) -> list[Line]:
-    """Keep lines from edge to edge, and those that are the four sides of a box."""
+    """Keep lines from edge to edge, and those that are the four sides of a box, without strokes that lie along one."""
+    if len(lines) >= GRID:
+        usual = float(np.median([line.thickness for line in lines]))
+        lines = [line for line in lines if line.thickness < BROADER * usual + 2]
     upright = [line for line in lines if abs(np.sin(line.angle)) < 0.3]
     flat = [line for line in lines if abs(np.sin(line.angle)) > 0.95]
     through = [line for line in upright + flat if line.through]

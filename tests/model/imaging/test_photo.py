@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import time
 
@@ -118,6 +119,28 @@ def underlined(digit, random):
     return write(paper, pen(digit, at=(0.5, 0.4)), (30, 90, 60))
 
 
+def underlined_almost_to_the_edges(digit, random):
+    paper = sheet()
+    paper[SIDE - 16 : SIDE - 10, 20 : SIDE - 20] = BLUE
+    return write(paper, pen(digit, size=0.8, width=24, at=(0.5, 0.45)))
+
+
+def lighter_in_one_channel(digit, random):
+    return write(sheet((180, 180, 60), 160), pen(digit, size=0.6, width=30, side=160), (30, 100, 100))
+
+
+def oblong_frame(digit, random):
+    pixels = write(sheet((255, 255, 255)), pen(digit, width=9), (40, 40, 40))[24:-24, 47:-47]
+    pixels[:3] = pixels[-3:] = pixels[:, :3] = pixels[:, -3:] = 20
+    return pixels
+
+
+def broad_strip(digit, random):
+    pixels = write(sheet(), pen(digit))
+    pixels[:, :16] = 30
+    return pixels
+
+
 def neighbour(digit, random):
     pixels = write(sheet(), pen(digit))
     pixels[-6:, 90:100] = BLUE
@@ -157,6 +180,7 @@ KINDS = [
     strip,
     pasted,
     underlined,
+    lighter_in_one_channel,
     neighbour,
     shadow,
     table,
@@ -183,6 +207,21 @@ def test_photo_with_a_fault_is_read(classifier, random, kind):
         named[digit] = found.digits if found.verdict == "digit" else ()
     assert sum(digits == (digit,) for digit, digits in named.items()) >= len(EVERY) - 1, named
     assert all(digits in ((), (digit,)) for digit, digits in named.items()), named
+
+
+@pytest.mark.parametrize("digit", [1, 4, 7, 9])
+def test_photo_straight_stroke_along_a_printed_line_is_kept(classifier, random, digit):
+    for gap, turn in itertools.product((24, 30, 40), (-3, 0, 3)):
+        pixels = write(lines(sheet(), gap, 60, turn), pen(digit, size=0.6, width=12))
+        found = read(classifier, png(to_picture(pixels, random, 1.5)))
+        assert (found.verdict, found.digits) == ("digit", (digit,)), (gap, turn)
+
+
+@pytest.mark.parametrize("kind", [oblong_frame, broad_strip, underlined_almost_to_the_edges], ids=lambda k: k.__name__)
+def test_photo_ink_is_without_lines_along_an_edge(random, kind):
+    for digit in EVERY:
+        left, top, right, bottom = find_writing(png(to_picture(kind(digit, random), random, 1.5))).box
+        assert min(left, top) > 0.05 and max(right, bottom) < 0.95, digit
 
 
 @pytest.mark.parametrize("digit", EVERY)
