@@ -65,7 +65,8 @@ const loadPictures = once(async () => {
   ]);
   const client = new ReadClient({ url: page.dataset.readUrl, ...web }); // reading a drawing does not cancel it
   const elements = { sheet: byId("sheet"), tools: byId("tools") };
-  const hooks = { opened: pictureOpened, closed: pictureClosed, setState: setPassing, notice: showNotice, show };
+  const say = (text) => penAnnouncer.sayWhenSettled(text);
+  const hooks = { opened: pictureOpened, closed: pictureClosed, setState: setPassing, notice: showNotice, say, show };
   return (pictures = new PictureReader({ client, numbers: panel, ...elements, page: hooks }));
 });
 

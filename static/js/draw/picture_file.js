@@ -8,6 +8,11 @@ const LONGEST_SIDE = 1600; // pixels
 const QUALITY = 0.85;
 const USUAL = ["image/png", "image/jpeg", "image/webp"];
 const PATTERN_SIDE = 8;
+const LONGEST_BEGINNING = 12; // bytes
+// How the files begin that the server reads: PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF and HEIC, PGM.
+const BEGINNINGS = /^(?:\x89PNG|\xff\xd8\xff|RIFF....WEBP|BM|GIF8|II\*\0|MM\0\*|....ftyp|P5\s)/s;
+const UNREADABLE = "The file cannot be opened.";
+const NO_PICTURE = "The file is no picture. PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF and HEIC are read.";
 
 /** Return the blob's bytes as a data URL. The server tells the type by the bytes. */
 function toUrl(blob) {
@@ -61,14 +66,25 @@ function isTransparent(canvas) {
   return false;
 }
 
+/** Return whether the first bytes are those of a picture. */
+async function isPicture(file) {
+  const bytes = new Uint8Array(await file.slice(0, LONGEST_BEGINNING).arrayBuffer());
+  return BEGINNINGS.test(String.fromCharCode(...bytes));
+}
+
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 /**
  * Return {url, canvas}: what to send as a data URL, and the picture to show, or null if the browser cannot decode it;
- * {message} if the file is too large to be sent.
+ * {message} if it is no picture or too large to be sent.
  */
 export async function prepare(file) {
   const { canvas, pixels } = await decode(file);
+  try {
+    if (!canvas && !(await isPicture(file))) return { message: NO_PICTURE };
+  } catch {
+    return { message: UNREADABLE };
+  }
   const isSmall = file.size <= SMALL.bytes && pixels <= SMALL.pixels && USUAL.includes(file.type);
   if (canvas && !isSmall && isCanvasTrue()) {
     const type = isTransparent(canvas) ? "image/png" : "image/jpeg"; // a JPEG would be black there
@@ -83,6 +99,6 @@ export async function prepare(file) {
   try {
     return { url: await toUrl(file), canvas };
   } catch {
-    return { message: "The file cannot be opened." };
+    return { message: UNREADABLE };
   }
 }

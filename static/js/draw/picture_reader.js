@@ -10,7 +10,13 @@ const READING = "Reading the picture …";
 const READ = "The picture is read";
 const NOTHING = "No writing is found. Drag a frame around the digits.";
 
-const noteOn = (count) => (count > 1 ? `The first of ${count} files. For many: python -m model read FOLDER` : "");
+const noteOn = (count) => (count > 1 ? `The first of ${count} files is read.` : "");
+
+/** Return where a frame is, for screen readers. */
+function frameText(box) {
+  const [left, top, right, bottom] = box.map((share) => Math.round(100 * share));
+  return `Frame from ${left} to ${right} % across and from ${top} to ${bottom} % down`;
+}
 
 export class PictureReader {
   #client; // ReadClient
@@ -18,11 +24,13 @@ export class PictureReader {
   #page;
   #view;
   #url = null; // of the picture that is shown
-  #turn = 0; // number of the latest file
+  #isAnswered = false; // whether there is an answer to it
+  #chosen = 0; // number of the latest file
+  #turn = 0; // number of the latest file that can be read
 
   /**
-   * page: {opened(), closed(), setState(state, message), notice(message), show(prediction)}: called when a picture
-   * replaces the drawing, when the drawing comes back, and with what there is to say.
+   * page: {opened(), closed(), setState(state, message), notice(message), say(text), show(prediction)}: called when a
+   * picture replaces the drawing, when the drawing comes back, and with what there is to say.
    */
   constructor({ client, numbers, sheet, tools, page }) {
     this.#client = client;
@@ -30,6 +38,7 @@ export class PictureReader {
     this.#page = page;
     this.#view = new PictureView(sheet, tools);
     this.#view.addEventListener("crop", ({ detail }) => this.#read({ crop: detail }));
+    this.#view.addEventListener("mark", ({ detail }) => page.say(frameText(detail)));
     this.#view.addEventListener("close", () => this.close());
   }
 
@@ -39,18 +48,22 @@ export class PictureReader {
 
   /** Read the first of the files. */
   async open(files) {
-    const turn = (this.#turn += 1);
+    const turn = (this.#chosen += 1);
     const note = noteOn(files.length);
     this.#page.setState("loading", READING);
     const [{ url, canvas, message }] = await Promise.all([prepare(files[0]), this.#view.loaded, this.#numbers.loaded]);
-    if (turn !== this.#turn) return;
+    if (turn < this.#turn) return;
     if (message) {
-      this.#page.notice(message);
+      this.#page.notice(message); // what is being read goes on
       return;
     }
+    this.#turn = turn;
     if (canvas) this.#show(url, canvas, canvas, note);
     const answer = await this.#ask({ image: url }, canvas !== null);
-    if (!answer) return;
+    if (!answer) {
+      if (!canvas && turn === this.#turn && this.isShown && !this.#isAnswered) await this.#read({}); // the one before
+      return;
+    }
     if (!canvas) {
       const image = new Image();
       image.alt = "";
@@ -64,7 +77,7 @@ export class PictureReader {
 
   /** Drop what is under way. */
   cancel() {
-    this.#turn += 1;
+    this.#turn = this.#chosen += 1;
     this.#client.cancel();
   }
 
@@ -80,6 +93,7 @@ export class PictureReader {
 
   #show(url, picture, size, note) {
     this.#url = url;
+    this.#isAnswered = false;
     this.#numbers.hide();
     this.#view.show(picture, size, note);
     this.#page.opened(this.#view);
@@ -103,6 +117,7 @@ export class PictureReader {
   }
 
   #showAnswer(answer) {
+    this.#isAnswered = true;
     this.#view.showFound(answer.picture?.ink ?? null, answer.picture?.box ?? null);
     const { reading } = answer;
     if (this.#numbers.show(answer, this.#view.frame)) {

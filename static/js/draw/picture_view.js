@@ -1,7 +1,7 @@
 /*
  * Shows a picture on the sheet, with the ink that was found in it and a box around it, and lets the user mark the part
  * to read, with a pointer or the keyboard. Dispatches "crop" (detail: left, top, right and bottom in fractions of the
- * picture) and "close".
+ * picture), "mark" (the same, when keys have moved it) and "close".
  */
 
 import { addStyleSheet, createElement } from "./elements.js";
@@ -177,6 +177,7 @@ export class PictureView extends EventTarget {
   #moveMark([right, down], resizes) {
     if (this.#marked === null) {
       this.#setMark(this.#found ?? MIDDLE);
+      this.#dispatch("mark", this.#marked);
       return;
     }
     const [x0, y0, x1, y1] = this.#marked;
@@ -187,5 +188,6 @@ export class PictureView extends EventTarget {
       const [moveX, moveY] = [clamp(dx, -x0, 1 - x1), clamp(dy, -y0, 1 - y1)];
       this.#setMark([x0 + moveX, y0 + moveY, x1 + moveX, y1 + moveY]);
     }
+    this.#dispatch("mark", this.#marked);
   }
 }
