@@ -15,7 +15,7 @@ from model.data import hands, mnist, splits
 from model.data.strokes import Drawing
 from model.imaging.ink import ink_in_place
 from model.imaging.png import png
-from model.imaging.segments import components
+from model.imaging.pieces import components
 from model.imaging.writing import find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.imaging.normalise import EDGE
-from model.imaging.segments import Piece
+from model.imaging.pieces import Piece
 
 # A dot is at most this wide and high, or twice the pen.
 DOT = 0.25

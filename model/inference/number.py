@@ -1,6 +1,6 @@
 """Read whole numbers: choose, among the ways to join pieces of ink to digits, the one that the network finds likeliest.
 
-Consecutive pieces of a line (`model.imaging.segments`) are joined to candidates, every candidate is read, and the best
+Consecutive pieces of a line (`model.imaging.pieces`) are joined to candidates, every candidate is read, and the best
 path through the lattice of candidates is the number (over-segmentation; LeCun et al., "Gradient-based learning applied
 to document recognition", 1998, section V; Liu, Sako and Fujisawa, "Effects of classifier structures and training
 regimes on integrated segmentation and recognition of handwritten numeral strings", 2004).
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.imaging.normalise import from_ink
-from model.imaging.segments import (
+from model.imaging.pieces import (
     Box,
     Frame,
     Piece,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model.imaging.png import png_url
-from model.imaging.segments import Box
+from model.imaging.pieces import Box
 from model.inference.number import Number, Sign, confidence_of
 
 

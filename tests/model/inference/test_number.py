@@ -5,7 +5,7 @@ import pytest
 
 from model.data import hands
 from model.imaging.ink import ink_in_place
-from model.imaging.segments import components
+from model.imaging.pieces import components
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier
 from model.inference.number import MOST_PIECES, read_numbers

@@ -6,7 +6,7 @@ import pytest
 
 from model.data import hands
 from model.imaging.ink import ink_in_place
-from model.imaging.segments import components, cut, digit_height, extent, join, pen_width, stroke_pieces, text_lines
+from model.imaging.pieces import components, cut, digit_height, extent, join, pen_width, stroke_pieces, text_lines
 from model.imaging.symbols import lean_of, symbol
 from tests.support.written_numbers import SYMBOLS, picture_of, strokes_of, written
 
