@@ -14,8 +14,8 @@ from benchmarks import corrections, label_quality, numbers, recognition, seeds
 from model.data import hands, mnist, splits
 from model.data.strokes import Drawing
 from model.imaging.ink import ink_in_place
-from model.imaging.png import png
 from model.imaging.pieces import components
+from model.imaging.png import png
 from model.imaging.writing import find_writing
 from model.inference import weights
 from model.inference.classifier import SHIPPED, Classifier

@@ -117,10 +117,10 @@ def _draw(stroke: np.ndarray, pen: float) -> Piece:
         brush.line(places.ravel().tolist(), 255, round(pen), joint="curve")
     for x, y in (places[0].tolist(), places[-1].tolist()):
         brush.ellipse((x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2), 255)
-    return _trimmed(Piece(left, top, np.asarray(paper, np.float32) / 255))
+    return trimmed(Piece(left, top, np.asarray(paper, np.float32) / 255))
 
 
-def _trimmed(piece: Piece) -> Piece:
+def trimmed(piece: Piece) -> Piece:
     ink = piece.ink > EDGE
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     if not len(rows):
@@ -139,13 +139,13 @@ def ink_pieces(ink: np.ndarray) -> tuple[list[Piece], Frame, float]:
     found = components(part)
     step = max(1, int(digit_height(found) / TALL)) if found else 1
     if step > 1:
-        part = _reduced(part, step)
+        part = reduced(part, step)
         found = components(part)
     pen = pen_width(part)
     return [piece for piece in found if piece.area > LEAST_INK * pen * pen], Frame(left, top, 1 / step), pen
 
 
-def _reduced(ink: np.ndarray, step: int) -> np.ndarray:
+def reduced(ink: np.ndarray, step: int) -> np.ndarray:
     """Return the means of squares of `step` pixels; the ink is continued by paper to whole squares."""
     rows, columns = -(-ink.shape[0] // step), -(-ink.shape[1] // step)
     padded = np.zeros((rows * step, columns * step), np.float32)
@@ -211,142 +211,11 @@ def _connected(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
             parent = parent[parent]
 
 
-# Rows at which cuts are found, at most.
-CUT_ROWS = 40
-# How far a seam may be from a straight line, and least width of what is cut, as parts of the digits' height.
-REACH = 0.25
-NARROW = 0.4
-# Cost of a step aside, in pixels of ink.
-ASIDE = 0.02
-# Most pens of ink that a cut may cross, and least area of a piece, in parts of height x pen.
-MOST_CROSSED = 2.3
-LEAST_AREA = 0.12
-# Most cuts of a piece: ten touching digits have fewer.
-MOST_CUTS = 40
-
-
 def pen_width(ink: np.ndarray) -> float:
     """Return the mean width of the lines of ink: twice the area over the length of the outline."""
     line = np.pad(ink > EDGE, 1)
     edges = np.count_nonzero(line[1:] != line[:-1]) + np.count_nonzero(line[:, 1:] != line[:, :-1])
     return 2 * np.count_nonzero(line) / max(edges * np.pi / 4, 1)
-
-
-def cut(piece: Piece, height: float, pen: float, lean: float) -> list[tuple[Piece, float]]:
-    """Cut a piece wherever two digits may touch; return the parts with the cost of the cut to the right of each.
-
-    A cut is a seam from the top to the bottom that crosses little ink (Wang and Jean, "Segmentation of merged
-    characters by neural networks and shortest path", 1993).
-    """
-    if piece.width < NARROW * height:
-        return [(piece, 0.0)]
-    step = max(1, round(piece.height / CUT_ROWS))
-    seams = _seams(piece.ink, step, height, pen, lean)
-    parts, columns = [], np.arange(piece.width)
-    edges = [np.zeros(piece.height, int), *(at for at, _ in seams), np.full(piece.height, piece.width)]
-    costs = [*(cost for _, cost in seams), 0.0]
-    for left, right, cost in zip(edges[:-1], edges[1:], costs, strict=True):
-        inside = (columns >= left[:, None]) & (columns < right[:, None])
-        parts.append((_trimmed(Piece(piece.left, piece.top, np.where(inside, piece.ink, 0))), cost))
-    return parts
-
-
-def _seams(ink: np.ndarray, step: int, height: float, pen: float, lean: float) -> list[tuple[np.ndarray, float]]:
-    """Return seams from left to right, each as the first column to its right by row, with the pens of ink it crosses.
-
-    Seams of least cost are found near every line of the writing's lean; of similar ones the cheapest is kept.
-    """
-    small = _reduced(ink, step)
-    rows = len(small)
-    slanted = np.round(lean * (rows / 2 - np.arange(rows))).astype(int)
-    seams, costs = _paths_near(small, slanted, max(1, round(REACH * height / step)))
-    costs = costs * step / pen
-    sums = np.pad(np.cumsum(small, 1), ((0, 0), (1, 0)))
-    areas = sums[np.arange(rows), seams].sum(1) * step * step
-    least, whole = LEAST_AREA * height * pen, float(ink.sum())
-    chosen: list[int] = []
-    for i in np.argsort(costs, kind="stable").tolist():
-        if costs[i] > MOST_CROSSED:
-            break
-        if not least < areas[i] < whole - least or (np.abs(areas[i] - areas[chosen]) <= least).any():
-            continue
-        if _beside(seams[i], seams[chosen]):
-            chosen.append(i)
-        if len(chosen) == MOST_CUTS:
-            break
-    chosen.sort(key=lambda i: areas[i])
-    return [(np.repeat(seams[i], step)[: ink.shape[0]] * step, float(costs[i])) for i in chosen]
-
-
-def _paths_near(small: np.ndarray, slanted: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for the slanted line through each column, the path from top to bottom that crosses the least ink.
-
-    A path stays within `reach` of its line. Return (paths, rows) columns and the costs.
-    """
-    rows, width = small.shape
-    most = int(np.abs(slanted).max()) + reach
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(small, ((0, 0), (most, most))), 2 * reach + 1, axis=1)
-    columns = np.arange(width)
-    starts = columns + most - reach + slanted[:, None]
-    total = windows[0][starts[0]]
-    back = np.zeros((rows, width, 2 * reach + 1), np.int8)
-    for row in range(1, rows):
-        shift = slanted[row] - slanted[row - 1]  # of the window, which the path need not follow
-        best = np.full_like(total, np.inf)
-        for move in (0, -1, 1):
-            source, cost = move + shift, ASIDE * abs(move)
-            part = np.s_[max(0, -source) : total.shape[1] - max(0, source)]
-            moved = total[:, max(0, source) : total.shape[1] + min(0, source)] + cost
-            better = moved < best[:, part]
-            best[:, part] = np.where(better, moved, best[:, part])
-            back[row][:, part][better] = source
-        total = best + windows[row][starts[row]]
-    at = total.argmin(1)
-    costs = total[columns, at]
-    paths = np.empty((width, rows), int)
-    for row in range(rows - 1, -1, -1):
-        paths[:, row] = columns + slanted[row] + at - reach
-        at = at + back[row, columns, at]
-    return paths.clip(0, width), costs
-
-
-def _beside(one: np.ndarray, others: np.ndarray) -> bool:
-    """Return whether a seam, (rows,), crosses none of others, (n, rows)."""
-    return bool(((one <= others).all(1) | (one >= others).all(1)).all())
-
-
-# Pieces of a line: most distance to the next one, and least common part of their heights (of the smaller one).
-LINE_GAP = 2.5
-LINE_COMMON = 0.4
-# Most distance between a piece and the rest of the same broken digit below it, in parts of the lower height.
-BROKEN = 0.15
-# Pieces lower than this part of the digits' height are not lines by themselves: points, dashes, parts of digits.
-SMALL = 0.45
-
-
-def text_lines(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Divide pieces into lines of text, from top to bottom.
-
-    Tall pieces are linked to their neighbours at the same height, so that a line may rise or fall; small ones join the
-    line of the nearest tall piece.
-    """
-    height = digit_height(pieces)
-    tall = [piece for piece in pieces if piece.height >= SMALL * height] or list(pieces)
-    line_of = list(range(len(tall)))
-    for i, one in enumerate(tall):
-        for j, other in enumerate(tall[:i]):
-            if _in_line(one, other, height):
-                old, new = line_of[i], line_of[j]
-                line_of = [new if line == old else line for line in line_of]
-    found: dict[int, list[Piece]] = {}
-    for line, piece in zip(line_of, tall, strict=True):
-        found.setdefault(line, []).append(piece)
-    kept = {id(piece) for piece in tall}
-    for piece in pieces:
-        if id(piece) not in kept:
-            nearest = min(range(len(tall)), key=lambda i: _distance(piece, tall[i]))
-            found[line_of[nearest]].append(piece)
-    return sorted(found.values(), key=lambda line: sum(piece.top + piece.bottom for piece in line) / len(line))
 
 
 def digit_height(pieces: Sequence[Piece]) -> float:
@@ -357,17 +226,3 @@ def digit_height(pieces: Sequence[Piece]) -> float:
     heights = np.sort([piece.height for piece in pieces])
     sums = np.cumsum(heights)
     return float(heights[np.searchsorted(sums, 0.6 * sums[-1])])
-
-
-def _in_line(one: Piece, other: Piece, height: float) -> bool:
-    gap = max(one.left, other.left) - min(one.right, other.right)
-    common = min(one.bottom, other.bottom) - max(one.top, other.top)
-    low = min(one.height, other.height)
-    beside = gap < LINE_GAP * height and common > LINE_COMMON * low
-    return beside or (gap < -LINE_COMMON * min(one.width, other.width) and -common < BROKEN * low)
-
-
-def _distance(one: Piece, other: Piece) -> float:
-    across = max(one.left - other.right, other.left - one.right, 0)
-    down = max(one.top - other.bottom, other.top - one.bottom, 0)
-    return across * across + down * down

@@ -17,8 +17,13 @@ DASH_WIDTH, DASH_HEIGHT, DASH_ASPECT = 0.2, 0.25, 1.8
 # Least height of a slash, how much further than the line's other tall pieces it leans, across by down, and the least
 # share of its ink within a pen of a straight line.
 SLASH_HEIGHT, SLASH_LEAN, STRAIGHT = 1.08, 0.27, 0.97
-# Most ink of a plus outside its two bars.
-OUTSIDE_BARS = 0.06
+# Most ink of a plus outside its two bars, where they cross, in parts of its height and width, and how much of them they
+# fill. Least and most width and height.
+OUTSIDE_BARS, CROSSING, FILLED, PLUS_SIZE = 0.06, (0.3, 0.7), 0.7, (0.3, 1.0)
+# Where the centre of a minus and of a plus is, and above which one point and comma are not.
+MINUS_CENTRE, PLUS_CENTRE, LOW = (0.28, 0.75), (0.2, 0.85), 0.75
+# Most height of "=" and ":". A point is round: at most so many times as high as wide. Most height of a comma.
+TWO_PARTS, ROUND, COMMA_HEIGHT = 0.95, 1.6, 0.6
 
 
 def symbol(piece: Piece, top: float, bottom: float, pen: float, lean: float) -> str | None:
@@ -31,20 +36,21 @@ def symbol(piece: Piece, top: float, bottom: float, pen: float, lean: float) -> 
     at = (piece.top - top) / height
     parts = [_extent(ink[rows], rows.start, height, at) for rows in _bands(ink)]
     pen = pen / height
-    if len(parts) == 2 and piece.height < 0.95 * height:
+    if len(parts) == 2 and piece.height < TWO_PARTS * height:
         if all(_is_dash(*part, pen) for part in parts):
             return "="
         return ":" if all(_is_dot(*part, pen) for part in parts) else None
     if len(parts) != 1:
         return None
     width, high, centre = parts[0]
-    if _is_dash(width, high, centre, pen) and 0.28 < centre < 0.75:
+    if _is_dash(width, high, centre, pen) and _within(centre, MINUS_CENTRE):
         return "-"
-    if centre > 0.75 and _is_dot(width, high, centre, pen) and high < 1.6 * max(width, pen):
+    if centre > LOW and _is_dot(width, high, centre, pen) and high < ROUND * max(width, pen):
         return "."
-    if centre > 0.75 and centre + high / 2 > 1 and high < 0.6 and width < min(high, DOT + pen):
+    if centre > LOW and centre + high / 2 > 1 and high < COMMA_HEIGHT and width < min(high, DOT + pen):
         return ","
-    if 0.3 < high < 1.0 and 0.3 < width < 1.0 and 0.2 < centre < 0.85 and _is_plus(piece.ink, pen * height):
+    upright = _within(high, PLUS_SIZE) and _within(width, PLUS_SIZE) and _within(centre, PLUS_CENTRE)
+    if upright and _is_plus(piece.ink, pen * height):
         return "+"
     if high > SLASH_HEIGHT and lean_of(piece) > max(lean, 0) + SLASH_LEAN and _is_straight(piece.ink, pen * height):
         return "/"
@@ -71,6 +77,10 @@ def _extent(ink: np.ndarray, start: int, height: float, at: float) -> tuple[floa
     return (columns[-1] + 1 - columns[0]) / height, high, at + start / height + high / 2
 
 
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] < value < limits[1]
+
+
 def _is_dash(width: float, high: float, centre: float, pen: float) -> bool:
     return high < max(DASH_HEIGHT, 2 * pen) and width > max(DASH_WIDTH, DASH_ASPECT * high)
 
@@ -84,11 +94,11 @@ def _is_plus(ink: np.ndarray, pen: float) -> bool:
     height, width = ink.shape
     rows, columns = ink.sum(1), ink.sum(0)
     y, x = int(rows.argmax()), int(columns.argmax())
-    if not (0.3 < y / height < 0.7 and 0.3 < x / width < 0.7):
+    if not (_within(y / height, CROSSING) and _within(x / width, CROSSING)):
         return False
     down, across = np.abs(np.arange(height) - y), np.abs(np.arange(width) - x)
     outside = ink[np.ix_(down > max(pen, 0.14 * height), across > max(pen, 0.14 * width))].sum()
-    return bool(outside < OUTSIDE_BARS * ink.sum() and rows[y] > 0.7 * width and columns[x] > 0.7 * height)
+    return bool(outside < OUTSIDE_BARS * ink.sum() and rows[y] > FILLED * width and columns[x] > FILLED * height)
 
 
 def _is_straight(ink: np.ndarray, pen: float) -> bool:

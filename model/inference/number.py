@@ -14,21 +14,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from model.imaging.cuts import cut
 from model.imaging.normalise import from_ink
 from model.imaging.pieces import (
     Box,
     Frame,
     Piece,
-    cut,
     digit_height,
     extent,
     ink_pieces,
     join,
     pen_width,
     stroke_pieces,
-    text_lines,
 )
 from model.imaging.symbols import lean_of, symbol
+from model.imaging.text_lines import text_lines
 from model.inference.classifier import Classifier, Prediction
 
 # Most pieces of a picture; more are a texture, and no numbers.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from model.imaging.png import png_url
 from model.imaging.pieces import Box
+from model.imaging.png import png_url
 from model.inference.number import Number, Sign, confidence_of
 
 

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from model.data import hands
+from model.imaging.cuts import cut
 from model.imaging.ink import ink_in_place
-from model.imaging.pieces import components, cut, digit_height, extent, join, pen_width, stroke_pieces, text_lines
+from model.imaging.pieces import components, digit_height, extent, join, pen_width, stroke_pieces
 from model.imaging.symbols import lean_of, symbol
+from model.imaging.text_lines import text_lines
 from tests.support.written_numbers import SYMBOLS, picture_of, strokes_of, written
 
 HAND = hands.HANDS[5]
