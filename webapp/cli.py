@@ -21,7 +21,8 @@ from model.inference.weights import WeightsError
 from model.rank import GroupLost, is_rank_zero
 from webapp.auth import Authenticator, PasswordRefused
 from webapp.logs import TERMINAL
-from webapp.settings import ROOT, Settings, SettingsError, document
+from webapp.settings import ROOT, Settings, SettingsError
+from webapp.setup import report
 from webapp.setup.install import set_up
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
@@ -47,10 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
         ("run", "set up, then serve web and worker together", serve),
         ("worker", "run the worker alone", work),
         ("password", "set the administrator's password, asked for or from standard input", set_password),
-        ("settings", "print the page that describes every setting", print_settings),
         ("copy", "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL", copy_embedded),
     ):
         commands.add_parser(name, help=does, description=does).set_defaults(function=function)
+    does = "print the settings in force and where each comes from, without secrets"
+    settings = commands.add_parser("settings", help=does, description=does)
+    settings.add_argument("--document", action="store_true", help="print docs/settings.md instead")
+    settings.set_defaults(function=print_settings)
     does = "train a version again, and compare it with what is stored"
     again = commands.add_parser("replay", help=does, description=does)
     again.add_argument("version_id", type=_version_number, metavar="VERSION", help="its name, such as v7")
@@ -131,9 +135,17 @@ def copy_embedded(settings: Settings) -> None:
     print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
 
 
-def print_settings(_: Settings) -> None:
-    """Print docs/settings.md."""
-    print(document(), end="")
+def print_settings(settings: Settings, document: bool) -> None:
+    """Print the settings in force, or docs/settings.md."""
+    if document:
+        print(report.document(), end="")
+        return
+    rows = list(report.in_force(settings))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for variable, value, origin in rows:
+        print(f"{variable:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+    for line in report.misspelt():
+        print(f"Warning: {line}")
 
 
 def replay_version(settings: Settings, version_id: int) -> None:

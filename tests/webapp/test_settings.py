@@ -9,6 +9,8 @@ import pytest
 from webapp.settings import Settings, SettingsError
 from webapp.storage.engine import Database
 
+KEY = "0123456789abcdef" * 2
+
 
 def read(folder, **environ):
     return Settings.read({"DATA_DIR": str(folder), **environ})
@@ -39,13 +41,13 @@ def test_settings_all_variables_are_taken(tmp_path):
         REDIS_URL="redis://:pass%20word@queue:6380/3",
         ADMIN_PASSWORD="pass word",
         ADMIN_TOKEN="0123456789abcdef",
-        SECRET_KEY="a secret",
+        SECRET_KEY=KEY,
         HTTPS="1",
     )
     assert (settings.mnist_dir, settings.host, settings.port) == (tmp_path / "digits", "0.0.0.0", 80)
     assert (settings.web_concurrency, settings.database_url) == (3, "sqlite:////elsewhere/x.db")
     assert (settings.admin_password, settings.admin_token) == ("pass word", "0123456789abcdef")
-    assert (settings.secret_key, settings.https) == ("a secret", True)
+    assert (settings.secret_key, settings.https) == (KEY, True)
     assert settings.redis_url == "redis://:pass%20word@queue:6380/3"
     assert not (tmp_path / "secret_key").exists()
 
@@ -58,6 +60,8 @@ BAD = {
         "short", "of-15-character", "a token with many spaces", "a-token-from-a-file-with-its-line-end\n",
         "sch\u00f6ne-gr\u00fc\u00dfe-aus-k\u00f6ln",
     ],
+    "SECRET_KEY": ["short", "of-31-characters-of-any-kind--"],
+    "MNIST_DIR": ["/dev/null", "/dev/null/digits"],
     "DATABASE_URL": [
         "inkling.db", "/var/lib/inkling.db", "nosuchdatabase://localhost/inkling", "sqlite+nosuchdriver:///inkling.db",
         "postgresql://localhost:port/inkling", "mssql+pyodbc://localhost/inkling", "mysql://localhost/inkling",
@@ -102,7 +106,7 @@ def test_settings_postgresql_names_its_driver(tmp_path, scheme):
 def test_settings_on_postgresql_make_no_secret_key_file(tmp_path):
     settings = read(tmp_path, DATABASE_URL="postgresql://localhost/inkling")
     assert settings.secret_key == "" and not (tmp_path / "secret_key").exists()
-    assert read(tmp_path, DATABASE_URL="postgresql://localhost/inkling", SECRET_KEY="given").secret_key == "given"
+    assert read(tmp_path, DATABASE_URL="postgresql://localhost/inkling", SECRET_KEY=KEY).secret_key == KEY
 
 
 def test_secret_key_is_kept_for_its_owner_alone(tmp_path):
@@ -114,7 +118,7 @@ def test_secret_key_is_kept_for_its_owner_alone(tmp_path):
     assert first != read(tmp_path / "other").secret_key
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe", b"cut-short"])
 def test_secret_key_damaged_is_said(tmp_path, content):
     (tmp_path / "secret_key").write_bytes(content)
     with pytest.raises(SettingsError, match="SECRET_KEY .*secret_key"):
@@ -136,7 +140,7 @@ def test_settings_any_folder_name_is_taken(tmp_path, name):
     assert (tmp_path / name / "inkling.db").stat().st_size > 0
 
 
-@pytest.mark.parametrize("key", ["", "given"])
+@pytest.mark.parametrize("key", ["", KEY])
 @pytest.mark.parametrize("below", ["", "further/down"])
 def test_settings_data_dir_that_is_a_file_is_refused(tmp_path, below, key):
     (tmp_path / "file").touch()
@@ -148,4 +152,4 @@ def test_settings_data_dir_not_writable_is_refused(tmp_path, monkeypatch):
     # The superuser may write anywhere, so the question is answered for it.
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     with pytest.raises(SettingsError, match="^DATA_DIR "):
-        read(tmp_path, SECRET_KEY="given")
+        read(tmp_path, SECRET_KEY=KEY)

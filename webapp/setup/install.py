@@ -17,6 +17,7 @@ from webapp.auth import Authenticator
 from webapp.middleware import assets
 from webapp.presentation.wording import worded
 from webapp.settings import Settings
+from webapp.setup.report import misspelt
 from webapp.storage.engine import Database, insert_if_absent, lock_table
 from webapp.storage.schema import Installation, Promotion, Version, champion_of, coded
 from webapp.training.task_queue import make_file, make_tables
@@ -28,6 +29,8 @@ def set_up(settings: Settings, say=print) -> None:
 
     Raises PasswordRefused if ADMIN_PASSWORD cannot be used, WeightsError if no version can be used, and SchemaTooNew.
     """
+    for line in misspelt():
+        say(f"Warning: {line}")
     settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     database = Database(settings.database_url)
     private_files.restrict(settings.data_dir, database.files, say)

@@ -1,0 +1,165 @@
+"""How the text of an environment variable becomes a setting's value, and how a value is shown.
+
+Readers raise ValueError with a reason that is said after the variable's name; no reason holds a secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from redis.connection import parse_url
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from webapp.private_files import is_shared
+
+POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+# 16 random bytes in hexadecimal. The key keeps its meaning for years, in a database that somebody may copy.
+SHORTEST_KEY = 32
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """Return the reader of a whole number within these limits."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise ValueError(f"must be a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+def flag(text: str) -> bool:
+    return bool(number(0, 1)(text))
+
+
+def own_folder(text: str) -> Path:
+    """Return a folder that nobody else writes to, created if missing with access for its owner only."""
+    folder = Path(text).absolute()
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        shared = is_shared(folder)
+    except OSError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+    if shared:  # other users could put a database or a key there
+        raise ValueError(f"cannot be used: {folder} is shared with others; name a folder below it")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ValueError(f"cannot be used: {folder} is not readable and writable")
+    return folder
+
+
+def readable_folder(text: str) -> Path:
+    """Return a folder that can be read, or that is not there yet: set-up makes it."""
+    folder = Path(text).absolute()
+    try:
+        with os.scandir(folder):
+            pass
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+    return folder
+
+
+def database_url(text: str) -> str:
+    """Return the database's URL for SQLAlchemy, without connecting."""
+    try:
+        url = make_url(text)
+    except (SQLAlchemyError, ValueError) as error:
+        raise ValueError(f"is no address of a database: {error}") from error
+    if url.drivername in POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if url.drivername != "sqlite":
+        raise ValueError(f"must begin with postgresql:// or sqlite://, not with {url.drivername}://")
+    if url.database in (None, "", ":memory:"):
+        raise ValueError("must name a file, since several processes share the database")
+    return text
+
+
+def sqlite_in(data_dir: Path) -> str:
+    return URL.create("sqlite", database=str(data_dir / "inkling.db")).render_as_string()
+
+
+def redis_url(text: str) -> str:
+    """Return a URL that Redis' client accepts, without connecting; empty for no Redis."""
+    if text:
+        try:
+            parse_url(text)
+        except ValueError:  # its message does not help, and might show a password in the URL
+            raise ValueError("must be redis://HOST:PORT/NUMBER, or rediss:// or unix://") from None
+    return text
+
+
+def token(text: str) -> str:
+    """Return a bearer token; empty for none."""
+    # Other characters may not pass through a header unchanged. `openssl rand -hex 16` makes 128 random bits.
+    if text and not re.fullmatch("[!-~]{16,}", text):
+        raise ValueError(
+            "must have at least 16 characters, all of them ASCII and none of them a space; "
+            "`openssl rand -hex 16` makes one"
+        )
+    return text
+
+
+def secret_key(text: str) -> str:
+    if len(text) < SHORTEST_KEY:
+        raise ValueError(
+            f"has {len(text)} characters and needs {SHORTEST_KEY}: `openssl rand -hex 32` makes one. With another key "
+            "everybody is signed out, and browsers no longer list the corrections that they have sent; receipts stay"
+        )
+    return text
+
+
+def secret_key_in(folder: Path) -> str:
+    """Return the secret key in the data folder, which the first start creates, readable by its owner only."""
+    path = folder / "secret_key"
+    try:
+        if not path.exists():
+            _create_secret(path)
+        if not path.is_file():  # reading a named pipe would block
+            raise OSError("it is not a file")
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"is not set, and that in {path} cannot be read: {error}") from error
+    if not secret:
+        raise ValueError(f"is not set, and {path} is empty: remove it to get another one")
+    try:
+        return secret_key(secret)
+    except ValueError as error:
+        raise ValueError(f"in {path} {error}") from None
+
+
+def _create_secret(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        # Linked into place complete: several processes that start together all read the first one's key.
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> str:
+    """Show a value as its variable would have it."""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def hidden(value: str) -> str:
+    """Show only whether a secret is set."""
+    return "(set, not shown)" if value else ""
+
+
+def without_password(url: str) -> str:
+    """Show a URL without its password, which may be in its query too."""
+    url = re.sub(r"(?<=//)([^/?#:]*):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&])([^=&]*password[^=&]*)=[^&#]*", r"\1=***", url, flags=re.I)
