@@ -15,6 +15,7 @@ for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp
     del sys.modules[_name]
 
 import webapp.app  # noqa: E402, F401  imported before the workers fork
+from model.data import mnist  # noqa: E402
 from webapp import metrics  # noqa: E402
 from webapp.server import listeners  # noqa: E402
 from webapp.services import services  # noqa: E402
@@ -27,7 +28,7 @@ except SettingsError as error:
     sys.exit(f"inkling: {error}")
 
 wsgi_app = "wsgi:app"
-bind = f"{_settings.host}:{_settings.port}"
+bind = _settings.bind
 workers = _settings.web_concurrency
 worker_class = "webapp.server.worker.Worker"
 # Each worker creates its own application, since threads do not survive a fork. The modules are imported above and so
@@ -44,11 +45,26 @@ forwarder_headers = ""
 control_socket_disable = True
 
 
+def _check_address():
+    try:
+        listeners.check(_settings)
+    except listeners.AddressError as error:
+        sys.exit(f"inkling: {error}")
+
+
 def on_starting(server):
     if server.cfg.is_ssl:
         raise RuntimeError("TLS is left to a proxy in front")
+    if isinstance(server.cfg.address[0], int):
+        server.systemd = True  # the socket is the supervisor's: gunicorn would remove a Unix socket's file at its end
+    else:
+        _check_address()
     # Once for all workers: one may be forked while the database is down, and gunicorn ends if a worker cannot boot.
     os.environ["SECRET_KEY"] = wait_for_secret_key(_settings, server.log.warning).secret_key
+    if _settings.socket_path and not _settings.trusted_proxies:
+        server.log.warning("all clients count as one behind a Unix socket until TRUSTED_PROXIES=1 names the proxy")
+    if mnist.missing(_settings.mnist_dir):
+        server.log.warning("MNIST is not in %s: the gallery waits for it; `make data` fetches it", _settings.mnist_dir)
     # USR2 would start a second master, outside the supervisor's control.
     ignored = "USR2 is ignored: the supervisor runs one master, and HUP reloads it"
     server.handle_usr2 = functools.partial(server.log.warning, ignored)
@@ -63,7 +79,9 @@ def on_exit(server):
 
 
 def when_ready(server):  # the address is bound, and no worker has been forked yet
-    metrics.share_counters(f"{_settings.host}-{_settings.port}")
+    metrics.share_counters(_settings.bind.replace("/", "-"))
+    if _settings.socket_path:
+        listeners.open_to_all(_settings.socket_path)
     listeners.configure(server.LISTENERS)
 
 

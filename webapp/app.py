@@ -39,8 +39,9 @@ MODEL_ERRORS = {
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the WSGI application with `settings` (default: the environment's). Loads no model, starts no thread."""
-    set_up_logging()
-    settings = with_secret_key(settings or Settings.read())
+    settings = settings or Settings.read()
+    set_up_logging(settings.log_level)
+    settings = with_secret_key(settings)
     app = Flask("webapp", static_folder=None, template_folder=ROOT / "templates")
     # Werkzeug would redirect "//admin" to an absolute URL built from the request's Host header.
     app.url_map.merge_slashes = False
@@ -71,8 +72,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Corrections are not authorized by a cookie either: they are sent as JSON, and deleted by a secret URL.
     authentication.csrf.exempt(receipts.blueprint)
     served: Callable = Shortcut(assets.serve(app, settings.data_dir), services(app).active_model)
-    if settings.https:
-        served = ProxyFix(served, x_for=1, x_proto=1, x_host=1)
+    if settings.trusted_proxies:
+        # Scheme and host are single values, which the nearest proxy sets or passes on.
+        served = ProxyFix(served, x_for=settings.trusted_proxies, x_proto=1, x_host=1)
     served = access_log.AccessLogMiddleware(served, app.wsgi_app, settings.https, services(app).metrics)
     app.wsgi_app = served  # type: ignore[method-assign]  # Flask's way to add middleware
     return app

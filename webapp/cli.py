@@ -7,7 +7,6 @@ import functools
 import getpass
 import os
 import shutil
-import socket
 import sqlite3
 import sys
 from contextlib import closing
@@ -21,6 +20,7 @@ from model.inference.weights import WeightsError
 from model.rank import GroupLost, is_rank_zero
 from webapp.auth import Authenticator, PasswordRefused
 from webapp.logs import TERMINAL
+from webapp.server import listeners
 from webapp.settings import ROOT, Settings, SettingsError
 from webapp.setup import report
 from webapp.setup.install import set_up
@@ -28,8 +28,6 @@ from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
 from webapp.storage.engine import WORK_SECONDS, Database, SchemaTooNew
 from webapp.storage.schema import Run, Version
-
-BACKLOG = 2048  # of connections that wait; gunicorn's own default
 
 
 class Refused(Exception):
@@ -89,10 +87,10 @@ def serve(settings: Settings) -> None:
         raise Refused(f"{SETPRIV} is missing; it comes with util-linux")
     _open_standard_streams()
     # Bound before set-up and kept over every restart: a second start on the address is refused.
-    with socket.socket() as listener:
-        _listen(listener, settings)
+    with listeners.listen(settings) as listener:
         set_up(settings)
-        print(f"Inkling: http://{settings.host}:{settings.port}/   (Ctrl-C ends it)", flush=True)
+        address = settings.bind if settings.socket_path else f"http://{settings.bind}/"
+        print(f"Inkling: {address}   (Ctrl-C ends it)", flush=True)
         os.environ.update(
             DATA_DIR=str(settings.data_dir),
             INKLING_BIN=str(Path(sys.executable).parent),
@@ -190,13 +188,3 @@ def _open_standard_streams() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
-
-
-def _listen(listener: socket.socket, settings: Settings) -> None:
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Refused(f"{settings.host}:{settings.port} cannot be used ({reason}); set PORT") from error

@@ -19,16 +19,16 @@ SECONDS = "%Y-%m-%dT%H:%M:%S"
 _encode = json.JSONEncoder(default=str).encode
 
 
-def set_up_logging(**always: Any) -> None:
-    """Log the application's events from INFO up and those of libraries from WARNING up to stderr.
+def set_up_logging(level: str = "info", **always: Any) -> None:
+    """Log the application's events from `level` up and those of libraries from WARNING up to stderr.
 
     The fields in `always` are on every JSON line.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(**always))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("webapp").setLevel(logging.INFO)
-    if _on_a_terminal():  # a line for each file of a page would hide the errors
+    logging.getLogger("webapp").setLevel(level.upper())
+    if _on_a_terminal() and level != "debug":  # a line for each file of a page would hide the errors
         logging.getLogger("webapp.requests").setLevel(logging.WARNING)
 
 

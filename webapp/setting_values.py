@@ -6,6 +6,7 @@ Readers raise ValueError with a reason that is said after the variable's name; n
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import re
 import secrets
@@ -20,6 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from webapp.private_files import is_shared
 
 POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+LONGEST_SOCKET_PATH = 107  # Linux's sun_path, with its final null byte
+# Such as localhost. Four numbers with dots are meant as an address: 10.0.0.300 is none.
+HOST_NAME = re.compile(r"(?![0-9.]+$)[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
 # 16 random bytes in hexadecimal. The key keeps its meaning for years, in a database that somebody may copy.
 SHORTEST_KEY = 32
 
@@ -37,6 +41,33 @@ def number(least: int, most: int) -> Callable[[str], int]:
 
 def flag(text: str) -> bool:
     return bool(number(0, 1)(text))
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return the reader of one of these words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, not {text!r}")
+        return text
+
+    return read
+
+
+def host(text: str) -> str:
+    """Return an IPv4 or IPv6 address, a host's name, or unix:PATH; whether it is this machine's shows at the start."""
+    if text.startswith("unix:"):
+        path = "/" + text.removeprefix("unix:").lstrip("/")
+        if not text.removeprefix("unix:").startswith("/") or len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+            raise ValueError(f"must name a socket by unix:/PATH of at most {LONGEST_SOCKET_PATH} bytes, not {text!r}")
+        return f"unix:{path}"
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if not HOST_NAME.fullmatch(text):
+            raise ValueError(f"must be an IPv4 or IPv6 address, or unix:/PATH, not {text!r}") from None
+    return text
 
 
 def own_folder(text: str) -> Path:

@@ -98,7 +98,13 @@ class Settings:
     ]
     host: Annotated[
         str,
-        Setting("127.0.0.1", "IPv4 address that the web server listens on", section="The web server"),
+        Setting(
+            "127.0.0.1",
+            "address that the web server listens on: IPv4, IPv6 (`::` for both), or `unix:/PATH`, a socket for "
+            "a proxy on the same machine",
+            values.host,
+            section="The web server",
+        ),
     ]
     port: Annotated[int, Setting("8000", "port that the web server listens on", values.number(1, 65535))]
     web_concurrency: Annotated[
@@ -112,6 +118,24 @@ class Settings:
     https: Annotated[
         bool,
         Setting("0", "1 behind a TLS proxy: secure cookies, HSTS, one `X-Forwarded-*` hop is trusted", values.flag),
+    ]
+    trusted_proxies: Annotated[
+        int,
+        Setting(
+            Default("1 with `HTTPS`, otherwise 0", lambda before: int(before["https"])),
+            "number of proxies in front, each of which adds its client's address to `X-Forwarded-For`; a request's "
+            "client is the address that the outermost has added",
+            values.number(0, 16),
+        ),
+    ]
+    log_level: Annotated[
+        str,
+        Setting(
+            "info",
+            "`debug`, `info`, `warning` or `error`: log lines from there up; at `warning`, answers are logged only if "
+            "they are server errors",
+            values.one_of("debug", "info", "warning", "error"),
+        ),
     ]
     admin_password: Annotated[
         str,
@@ -141,6 +165,18 @@ class Settings:
             values.hidden,
         ),
     ]
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The Unix socket that the web server listens on; None for an address with a port."""
+        return Path(self.host.removeprefix("unix:")) if self.host.startswith("unix:") else None
+
+    @property
+    def bind(self) -> str:
+        """Where the web server listens: HOST:PORT, [HOST]:PORT or unix:PATH."""
+        if self.socket_path:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from tests.conftest import PASSWORD, TOKEN
 from tests.support.administrator import sign_in
 from tests.support.requests import ONE
 from webapp import logs
+from webapp.app import create_app
 from webapp.logs import JsonLines
 from webapp.views import draw
 
@@ -175,6 +177,16 @@ def test_terminal_is_told_of_failures_alone(client, log, requests_logger, monkey
     monkeypatch.setattr(draw, "render_template", None)
     client.get("/")
     assert [line["status"] for line in log.requests] == [500]
+
+
+@pytest.mark.parametrize(("level", "told"), [("debug", 2), ("info", 2), ("warning", 1), ("error", 1)])
+def test_log_level_leaves_out_what_is_below(settings, log, requests_logger, monkeypatch, level, told):
+    client = create_app(replace(settings, log_level=level)).test_client()
+    client.get("/")
+    monkeypatch.setattr(draw, "render_template", None)
+    client.get("/")
+    assert len(log.requests) == told
+    logs.set_up_logging()
 
 
 def test_terminal_gets_text(monkeypatch):

@@ -52,7 +52,38 @@ def test_settings_all_variables_are_taken(tmp_path):
     assert not (tmp_path / "secret_key").exists()
 
 
+@pytest.mark.parametrize(
+    ("host", "bind"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000"),
+        ("localhost", "localhost:8000"),
+        ("my_host.example", "my_host.example:8000"),
+        ("::1", "[::1]:8000"),
+        ("[::1]", "[::1]:8000"),
+        ("0:0:0:0:0:0:0:0", "[::]:8000"),
+        ("unix:/run/inkling/web.sock", "unix:/run/inkling/web.sock"),
+        ("unix:///run/inkling/web.sock", "unix:/run/inkling/web.sock"),
+    ],
+)
+def test_settings_host_is_an_address_a_name_or_a_socket(tmp_path, host, bind):
+    settings = read(tmp_path, HOST=host)
+    assert settings.bind == bind
+    assert settings.socket_path == (Path("/run/inkling/web.sock") if "unix" in host else None)
+
+
+def test_settings_https_trusts_one_proxy_unless_told_otherwise(tmp_path):
+    assert [read(tmp_path, HTTPS=https).trusted_proxies for https in "01"] == [0, 1]
+    assert read(tmp_path, HTTPS="1", TRUSTED_PROXIES="0").trusted_proxies == 0
+    assert read(tmp_path, TRUSTED_PROXIES="2").trusted_proxies == 2
+
+
 BAD = {
+    "HOST": [
+        "bad host", "127.0.0.1:80", "10.0.0.300", "http://127.0.0.1", "*", "[::1", "::1:x", "-x", "a\nb", "unix:",
+        "unix:web.sock", "unix:/" + "x" * 107,
+    ],
+    "TRUSTED_PROXIES": ["-1", "17", "127.0.0.1"],
+    "LOG_LEVEL": ["INFO", "trace"],
     "PORT": ["0", "65536", "-1", "80.0", " 80", "http", "0x50", "\u0668\u0660", "9" * 5000],  # 80 in Arabic digits
     "WEB_CONCURRENCY": ["0", "two", "257"],
     "HTTPS": ["2", "true", "yes"],

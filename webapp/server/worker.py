@@ -27,7 +27,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers.sync import SyncWorker
 
 from webapp.server.connections import Connection
-from webapp.server.listeners import backlog
+from webapp.server.listeners import backlog, peer
 from webapp.server.overload import FEWEST_WAITING, ClientShares, OverloadDetector, first_to_evict
 from webapp.server.refusals import INTERNAL, MALFORMED, OVERLOADED, TOO_SLOW, Refusal, render, wants_page
 from webapp.server.responses import BufferedResponse, call_application, iterate
@@ -67,8 +67,9 @@ class Worker(SyncWorker):
         self._detector, self._shares = OverloadDetector(self.cfg.workers), ClientShares()
         self._buffered, self._refused, self._swept_at = 0, 0, 0.0  # bytes, requests since the last sweep, seconds
         self._turns_without_accept = 0
-        self._metrics, self._https = services(self.wsgi).metrics, services(self.wsgi).settings.https
-        self._render = functools.cache(functools.partial(render, self.wsgi, self._https))
+        settings = services(self.wsgi).settings
+        self._metrics, self._trusted_proxies = services(self.wsgi).metrics, settings.trusted_proxies
+        self._render = functools.cache(functools.partial(render, self.wsgi, settings.https))
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         self._listeners = [listener.sock for listener in self.sockets]
         for listener in self._listeners:
@@ -130,7 +131,7 @@ class Worker(SyncWorker):
                     raise
                 return
             client.setblocking(False)
-            connection = Connection(client, address)
+            connection = Connection(client, peer(address))
             try:
                 ready = connection.read()
             except OSError:
@@ -144,9 +145,11 @@ class Worker(SyncWorker):
                 return
 
     def _enqueue(self, connection: Connection) -> None:
-        # Behind a trusted proxy, the last address is the one that it has seen.
-        if self._https and (values := FORWARDED_FOR.findall(connection.head)):
-            connection.client = values[-1].rpartition(b",")[2].strip()
+        # Each trusted proxy has added the address of its client, as `ProxyFix` in webapp.app understands it.
+        if self._trusted_proxies:
+            addresses = b",".join(FORWARDED_FOR.findall(connection.head)).split(b",")
+            if len(addresses) >= self._trusted_proxies:
+                connection.client = addresses[-self._trusted_proxies].strip() or connection.client
         if PROBES.match(connection.received):
             connection.client = "probes", connection.client
         count = self._shares.count(connection.client)

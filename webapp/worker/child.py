@@ -43,8 +43,8 @@ NICENESS = 10
 def main(arguments: list[str]) -> None:
     work, *numbers = arguments[0], *map(int, arguments[1:])
     names = (work, "attempt") if work in ("run", "import") else ("version",)
-    set_up_logging(**dict(zip(names, numbers, strict=False)))
     settings = Settings.read()
+    set_up_logging(settings.log_level, **dict(zip(names, numbers, strict=False)))
     database = Database(settings.database_url, WORK_SECONDS)
     if not is_rank_zero():
         train_as_follower(settings, Lease(database, *numbers))

@@ -13,6 +13,7 @@ import redis
 from huey.consumer import Consumer
 from sqlalchemy.exc import SQLAlchemyError
 
+from model.data import mnist
 from webapp.logs import set_up_logging
 from webapp.settings import Settings
 from webapp.storage.engine import WORK_SECONDS, Database
@@ -47,7 +48,7 @@ class OutageFilter(logging.Filter):
 
 def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then end the child processes."""
-    set_up_logging()
+    set_up_logging(settings.log_level)
     settings = wait_for_secret_key(settings, log.warning)
     executor = Executor(Database(settings.database_url, WORK_SECONDS), settings)
     outage = OutageFilter()
@@ -56,6 +57,8 @@ def main(settings: Settings) -> None:
     threading.Thread(target=housekeep, args=(executor,), name="housekeeping", daemon=True).start()
     # max_delay: a message waits for a second at most. shutdown_timeout: a signal does not wait for busy threads.
     consumer = Consumer(executor.jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
+    if mnist.missing(settings.mnist_dir):
+        log.warning("MNIST is not in %s: trainings wait for it; `make data` fetches it", settings.mnist_dir)
     log.info("the worker is ready")
     consumer.run()
     executor.stop_children()

@@ -150,6 +150,14 @@ def test_tokens_wrong_are_counted_and_a_right_one_goes_on_working(app, client):
     assert sign_in(client).status_code == 303
 
 
+@pytest.mark.parametrize(("proxies", "client"), [(0, "127.0.0.1"), (1, "10.0.0.3"), (2, "10.0.0.2"), (4, "127.0.0.1")])
+def test_client_is_whom_the_outermost_trusted_proxy_has_seen(settings, proxies, client):
+    app = create_app(replace(settings, trusted_proxies=proxies))
+    ask(app.test_client(), "guess", HTTP_X_FORWARDED_FOR="10.0.0.1, 10.0.0.2, 10.0.0.3")
+    assert attempts(app) == [f"token:{services(app).corrections.submitter_of(client)}"]
+    services(app).close()
+
+
 def test_token_right_writes_nothing(app, client):
     ask(client, "guess")
     before = attempts(app)
@@ -162,7 +170,7 @@ def test_token_right_writes_nothing(app, client):
 @pytest.mark.both_databases
 @pytest.mark.parametrize("address", ["10.1.2.3", "2001:db8::1", "x" * 5000, "".join(map(chr, range(256, 8192)))])
 def test_attempt_from_any_address_does_not_store_it(settings, address):
-    app = create_app(replace(settings, https=True))
+    app = create_app(replace(settings, https=True, trusted_proxies=1))
     secure = {"base_url": "https://localhost", "headers": {"X-Forwarded-For": address.encode().decode("latin-1")}}
     client = app.test_client()
     page = client.get("/admin/sign-in", **secure)
@@ -360,7 +368,7 @@ def test_cookie_is_kept_from_scripts_and_other_sites(client):
 
 
 def test_cookie_behind_tls_is_bound_to_it(settings):
-    client = create_app(replace(settings, https=True)).test_client()
+    client = create_app(replace(settings, https=True, trusted_proxies=1)).test_client()
     secure = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "inkling.example", "X-Forwarded-For": "10.0.0.1"}
     page = client.get("/admin/sign-in", headers=secure, base_url="https://inkling.example")
     name, _, attributes = cookie_of(page)

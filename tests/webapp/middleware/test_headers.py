@@ -128,7 +128,7 @@ def test_method_of_any_address_is_answered_securely(shared_app, reader):
 
 
 def test_answer_behind_tls_demands_tls(settings):
-    client = create_app(replace(settings, https=True)).test_client()
+    client = create_app(replace(settings, https=True, trusted_proxies=1)).test_client()
     secure = {"base_url": "https://localhost"}
     static = client.application.jinja_env.globals["asset"]("css/base.css")
     for path in ("/", "/nothing", "/predict", "/healthz", static):

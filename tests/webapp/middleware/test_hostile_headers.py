@@ -68,7 +68,7 @@ def apps(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("asked") / "data"
     shutil.copytree(prepared, folder)
     own = settings_in(folder)
-    made = [create_app(own), create_app(replace(own, https=True))]
+    made = [create_app(own), create_app(replace(own, https=True, trusted_proxies=1))]
     yield made
     for app in made:
         services(app).close()

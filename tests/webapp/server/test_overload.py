@@ -247,7 +247,7 @@ def test_refusals_leave_a_worker_time_to_answer():
     worker, done = object.__new__(Worker), []
     worker.alive, worker._detector = True, SimpleNamespace(is_overloaded=lambda waiting, now: True, capacity=1)
     worker.cfg, worker._ready, worker._listeners = SimpleNamespace(workers=2), deque(), []
-    worker._https, worker._shares = False, ClientShares()
+    worker._trusted_proxies, worker._shares = 0, ClientShares()
     worker._refuse = lambda one: (worker._ready.remove(one), done.append(503), one.socket.close())
     worker._answer = lambda connection: (done.append(200), connection.socket.close())
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener, contextlib.ExitStack() as clients:
@@ -332,7 +332,7 @@ def test_crowd_behind_a_proxy_is_told_apart_by_forwarded_address(server_behind_a
 def waiting_in_line(*clients):
     """A worker in a crowd with a request of each of these in its line, and what it refuses."""
     worker, refused = object.__new__(Worker), []
-    worker._detector, worker._shares, worker._https = OverloadDetector(workers=1), ClientShares(), False
+    worker._detector, worker._shares, worker._trusted_proxies = OverloadDetector(workers=1), ClientShares(), 0
     worker._ready = deque()
     worker._refuse = lambda one: (worker._ready.remove(one), refused.append(one.client))
     for number, client in enumerate(clients):
@@ -340,6 +340,25 @@ def waiting_in_line(*clients):
         connection.received += b"GET / HTTP/1.1\r\n\r\n"
         worker._enqueue(connection)
     return worker, refused
+
+
+@pytest.mark.parametrize(
+    ("headers", "clients"),
+    [
+        (b"", ["peer"] * 3),
+        (b"X-Forwarded-For: 192.0.2.1\r\n", ["peer", b"192.0.2.1", "peer"]),
+        (b"X-Forwarded-For: 192.0.2.1, 192.0.2.2 ,192.0.2.3\r\n", ["peer", b"192.0.2.3", b"192.0.2.2"]),
+        (b"X-Forwarded-For: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2\r\n", ["peer", b"192.0.2.2", b"192.0.2.1"]),
+        (b"X-Forwarded-For: ,\r\n", ["peer"] * 3),
+    ],
+)
+def test_client_behind_trusted_proxies_is_whom_the_outermost_has_seen(headers, clients):
+    worker, _ = waiting_in_line()
+    for worker._trusted_proxies, client in enumerate(clients):
+        connection = Connection(None, ("peer", 0))
+        connection.received += b"GET / HTTP/1.1\r\n" + headers + b"\r\n"
+        worker._enqueue(connection)
+        assert connection.client == client
 
 
 def test_crowd_of_many_has_its_oldest_refused():

@@ -267,7 +267,7 @@ def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client, mon
 
 def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings, monkeypatch):
     monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
-    app = create_app(replace(settings, https=True))
+    app = create_app(replace(settings, https=True, trusted_proxies=1))
     client = app.test_client()
     for number, status in ((1, 201), (2, 201), (1, 429)):
         headers = {"X-Forwarded-For": f"10.0.0.1, 192.0.2.{number}", "X-Forwarded-Proto": "https"}
