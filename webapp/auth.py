@@ -1,10 +1,12 @@
-"""The administrator's password and sessions, and the limits of attempts at password and token."""
+"""The administrators' passwords and sessions, and the limits of attempts at password and token."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
+from collections.abc import Sequence
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
@@ -14,13 +16,18 @@ from sqlalchemy.orm import Session
 from webapp.exceptions import AppError
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, insert_if_absent, lock_table
-from webapp.storage.schema import Administrator, AdminSession, SignInAttempt
+from webapp.storage.schema import FIRST_ID, FIRST_NAME, Administrator, AdminSession, SignInAttempt
 from webapp.storage.timestamps import seconds_until_below, within
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1024
+
+# Of an administrator. Capital letters are typed in either case.
+NAME = re.compile("[a-z0-9][a-z0-9._@+-]{0,63}", re.ASCII)
+# What the audit calls those who are no administrator.
+NOT_NAMES = ("run", "script", "set-up", "token")
 
 # Limits for each secret, password and token. They are counted apart, so that a script with an old token does not lock
 # out the administrator.
@@ -41,7 +48,7 @@ class NotSignedIn(AppError):
 
 
 class WrongPassword(Exception):
-    """The password is not the administrator's."""
+    """There is no administrator with this name and password."""
 
 
 class TooManyAttempts(AppError):
@@ -54,60 +61,108 @@ class PasswordRefused(ValueError):
     """The password may not be used; the message says why."""
 
 
+class NameRefused(ValueError):
+    """There is no administrator with this name, or there cannot be; the message says why."""
+
+
 class Authenticator:
-    """Check the password and sessions. All state is in the database, so that all processes share it."""
+    """Check passwords and sessions. All state is in the database, so that all processes share it."""
 
     def __init__(self, database: Database):
         self._database = database
 
     def has_password(self) -> bool:
-        return self._password_hash() is not None
+        return FIRST_NAME in self._find(FIRST_NAME)
 
-    def set_password(self, password: str) -> None:
-        """Set the password, end every session and delete the counted attempts. Raises PasswordRefused."""
-        if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-            raise PasswordRefused(f"The password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
-        try:
-            hashed = HASHER.hash(password)
-        except UnicodeEncodeError as error:
-            raise PasswordRefused("The password must be text in UTF-8.") from error
+    def names(self) -> Sequence[str]:
+        """Return the names of all administrators, the first one's first."""
+        with self._database.reading() as session:
+            return session.scalars(select(Administrator.name).order_by(Administrator.id)).all()
+
+    def add(self, name: str, password: str) -> None:
+        """Add an administrator. Raises NameRefused or PasswordRefused."""
+        if not NAME.fullmatch(name) or name in NOT_NAMES:
+            raise NameRefused(
+                "A name has 1 to 64 small letters, digits, and . _ @ + - after the first; "
+                f"{', '.join(NOT_NAMES)} mean something else in the audit."
+            )
+        hashed = _hash(password)
 
         def store(session: Session) -> None:
             lock_table(session, Administrator)
-            session.merge(Administrator(id=1, password_hash=hashed))
-            session.execute(delete(AdminSession))
+            if session.scalar(select(Administrator.id).where(Administrator.name == name)):
+                raise NameRefused(f"There is an administrator {name} already.")
+            last = session.scalar(select(func.max(Administrator.id))) or 0
+            session.add(Administrator(id=max(last, FIRST_ID) + 1, name=name, password_hash=hashed))
+
+        write_using_reserve(self._database, store)
+
+    def remove(self, name: str) -> None:
+        """Remove an administrator and end their sessions. Raises NameRefused, also for the first one."""
+        if name == FIRST_NAME:
+            raise NameRefused(f"{FIRST_NAME} is the first administrator, who stays; `make password` sets the password.")
+
+        def do(session: Session) -> None:
+            lock_table(session, Administrator)
+            _end_sessions(session, row := _row(session, name))
+            session.delete(row)
+
+        write_using_reserve(self._database, do)
+
+    def set_password(self, password: str, name: str = FIRST_NAME) -> None:
+        """Set a password, end that administrator's sessions and delete the counted attempts.
+
+        Raises PasswordRefused, or NameRefused if there is no such administrator; the first one is made.
+        """
+        hashed = _hash(password)
+
+        def store(session: Session) -> None:
+            lock_table(session, Administrator)
+            if name == FIRST_NAME:
+                session.merge(Administrator(id=FIRST_ID, name=FIRST_NAME, password_hash=hashed))
+                session.flush()
+            row = _row(session, name)
+            row.password_hash = hashed
+            _end_sessions(session, row)
             session.execute(delete(SignInAttempt))
 
         write_using_reserve(self._database, store)
 
     def keep_password(self, password: str) -> None:
-        """Set the password if it differs, so that a restart with the same ADMIN_PASSWORD ends no session."""
-        if not _is_right(self._password_hash(), password):
+        """Set the first one's password if it differs: a restart with the same ADMIN_PASSWORD ends no session."""
+        first = self._find(FIRST_NAME).get(FIRST_NAME)
+        if first is None or not _is_right(first.password_hash, password):
             self.set_password(password)
 
     def set_first_password(self, password: str) -> bool:
-        """Set the password if there is none yet; return whether it was set."""
+        """Set the first one's password if there is none yet; return whether it was set."""
         with self._database.writing() as session:
-            return insert_if_absent(session, Administrator, id=1, password_hash=HASHER.hash(password))
+            return insert_if_absent(session, Administrator, id=FIRST_ID, password_hash=HASHER.hash(password))
 
-    def sign_in(self, password: str, client: str) -> str:
+    def sign_in(self, password: str, client: str, name: str = FIRST_NAME) -> str:
         """Return the token of a new session. Raises WrongPassword or TooManyAttempts.
 
         Counts the attempt before it verifies the password, so that parallel attempts count too; success deletes the
         client's attempts.
         """
         mine = self._count_attempt("password", client)
-        hashed = self._password_hash()
-        if len(password) > LONGEST_PASSWORD or not _is_right(hashed, password):
+        found = self._find(name, FIRST_NAME)
+        named = found.get(name)
+        # With an unknown name, verify against another hash all the same: the time does not tell which names there are.
+        checked = named or found.get(FIRST_NAME)
+        is_right = len(password) <= LONGEST_PASSWORD and checked and _is_right(checked.password_hash, password)
+        if named is None or not is_right:
             raise WrongPassword
         token, now = secrets.token_urlsafe(32), time.time()
 
         def begin(session: Session) -> None:
             lock_table(session, Administrator)
-            if session.scalar(select(Administrator.password_hash)) != hashed:  # it was changed meanwhile
+            current = session.get(Administrator, named.id)
+            if current is None or current.password_hash != named.password_hash:  # it was changed meanwhile
                 raise WrongPassword
             session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
-            session.add(AdminSession(token_sha256=_digest(token), created_at=now, seen_at=now))
+            row = AdminSession(token_sha256=_digest(token), administrator_id=named.id, created_at=now, seen_at=now)
+            session.add(row)
 
         write_using_reserve(self._database, begin)
         return token
@@ -128,23 +183,26 @@ class Authenticator:
         """Count a wrong bearer token. Raises TooManyAttempts; requests with the right token are not limited."""
         self._count_attempt("token", client)
 
-    def is_open(self, token: str | None, in_use: bool = True) -> bool:
-        """Tell whether the token belongs to a session that has neither been ended nor expired.
+    def holder(self, token: str | None, in_use: bool = True) -> str | None:
+        """Return the name of the administrator whose session has this token; None if it has been ended or has expired.
 
         A request that nobody made by hand is not `in_use`: it does not put the session's end off.
         """
         if not isinstance(token, str):
-            return False
+            return None
         now = time.time()
+        owner = Administrator.id == func.coalesce(AdminSession.administrator_id, FIRST_ID)
+        mine = AdminSession.token_sha256 == _digest(token)
         with self._database.reading() as session:
-            row = session.get(AdminSession, _digest(token))
-        if row is None or not _lasts(row, now):
-            return False
-        if in_use and now - row.seen_at > SEEN_STEP_SECONDS:
-            mine = AdminSession.token_sha256 == row.token_sha256  # no row, if it was signed out meanwhile
-            seen = update(AdminSession).where(mine).values(seen_at=now)
+            found = session.execute(
+                select(AdminSession, Administrator.name).join(Administrator, owner).where(mine)
+            ).first()
+        if found is None or not _lasts(found.AdminSession, now):
+            return None
+        if in_use and now - found.AdminSession.seen_at > SEEN_STEP_SECONDS:
+            seen = update(AdminSession).where(mine).values(seen_at=now)  # no row, if it was signed out meanwhile
             write_using_reserve(self._database, lambda session: session.execute(seen))
-        return True
+        return found.name
 
     def sign_out(self, token: str) -> None:
         mine = AdminSession.token_sha256 == _digest(token)
@@ -164,9 +222,12 @@ class Authenticator:
         write_using_reserve(self._database, count)
         return mine
 
-    def _password_hash(self) -> str | None:
+    def _find(self, *names: str) -> dict[str, Administrator]:
+        """Return the administrators with these names, as far as there are any."""
         with self._database.reading() as session:
-            return session.scalar(select(Administrator.password_hash))
+            return {
+                row.name: row for row in session.scalars(select(Administrator).where(Administrator.name.in_(names)))
+            }
 
 
 def sweep(database: Database) -> None:
@@ -209,9 +270,31 @@ def _lasts(session, now: float):
     return within(session.seen_at, SESSION_IDLE_SECONDS, now) & within(session.created_at, SESSION_SECONDS, now)
 
 
-def _is_right(password_hash: str | None, password: str) -> bool:
+def _row(session: Session, name: str) -> Administrator:
+    row = session.scalar(select(Administrator).where(Administrator.name == name))
+    if row is None:
+        raise NameRefused(f"There is no administrator {name}.")
+    return row
+
+
+def _end_sessions(session: Session, administrator: Administrator) -> None:
+    owner = func.coalesce(AdminSession.administrator_id, FIRST_ID)
+    session.execute(delete(AdminSession).where(owner == administrator.id))
+
+
+def _hash(password: str) -> str:
+    """Return the password's hash; raises PasswordRefused."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise PasswordRefused(f"The password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
     try:
-        return password_hash is not None and HASHER.verify(password_hash, password)
+        return HASHER.hash(password)
+    except UnicodeEncodeError as error:
+        raise PasswordRefused("The password must be text in UTF-8.") from error
+
+
+def _is_right(password_hash: str, password: str) -> bool:
+    try:
+        return HASHER.verify(password_hash, password)
     except (VerificationError, UnicodeEncodeError):
         return False
 

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m webapp setup | run | worker | password | copy | replay`."""
+"""The commands behind the Makefile: `python -m webapp setup | run | worker | password` and others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
 from model.rank import GroupLost, is_rank_zero
-from webapp.auth import Authenticator, PasswordRefused
+from webapp.auth import Authenticator, NameRefused, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.server import listeners
 from webapp.settings import ROOT, Settings, SettingsError
@@ -27,14 +27,23 @@ from webapp.setup.install import set_up
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
 from webapp.storage.engine import WORK_SECONDS, Database, SchemaTooNew
-from webapp.storage.schema import Run, Version
+from webapp.storage.schema import FIRST_NAME, Run, Version
 
 
 class Refused(Exception):
     """The command cannot be done; the message is the line to print."""
 
 
-REFUSALS = (CopyRefused, MnistMissing, PasswordRefused, Refused, SchemaTooNew, SettingsError, WeightsError)
+REFUSALS = (
+    CopyRefused,
+    MnistMissing,
+    NameRefused,
+    PasswordRefused,
+    Refused,
+    SchemaTooNew,
+    SettingsError,
+    WeightsError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,10 +54,24 @@ def main(arguments: list[str] | None = None) -> int:
         ("setup", "bring the installation up to date, without starting it", set_up),
         ("run", "set up, then serve web and worker together", serve),
         ("worker", "run the worker alone", work),
-        ("password", "set the administrator's password, asked for or from standard input", set_password),
         ("copy", "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL", copy_embedded),
     ):
         commands.add_parser(name, help=does, description=does).set_defaults(function=function)
+    does = "set an administrator's password, asked for or from standard input"
+    password = commands.add_parser("password", help=does, description=does)
+    password.add_argument(
+        "name", nargs="?", type=str.lower, default=FIRST_NAME, metavar="NAME", help="by default the first one"
+    )
+    password.set_defaults(function=set_password)
+    does = "list, add or remove administrators"
+    administrators = commands.add_parser("admin", help=does, description=does).add_subparsers(required=True)
+    administrators.add_parser("list", help="print their names").set_defaults(function=list_administrators)
+    adding = administrators.add_parser("add", help="add one, with a password asked for or from standard input")
+    adding.set_defaults(function=add_administrator)
+    removing = administrators.add_parser("remove", help="remove one and end their sessions")
+    removing.set_defaults(function=remove_administrator)
+    for action in (adding, removing):
+        action.add_argument("name", type=str.lower, metavar="NAME")
     does = "print the settings in force and where each comes from, without secrets"
     settings = commands.add_parser("settings", help=does, description=does)
     settings.add_argument("--document", action="store_true", help="print docs/settings.md instead")
@@ -107,14 +130,38 @@ def work(settings: Settings) -> None:
     consumer.main(settings)
 
 
-def set_password(settings: Settings) -> None:
+def set_password(settings: Settings, name: str) -> None:
+    authenticator = _authenticator(settings)
+    authenticator.set_password(_ask_password(), name)
+    print(f"The password of {name} is set, who is signed out everywhere.")
+
+
+def list_administrators(settings: Settings) -> None:
+    print("\n".join(_authenticator(settings).names()))
+
+
+def add_administrator(settings: Settings, name: str) -> None:
+    authenticator = _authenticator(settings)
+    authenticator.add(name, _ask_password())
+    print(f"{name} is an administrator now; the sign-in asks for a name from now on.")
+
+
+def remove_administrator(settings: Settings, name: str) -> None:
+    _authenticator(settings).remove(name)
+    print(f"{name} is no administrator any more and is signed out; what {name} did stays in the audit.")
+
+
+def _authenticator(settings: Settings) -> Authenticator:
     database = Database(settings.database_url)
     database.upgrade()
+    return Authenticator(database)
+
+
+def _ask_password() -> str:
     password = getpass.getpass("New password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if sys.stdin.isatty() and getpass.getpass("Once more: ") != password:
         raise Refused("the two are not the same; nothing was changed")
-    Authenticator(database).set_password(password)
-    print("The administrator's password is set; everybody is signed out.")
+    return password
 
 
 def copy_embedded(settings: Settings) -> None:

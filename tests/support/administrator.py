@@ -12,6 +12,6 @@ def csrf_token(client, path="/admin"):
     return re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).get_data(as_text=True))[1]
 
 
-def sign_in(client, password=PASSWORD, **options):
-    token = csrf_token(client, "/admin/sign-in")
-    return client.post("/admin/sign-in", data={"csrf_token": token, "password": password}, **options)
+def sign_in(client, password=PASSWORD, username=None, **options):
+    form = {"csrf_token": csrf_token(client, "/admin/sign-in"), "password": password}
+    return client.post("/admin/sign-in", data=form | ({"username": username} if username else {}), **options)

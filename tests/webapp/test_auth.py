@@ -1,10 +1,11 @@
 """The administrator's password, sessions and attempts."""
 
+import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tests.conftest import PASSWORD
 from webapp import auth as door_module
@@ -15,6 +16,7 @@ from webapp.auth import (
     SESSION_IDLE_SECONDS,
     SESSION_SECONDS,
     Authenticator,
+    NameRefused,
     PasswordRefused,
     TooManyAttempts,
     WrongPassword,
@@ -80,22 +82,22 @@ def test_password_within_the_limits_is_taken(door, password):
 def test_session_is_open_until_sign_out(door, database):
     token, other = door.sign_in(PASSWORD, "here"), door.sign_in(PASSWORD, "there")
     assert token != other and len(token) >= 40
-    assert door.is_open(token) and door.is_open(other)
+    assert door.holder(token) and door.holder(other)
     assert not {token, other} & {row.token_sha256 for row in rows(database, AdminSession)}
     door.sign_out(token)
-    assert not door.is_open(token) and door.is_open(other)
+    assert not door.holder(token) and door.holder(other)
 
 
 @pytest.mark.both_databases
 def test_session_unknown_token_is_refused(door):
     door.sign_in(PASSWORD, "here")
     for token in (None, "", "x", "\ud800", 7, ["x"], "' OR 1=1 --", "0" * 64):
-        assert not door.is_open(token)
+        assert not door.holder(token)
 
 
 def test_session_digest_from_the_database_opens_nothing(door, database):
     door.sign_in(PASSWORD, "here")
-    assert not door.is_open(rows(database, AdminSession)[0].token_sha256)
+    assert not door.holder(rows(database, AdminSession)[0].token_sha256)
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "another password"])
@@ -104,8 +106,8 @@ def test_password_set_ends_sessions_and_forgets_attempts(door, database, passwor
     token = door.sign_in(PASSWORD, "here")
     fail(door, ATTEMPTS_PER_ADDRESS)
     door.set_password(password)
-    assert not door.is_open(token) and rows(database, AdminSession) == rows(database, SignInAttempt) == []
-    assert door.is_open(door.sign_in(password, "here"))
+    assert not door.holder(token) and rows(database, AdminSession) == rows(database, SignInAttempt) == []
+    assert door.holder(door.sign_in(password, "here"))
 
 
 def test_password_kept_changes_nothing(door, database):
@@ -113,21 +115,21 @@ def test_password_kept_changes_nothing(door, database):
     fail(door, 2)
     before = rows(database, Administrator)[0].password_hash
     door.keep_password(PASSWORD)
-    assert door.is_open(token) and len(rows(database, SignInAttempt)) == 2
+    assert door.holder(token) and len(rows(database, SignInAttempt)) == 2
     assert rows(database, Administrator)[0].password_hash == before
     door.keep_password("another password")
-    assert not door.is_open(token) and door.sign_in("another password", "here")
+    assert not door.holder(token) and door.sign_in("another password", "here")
 
 
 def test_session_idle_ends(door, clock):
     token = door.sign_in(PASSWORD, "here")
     for _ in range(3):
         clock.now += SESSION_IDLE_SECONDS - 1
-        assert door.is_open(token)
+        assert door.holder(token)
     clock.now += SESSION_IDLE_SECONDS - 1
-    assert door.is_open(token, in_use=False)  # a page's own requests do not put the end off
+    assert door.holder(token, in_use=False)  # a page's own requests do not put the end off
     clock.now += 2
-    assert not door.is_open(token)
+    assert not door.holder(token)
 
 
 def test_session_busy_ends_at_its_age(door, clock):
@@ -135,9 +137,9 @@ def test_session_busy_ends_at_its_age(door, clock):
     end = clock.now + SESSION_SECONDS
     while clock.now + SESSION_IDLE_SECONDS / 2 <= end:
         clock.now += SESSION_IDLE_SECONDS / 2
-        assert door.is_open(token)
+        assert door.holder(token)
     clock.now = end + 1
-    assert not door.is_open(token)
+    assert not door.holder(token)
 
 
 @pytest.mark.both_databases
@@ -146,7 +148,7 @@ def test_sessions_ended_are_removed(door, clock, database):
     clock.now += SESSION_IDLE_SECONDS + 1
     token = door.sign_in(PASSWORD, "here")
     door_module.sweep(database)
-    assert len(rows(database, AdminSession)) == 1 and door.is_open(token)
+    assert len(rows(database, AdminSession)) == 1 and door.holder(token)
 
 
 @pytest.mark.both_databases
@@ -259,7 +261,7 @@ def test_clock_put_back_a_little_changes_nothing(door, clock, database):
     fail(door, ATTEMPTS_PER_ADDRESS)
     clock.now -= SKEW_SECONDS / 2
     door_module.sweep(database)
-    assert door.is_open(token)
+    assert door.holder(token)
     with pytest.raises(TooManyAttempts) as caught:
         door.sign_in(PASSWORD, "here")
     assert caught.value.retry_after == ATTEMPT_WINDOW_SECONDS
@@ -270,6 +272,86 @@ def test_clock_off_by_a_year_ends_sessions(door, clock, database, moved):
     """No session outlives its limits by being dated ahead."""
     token = door.sign_in(PASSWORD, "here")
     clock.now += moved
-    assert not door.is_open(token)
+    assert not door.holder(token)
     door_module.sweep(database)
     assert rows(database, AdminSession) == []
+
+
+# Several administrators
+
+OTHER = "another battery staple"
+
+
+@pytest.mark.both_databases
+def test_administrators_sign_in_by_name_and_sessions_are_theirs(door):
+    door.add("anna", OTHER)
+    assert door.names() == ["administrator", "anna"]
+    mine, hers = door.sign_in(PASSWORD, "here"), door.sign_in(OTHER, "there", "anna")
+    assert (door.holder(mine), door.holder(hers)) == ("administrator", "anna")
+    for name, password in (("administrator", OTHER), ("anna", PASSWORD), ("nobody", PASSWORD), ("", PASSWORD)):
+        with pytest.raises(WrongPassword):
+            door.sign_in(password, name, name)
+    door.set_password(PASSWORD)
+    assert (door.holder(mine), door.holder(hers)) == (None, "anna")
+    mine = door.sign_in(PASSWORD, "here")
+    door.set_password(OTHER + "!", "anna")
+    assert (door.holder(mine), door.holder(hers)) == ("administrator", None)
+    hers = door.sign_in(OTHER + "!", "there", "anna")
+    door.remove("anna")
+    assert (door.holder(mine), door.holder(hers)) == ("administrator", None)
+    with pytest.raises(WrongPassword):
+        door.sign_in(OTHER + "!", "there", "anna")
+    door.add("ben", OTHER)  # who gets the id that is free again
+    assert door.holder(hers) is None and door.names() == ["administrator", "ben"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Anna", "a b", "run 3", "script", "token", "set-up", "run", ".a", "\u00e4nne", "a" * 65, "a\n", "anna"]
+)
+def test_administrator_cannot_have_any_name(door, name):
+    door.add("anna", OTHER)
+    with pytest.raises(NameRefused):
+        door.add(name, OTHER)
+    assert door.names() == ["administrator", "anna"]
+
+
+def test_administrator_unknown_or_first_is_not_removed(door):
+    for change in (lambda: door.remove("nobody"), lambda: door.remove("administrator"),
+                   lambda: door.set_password(OTHER, "nobody")):  # fmt: skip
+        with pytest.raises(NameRefused):
+            change()
+    assert door.names() == ["administrator"] and door.sign_in(PASSWORD, "here")
+
+
+def test_name_unknown_is_refused_after_the_same_work(door, monkeypatch):
+    """The time of an answer must not tell which names there are."""
+    door.add("anna", OTHER)
+    checked, is_right = [], door_module._is_right
+    monkeypatch.setattr(door_module, "_is_right", lambda *of: checked.append(of) or is_right(*of))
+    for name in ("anna", "nobody"):
+        with pytest.raises(WrongPassword):
+            door.sign_in("wrong", name, name)
+    assert [password for _, password in checked] == ["wrong", "wrong"]
+    with pytest.raises(WrongPassword):  # the right password of another name
+        door.sign_in(PASSWORD, "here", "nobody")
+
+
+def test_names_share_the_limit_of_an_address(door):
+    door.add("anna", OTHER)
+    fail(door, ATTEMPTS_PER_ADDRESS)
+    with pytest.raises(TooManyAttempts):
+        door.sign_in(OTHER, "here", "anna")
+
+
+@pytest.mark.both_databases
+def test_release_before_signs_in_the_first_administrator(door, database):
+    """It knows neither names nor whose a session is."""
+    with database.writing() as session:
+        session.execute(text("INSERT INTO admin_session (token_sha256, created_at, seen_at) VALUES (:it, :now, :now)"),
+                        {"it": door_module._digest("its"), "now": time.time()})  # fmt: skip
+    door.add("anna", OTHER)
+    assert door.holder("its") == "administrator"
+    door.set_password(OTHER, "anna")
+    assert door.holder("its") == "administrator"
+    door.set_password(PASSWORD)
+    assert door.holder("its") is None

@@ -88,6 +88,30 @@ def test_set_up_on_a_full_disk_can_be_repeated(environ, settings, monkeypatch, c
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+def test_administrators_are_added_listed_and_removed(environ, monkeypatch, capsys):
+    command.main(["setup"])
+    capsys.readouterr()
+    for name in ("Anna", "ben"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("another password\n"))
+        assert command.main(["admin", "add", name]) == 0
+    assert command.main(["admin", "remove", "ben"]) == 0
+    assert "ben is no administrator any more" in capsys.readouterr().out
+    assert command.main(["admin", "list"]) == 0
+    assert capsys.readouterr().out == "administrator\nanna\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a third password\n"))
+    assert command.main(["password", "anna"]) == 0
+    assert "The password of anna is set" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", ["admin remove nobody", "admin remove administrator", "admin add script", "password nobody"]
+)
+def test_administrator_who_cannot_be_changed_is_refused(environ, capsys, words):
+    command.main(["setup"])
+    capsys.readouterr()
+    refused(capsys, *words.split())
+
+
 def test_run_on_an_address_in_use_is_refused(environ, capsys):
     with socket.create_server(("127.0.0.1", int(os.environ["PORT"]))):
         assert f"127.0.0.1:{os.environ['PORT']} cannot be used (" in refused(capsys, "run")

@@ -23,7 +23,7 @@ POLL = "X-Inkling-Poll"  # sent by js/admin/admin.js
 
 
 def authenticate() -> str:
-    """Return "script" for a request with the bearer token, "administrator" for one of a signed-in session.
+    """Return "script" for a request with the bearer token, the administrator's name for one of a signed-in session.
 
     Raises NotSignedIn, TooManyAttempts after too many wrong tokens, or CSRFError if a session's request that may change
     something has no valid CSRF token.
@@ -40,15 +40,19 @@ def authenticate() -> str:
         log.warning("a script sent a wrong token", extra=log_fields())
         services().authenticator.count_wrong_token(client_digest())
         raise NotSignedIn("The token is wrong.")
-    if not is_signed_in():
+    name = signed_in()
+    if name is None:
         raise NotSignedIn
     csrf.protect()
-    return "administrator"
+    return name
 
 
-def is_signed_in() -> bool:
-    """Tell whether the session is open. What a page fetches by itself, with POLL, does not count as its use."""
-    return services().authenticator.is_open(session.get("administrator"), in_use=POLL not in request.headers)
+def signed_in() -> str | None:
+    """Return the name of the administrator whose session is open; None without one.
+
+    What a page fetches by itself, with POLL, does not count as its use.
+    """
+    return services().authenticator.holder(session.get("administrator"), in_use=POLL not in request.headers)
 
 
 def admin_required() -> Response | None:

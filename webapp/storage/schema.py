@@ -33,6 +33,8 @@ BIGGEST_ROW_ID = 2**31 - 1
 Ended = Literal["finished", "failed", "cancelled", "lost"]
 ENDED = get_args(Ended)
 RunState = Active | Ended
+FIRST_ID, FIRST_NAME = 1, "administrator"
+"""Of the administrator whom set-up makes; alone until others are added."""
 
 
 class PresetName(TypeDecorator[str]):
@@ -290,10 +292,11 @@ class Installation(Base):
 
 
 class Administrator(Base):
-    """The administrator's password, hashed; one row."""
+    """An administrator with the hash of the password. The first has FIRST_ID and FIRST_NAME, and stays."""
 
     __tablename__ = "administrator"
     id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True, index=True, server_default=FIRST_NAME)
     password_hash: Mapped[str]
 
 
@@ -302,6 +305,7 @@ class AdminSession(Base):
 
     __tablename__ = "admin_session"
     token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    administrator_id: Mapped[int | None]  # None, as the release before writes: FIRST_ID
     created_at: Mapped[float]
     seen_at: Mapped[float]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from webapp.http.authentication import is_signed_in
+from webapp.http.authentication import signed_in
 from webapp.presentation import comparison
 from webapp.presentation.runs import run_part
 from webapp.services import services
@@ -30,7 +30,8 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 @blueprint.get("")
 def dashboard() -> ResponseReturnValue:
     """Show the version in service, the active training, what waits for a decision, and the last promotions."""
-    if not is_signed_in():
+    g.by = signed_in()
+    if g.by is None:
         return redirect(url_for("sign_in.page"), 303)
     with services().database.reading() as db:
         token = pulse(db)

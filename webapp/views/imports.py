@@ -55,7 +55,7 @@ blueprint.before_request(admin_required)  # second, since it reads a form for it
 def refuse_too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
     message = f"The file is too large: at most {digit_files.MAX_FILE_BYTES >> 20} MB are read."
     # Raised while the CSRF token was looked for: the session has still to be checked.
-    if wants_page() and services().authenticator.is_open(session.get("administrator")):
+    if wants_page() and services().authenticator.holder(session.get("administrator")):
         return _refused(BadRequest(413, "file_too_large", message))
     return error_response(413, "file_too_large", message)
 

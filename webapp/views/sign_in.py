@@ -1,4 +1,4 @@
-"""Sign-in and sign-out of the administrator."""
+"""Sign-in and sign-out of the administrators."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from webapp.http.fields import any_form
 from webapp.middleware.access_log import annotate_request
 from webapp.presentation import sign_in as wording
 from webapp.services import services
+from webapp.storage.schema import FIRST_NAME
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,13 @@ def page() -> str:
 
 @blueprint.post("/sign-in")
 def submit() -> ResponseReturnValue:
-    """Check the password, begin a session and lead on to the page that follows, by default the dashboard."""
-    password = any_form().get("password", "")
+    """Check name and password, begin a session and lead on to the page that follows, by default the dashboard.
+
+    Without a name, the first administrator is meant.
+    """
+    password, name = any_form().get("password", ""), any_form().get("username", "").strip().lower() or FIRST_NAME
     try:
-        token = services().authenticator.sign_in(password, authentication.client_digest())
+        token = services().authenticator.sign_in(password, authentication.client_digest(), name)
     except WrongPassword:
         annotate_request(code="wrong_password")
         log.warning("a sign-in failed", extra=authentication.log_fields())
@@ -50,7 +54,7 @@ def submit() -> ResponseReturnValue:
     session.clear()
     session.permanent = True
     session["administrator"] = token
-    log.info("the administrator signed in", extra=authentication.log_fields())
+    log.info("%s signed in", name, extra=authentication.log_fields())
     return redirect(_following() or url_for("admin.dashboard"), 303)
 
 
@@ -61,24 +65,28 @@ def sign_out() -> ResponseReturnValue:
     session.clear()
     if token:
         try:
+            name = services().authenticator.holder(token, in_use=False)
             services().authenticator.sign_out(token)
         except SQLAlchemyError as error:
             log.error("a session could not be ended: %s", getattr(error, "orig", error))
             return error_response(503, "database", SIGNED_OUT_HERE)
-        log.info("the administrator signed out", extra=authentication.log_fields())
+        log.info("%s signed out", name or "nobody", extra=authentication.log_fields())
     return redirect(url_for("draw.page"), 303)
 
 
 def _form(is_wrong: bool = False) -> str:
     """Return the page with the form, whether the password is wrong, and the time until another may be tried."""
     left, wait = services().authenticator.remaining_attempts(authentication.client_digest())
+    asks_name = len(services().authenticator.names()) > 1
     return render_template(
         "admin/sign_in.html",
         page="admin",
-        error=wording.wrong_password(left) if is_wrong else None,
+        error=wording.wrong_password(left, asks_name) if is_wrong else None,
         wait=wait,
         wait_in_words=wait and wording.in_words(wait),
         goes_on=_following() is not None,
+        asks_name=asks_name,
+        name=FIRST_NAME,
     )
 
 

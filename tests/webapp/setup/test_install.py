@@ -90,11 +90,11 @@ def test_set_up_again_with_the_same_password_signs_nobody_out(settings, database
     with pytest.raises(WrongPassword):
         door.sign_in("wrong", "an address")
     said(settings)
-    assert door.is_open(token)
+    assert door.holder(token)
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(SignInAttempt)) == 1
     said(replace(settings, admin_password="another password"))
-    assert not door.is_open(token)
+    assert not door.holder(token)
 
 
 def test_set_up_password_too_short_is_refused(settings):

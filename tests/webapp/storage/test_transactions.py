@@ -133,9 +133,9 @@ def test_session_signed_out_while_it_is_seen_is_over(database):
     with uncommitted(database) as (session, beside):
         session.delete(session.scalars(select(AdminSession)).one())
         session.flush()
-        other = beside(lambda: door.is_open(token))
+        other = beside(lambda: door.holder(token))
     other.outcome()
-    assert not door.is_open(token)
+    assert not door.holder(token)
 
 
 def test_row_added_twice_at_once_is_there_once(database):

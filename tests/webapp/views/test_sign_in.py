@@ -3,12 +3,14 @@
 import re
 
 import pytest
+from sqlalchemy import select
 
 from tests.conftest import PASSWORD
 from tests.support.administrator import BROWSER, csrf_token, sign_in
+from tests.support.versions import add_version, turned
 from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
 from webapp.services import services
-from webapp.storage.schema import SignInAttempt
+from webapp.storage.schema import Promotion, Run, SignInAttempt
 
 PAGES = [
     "/admin/corrections?state=approved&page=1",
@@ -118,3 +120,35 @@ def test_answers_to_an_administrator_are_stored_nowhere(app, admin):
     weights = admin.get("/admin/versions/1/weights")
     unchanged = admin.get("/admin/versions/1/weights", headers={"If-None-Match": weights.headers["ETag"]})
     assert unchanged.status_code == 304 and unchanged.cache_control.no_store
+
+
+def test_sign_in_asks_for_a_name_where_there_are_several(app, client):
+    assert 'name="username" value="administrator" autocomplete="username" hidden' in client.get("/admin/sign-in").text
+    services(app).authenticator.add("anna", "another battery staple")
+    page = client.get("/admin/sign-in").text
+    assert '<label for="username">Name</label>' in page and 'value="administrator"' not in page
+    wrong = sign_in(client, username="<b>anna")
+    assert wrong.status_code == 403 and "Name and password do not belong together. 4 attempts" in wrong.text
+    assert 'value="&lt;b&gt;anna"' in wrong.text
+    assert sign_in(client, "another battery staple", " Anna ").status_code == 303
+    assert '<span class="quiet">anna</span>' in client.get("/admin").text
+
+
+def test_audit_says_which_administrator_it_was(app, client):
+    services(app).authenticator.add("anna", "another battery staple")
+    add_version(services(app).database, turned(1))
+    sign_in(client, "another battery staple", "anna")
+    form = {"csrf_token": csrf_token(client)}
+    assert client.post("/admin/retrain", data=form | {"preset": "basic"}).status_code == 202
+    assert client.post("/admin/versions/2/promote", data=form | {"reason": "it is better"}).status_code == 200
+    with services(app).database.reading() as session:
+        assert session.scalars(select(Run.requested_by)).all() == ["anna"]
+        assert session.scalars(select(Promotion.by).order_by(Promotion.id.desc())).first() == "anna"
+    page = client.get("/admin/promotions", headers=BROWSER).text
+    assert '<td data-label="By" class="by">anna</td>' in page
+
+
+def test_sign_in_of_a_page_made_before_names_is_the_first_ones(app, client):
+    services(app).authenticator.add("anna", "another battery staple")
+    assert sign_in(client).status_code == 303
+    assert '<span class="quiet">' not in client.get("/admin").text.partition("sign-out")[0].rpartition("<form")[2]
