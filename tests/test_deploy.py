@@ -97,3 +97,15 @@ def test_image_has_all_that_its_commands_need(tmp_path):
         finally:
             run.terminate()
             run.wait()
+
+
+def test_nginx_below_a_path_has_all_its_locations_there(tmp_path):
+    (command,) = re.findall(r"^sed .+?server\.conf$", (DEPLOY / "README.md").read_text(), re.M | re.S)
+    shutil.copy(DEPLOY / "nginx" / "inkling" / "server.conf", tmp_path)
+    subprocess.run(command.replace("/etc/nginx/inkling", str(tmp_path)), shell=True, check=True)
+    found = (tmp_path / "server.conf").read_text()
+    before = (DEPLOY / "nginx" / "inkling" / "server.conf").read_text()
+    addresses = re.findall(r"^ *location (?:= )?(/\S*)", found, re.M)
+    assert len(addresses) == before.count("location ") > 5
+    assert all(address.startswith(("/inkling/", "/inkling-error/")) for address in addresses)
+    assert 'href="/inkling/"' in found and 'href="/"' not in found

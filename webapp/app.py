@@ -17,6 +17,7 @@ from webapp.auth import SESSION_SECONDS
 from webapp.http import authentication, errors, openapi
 from webapp.logs import set_up_logging
 from webapp.middleware import access_log, assets, compression
+from webapp.middleware.base_path import BasePath
 from webapp.middleware.session_cookies import SessionCookies
 from webapp.presentation import filters
 from webapp.services import Services, services
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Werkzeug would redirect "//admin" to an absolute URL built from the request's Host header.
     app.url_map.merge_slashes = False
     app.config.update(
+        APPLICATION_ROOT=settings.base_path or "/",  # the cookies' path
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,  # pictures and imports have limits of their own
         SESSION_COOKIE_NAME=_cookie_name(settings),
@@ -75,7 +77,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.trusted_proxies:
         # Scheme and host are single values, which the nearest proxy sets or passes on.
         served = ProxyFix(served, x_for=settings.trusted_proxies, x_proto=1, x_host=1)
-    served = access_log.AccessLogMiddleware(served, app.wsgi_app, settings.https, services(app).metrics)
+    refuse: Callable = app.wsgi_app
+    if settings.base_path:
+        served, refuse = BasePath(served, settings.base_path), BasePath(refuse, settings.base_path)
+    served = access_log.AccessLogMiddleware(served, refuse, settings.https, services(app).metrics)
     app.wsgi_app = served  # type: ignore[method-assign]  # Flask's way to add middleware
     return app
 
@@ -83,4 +88,6 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _cookie_name(settings: Settings) -> str:
     """Return a name unique to the installation: cookies do not distinguish ports, where another one may run."""
     name = "inkling-" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8]
-    return f"__Host-{name}" if settings.https else name
+    if settings.https:
+        return f"__Secure-{name}" if settings.base_path else f"__Host-{name}"  # the latter is for the path "/" alone
+    return name

@@ -112,7 +112,7 @@ def serve(settings: Settings) -> None:
     # Bound before set-up and kept over every restart: a second start on the address is refused.
     with listeners.listen(settings) as listener:
         set_up(settings)
-        address = settings.bind if settings.socket_path else f"http://{settings.bind}/"
+        address = settings.bind if settings.socket_path else f"http://{settings.bind}{settings.base_path}/"
         print(f"Inkling: {address}   (Ctrl-C ends it)", flush=True)
         os.environ.update(
             DATA_DIR=str(settings.data_dir),

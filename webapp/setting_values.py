@@ -70,6 +70,14 @@ def host(text: str) -> str:
     return text
 
 
+def base_path(text: str) -> str:
+    """Return a path without its last slash; empty for the root."""
+    path = text.rstrip("/")
+    if path and (not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path, re.ASCII) or len(path) > 200):
+        raise ValueError(f"must be a path such as /inkling, of letters, digits and . _ ~ -, not {text!r}")
+    return path
+
+
 def own_folder(text: str) -> Path:
     """Return a folder that nobody else writes to, created if missing with access for its owner only."""
     folder = Path(text).absolute()

@@ -128,6 +128,15 @@ class Settings:
             values.number(0, 16),
         ),
     ]
+    base_path: Annotated[
+        str,
+        Setting(
+            Default("`/`", lambda before: ""),
+            "path below which everything is served, such as `/inkling`, for a host with several applications; the "
+            "proxy passes it on unchanged",
+            values.base_path,
+        ),
+    ]
     log_level: Annotated[
         str,
         Setting(

@@ -67,7 +67,7 @@ class Server:
             return json.load(response)
 
 
-def start(prepared: Path, data_dir: Path) -> Server:
+def start(prepared: Path, data_dir: Path, **environ: str) -> Server:
     """Starts `python -m webapp run` as `make run` does, and waits until it can answer.
 
     All that there is to compute about the shipped version is there already.
@@ -94,11 +94,11 @@ def start(prepared: Path, data_dir: Path) -> Server:
         process = subprocess.Popen(
             [sys.executable, "-m", "webapp", "run"],
             cwd=ROOT,
-            env=os.environ | variables,
+            env=os.environ | variables | environ,
             stdout=output,
             stderr=output,
         )
-    server = Server(f"http://127.0.0.1:{port}", password, token, process, data_dir)
+    server = Server(f"http://127.0.0.1:{port}{environ.get('BASE_PATH', '')}", password, token, process, data_dir)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -82,6 +82,7 @@ BAD = {
         "bad host", "127.0.0.1:80", "10.0.0.300", "http://127.0.0.1", "*", "[::1", "::1:x", "-x", "a\nb", "unix:",
         "unix:web.sock", "unix:/" + "x" * 107,
     ],
+    "BASE_PATH": ["inkling", "//evil.example", "/a//b", "/a/../b", "/a b", "/\u00fc", "/a?b", "/" + "x" * 200],
     "TRUSTED_PROXIES": ["-1", "17", "127.0.0.1"],
     "LOG_LEVEL": ["INFO", "trace"],
     "PORT": ["0", "65536", "-1", "80.0", " 80", "http", "0x50", "\u0668\u0660", "9" * 5000],  # 80 in Arabic digits

@@ -19,11 +19,15 @@ PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
 def own_page(address: str | None, below: str = "/") -> str | None:
     """Return the address if it is the path, perhaps with a query, of a page that GET answers; otherwise None.
 
-    So a redirect to it leaves neither the application nor the paths `below`, changes nothing and downloads no file.
+    So a redirect to it leaves neither the application nor the paths `below`, changes nothing and downloads no file. The
+    address has the base path, as browsers know it; `below` has not.
     """
     if not address or len(address) > LONGEST or not PATH.fullmatch(address):
         return None
     path = unquote(urlsplit(address).path)
+    if not path.startswith(f"{request.script_root}/"):
+        return None
+    path = path.removeprefix(request.script_root)
     try:
         endpoint, _ = current_app.url_map.bind("").match(path, "GET")
     except HTTPException:

@@ -67,7 +67,7 @@ def admin_required() -> Response | None:
     except NotSignedIn:
         if request.method not in ("GET", "HEAD") or not wants_page():
             raise
-        return redirect(sign_in_address(request.full_path.removesuffix("?")), 303)
+        return redirect(sign_in_address(f"{request.script_root}{request.full_path}".removesuffix("?")), 303)
     return None
 
 

@@ -88,6 +88,7 @@ def description(app: Flask) -> Schema:
             '`{"error": {"code": "...", "message": "..."}}`: a code for programs and a sentence for people. '
             "A malformed HTTP request is refused likewise, with status 400, 414, 417, 431 or 501.",
         },
+        **({"servers": [{"url": root}]} if (root := app.config["APPLICATION_ROOT"]) != "/" else {}),
         "paths": paths,
         "components": {
             "schemas": components,

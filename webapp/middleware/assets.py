@@ -59,7 +59,8 @@ def serve(app: Flask, data_dir: Path) -> StaticFiles:
     prefix = f"static/{copy.name}"
     # Any other path below /static/, and other methods.
     app.add_url_rule(access_log.STATIC, "static", lambda name: abort(404))
-    app.jinja_env.globals["asset"] = lambda name: f"/{prefix}/{name}"
+    base = app.config["APPLICATION_ROOT"].rstrip("/")
+    app.jinja_env.globals["asset"] = lambda name: f"{base}/{prefix}/{name}"
     return StaticFiles(
         app.wsgi_app,
         root=copy if copy.exists() else FILES,

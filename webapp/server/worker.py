@@ -52,7 +52,7 @@ REFUSED_AT_ONCE = 16
 PATIENCE_WITH_OTHERS = 4
 # Monitoring that is refused would take the server for dead. A client with more than MOST_PROBES recent requests, about
 # half as many a second, is not monitoring.
-PROBES = re.compile(rb"(GET|HEAD) /(healthz|readyz|metrics)[ ?]")
+PROBES = rb"(GET|HEAD) %b/(healthz|readyz|metrics)[ ?]"  # below the base path
 MOST_PROBES = 100
 
 FORWARDED_FOR = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.I)
@@ -69,6 +69,7 @@ class Worker(SyncWorker):
         self._turns_without_accept = 0
         settings = services(self.wsgi).settings
         self._metrics, self._trusted_proxies = services(self.wsgi).metrics, settings.trusted_proxies
+        self._probes = re.compile(PROBES % re.escape(settings.base_path.encode()))
         self._render = functools.cache(functools.partial(render, self.wsgi, settings.https))
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         self._listeners = [listener.sock for listener in self.sockets]
@@ -150,7 +151,7 @@ class Worker(SyncWorker):
             addresses = b",".join(FORWARDED_FOR.findall(connection.head)).split(b",")
             if len(addresses) >= self._trusted_proxies:
                 connection.client = addresses[-self._trusted_proxies].strip() or connection.client
-        if PROBES.match(connection.received):
+        if self._probes.match(connection.received):
             connection.client = "probes", connection.client
         count = self._shares.count(connection.client)
         connection.is_probe = connection.client[0] == "probes" and count <= MOST_PROBES

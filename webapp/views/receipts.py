@@ -213,9 +213,9 @@ def delete_by_form(secret: Secret) -> Response:
 def _keep(browser: str, response: Response) -> Response:
     """Give a new browser its token."""
     if _browser() is None:
-        secure = current_app.config["SESSION_COOKIE_SECURE"]
+        secure, path = current_app.config["SESSION_COOKIE_SECURE"], current_app.config["APPLICATION_ROOT"]
         # Without Max-Age it ends with the browser's session: the next person at a shared tablet starts anew.
-        response.set_cookie(_cookie_name(), browser, secure=secure, httponly=True, samesite="Lax")
+        response.set_cookie(_cookie_name(), browser, path=path, secure=secure, httponly=True, samesite="Lax")
     return response
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 import threading
+from urllib.parse import urljoin
 
 import pytest
 from PIL import Image
@@ -55,7 +56,9 @@ def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app
 def test_manifest_names_icons_that_are_there(shared_app):
     response = got(shared_app, "manifest.webmanifest")
     manifest = response.get_json(force=True)
-    assert manifest["display"] == "standalone" and manifest["start_url"] == manifest["id"] == "/"
+    address = f"http://localhost{shared_app.jinja_env.globals['asset']('manifest.webmanifest')}"
+    assert manifest["display"] == "standalone" and "id" not in manifest  # then it is the start's address
+    assert urljoin(address, manifest["start_url"]) == urljoin(address, manifest["scope"]) == "http://localhost/"
     for icon in manifest["icons"]:
         picture = got(shared_app, icon["src"])
         assert picture.mimetype == icon["type"]
