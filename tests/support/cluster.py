@@ -128,17 +128,12 @@ class Replica(Process):
 
 
 @dataclass
-class Cluster:
-    """All of it, and how to ask it through nginx."""
+class BehindNginx:
+    """Two replicas behind nginx as deploy/ configures it, and how to ask them through it."""
 
-    folder: Path
-    postgresql: Postgresql
-    redis: Redis
     nginx: Nginx
     http_port: int
     replicas: list[Replica]
-    workers: list[Process]
-    database: Database
     tls: ssl.SSLContext = field(repr=False)
 
     def connect(self, address: str = "127.0.0.1") -> http.client.HTTPSConnection:
@@ -166,6 +161,16 @@ class Cluster:
     def access_log(self) -> list[dict]:
         """What nginx has logged so far."""
         return [json.loads(line) for line in (self.nginx.folder / "access.log").read_text().splitlines()]
+
+
+@dataclass
+class Cluster(BehindNginx):
+    """All of it."""
+
+    postgresql: Postgresql
+    redis: Redis
+    workers: list[Process]
+    database: Database
 
     def settle(self) -> None:
         """Starts what is not running, and waits until every replica is ready."""
@@ -245,12 +250,8 @@ def running(folder: Path, replicas=2, workers=2) -> Iterator[Cluster]:
         database = Database(url)
         stack.callback(database.close)
         computed(database)
-        certify(folder)
-        http_port, ports = free_port(), [replica.port for replica in web]
-        nginx = stack.enter_context(servers.nginx(lambda server: configure(server, folder, http_port, ports)))
-        tls = ssl.create_default_context(cafile=folder / "fullchain.pem")
-        tls.check_hostname = False  # it is asked by its address
-        cluster = Cluster(folder, postgresql, redis, nginx, http_port, web, work, database, tls)
+        front = stack.enter_context(behind_nginx(folder, web))
+        cluster = Cluster(**vars(front), postgresql=postgresql, redis=redis, workers=work, database=database)
         try:
             cluster.settle()
             yield cluster
@@ -258,6 +259,17 @@ def running(folder: Path, replicas=2, workers=2) -> Iterator[Cluster]:
             for process in (*web, *work):
                 if process.running:
                     process.kill()
+
+
+@contextmanager
+def behind_nginx(folder: Path, replicas: list[Replica]) -> Iterator[BehindNginx]:
+    """nginx in front of replicas that somebody else starts and ends."""
+    certify(folder)
+    http_port, ports = free_port(), [replica.port for replica in replicas]
+    tls = ssl.create_default_context(cafile=folder / "fullchain.pem")
+    tls.check_hostname = False  # it is asked by its address
+    with servers.nginx(lambda server: configure(server, folder, http_port, ports)) as nginx:
+        yield BehindNginx(nginx, http_port, replicas, tls)
 
 
 def install(folder: Path) -> None:
