@@ -460,6 +460,30 @@ def test_server_away_is_said_and_recovers(page):
     wait_for(page, lambda d: state(d) == "reading" and best(d) == "7")
 
 
+def test_page_whose_release_is_gone_asks_to_be_reloaded_and_keeps_the_drawing(page, server):
+    """Feedback is loaded with the first prediction; an upgrade long ago has removed it."""
+    page.expected_complaint = "404"
+    release = (
+        server.data_dir / "static" / page.find_element(By.CSS_SELECTOR, "script").get_attribute("src").split("/")[4]
+    )
+    release.rename(release.with_name("gone"))
+    try:
+        draw(page, DIGITS[7])
+        wait_for(page, lambda d: "reload the page" in d.find_element(By.ID, "feedback").text)
+        wait_for(page, lambda d: state(d) == "reading" and best(d) == "7")
+        page.execute_script(
+            "const files = new DataTransfer(); files.items.add(new File(['x'], 'x.png', {type: 'image/png'}));"
+            "const input = document.getElementById('picture-file');"
+            "input.files = files.files; input.dispatchEvent(new Event('change'));"
+        )
+        wait_for(page, lambda d: "reload the page" in d.find_element(By.ID, "status").text)
+    finally:
+        release.with_name("gone").rename(release)
+    page.refresh()
+    wait_for(page, lambda d: best(d) == "7")
+    wait_for(page, lambda d: d.find_elements(By.CSS_SELECTOR, "#feedback button"))
+
+
 def test_first_visit_is_small_and_from_here_alone(page, server):
     entries = page.execute_script(
         "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"

@@ -35,7 +35,7 @@ def set_up(settings: Settings, say=print) -> None:
     database = Database(settings.database_url)
     private_files.restrict(settings.data_dir, database.files, say)
     try:
-        assets.compress(settings.data_dir)
+        assets.set_up(settings.data_dir)
     except OSError as error:
         say(f"Warning: static files are sent uncompressed, as no copies of them can be made: {error.strerror}")
     database.upgrade()

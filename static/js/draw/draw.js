@@ -16,6 +16,8 @@ const BRUSH_STEP = 2;
 const NOTICE_TIME = 6000; // ms
 const STATUS = { blank: "Draw a digit or a number", reading: "Reading while you draw" };
 const PASSING = ["notice", "loading"]; // states that give way to the one before them
+const OUTDATED = "Inkling has been updated. Please reload the page; your drawing stays.";
+const UNLOADABLE = "The page cannot load what reads files. Is the server there?";
 
 const byId = (id) => document.getElementById(id);
 const page = document.querySelector("main");
@@ -44,11 +46,26 @@ const client = new PredictionClient({
 let feedback, numbers, pictures, before, noticeTimer;
 let offered = null;
 let revision = 0; // of the drawing
+let isOutdated = false;
 
 /** Return a function that loads something once, or once more after a failure, for which it returns undefined. */
 function once(load) {
   let loading = null;
-  return () => (loading ??= load().catch(() => void (loading = null)));
+  return () =>
+    (loading ??= load().catch(async () => {
+      loading = null;
+      await checkRelease();
+    }));
+}
+
+/** Say, once, if the files of the page's release are gone, as long after an upgrade. */
+async function checkRelease() {
+  const found = await web.fetch(import.meta.url, { cache: "no-store" }).catch(() => null);
+  if (isOutdated || found?.status !== 404) return;
+  isOutdated = true;
+  announcer.sayNow(OUTDATED);
+  if (feedback) showNotice(OUTDATED);
+  else byId("feedback").textContent = OUTDATED; // in its place, which no reading overwrites
 }
 
 const loadFeedback = once(async () => startFeedback(await import("./feedback.js")));
@@ -164,7 +181,7 @@ async function readFiles(files) {
   if (files.length === 0) return;
   await loadPictures();
   if (pictures) pictures.open(files);
-  else showNotice("The page cannot load what reads files. Is the server there?");
+  else showNotice(isOutdated ? OUTDATED : UNLOADABLE);
 }
 
 function showBlank() {

@@ -2,8 +2,11 @@
 
 import gzip
 import io
+import os
 import re
+import shutil
 import threading
+import time
 from urllib.parse import urljoin
 
 import pytest
@@ -91,7 +94,7 @@ def test_static_copies_made_at_once_are_one(tmp_path):
 
     def set_up():
         gate.wait(30)
-        assets.compress(tmp_path)
+        assets.set_up(tmp_path)
 
     threads = [threading.Thread(target=set_up) for _ in range(6)]
     for thread in threads:
@@ -101,3 +104,98 @@ def test_static_copies_made_at_once_are_one(tmp_path):
     [copy] = (tmp_path / "static").iterdir()
     for name in NAMES:
         assert (copy / name).read_bytes() == (assets.FILES / name).read_bytes()
+
+
+OTHER, THIRD = "0123456789ab", "ba9876543210"
+
+
+def add_release(data_dir, digest):
+    """The copy that set-up of a release with another style sheet has made."""
+    folder = data_dir / "static" / digest / "css"
+    folder.mkdir(parents=True)
+    (folder / "base.css").write_bytes(style_sheet(digest))
+    (folder / "base.css.gz").write_bytes(gzip.compress(style_sheet(digest)))
+
+
+def style_sheet(digest):
+    return f"/* {digest} */".encode() * 100
+
+
+def test_files_of_other_releases_are_served_as_those_of_this_one(tmp_path):
+    assets.set_up(tmp_path)
+    add_release(tmp_path, OTHER)
+    app = create_app(settings_in(tmp_path))
+    client = app.test_client()
+    for digest in (OTHER, THIRD):
+        if digest == THIRD:  # set-up of a release runs while this one serves
+            assert client.get(f"/static/{THIRD}/css/base.css").status_code == 404
+            add_release(tmp_path, THIRD)
+        packed = client.get(f"/static/{digest}/css/base.css", headers=PACKED, buffered=True)
+        assert packed.status_code == 200 and "immutable" in packed.headers["Cache-Control"]
+        assert packed.content_encoding == "gzip" and gzip.decompress(packed.data) == style_sheet(digest)
+        assert client.get(f"/static/{digest}/css/draw/draw.css").status_code == 404
+    assert got(app, "css/base.css").data == (assets.FILES / "css/base.css").read_bytes()
+    shutil.rmtree(tmp_path / "static" / OTHER)
+    assert client.get(f"/static/{OTHER}/css/base.css").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{OTHER}/../../secret_key",
+        f"{OTHER}/%2e%2e/%2e%2e/secret_key",
+        f"{OTHER}%2f..%2f..%2fsecret_key",
+        f"{OTHER}/",
+        f"{OTHER}",
+        f"{OTHER}//css/base.css",
+        f"{OTHER}/css/base.css.gz",
+        f"{OTHER.upper()}/css/base.css",
+        "unfinished12/css/base.css",
+        "../secret_key",
+        "..%2fsecret_key",
+        ".../css/base.css",
+        "\u0660123456789ab/css/base.css",
+        f"{OTHER}/%00",
+    ],
+)
+def test_nothing_but_files_of_releases_is_served(tmp_path, path):
+    add_release(tmp_path, OTHER)
+    add_release(tmp_path, "unfinished12")
+    app = create_app(settings_in(tmp_path))
+    assert (tmp_path / "secret_key").is_file()
+    assert app.test_client().get(f"/static/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("ages", "kept"),
+    [
+        ([], []),
+        ([400], [400]),
+        ([13, 400], [13, 400]),
+        ([14.1, 400], [14.1]),
+        ([1, 2, 3, 400, 401], [1, 2, 3, 400]),
+        ([300, 400, 500], [300]),
+    ],
+)
+def test_set_up_removes_old_copies_but_not_the_last_two(tmp_path, ages, kept):
+    """A copy goes 14 days after the release that came after it. The test's ages are in days, the latest first."""
+    for place, age in enumerate(ages):
+        add_release(tmp_path, f"{place:012x}")
+        os.utime(tmp_path / "static" / f"{place:012x}", (time.time() - age * 86_400,) * 2)
+    (tmp_path / "static").mkdir(exist_ok=True)
+    (tmp_path / "static" / "not-a-release").mkdir()
+    assets.set_up(tmp_path)
+    left = {path.name for path in (tmp_path / "static").iterdir()}
+    assert {ages[int(name, 16)] for name in left if name.startswith("0000")} == set(kept)
+    assert assets._copy(tmp_path).name in left and "not-a-release" in left
+
+
+def test_set_up_of_a_release_that_comes_back_makes_it_the_latest(tmp_path):
+    assets.set_up(tmp_path)
+    own = assets._copy(tmp_path)
+    os.utime(own, (0, 0))
+    for place, digest in enumerate((OTHER, THIRD)):
+        add_release(tmp_path, digest)
+        os.utime(tmp_path / "static" / digest, (1 + place, 1 + place))
+    assets.set_up(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "static").iterdir()) == sorted([own.name, THIRD])
