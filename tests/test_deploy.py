@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from model.data import mnist
+from tests.support import cluster
 from tests.support.cluster import install
-from tests.support.servers import free_port, wait_until
+from tests.support.servers import Nginx, free_port, wait_until
+from webapp import cli
 from webapp.settings import ROOT, Settings
+from webapp.setup import nginx
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -66,6 +69,38 @@ def test_gunicorn_tells_systemd_when_it_serves(prepared, tmp_path):
                 wait_until(lambda: b"READY=1" in notified.recv(4096))
             finally:
                 process.terminate()
+
+
+def test_nginx_limits_in_the_folder_are_those_of_the_default_settings(tmp_path):
+    for name, text in nginx.limits(Settings.read({"DATA_DIR": str(tmp_path)})).items():
+        assert (DEPLOY / "nginx" / "inkling" / name).read_text() == text
+
+
+def test_nginx_limits_are_written_from_the_settings(tmp_path, monkeypatch, capsys):
+    server = Nginx(tmp_path)
+    cluster.certify(tmp_path)
+    cluster.configure(server, tmp_path, free_port(), [1, 2])
+    for variable, value in {
+        "DATA_DIR": str(tmp_path / "data"),
+        "READINGS_PER_SECOND": "2000",
+        "CORRECTIONS_PER_SECOND": "50",
+        "CONNECTIONS_PER_ADDRESS": "4096",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    assert cli.main(["nginx", str(tmp_path / "inkling")]) == 0
+    found = "".join(path.read_text() for path in sorted((tmp_path / "inkling").glob("limits_*")))
+    assert re.findall(r"rate=(\d+)r/s|burst=(\d+) |connections (\d+);", found) == [
+        ("2000", "", ""),
+        ("50", "", ""),
+        ("", "4000", ""),
+        ("", "300", ""),
+        ("", "", "4096"),
+    ]
+    # nginx takes all of it without a warning, too. (From 1.25.1 on it warns of `listen ... http2`: inkling.conf.)
+    done = subprocess.run([*server.command()[:-2], "-t"], capture_output=True, text=True)
+    assert done.returncode == 0 and "[" not in done.stderr, done.stderr
+    assert cli.main(["nginx", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.stress

@@ -22,7 +22,7 @@ from webapp.auth import Authenticator, NameRefused, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.server import listeners
 from webapp.settings import ROOT, Settings, SettingsError
-from webapp.setup import report
+from webapp.setup import nginx, report
 from webapp.setup.install import set_up
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
@@ -76,6 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
     settings = commands.add_parser("settings", help=does, description=does)
     settings.add_argument("--document", action="store_true", help="print docs/settings.md instead")
     settings.set_defaults(function=print_settings)
+    does = "write nginx's limits per client, as they are in the settings, into its folder of Inkling"
+    proxy = commands.add_parser("nginx", help=does, description=does)
+    proxy.add_argument("folder", type=Path, metavar="FOLDER", help="such as /etc/nginx/inkling")
+    proxy.set_defaults(function=write_nginx)
     does = "train a version again, and compare it with what is stored"
     again = commands.add_parser("replay", help=does, description=does)
     again.add_argument("version_id", type=_version_number, metavar="VERSION", help="its name, such as v7")
@@ -191,6 +195,11 @@ def print_settings(settings: Settings, document: bool) -> None:
         print(f"{variable:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
     for line in report.misspelt():
         print(f"Warning: {line}")
+
+
+def write_nginx(settings: Settings, folder: Path) -> None:
+    nginx.write_limits(settings, folder)
+    print(f"{', '.join(nginx.limits(settings))} are written to {folder}. Now: nginx -t && systemctl reload nginx")
 
 
 def replay_version(settings: Settings, version_id: int) -> None:

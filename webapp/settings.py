@@ -174,6 +174,44 @@ class Settings:
             values.hidden,
         ),
     ]
+    corrections_per_hour: Annotated[
+        int,
+        Setting(
+            "60",
+            "corrections that one address may send in an hour; a school is one address",
+            values.number(1, 999_999_999),
+            section="Limits",
+        ),
+    ]
+    corrections_per_day: Annotated[
+        int,
+        Setting(
+            "2000",
+            "corrections that are taken in a day from all together; two and a half times as many may wait for review",
+            values.number(1, 999_999_999),
+        ),
+    ]
+    readings_per_second: Annotated[
+        int,
+        Setting(
+            "100",
+            "readings that nginx lets one address have in a second, and those of two seconds at once; like the next "
+            "two, it is written into nginx's files by `python -m webapp nginx FOLDER`",
+            values.number(1, 1_000_000),
+        ),
+    ]
+    corrections_per_second: Annotated[
+        int,
+        Setting(
+            "5",
+            "corrections that nginx lets one address send in a second, and those of six seconds at once",
+            values.number(1, 1_000_000),
+        ),
+    ]
+    connections_per_address: Annotated[
+        int,
+        Setting("256", "requests that nginx lets one address have under way at a time", values.number(1, 65_535)),
+    ]
 
     @property
     def socket_path(self) -> Path | None:

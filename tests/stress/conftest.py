@@ -14,8 +14,7 @@ from webapp.storage.schema import Correction
 @pytest.fixture
 def busy_app(app, settings, database, monkeypatch):
     """An application with some corrections, without limits to how often it is asked, and with a run that waits."""
-    for name in ("MAX_PER_SUBMITTER", "MAX_IN_ALL", "MAX_WAITING"):
-        monkeypatch.setattr(store, name, 10**9)
+    services(app).corrections.limits = store.Limits(10**9, 10**9, 10**9)
     for name in ("ATTEMPTS_PER_ADDRESS", "ATTEMPTS_IN_ALL"):  # it tries wrong tokens, and expects 401 each time
         monkeypatch.setattr(auth, name, 10**9)
     numbers = [add_correction(settings, database, image, label) for image, label in digits(10)]

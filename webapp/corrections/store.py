@@ -25,9 +25,8 @@ from webapp.storage.timestamps import seconds_until_below
 
 NOT_A_DIGIT = "not_a_digit"
 
-MAX_PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS = 60, 3600
-MAX_IN_ALL, ALL_WINDOW_SECONDS = 2_000, 24 * 3600
-MAX_WAITING = 5_000
+SUBMITTER_WINDOW_SECONDS = 3600
+ALL_WINDOW_SECONDS = 24 * 3600
 WAITING_RETRY_SECONDS = 3600
 
 # The number of latest corrections that a new one is compared with to find duplicates.
@@ -55,6 +54,19 @@ class TooManyCorrections(AppError):
     status, code = 429, "too_many_corrections"
 
 
+class Limits(NamedTuple):
+    """How many corrections a submitter may send in an hour, all may in a day, and how many may wait for review."""
+
+    per_submitter: int
+    in_all: int
+    waiting: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        per_day = settings.corrections_per_day
+        return cls(settings.corrections_per_hour, per_day, per_day * 5 // 2)
+
+
 class StoredCorrection(NamedTuple):
     """The result of sending a correction: its row, the receipt's secret, and whether it adds to the earlier ones."""
 
@@ -76,6 +88,7 @@ class Corrections:
     def __init__(self, database: Database, settings: Settings):
         self._database = database
         self._key = settings.secret_key.encode()
+        self.limits = Limits.of(settings)
 
     def add(
         self,
@@ -127,7 +140,7 @@ class Corrections:
                 row.submitter = replaced.submitter  # the browser's address may have changed
                 _remove(session, replaced)
             else:
-                _check_limits(session, submitter, row.created_at)
+                _check_limits(session, self.limits, submitter, row.created_at)
                 assignment = HoldOutAssignment()
                 assignment.read(session, {hand})
                 row.held_out = assignment.is_held_out(hand)
@@ -324,18 +337,18 @@ def _remove_from_comparisons(session: Session, row: Correction) -> None:
         comparison.evidence = keep_pictures(comparison.evidence, lambda each: each != row.id)
 
 
-def _check_limits(session: Session, submitter: str, now: float) -> None:
+def _check_limits(session: Session, limits: Limits, submitter: str, now: float) -> None:
     """Raise TooManyCorrections over a limit. Imported corrections, which no version answered, do not count."""
     sent = Correction.version_id.is_not(None)
     windows = (
-        (Correction.submitter == submitter, MAX_PER_SUBMITTER, SUBMITTER_WINDOW_SECONDS, "from here"),
-        (sent, MAX_IN_ALL, ALL_WINDOW_SECONDS, "in all"),
+        (Correction.submitter == submitter, limits.per_submitter, SUBMITTER_WINDOW_SECONDS, "from here"),
+        (sent, limits.in_all, ALL_WINDOW_SECONDS, "in all"),
     )
     for condition, limit, window, whose in windows:
         if wait := seconds_until_below(session, limit, Correction.created_at, window, now, sent, condition):
             raise TooManyCorrections(f"Too many corrections {whose}. Please try again {_in(wait)}.", wait)
     waiting = session.scalars(select(func.count()).where(sent, Correction.state == "received")).one()
-    if waiting >= MAX_WAITING:
+    if waiting >= limits.waiting:
         message = "Enough corrections wait for review at the moment. Please try again later."
         raise TooManyCorrections(message, WAITING_RETRY_SECONDS)
 

@@ -13,11 +13,12 @@ from sqlalchemy import func, select, update
 from model.imaging.normalise import digit_image
 from model.task import NO_DIGIT
 from tests.support.corrections import answer, digits
-from webapp.corrections import store as limits
 from webapp.corrections.review import DecisionRequest, decide, undo
 from webapp.corrections.store import (
     HELD_OUT_EVERY,
+    NEARLY_SAME,
     Corrections,
+    Limits,
     TooManyCorrections,
     count_hands,
     hands_to_hold_out,
@@ -42,6 +43,10 @@ def add(corrections):
         return corrections.add(picture, image, meant, answer(1), version_id, address, browser, known)
 
     return add
+
+
+def limit(corrections, **changed):
+    corrections.limits = corrections.limits._replace(**changed)
 
 
 def rows(database):
@@ -141,13 +146,13 @@ def test_duplicate_nearly_the_same_is_mostly_found(name):
     found = [
         similarity(redrawn(image, lambda picture: picture), redrawn(image, EDITS[name])[None])[0] for image, _ in DIGITS
     ]
-    assert np.mean(np.array(found) >= limits.NEARLY_SAME) > 0.7
+    assert np.mean(np.array(found) >= NEARLY_SAME) > 0.7
 
 
 def test_duplicate_other_peoples_digit_is_none():
     images, labels = np.array([image for image, _ in DIGITS]), np.array([label for _, label in DIGITS])
     alike = np.array([similarity(image, images) for image in images]) - np.eye(len(images))
-    assert alike.max() < 0.999 and not (alike[:, labels != 1] >= limits.NEARLY_SAME).any()
+    assert alike.max() < 0.999 and not (alike[:, labels != 1] >= NEARLY_SAME).any()
 
 
 @pytest.mark.both_databases
@@ -162,8 +167,8 @@ def test_correction_same_source_is_folded_or_a_twin(add, database):
     assert [row.duplicate_of for row in rows(database)] == [None, 1, None]
 
 
-def test_correction_of_another_browser_is_a_twin_and_counts(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 2)
+def test_correction_of_another_browser_is_a_twin_and_counts(add, database, corrections):
+    limit(corrections, per_submitter=2)
     first = add(browser="one")
     second = add(browser="two")
     assert second.is_new and second.secret != first.secret
@@ -192,8 +197,8 @@ def test_correction_misclick_is_put_right_while_it_waits(add, database):
     assert (row.meant, row.label, row.suspicion, row.doubt) == (NO_DIGIT, NO_DIGIT, None, None)
 
 
-def test_correction_misclick_stays_in_its_part(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
+def test_correction_misclick_stays_in_its_part(add, database, corrections):
+    limit(corrections, per_submitter=1)
     for number in range(HELD_OUT_EVERY + 1):
         add(*DIGITS[number], address=f"192.0.2.{number}")
     held_out = HELD_OUT_EVERY - 1
@@ -240,8 +245,8 @@ def test_twin_is_left_by_a_first_that_changes_its_meaning(add, database):
 
 
 @pytest.mark.both_databases
-def test_corrections_per_source_are_limited_by_the_hour(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 3)
+def test_corrections_per_source_are_limited_by_the_hour(add, database, corrections):
+    limit(corrections, per_submitter=3)
     for image, label in DIGITS[:3]:
         add(image, label)
     with pytest.raises(TooManyCorrections) as refused:
@@ -255,8 +260,8 @@ def test_corrections_per_source_are_limited_by_the_hour(add, database, monkeypat
 
 
 @pytest.mark.both_databases
-def test_corrections_in_all_are_limited_by_the_day(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_IN_ALL", 3)
+def test_corrections_in_all_are_limited_by_the_day(add, database, corrections):
+    limit(corrections, in_all=3)
     for number, (image, label) in enumerate(DIGITS[:3]):
         add(image, label, address=f"192.0.2.{number}", version_id=None if number == 0 else 1)
     add(*DIGITS[3], address=THERE)  # the imported one did not count
@@ -266,9 +271,9 @@ def test_corrections_in_all_are_limited_by_the_day(add, database, monkeypatch):
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("limit", ["MAX_PER_SUBMITTER", "MAX_IN_ALL"])
-def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, monkeypatch, limit):
-    monkeypatch.setattr(limits, limit, 2)
+@pytest.mark.parametrize("name", ["per_submitter", "in_all"])
+def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, corrections, name):
+    limit(corrections, **{name: 2})
     for image, label in DIGITS[:2]:
         add(image, label)
     with pytest.raises(TooManyCorrections):
@@ -282,8 +287,14 @@ def test_corrections_from_a_clock_ahead_fill_no_limit(add, database, monkeypatch
     assert refused.value.retry_after <= 24 * 3600
 
 
-def test_corrections_waiting_are_limited(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_WAITING", 2)
+def test_limits_are_those_of_the_settings(settings, database):
+    school = replace(settings, corrections_per_hour=5_000, corrections_per_day=10_000)
+    assert Corrections(database, settings).limits == Limits(60, 2_000, 5_000)
+    assert Corrections(database, school).limits == Limits(5_000, 10_000, 25_000)
+
+
+def test_corrections_waiting_are_limited(add, database, corrections):
+    limit(corrections, waiting=2)
     add(*DIGITS[0])
     add(*DIGITS[1])
     with pytest.raises(TooManyCorrections, match="wait for review"):
@@ -306,8 +317,8 @@ def in_threads(work, cases):
 
 
 @pytest.mark.both_databases
-def test_corrections_at_once_exceed_no_limit(add, database, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 5)
+def test_corrections_at_once_exceed_no_limit(add, database, corrections):
+    limit(corrections, per_submitter=5)
     outcomes = in_threads(lambda digit: add(*digit), DIGITS[:16])
     assert sum(isinstance(outcome, TooManyCorrections) for outcome in outcomes) == 11
     assert len(rows(database)) == 5

@@ -17,7 +17,7 @@ from tests.support.requests import ONE, assert_error, blank, data_url, drawn, en
 from tests.support.versions import add_version, promote, turned
 from tests.webapp.views.test_predict import REFUSED
 from webapp.app import create_app
-from webapp.corrections import store as limits
+from webapp.corrections import store
 from webapp.corrections.picture import MAX_SIDE
 from webapp.http.pictures import MAX_BODY_BYTES
 from webapp.services import services
@@ -77,9 +77,9 @@ def test_feedback_keeps_the_servers_own_reading(app, client):
         name: reading[name] for name in ("verdict", "digits", "reason", "top", "probabilities", "not_a_digit")
     }
     shown = Image.open(io.BytesIO(base64.b64decode(reading["digit_image"].partition(",")[2])))
-    assert np.array_equal(limits.image_of(row), np.asarray(shown))
+    assert np.array_equal(store.image_of(row), np.asarray(shown))
     again = digit_image(open_picture(picture))
-    assert limits.similarity(again, limits.image_of(row)[None])[0] > 0.98
+    assert store.similarity(again, store.image_of(row)[None])[0] > 0.98
 
 
 @pytest.mark.parametrize(("text", "meant"), [("0", 0), ("1", 1), ("9", 9), ("7.0", 7), ('"not_a_digit"', 10)])
@@ -158,7 +158,7 @@ def test_feedback_without_a_cookie_is_one_hand_for_each_address(app):
     for number in range(5):
         assert send(client, lines(number)).get_json()["held_out"] is False
     with services(app).database.reading() as session:
-        assert limits.count_hands(session) == 1
+        assert store.count_hands(session) == 1
     for number in range(4):  # four browsers behind it are four hands more
         browser = app.test_client()
         browser.get("/receipts")
@@ -248,8 +248,8 @@ def lines(number):
     return {"image": data_url(encoded(picture)), "meant": "not_a_digit"}
 
 
-def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 2)
+def test_feedback_over_the_limit_says_when_to_come_again(app, client):
+    services(app).corrections.limits = store.Limits(per_submitter=2, in_all=9, waiting=9)
     assert [send(client, lines(number)).status_code for number in range(2)] == [201, 201]
     response = send(client, lines(2))
     assert "60 minutes" in assert_error(response, 429, "too_many_corrections")
@@ -258,16 +258,15 @@ def test_feedback_over_the_limit_says_when_to_come_again(app, client, monkeypatc
     assert count(app) == 3
 
 
-def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
+def test_feedback_with_a_forged_address_counts_for_the_real_one(app, client):
+    services(app).corrections.limits = store.Limits(per_submitter=1, in_all=9, waiting=9)
     send(client, lines(0))
     forged = {"X-Forwarded-For": "192.0.2.99", "X-Real-IP": "192.0.2.99", "Forwarded": "for=192.0.2.99"}
     assert_error(send(client, lines(1), headers=forged), 429, "too_many_corrections")
 
 
-def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_PER_SUBMITTER", 1)
-    app = create_app(replace(settings, https=True, trusted_proxies=1))
+def test_feedback_behind_a_proxy_counts_for_the_address_it_saw(settings):
+    app = create_app(replace(settings, https=True, trusted_proxies=1, corrections_per_hour=1))
     client = app.test_client()
     for number, status in ((1, 201), (2, 201), (1, 429)):
         headers = {"X-Forwarded-For": f"10.0.0.1, 192.0.2.{number}", "X-Forwarded-Proto": "https"}
@@ -379,7 +378,7 @@ def test_own_corrections_are_those_of_the_browser_latest_first(app, client, monk
     page = client.get("/receipts", headers=BROWSER).get_data(as_text=True)
     assert all(f'href="{each["receipt"]}"' in page for each in sent) and page.count("<form") == 2
     assert "Delete the drawing as no digit?" in page and page.count('src="data:image/png') == 2
-    monkeypatch.setattr(limits, "MAX_LISTED", 1)
+    monkeypatch.setattr(store, "MAX_LISTED", 1)
     assert [each["receipt"] for each in client.get("/receipts").get_json()["corrections"]] == [sent[1]["receipt"]]
 
 
