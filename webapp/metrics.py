@@ -25,6 +25,7 @@ from webapp.storage.schema import ACTIVE, ENDED, REVIEW_STATES, Correction, Run,
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Any other method is counted as "other": clients cannot add label values.
 METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
+NO_ROUTE = "none"
 
 # The library's own variable for the folder of the workers' files. The folder is in shared memory where the system has
 # it: on a full disk, a write through mapped memory would kill the process.
@@ -82,17 +83,21 @@ class Metrics:
     def count(self, method: str, status: str, seconds: float, annotations: Mapping[str, Any]) -> None:
         """Count an answered request with its annotations (`webapp.middleware.access_log`)."""
         route = annotations["route"]
-        self._requests.labels(route, method if method in METHODS else "other", status).inc()
+        self._count_request(route, method, status)
         self._seconds.labels(route).observe(seconds)
         if verdict := annotations.get("verdict"):
             for name, number in ((verdict, 1),) if isinstance(verdict, str) else verdict.items():
                 self._readings.labels(name).inc(number)
         if code := annotations.get("code"):
-            self.count_error(code)
+            self._errors.labels(code).inc()
 
-    def count_error(self, code: str) -> None:
-        """Count an error, of the application or of the server before it."""
+    def count_refusal(self, method: str, status: int, code: str) -> None:
+        """Count a request that the server has refused before the application had it: it has no route and no time."""
+        self._count_request(NO_ROUTE, method, str(status))
         self._errors.labels(code).inc()
+
+    def _count_request(self, route: str, method: str, status: str) -> None:
+        self._requests.labels(route, method if method in METHODS else "other", status).inc()
 
     def exposition(self, database: Database, accepted: str) -> tuple[bytes, str]:
         """Return the counters of all web workers and the database's figures as text, and its content type.

@@ -72,6 +72,23 @@ def test_metrics_have_no_name_from_a_caller(server):
     assert sample(text, "inkling_requests_total", route="none", method="other", status="405") > 0
 
 
+@pytest.mark.parametrize(
+    ("sent", "method", "status"),
+    [
+        (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET", "414"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: odd\r\n\r\n", "POST", "501"),
+        (b"BREW / HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n", "other", "417"),
+        (b"\x16\x03\x01", "other", "400"),
+    ],
+    ids=["address", "coding", "expectation", "TLS"],
+)
+def test_metrics_count_once_what_the_server_refuses_before_the_application(server, sent, method, status):
+    labels = {"route": "none", "method": method, "status": status}
+    before = sample(scrape(server), "inkling_requests_total", **labels)
+    assert server.raw(sent).status == int(status)
+    assert sample(scrape(server), "inkling_requests_total", **labels) == before + 1
+
+
 def test_metrics_of_a_dead_worker_are_counted_without_its_version(server):
     wait_until(lambda: versions_told(server) == server.workers())
     before = sample(scrape(server), "inkling_readings_total", verdict="digit")

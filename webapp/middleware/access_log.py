@@ -16,7 +16,7 @@ from typing import Any
 from flask import Flask, request
 
 from webapp.logs import request_id
-from webapp.metrics import Metrics
+from webapp.metrics import NO_ROUTE, Metrics
 from webapp.middleware.headers import security_headers
 
 log = logging.getLogger("webapp.requests")
@@ -39,7 +39,7 @@ def annotate_request(**annotations: Any) -> None:
 
 
 def register(app: Flask) -> None:
-    app.before_request(lambda: annotate_request(route=request.url_rule.rule if request.url_rule else "none"))
+    app.before_request(lambda: annotate_request(route=request.url_rule.rule if request.url_rule else NO_ROUTE))
 
 
 def has_valid_host(environ: dict[str, Any]) -> bool:

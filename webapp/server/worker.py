@@ -55,6 +55,7 @@ PATIENCE_WITH_OTHERS = 4
 PROBES = rb"(GET|HEAD) %b/(healthz|readyz|metrics)[ ?]"  # below the base path
 MOST_PROBES = 100
 
+LONGEST_METHOD = 16
 FORWARDED_FOR = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.I)
 
 
@@ -265,7 +266,8 @@ class Worker(SyncWorker):
 
     def _send_refusal(self, connection: Connection, refusal: Refusal, number: str | None = None) -> None:
         """Send a refusal as far as the client's socket takes it without waiting; `number` is the request's id."""
-        self._metrics.count_error(refusal.code)
+        method = bytes(connection.received[:LONGEST_METHOD]).partition(b" ")[0].decode("latin-1")
+        self._metrics.count_refusal(method, refusal.status, refusal.code)
         try:
             head, body = self._render(refusal, wants_page(connection.head))
         except OSError:  # such as too many open files to read a template
