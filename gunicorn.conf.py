@@ -16,7 +16,7 @@ for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp
 
 import webapp.app  # noqa: E402, F401  imported before the workers fork
 from model.data import mnist  # noqa: E402
-from webapp import metrics  # noqa: E402
+from webapp.metrics import counters  # noqa: E402
 from webapp.server import listeners  # noqa: E402
 from webapp.services import services  # noqa: E402
 from webapp.settings import Settings, SettingsError  # noqa: E402
@@ -71,15 +71,15 @@ def on_starting(server):
 
 
 def child_exit(server, worker):
-    metrics.mark_dead(worker.pid)
+    counters.mark_dead(worker.pid)
 
 
 def on_exit(server):
-    metrics.remove_counters()
+    counters.remove_counters()
 
 
 def when_ready(server):  # the address is bound, and no worker has been forked yet
-    metrics.share_counters(_settings.bind.replace("/", "-"))
+    counters.share_counters(_settings.bind.replace("/", "-"))
     if _settings.socket_path:
         listeners.open_to_all(_settings.socket_path)
     listeners.configure(server.LISTENERS)

@@ -8,7 +8,7 @@ from flask import Flask, current_app
 
 from webapp.auth import Authenticator
 from webapp.corrections.store import Corrections
-from webapp.metrics import Metrics
+from webapp.metrics.counters import Metrics
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.training.jobs import Jobs

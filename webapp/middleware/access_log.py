@@ -16,7 +16,7 @@ from typing import Any
 from flask import Flask, request
 
 from webapp.logs import request_id
-from webapp.metrics import NO_ROUTE, Metrics
+from webapp.metrics.counters import NO_ROUTE, Metrics
 from webapp.middleware.headers import security_headers
 
 log = logging.getLogger("webapp.requests")

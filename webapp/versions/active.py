@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.inference.classifier import Classifier
 from model.inference.weights import WeightsError
 from webapp.exceptions import AppError
-from webapp.metrics import Metrics
+from webapp.metrics.counters import Metrics
 from webapp.storage.engine import Database
 from webapp.storage.schema import Version, champion_id
 

@@ -13,7 +13,7 @@ from tests.support.gunicorn import serve
 from tests.support.requests import ONE, assert_error
 from tests.support.servers import wait_until
 from tests.support.versions import add_version, damaged, promote, turned
-from webapp import metrics
+from webapp.metrics import counters
 from webapp.services import services
 
 
@@ -38,9 +38,9 @@ def server(prepared, tmp_path_factory):
     shutil.copytree(prepared, folder)
     with serve(folder, ADMIN_TOKEN=TOKEN) as server:
         held = {os.path.realpath(link) for link in Path(f"/proc/{min(server.workers())}/fd").iterdir()}
-        counters = next(Path(path).parent for path in held if metrics.PREFIX in path and path.endswith(".db"))
+        shared = next(Path(path).parent for path in held if counters.PREFIX in path and path.endswith(".db"))
         yield server
-    assert not counters.exists(), "a server's counters end with it"
+    assert not shared.exists(), "a server's counters end with it"
 
 
 def test_metrics_add_up_all_workers(server):
@@ -156,11 +156,11 @@ def test_metrics_have_the_form_asked_for(reader):
 
 def share(parent, monkeypatch):
     """The folder that a server shares its counters in."""
-    monkeypatch.setattr(metrics, "SHARED_MEMORY", str(parent))
-    monkeypatch.setattr(metrics.values, "ValueClass", metrics.values.ValueClass)
-    monkeypatch.setenv(metrics.FOLDER, "")
-    metrics.share_counters("name")
-    return Path(os.environ[metrics.FOLDER])
+    monkeypatch.setattr(counters, "SHARED_MEMORY", str(parent))
+    monkeypatch.setattr(counters.values, "ValueClass", counters.values.ValueClass)
+    monkeypatch.setenv(counters.FOLDER, "")
+    counters.share_counters("name")
+    return Path(os.environ[counters.FOLDER])
 
 
 def test_metrics_of_a_killed_server_are_removed_by_the_next(tmp_path, monkeypatch):
@@ -176,7 +176,7 @@ def test_metrics_folder_planted_by_others_is_let_be(tmp_path, monkeypatch, plant
     parent.mkdir()
     target.mkdir()
     (target / "file").touch()
-    plant(parent / f"{metrics.PREFIX}{os.geteuid()}-name")
+    plant(parent / f"{counters.PREFIX}{os.geteuid()}-name")
     folder = share(parent, monkeypatch)
     assert folder.parent == parent and folder.is_dir() and folder.stat().st_mode & 0o077 == 0
     assert len(list(parent.iterdir())) == 2 and (target / "file").exists()
