@@ -25,13 +25,16 @@ from webapp.storage.schema import (
     Run,
     SignInAttempt,
     Version,
+    Worker,
 )
 from webapp.storage.timestamps import within
 from webapp.training.runs import has_valid_lease
 from webapp.training.task_queue import make_tables
 
-# Sorted by foreign keys. Without Installation: an embedded installation has its secret key in a file.
-TABLES = [table for table in Base.metadata.sorted_tables if table is not Installation.__table__]
+# Sorted by foreign keys. Without Installation, since an embedded installation has its secret key in a file, and Worker,
+# whose rows are about processes.
+APART = Installation.__table__, Worker.__table__
+TABLES = [table for table in Base.metadata.sorted_tables if table not in APART]
 # Rows that set-up adds, or that can be computed again. Any other row means that the target is in use.
 REPLACEABLE = {
     Version.__table__: Version.source == "shipped",

@@ -134,6 +134,7 @@ class Run(Base):
     corrections: Mapped[bool] = mapped_column(default=False, server_default=false())  # learn from the approved ones
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # fine-tuning starts from its weights
     requested_by: Mapped[str]
+    request_id: Mapped[str | None]  # of the request that started it, as in the log
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
@@ -238,6 +239,7 @@ class Import(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
     updated_at: Mapped[float] = mapped_column(default=time.time)
     requested_by: Mapped[str]
+    request_id: Mapped[str | None]  # of the request that started it, as in the log
     state: Mapped[str]  # of ACTIVE, "finished" or "failed"
     name: Mapped[str]  # of the file, made printable
     sha256: Mapped[str]
@@ -281,6 +283,15 @@ class Artifact(Base):
     fraction: Mapped[float] = mapped_column(default=0.0)
     result: Mapped[bytes | None]
     error: Mapped[str | None]
+
+
+class Worker(Base):
+    """A worker process, by a random id. It writes the time of its last sign of life, also while it is idle."""
+
+    __tablename__ = "worker"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[float]
+    stopped: Mapped[bool]  # in order; a killed one is only not seen any more
 
 
 class Installation(Base):

@@ -7,6 +7,7 @@ import math
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 
 import psycopg
 import redis
@@ -18,6 +19,7 @@ from webapp.logs import set_up_logging
 from webapp.settings import Settings
 from webapp.storage.engine import WORK_SECONDS, Database
 from webapp.storage.secret_key import wait_for_secret_key
+from webapp.storage.workers import Presence
 from webapp.worker.executor import OVERDUE_SECONDS, Executor
 
 log = logging.getLogger(__name__)
@@ -50,11 +52,12 @@ def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then end the child processes."""
     set_up_logging(settings.log_level)
     settings = wait_for_secret_key(settings, log.warning)
-    executor = Executor(Database(settings.database_url, WORK_SECONDS), settings)
+    database = Database(settings.database_url, WORK_SECONDS)
+    executor, presence = Executor(database, settings), Presence(database)
     outage = OutageFilter()
     for part in ("Worker", "Scheduler"):
         logging.getLogger(f"huey.consumer.{part}").addFilter(outage)
-    threading.Thread(target=housekeep, args=(executor,), name="housekeeping", daemon=True).start()
+    threading.Thread(target=housekeep, args=(executor, presence), name="housekeeping", daemon=True).start()
     # max_delay: a message waits for a second at most. shutdown_timeout: a signal does not wait for busy threads.
     consumer = Consumer(executor.jobs.huey, workers=THREADS, periodic=False, max_delay=1, shutdown_timeout=0)
     if mnist.missing(settings.mnist_dir):
@@ -62,17 +65,29 @@ def main(settings: Settings) -> None:
     log.info("the worker is ready")
     consumer.run()
     executor.stop_children()
+    _survive(presence.stop)
     log.info("the worker has ended")
 
 
-def housekeep(executor: Executor) -> None:
-    """Requeue lost work, start overdue work and delete leftovers every few seconds until the worker stops."""
+def housekeep(executor: Executor, presence: Presence) -> None:
+    """Report that the worker is alive, and every few seconds do what is left to it, until it stops."""
+
+    def keep_house() -> None:
+        executor.jobs.expire_leases()
+        executor.start_overdue()
+        executor.sweep()
+        presence.report()  # last: a worker that cannot do the rest is not seen
+
+    _survive(presence.report)
     while not executor.stopping.wait(OVERDUE_SECONDS):
-        try:
-            executor.jobs.expire_leases()
-            executor.start_overdue()
-            executor.sweep()
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            log.warning("the database does not answer: %s", str(error).splitlines()[0])
-        except Exception:  # without this thread lost runs would wait for ever
-            log.exception("housekeeping failed")
+        _survive(keep_house)
+
+
+def _survive(do: Callable[[], None]) -> None:
+    """Call a function, and only log its failure: without this thread lost runs would wait for ever."""
+    try:
+        do()
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        log.warning("the database does not answer: %s", str(error).splitlines()[0])
+    except Exception:
+        log.exception("housekeeping failed")

@@ -26,6 +26,7 @@ from tests.support.versions import computed
 from webapp.services import Services
 from webapp.settings import ROOT
 from webapp.storage.schema import Artifact, Checkpoint, Correction, Run, Version, coded
+from webapp.storage.workers import Presence, count_alive
 from webapp.training.runs import LEASE_SECONDS
 from webapp.versions.artifacts import get_artifact
 from webapp.worker import consumer
@@ -130,6 +131,18 @@ def shared(prepared, tmp_path_factory):
     installation = Installation(settings_in(folder), PYTHONPATH=FEW)
     yield installation
     installation.close()
+
+
+def workers_alive(database):
+    with database.reading() as session:
+        return count_alive(session)
+
+
+def test_worker_with_nothing_to_do_is_alive_until_it_ends(installation):
+    wait_until(lambda: workers_alive(installation.database) == 1)
+    installation.worker.terminate()
+    assert installation.worker.wait(12) == 0
+    assert workers_alive(installation.database) == 0
 
 
 def gone(pid):
@@ -320,7 +333,8 @@ def fill(path, leaving):
 
 
 def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
-    executor = Executor(Services.open(settings).database, settings)
+    database = Services.open(settings).database
+    executor = Executor(database, settings)
     fails = iter([ZeroDivisionError("a surprise"), sqlite3.OperationalError("the disk is away")])
 
     def expire_leases():
@@ -330,5 +344,5 @@ def test_housekeeping_survives_any_error(settings, monkeypatch, caplog):
 
     monkeypatch.setattr(executor.jobs, "expire_leases", expire_leases)
     monkeypatch.setattr(consumer, "OVERDUE_SECONDS", 0)
-    consumer.housekeep(executor)
+    consumer.housekeep(executor, Presence(database))
     assert "a surprise" in caplog.text and "the disk is away" in caplog.text
