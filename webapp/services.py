@@ -8,10 +8,12 @@ from flask import Flask, current_app
 
 from webapp.auth import Authenticator
 from webapp.corrections.store import Corrections
+from webapp.metrics.collectors import Asked, BuildCollector, DatabaseCollector, RedisCollector
 from webapp.metrics.counters import Metrics
 from webapp.settings import Settings
 from webapp.storage.engine import Database
 from webapp.training.jobs import Jobs
+from webapp.training.task_queue import redis_of
 from webapp.versions.active import ActiveModel
 from webapp.versions.test_predictions import PredictionStore
 
@@ -31,7 +33,10 @@ class Services:
     def open(cls, settings: Settings) -> Services:
         database = Database(settings.database_url)
         jobs = Jobs(database, settings)
-        metrics = Metrics()
+        collectors: list[Asked] = [DatabaseCollector(database), BuildCollector()]
+        if redis := redis_of(jobs.huey):
+            collectors.append(RedisCollector(redis.ping))
+        metrics = Metrics(*collectors)
         return cls(
             settings=settings,
             database=database,

@@ -1,7 +1,7 @@
-"""Counters for Prometheus; docs/serving.md describes them.
+"""Counters for Prometheus; docs/watching.md describes them.
 
-Each web worker counts in files of its own, and the worker that answers /metrics sums them. Figures in the database are
-queried at each scrape. Counters of other processes are not exposed.
+Each web worker counts in files of its own, and the worker that answers /metrics sums them. Counters of other processes
+are not exposed.
 """
 
 from __future__ import annotations
@@ -9,18 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, multiprocess, values
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
-
-from webapp.storage.engine import Database
-from webapp.storage.schema import ACTIVE, ENDED, REVIEW_STATES, Correction, Run, champion_id
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Any other method is counted as "other": clients cannot add label values.
@@ -62,9 +56,10 @@ def remove_counters() -> None:
 
 
 class Metrics:
-    """Counters of this process."""
+    """Counters of this process, and collectors of what is asked for at each scrape."""
 
-    def __init__(self):
+    def __init__(self, *collectors: Collector):
+        self._collectors = collectors
         own = self._own = CollectorRegistry()
         labels = ["route", "method", "status"]
         self._requests = Counter("inkling_requests", "Requests answered.", labels, registry=own)
@@ -99,8 +94,8 @@ class Metrics:
     def _count_request(self, route: str, method: str, status: str) -> None:
         self._requests.labels(route, method if method in METHODS else "other", status).inc()
 
-    def exposition(self, database: Database, accepted: str) -> tuple[bytes, str]:
-        """Return the counters of all web workers and the database's figures as text, and its content type.
+    def exposition(self, accepted: str) -> tuple[bytes, str]:
+        """Return the counters of all web workers and what the collectors find as text, and its content type.
 
         `accepted` is the scraper's Accept header.
         """
@@ -108,44 +103,11 @@ class Metrics:
             encode, content_type = choose_encoder(accepted)
         except TypeError:  # a version in the header is not a number
             encode, content_type = choose_encoder("")
-        registry = self._own
+        registry = CollectorRegistry()
         if FOLDER in os.environ:
-            registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)
-        registry.register(collector := DatabaseCollector(database))
-        try:
-            return encode(registry), content_type
-        finally:
-            registry.unregister(collector)
-
-
-class DatabaseCollector(Collector):
-    """Figures in the database; `inkling_database_up` alone if it does not answer."""
-
-    def __init__(self, database: Database):
-        self._database = database
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            with self._database.reading() as session:
-                runs = dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).all())
-                by_state = select(Correction.state, func.count()).group_by(Correction.state)
-                corrections = dict(session.execute(by_state).all())
-                champion = champion_id(session)
-        except SQLAlchemyError:
-            yield GaugeMetricFamily("inkling_database_up", "Whether the database answers.", 0)
-            return
-        yield GaugeMetricFamily("inkling_database_up", "Whether the database answers.", 1)
-        yield _by_state("inkling_runs", "Runs, by state.", dict.fromkeys(ACTIVE + ENDED, 0) | runs)
-        yield _by_state("inkling_corrections", "Corrections, by state.", dict.fromkeys(REVIEW_STATES, 0) | corrections)
-        yield GaugeMetricFamily("inkling_promoted_version", "The version promoted last.", champion or 0)
-
-
-def _by_state(name: str, meaning: str, counts: dict[str, int]) -> Metric:
-    family = GaugeMetricFamily(name, meaning, labels=["state"])
-    for state, number in counts.items():
-        family.add_metric([state], number)
-    return family
+        else:
+            registry.register(self._own)
+        for collector in self._collectors:
+            registry.register(collector)
+        return encode(registry), content_type

@@ -13,7 +13,7 @@ from huey import PostgresHuey, RedisHuey
 from huey.api import Huey
 from huey.serializer import SignedSerializer
 from huey.storage import PostgresStorage
-from redis import ConnectionPool
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import text
@@ -44,6 +44,11 @@ def open_queue(settings: Settings, database: Database) -> Huey:
     if database.is_postgresql:
         return PostgresHuey("inkling", connection=database.connect, create_tables=False, **common)
     return FileHuey("inkling", path=settings.data_dir / "queue.db", journal_mode="delete", fsync=True, **common)
+
+
+def redis_of(queue: Huey) -> Redis | None:
+    """Return the client of the Redis that carries the queue; None if another server does."""
+    return queue.storage.conn if isinstance(queue, RedisHuey) else None
 
 
 def make_file(settings: Settings, database: Database, say: Callable[[str], object]) -> None:

@@ -78,7 +78,7 @@ def metrics() -> Response:
     """
     if not _is_local():
         authenticate()
-    body, content_type = services().metrics.exposition(services().database, request.headers.get("Accept", ""))
+    body, content_type = services().metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 

@@ -9,21 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOKEN
+from tests.support.exposition import sample
 from tests.support.gunicorn import serve
 from tests.support.requests import ONE, assert_error
 from tests.support.servers import wait_until
 from tests.support.versions import add_version, damaged, promote, turned
 from webapp.metrics import counters
 from webapp.services import services
-
-
-def sample(text, name, **labels):
-    """The value of one line of the text; 0 where there is none."""
-    for line in text.splitlines():
-        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-        if found and found[1] == name and dict(re.findall(r'(\w+)="([^"]*)"', found[2] or "")) == labels:
-            return float(found[3])
-    return 0.0
 
 
 def scrape(server):
