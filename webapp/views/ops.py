@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from typing import Literal
 
 from flask import Blueprint, Response, request
@@ -16,11 +17,14 @@ from webapp.http.errors import no_store
 from webapp.http.messages import Answer, File
 from webapp.http.openapi import ADMIN_ERRORS, BEARER_OR_SESSION, Operation
 from webapp.middleware.assets import FILES
+from webapp.presentation.wording import time_spent
 from webapp.services import services
 from webapp.storage.disk_reserve import MIN_FREE_BYTES, free_bytes
+from webapp.storage.workers import count_alive, last_seen
 from webapp.versions.active import NoChampion
 
 ICON_SECONDS = 30 * 24 * 3600
+START_WORKER = "`python -m webapp worker`, or the service inkling-worker"
 PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 blueprint = Blueprint("health", __name__)
@@ -35,10 +39,14 @@ class Alive(Answer):
 class Checks(Answer):
     database: str
     model: str
+    worker: str
 
 
 class Readiness(Answer):
-    """The checks of the database, with its disk, and of the model: "ok", with details, or the reason."""
+    """The checks of the database, with its disk, of the model and of the workers: "ok", with details, or the reason.
+
+    The workers do not count for the status, since pictures are read without one.
+    """
 
     status: Literal["ok", "not ready"]
     checks: Checks
@@ -57,8 +65,11 @@ def alive() -> Response:
 @blueprint.get("/readyz")
 @Operation("ready", {200: Readiness, 503: Readiness}, is_probe=True)
 def ready() -> Response:
-    """Check that the database answers, that its disk has space and that the model is loaded."""
-    checks = Checks(database=_database(), model=_model())
+    """Check that the database answers, that its disk has space and that the model is loaded.
+
+    Tells besides whether a worker is alive, which is somebody's business and not a load balancer's.
+    """
+    checks = Checks(database=_database(), model=_model(), worker=_worker())
     ok = all(check == "ok" or check.startswith("ok,") for check in (checks.database, checks.model))
     return no_store(Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503))
 
@@ -122,3 +133,15 @@ def _model() -> str:
         return str(error)
     except SQLAlchemyError:
         return "no version is loaded and the database does not answer"
+
+
+def _worker() -> str:
+    try:
+        with services().database.reading() as session:
+            alive, seen_at = count_alive(session), last_seen(session)
+    except SQLAlchemyError:
+        return "not known: the database does not answer"
+    if alive:
+        return f"ok, {alive} alive"
+    since = "yet" if seen_at is None else f"for {time_spent(time.time() - seen_at)}"
+    return f"no worker has answered {since}: start one, or trainings, imports and checks wait ({START_WORKER})"

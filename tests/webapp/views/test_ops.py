@@ -1,13 +1,16 @@
 """Alive and ready: what a watcher of the server is told."""
 
+import time
+
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from model.inference.classifier import SHIPPED
 from tests.support.requests import INTERNALS, ONE
 from tests.support.versions import add_version, damaged, promote
 from webapp.services import services
-from webapp.storage.schema import Promotion
+from webapp.storage.schema import Promotion, Worker
+from webapp.storage.workers import Presence
 
 
 def lose(database, path, how):
@@ -40,6 +43,30 @@ def test_readyz_healthy_answers_ok(client):
     assert body["checks"]["database"].startswith("ok, sqlite")
 
 
+@pytest.mark.both_databases
+def test_readyz_tells_who_does_the_work_and_stays_ready_without(app, client):
+    """No load balancer should take a replica out of service for want of a worker: pictures are read without."""
+
+    def told():
+        response = client.get("/readyz")
+        assert (response.status_code, response.get_json()["status"]) == (200, "ok")
+        return response.get_json()["checks"]["worker"]
+
+    database = services(app).database
+    assert told().startswith("no worker has answered yet: start one") and "python -m webapp worker" in told()
+    first, second = Presence(database), Presence(database)
+    first.report()
+    assert told() == "ok, 1 alive"
+    second.report()
+    assert told() == "ok, 2 alive"
+    first.stop()
+    assert told() == "ok, 1 alive"
+    for seconds, words in ((300, "5 minutes"), (5400, "1 hour 30 minutes"), (2 * 86400, "48 hours")):
+        with database.writing() as session:
+            session.execute(update(Worker).values(seen_at=time.time() - seconds))
+        assert told().startswith(f"no worker has answered for {words}: start one")
+
+
 HOW = ["moved", "empty", "no database", "a folder"]
 
 
@@ -48,7 +75,7 @@ def test_readyz_without_database_answers_503(app, client, settings, how):
     lose(services(app).database, settings.data_dir / "inkling.db", how)
     assert client.get("/healthz").get_json() == {"status": "ok"}
     checks = not_ready(client)
-    assert "does not answer" in checks["database"] and "does not answer" in checks["model"]
+    assert all("does not answer" in check for check in checks.values()) and len(checks) == 3
 
 
 @pytest.mark.parametrize("how", ["moved", "no database"])
