@@ -7,11 +7,15 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-# The id of the current request, on each of its log lines.
+# The id of the current request, or of the one that started the work at hand, on each of its log lines.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Tells it to a child process.
+REQUEST_ID = "INKLING_REQUEST_ID"
 # Set for processes whose output a supervisor passes on to a terminal.
 TERMINAL = "INKLING_TERMINAL"
 SECONDS = "%Y-%m-%dT%H:%M:%S"
@@ -30,6 +34,16 @@ def set_up_logging(level: str = "info", **always: Any) -> None:
     logging.getLogger("webapp").setLevel(level.upper())
     if _on_a_terminal() and level != "debug":  # a line for each file of a page would hide the errors
         logging.getLogger("webapp.requests").setLevel(logging.WARNING)
+
+
+@contextmanager
+def logged_for(request: str | None) -> Iterator[None]:
+    """Put the id of a request on the log lines of this thread, and of child processes by `REQUEST_ID`."""
+    token = request_id.set(request)
+    try:
+        yield
+    finally:
+        request_id.reset(token)
 
 
 def formatter(**always: Any) -> logging.Formatter:

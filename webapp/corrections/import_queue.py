@@ -15,6 +15,7 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp.corrections.digit_files import printable_name
+from webapp.logs import request_id
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import ACTIVE, Import, ImportFile, coded
 from webapp.storage.timestamps import within
@@ -31,7 +32,8 @@ class ImportLeaseLost(Exception):
 
 def enqueue(database: Database, name: str, data: bytes, digest: str, digits: int, by: str) -> Import:
     """Queue the import of a file with so many digits and return its row, or that of the same file's active import."""
-    row = Import(state="queued", name=printable_name(name), sha256=digest, digits=digits, requested_by=by)
+    about = {"name": printable_name(name), "sha256": digest, "digits": digits}
+    row = Import(state="queued", requested_by=by, request_id=request_id.get(), **about)
     with database.writing() as session:
         lock_table(session, Import)
         active = session.scalar(select(Import).where(Import.state.in_(ACTIVE), Import.sha256 == digest).limit(1))
@@ -41,6 +43,12 @@ def enqueue(database: Database, name: str, data: bytes, digest: str, digits: int
         session.flush()
         session.execute(insert(ImportFile).values(import_id=row.id, data=data))
     return row
+
+
+def request_of(database: Database, import_id: int) -> str | None:
+    """Return the id of the request that started an import; None for one of an earlier release."""
+    with database.reading() as session:
+        return session.scalar(select(Import.request_id).where(Import.id == import_id))
 
 
 def claim(database: Database) -> tuple[int, int] | None:

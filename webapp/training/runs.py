@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from model.presets import PRESETS, Config
 from webapp.corrections.store import keep_pictures
 from webapp.exceptions import AppError
+from webapp.logs import request_id
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import (
@@ -62,7 +63,7 @@ class ChampionChanged(Exception):
 
 def start(database: Database, config: Config, by: str, corrections: bool) -> Run:
     """Queue a new run; raises RunActive if there is an active one."""
-    run = Run(state="queued", requested_by=by, corrections=corrections, **asdict(config))
+    run = Run(state="queued", requested_by=by, request_id=request_id.get(), corrections=corrections, **asdict(config))
     try:
         with database.writing() as session:
             active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
@@ -72,6 +73,12 @@ def start(database: Database, config: Config, by: str, corrections: bool) -> Run
     except IntegrityError:  # a concurrent start was first
         return start(database, config, by, corrections)
     return run
+
+
+def request_of(database: Database, run_id: int) -> str | None:
+    """Return the id of the request that started a run; None if no request has, or one of an earlier release."""
+    with database.reading() as session:
+        return session.scalar(select(Run.request_id).where(Run.id == run_id))
 
 
 def config_of(run: Run) -> Config:

@@ -150,6 +150,7 @@ class RunAnswer(Answer):
     schedule: Annotated[Schedule | None, Field(description="Course of the learning rate; null: the preset's.")]
     corrections: bool
     requested_by: str
+    request_id: Annotated[str | None, Field(description="Of the request that started it, as in the log.")]
     attempt: Count
     losses: Count
     cancel_requested: bool

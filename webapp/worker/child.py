@@ -22,7 +22,7 @@ import threading
 
 from model.rank import is_rank_zero
 from webapp.corrections import import_queue
-from webapp.logs import set_up_logging
+from webapp.logs import REQUEST_ID, set_up_logging
 from webapp.settings import Settings
 from webapp.storage.engine import WORK_SECONDS, Database
 from webapp.storage.secret_key import with_secret_key
@@ -43,8 +43,9 @@ NICENESS = 10
 def main(arguments: list[str]) -> None:
     work, *numbers = arguments[0], *map(int, arguments[1:])
     names = (work, "attempt") if work in ("run", "import") else ("version",)
+    request = {"request": os.environ[REQUEST_ID]} if REQUEST_ID in os.environ else {}
     settings = Settings.read()
-    set_up_logging(settings.log_level, **dict(zip(names, numbers, strict=False)))
+    set_up_logging(settings.log_level, **dict(zip(names, numbers, strict=False)), **request)
     database = Database(settings.database_url, WORK_SECONDS)
     if not is_rank_zero():
         train_as_follower(settings, Lease(database, *numbers))

@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from webapp import auth
 from webapp.corrections import import_queue
+from webapp.logs import REQUEST_ID, logged_for, request_id
 from webapp.settings import ROOT, Settings
 from webapp.storage import disk_reserve
 from webapp.storage.engine import Database
@@ -81,10 +82,15 @@ class Executor:
 
     def train(self, run_id: int) -> None:
         """Claim the run and train it in a child process, which then is the only one that may write to it."""
+        with logged_for(runs.request_of(self._database, run_id)):
+            self._train(run_id)
+
+    def _train(self, run_id: int) -> None:
         attempt = runs.claim(self._database, run_id)
         if attempt is None:
             log.info("run %s is not waiting any more", run_id)
             return
+        log.info("attempt %s of run %s begins", attempt, run_id)
         code = self._run_child("run", str(run_id), str(attempt))
         if code and not self.stopping.is_set():
             log.error("attempt %s of run %s ended with code %s", attempt, run_id, code)
@@ -116,10 +122,15 @@ class Executor:
         """Import the queued files one after the other, each in a child process."""
         with self._exclusive("imports") as is_first:
             while is_first and not self.stopping.is_set() and (claimed := import_queue.claim(self._database)):
-                code = self._run_child("import", *map(str, claimed))
-                if code and not self.stopping.is_set():
-                    log.error("attempt %s of import %s ended with code %s", claimed[1], claimed[0], code)
-                    import_queue.fail_attempt(self._database, *claimed, _exit_reason(code))
+                with logged_for(import_queue.request_of(self._database, claimed[0])):
+                    self._import(*claimed)
+
+    def _import(self, import_id: int, attempt: int) -> None:
+        log.info("attempt %s of import %s begins", attempt, import_id)
+        code = self._run_child("import", str(import_id), str(attempt))
+        if code and not self.stopping.is_set():
+            log.error("attempt %s of import %s ended with code %s", attempt, import_id, code)
+            import_queue.fail_attempt(self._database, import_id, attempt, _exit_reason(code))
 
     @contextmanager
     def _exclusive(self, *work) -> Iterator[bool]:
@@ -149,12 +160,13 @@ class Executor:
 
     def _run_child(self, *arguments: str) -> int:
         """Run a child process until it ends, or kill it when it hangs; return its exit code."""
+        request = request_id.get()
         # In its own session: Ctrl-C reaches only the worker, which then ends the child. The pipe on the standard
         # input closes when the worker ends, also when it is killed.
         with subprocess.Popen(
             [sys.executable, "-m", "webapp.worker.child", *arguments],
             cwd=ROOT,
-            env=os.environ | CHILD_ENVIRONMENT,
+            env=os.environ | CHILD_ENVIRONMENT | ({REQUEST_ID: request} if request else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
