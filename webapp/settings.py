@@ -164,6 +164,15 @@ class Settings:
             values.hidden,
         ),
     ]
+    metrics_token: Annotated[
+        str,
+        Setting(
+            Default("none: `ADMIN_TOKEN` alone", lambda before: ""),
+            "secret of the same kind that Prometheus sends; it opens `/metrics` and nothing else",
+            values.token,
+            values.hidden,
+        ),
+    ]
     secret_key: Annotated[
         str,
         Setting(

@@ -85,10 +85,11 @@ def ready() -> Response:
 def metrics() -> Response:
     """Return the metrics for Prometheus.
 
-    In its text format, or in OpenMetrics if accepted. A process on the same machine needs no token.
+    In its text format, or in OpenMetrics if accepted. A process on the same machine needs no token; METRICS_TOKEN opens
+    this route alone.
     """
     if not _is_local():
-        authenticate()
+        authenticate(services().settings.metrics_token)
     body, content_type = services().metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
