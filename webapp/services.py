@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Flask, current_app
 
@@ -12,6 +13,7 @@ from webapp.metrics.collectors import Asked, BuildCollector, DatabaseCollector, 
 from webapp.metrics.counters import Metrics
 from webapp.settings import Settings
 from webapp.storage.engine import Database
+from webapp.storage.health import Health, Question, look
 from webapp.training.jobs import Jobs
 from webapp.training.task_queue import redis_of
 from webapp.versions.active import ActiveModel
@@ -28,6 +30,7 @@ class Services:
     corrections: Corrections
     metrics: Metrics
     predictions: PredictionStore
+    health: Question[Health]
 
     @classmethod
     def open(cls, settings: Settings) -> Services:
@@ -46,6 +49,7 @@ class Services:
             corrections=Corrections(database, settings),
             metrics=metrics,
             predictions=PredictionStore(settings, database),
+            health=Question(partial(look, database)),
         )
 
     def close(self) -> None:

@@ -1,17 +1,15 @@
 """Figures that are asked for at each scrape: of the database, of Redis, and of what is running here.
 
-Each server is asked in a thread and waited for SCRAPE_SECONDS at most, so that one that is away, or hangs, leaves the
+Each server is asked in a thread and waited for two seconds at most, so that one that is away, or hangs, leaves the
 scrape whole.
 """
 
 from __future__ import annotations
 
 import platform
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -24,36 +22,9 @@ from sqlalchemy.orm import Session
 from webapp.release import COMMIT, RELEASE, SCHEMA
 from webapp.storage.disk_reserve import free_bytes
 from webapp.storage.engine import Database
+from webapp.storage.health import Question
 from webapp.storage.schema import ACTIVE, ENDED, REVIEW_STATES, Correction, Import, Run, champion_id
 from webapp.storage.workers import count_alive
-
-SCRAPE_SECONDS = 2.0  # Prometheus gives a scrape ten
-
-Figures = TypeVar("Figures")
-
-
-class Question(Generic[Figures]):
-    """A function called in a thread of its own. While it has not returned, it is not called again but waited for."""
-
-    def __init__(self, ask: Callable[[], Figures]):
-        self._ask = ask
-        self._lock = threading.Lock()
-        self._answer: Future[Figures] | None = None
-
-    def answer(self) -> Figures:
-        """Return what the function returns; raises what it raises, or TimeoutError after SCRAPE_SECONDS."""
-        with self._lock:
-            if self._answer is None or self._answer.done():
-                self._answer = Future()
-                threading.Thread(target=self._run, args=(self._answer,), name="scrape", daemon=True).start()
-            answer = self._answer
-        return answer.result(SCRAPE_SECONDS)
-
-    def _run(self, answer: Future[Figures]) -> None:
-        try:
-            answer.set_result(self._ask())
-        except Exception as error:
-            answer.set_exception(error)
 
 
 class Asked(Collector):

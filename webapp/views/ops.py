@@ -8,7 +8,6 @@ from typing import Literal
 
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.inference.weights import WeightsError
@@ -19,8 +18,8 @@ from webapp.http.openapi import ADMIN_ERRORS, BEARER_OR_SESSION, Operation
 from webapp.middleware.assets import FILES
 from webapp.presentation.wording import time_spent
 from webapp.services import services
-from webapp.storage.disk_reserve import MIN_FREE_BYTES, free_bytes
-from webapp.storage.workers import count_alive, last_seen
+from webapp.storage.disk_reserve import MIN_FREE_BYTES
+from webapp.storage.health import Health
 from webapp.versions.active import NoChampion
 
 ICON_SECONDS = 30 * 24 * 3600
@@ -69,7 +68,8 @@ def ready() -> Response:
 
     Tells besides whether a worker is alive, which is somebody's business and not a load balancer's.
     """
-    checks = Checks(database=_database(), model=_model(), worker=_worker())
+    found = _health()
+    checks = Checks(database=_database(found), model=_model(), worker=_worker(found))
     ok = all(check == "ok" or check.startswith("ok,") for check in (checks.database, checks.model))
     return no_store(Readiness(status="ok" if ok else "not ready", checks=checks).response(200 if ok else 503))
 
@@ -112,17 +112,20 @@ def _is_local() -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
-def _database() -> str:
-    database = services().database
+def _health() -> Health | None:
+    """Return what the database tells in time; None if it does not answer."""
     try:
-        with database.reading() as session:
-            session.execute(text("SELECT id FROM version LIMIT 1"))
-        left = free_bytes(database)
-    except (SQLAlchemyError, OSError):
+        return services().health.answer()
+    except (SQLAlchemyError, OSError):  # TimeoutError is an OSError
+        return None
+
+
+def _database(found: Health | None) -> str:
+    if found is None:
         return "the database does not answer"
-    if left is not None and left < MIN_FREE_BYTES:
-        return f"the disk is full: {left / 1e6:.1f} MB are left"
-    return f"ok, {database.describe()}"
+    if found.free_bytes is not None and found.free_bytes < MIN_FREE_BYTES:
+        return f"the disk is full: {found.free_bytes / 1e6:.1f} MB are left"
+    return f"ok, {services().database.describe()}"
 
 
 def _model() -> str:
@@ -136,13 +139,11 @@ def _model() -> str:
         return "no version is loaded and the database does not answer"
 
 
-def _worker() -> str:
-    try:
-        with services().database.reading() as session:
-            alive, seen_at = count_alive(session), last_seen(session)
-    except SQLAlchemyError:
+def _worker(found: Health | None) -> str:
+    if found is None:
         return "not known: the database does not answer"
-    if alive:
-        return f"ok, {alive} alive"
+    if found.workers:
+        return f"ok, {found.workers} alive"
+    seen_at = found.worker_seen_at
     since = "yet" if seen_at is None else f"for {time_spent(time.time() - seen_at)}"
     return f"no worker has answered {since}: start one, or trainings, imports and checks wait ({START_WORKER})"

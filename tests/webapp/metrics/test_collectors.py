@@ -14,9 +14,9 @@ from tests.support.servers import wait_until
 from webapp.app import create_app
 from webapp.corrections import import_queue
 from webapp.metrics import collectors
-from webapp.metrics.collectors import Question
 from webapp.release import COMMIT, RELEASE, SCHEMA
 from webapp.services import services
+from webapp.storage import health
 from webapp.storage.schema import Run
 from webapp.storage.workers import Presence
 from webapp.training.runs import Lease, claim
@@ -93,30 +93,15 @@ def test_metrics_tell_whether_redis_answers(tmp_path):
 
 def test_metrics_while_the_database_hangs_are_whole_and_in_time(app, monkeypatch):
     """As of a server that is stopped, or a disk that does not answer: no error, and no end of waiting."""
-    monkeypatch.setattr(collectors, "SCRAPE_SECONDS", 0.2)
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.2)
     goes_on = threading.Event()
     monkeypatch.setattr(collectors, "count_alive", lambda session: goes_on.wait(60))
     for _ in range(3):
         text = scrape(app)
         assert sample(text, "inkling_database_up") == 0 and "inkling_runs" not in text
         assert "inkling_build_info" in text and "# TYPE inkling_requests_total counter" in text
-    asking = [thread for thread in threading.enumerate() if thread.name == "scrape"]
+    asking = [thread for thread in threading.enumerate() if thread.name == "question"]
     assert len(asking) == 1, "a scrape does not ask again while one is waiting"
     monkeypatch.undo()
     goes_on.set()
     wait_until(lambda: sample(scrape(app), "inkling_database_up") == 1)
-
-
-def test_question_passes_errors_on_and_is_asked_anew():
-    answers = iter([ValueError("odd"), 7])
-
-    def ask():
-        found = next(answers)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    question = Question(ask)
-    with pytest.raises(ValueError, match="odd"):
-        question.answer()
-    assert question.answer() == 7
