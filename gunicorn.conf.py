@@ -20,6 +20,7 @@ from webapp.metrics import counters  # noqa: E402
 from webapp.server import listeners  # noqa: E402
 from webapp.services import services  # noqa: E402
 from webapp.settings import Settings, SettingsError  # noqa: E402
+from webapp.storage.installation_lock import share  # noqa: E402
 from webapp.storage.secret_key import wait_for_secret_key  # noqa: E402
 
 try:
@@ -59,8 +60,9 @@ def on_starting(server):
         server.systemd = True  # the socket is the supervisor's: gunicorn would remove a Unix socket's file at its end
     else:
         _check_address()
+    settings = share(_settings, server.log.warning)  # for its workers too, which inherit the lock
     # Once for all workers: one may be forked while the database is down, and gunicorn ends if a worker cannot boot.
-    os.environ["SECRET_KEY"] = wait_for_secret_key(_settings, server.log.warning).secret_key
+    os.environ["SECRET_KEY"] = wait_for_secret_key(settings, server.log.warning).secret_key
     if _settings.socket_path and not _settings.trusted_proxies:
         server.log.warning("all clients count as one behind a Unix socket until TRUSTED_PROXIES=1 names the proxy")
     if mnist.missing(_settings.mnist_dir):

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,16 +18,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
+from model.progress import progress_bar
 from model.rank import GroupLost, is_rank_zero
 from webapp.auth import Authenticator, NameRefused, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.server import listeners
 from webapp.settings import ROOT, Settings, SettingsError
-from webapp.setup import nginx, report
+from webapp.setup import nginx, postgresql_programs, report
+from webapp.setup.backup import back_up, last_backup
+from webapp.setup.backup_file import BackupError
 from webapp.setup.install import set_up
+from webapp.setup.restore import restore
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
 from webapp.storage.engine import WORK_SECONDS, Database, SchemaTooNew
+from webapp.storage.installation_lock import InUse, database_file, exclusive, share
 from webapp.storage.schema import FIRST_NAME, Run, Version
 
 
@@ -35,7 +41,9 @@ class Refused(Exception):
 
 
 REFUSALS = (
+    BackupError,
     CopyRefused,
+    InUse,
     MnistMissing,
     NameRefused,
     PasswordRefused,
@@ -84,10 +92,22 @@ def main(arguments: list[str] | None = None) -> int:
     again = commands.add_parser("replay", help=does, description=does)
     again.add_argument("version_id", type=_version_number, metavar="VERSION", help="its name, such as v7")
     again.set_defaults(function=replay_version)
+    does = "write database and secret key to a new file, while Inkling runs"
+    saving = commands.add_parser("backup", help=does, description=does)
+    saving.set_defaults(function=back_up_to)
+    does = "put a backup in the place of what is in DATA_DIR, which is kept beside it"
+    restoring = commands.add_parser("restore", help=does, description=does)
+    restoring.set_defaults(function=restore_from)
+    for command in (saving, restoring):
+        command.add_argument("file", type=Path, metavar="FILE")
     chosen = vars(parser.parse_args(arguments))
     function = chosen.pop("function")
+    _open_standard_streams()
     try:
-        function(Settings.read(), **chosen)
+        settings = Settings.read()
+        if function in (set_up, serve, work, set_password, back_up_to):  # they use the installation
+            settings = share(settings, functools.partial(print, "inkling:", file=sys.stderr, flush=True))
+        function(settings, **chosen)
     except REFUSALS as error:
         return _refuse(error)
     except (SQLAlchemyError, sqlite3.Error) as error:
@@ -112,10 +132,11 @@ def serve(settings: Settings) -> None:
     """Set up, then run web and worker until a signal ends them."""
     if not shutil.which(SETPRIV):
         raise Refused(f"{SETPRIV} is missing; it comes with util-linux")
-    _open_standard_streams()
     # Bound before set-up and kept over every restart: a second start on the address is refused.
     with listeners.listen(settings) as listener:
         set_up(settings)
+        if database_file(settings):
+            print(last_backup(settings))
         address = settings.bind if settings.socket_path else f"http://{settings.bind}{settings.base_path}/"
         print(f"Inkling: {address}   (Ctrl-C ends it)", flush=True)
         os.environ.update(
@@ -179,9 +200,36 @@ def copy_embedded(settings: Settings) -> None:
     if not settings.secret_key and not (folder / "secret_key").is_file():
         raise Refused(f"SECRET_KEY is not set, and there is none in {folder}: without it no receipt would be found")
     embedded = Settings.read({"DATA_DIR": str(folder), "SECRET_KEY": settings.secret_key})
-    with closing(Database(embedded.database_url)) as source, closing(target):
+    with exclusive(embedded), closing(Database(embedded.database_url)) as source, closing(target):
         copy(source, target, embedded.secret_key, functools.partial(print, flush=True))
     print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
+
+
+def back_up_to(settings: Settings, file: Path) -> None:
+    """Back up the embedded installation; raises BackupError, or Refused with PostgreSQL."""
+    _refuse_postgresql(settings, postgresql_programs.backup_commands, file)
+    with progress_bar() as move:
+        manifest = back_up(settings, file.absolute(), move)
+    print(
+        f"{file}: {file.stat().st_size:,} bytes, schema {manifest.schema}, verified. It holds secrets: keep it private."
+    )
+
+
+def restore_from(settings: Settings, file: Path) -> None:
+    """Restore an embedded installation; raises BackupError or InUse, or Refused with PostgreSQL."""
+    _refuse_postgresql(settings, postgresql_programs.restore_commands, file)
+    with progress_bar() as move:
+        restored = restore(settings, file.absolute(), move)
+    print(f"Restored is the backup of {restored.manifest.made_at:%Y-%m-%d %H:%M} UTC; start Inkling as before.")
+    if restored.kept:
+        print(f"What was there is in {restored.kept}; remove it once all is well.")
+
+
+def _refuse_postgresql(settings: Settings, commands: Callable[[Settings, Path], list[str]], file: Path) -> None:
+    """Print the commands of PostgreSQL and raise Refused if it is the database."""
+    if database_file(settings) is None:
+        print("\n".join(commands(settings, file.absolute())))
+        raise Refused("nothing was done, since the database is PostgreSQL; the commands above do it")
 
 
 def print_settings(settings: Settings, document: bool) -> None:
@@ -205,7 +253,6 @@ def write_nginx(settings: Settings, folder: Path) -> None:
 def replay_version(settings: Settings, version_id: int) -> None:
     """Train a version again from its stored card, parent and corrections; raises Refused if the result differs."""
     from model.data import splits
-    from model.progress import progress_bar
     from model.training.reproduce import ReproductionError, differences, reproduce
     from webapp.worker.training_run import chosen_corrections
 

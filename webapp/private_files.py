@@ -7,6 +7,7 @@ afterwards may have been opened by others in between. Set-up restricts the files
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
@@ -24,6 +25,27 @@ NAMES = (
 def create(path: Path) -> None:
     """Create an empty file unless there is a file already; raises OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600))
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a file in place, complete or not at all; raises OSError and leaves nothing behind."""
+    beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            give_to_owner(file.fileno(), path.parent)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Give a file that root has created to the owner of its folder, who could not open it otherwise."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def is_shared(folder: Path) -> bool:

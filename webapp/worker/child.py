@@ -25,6 +25,7 @@ from webapp.corrections import import_queue
 from webapp.logs import REQUEST_ID, set_up_logging
 from webapp.settings import Settings
 from webapp.storage.engine import WORK_SECONDS, Database
+from webapp.storage.installation_lock import share
 from webapp.storage.secret_key import with_secret_key
 from webapp.training.runs import Lease
 from webapp.worker import liveness
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
     request = {"request": os.environ[REQUEST_ID]} if REQUEST_ID in os.environ else {}
     settings = Settings.read()
     set_up_logging(settings.log_level, **dict(zip(names, numbers, strict=False)), **request)
+    settings = share(settings, log.warning)  # a child outlives a worker that was killed, for a moment
     database = Database(settings.database_url, WORK_SECONDS)
     if not is_rank_zero():
         train_as_follower(settings, Lease(database, *numbers))

@@ -262,7 +262,8 @@ def test_set_up_without_room_can_be_repeated(settings, monkeypatch, capsys, most
     assert len(now.secret_key) == 64 and opens(now, PASSWORD)
     with closing(Database(now.database_url)) as database:
         assert promotions(database) == [1]
-    assert {path.name for path in settings.data_dir.iterdir()} == {"inkling.db", "queue.db", "secret_key", "static"}
+    found = {path.name for path in settings.data_dir.iterdir()}
+    assert found == {"inkling.db", "inkling.db-lock", "queue.db", "secret_key", "static"}
 
 
 @pytest.mark.parametrize("left", ["a file", "a link to nowhere"])

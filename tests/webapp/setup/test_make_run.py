@@ -13,6 +13,7 @@ from tests.support.make_run import MAKE_RUN, SECONDS, Running
 from tests.support.servers import wait_until
 from webapp.services import Services
 from webapp.setup.supervisor import STOP_SECONDS
+from webapp.storage.installation_lock import InUse, exclusive
 from webapp.storage.schema import Run
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
@@ -38,19 +39,24 @@ def read_until(terminal, words):
     shown = b""
     while words not in shown:
         shown += os.read(terminal, 4096)
+    return shown
 
 
-def test_run_starts_again_what_is_killed_and_ends_with_ctrl_c(running):
+def test_run_starts_again_what_is_killed_and_ends_with_ctrl_c(running, settings):
     terminal = running.start_in_terminal(f"{MAKE_RUN} 2>&1 | tee {running.log}")
-    read_until(terminal, b"Ctrl-C ends it")
+    assert b"Last backup: none yet" in read_until(terminal, b"Ctrl-C ends it")
     running.wait_until_ready()
     for name in ("gunicorn", "webapp worker"):
         (pid, *_) = running.pids(name)
         os.kill(pid, signal.SIGKILL)
+        with pytest.raises(InUse), exclusive(settings):  # also while neither web nor worker runs
+            pass
         wait_until(lambda pid=pid, name=name: pid not in running.pids(name) and running.is_ready())
     os.write(terminal, b"\x03")
     running.wait_until_gone()
     os.close(terminal)
+    with exclusive(settings):
+        pass
 
 
 @pytest.mark.stress

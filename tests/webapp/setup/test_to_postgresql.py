@@ -1,5 +1,7 @@
 """An embedded installation is copied into PostgreSQL: every row, every digest, every address; or nothing is."""
 
+import fcntl
+import os
 from contextlib import closing
 from dataclasses import replace
 
@@ -219,6 +221,15 @@ def test_copy_command_that_cannot_is_refused_in_one_line(settings, tmp_path, com
     (settings.data_dir / "secret_key").unlink()
     code, _, err = command(settings.data_dir, nowhere)
     assert code == 2 and "SECRET_KEY" in err
+
+
+def test_copy_command_while_inkling_serves_is_refused(settings, lived_in, target, command):
+    lock = os.open(settings.data_dir / "inkling.db-lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_SH)  # as web and worker do
+    refused = f"inkling: Inkling is in use in {settings.data_dir}: end web and worker first\n"
+    assert command(settings.data_dir, address(target)) == (2, "", refused)
+    os.close(lock)
+    assert command(settings.data_dir, address(target))[0] == 0
 
 
 def address(database) -> str:
