@@ -143,6 +143,17 @@ class Postgresql(Server):
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"postgresql+psycopg://inkling@127.0.0.1:{self.port}/{name}"
 
+    def require_password(self, url: str, password: str) -> str:
+        """The DATABASE_URL, without the password, of a user who owns that database and needs one; others need none."""
+        database, user = url.rpartition("/")[2], f"user_{secrets.token_hex(6)}"
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        with self.connect() as connection:
+            connection.execute(f"CREATE USER {user} PASSWORD '{password}'")
+            connection.execute(f"ALTER DATABASE {database} OWNER TO {user}")
+            connection.execute("SELECT pg_reload_conf()")
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """By default in order, without waiting for the clients (SIGINT). SIGQUIT is PostgreSQL's "immediate" stop."""
         super().stop(how)

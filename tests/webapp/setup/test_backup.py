@@ -1,6 +1,7 @@
 """A backup made while others write is whole, verified, and there is none before it is complete."""
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -11,8 +12,9 @@ from threading import Thread
 
 import pytest
 
+from tests.conftest import install
 from tests.support.killing_files import marks
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from tests.support.small import begin_to_write, small
 from tests.webapp.worker.test_worker import fill
 from webapp.cli import main
@@ -180,3 +182,16 @@ def test_commands_back_up_and_restore(settings, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     assert main(["restore", str(tmp_path / "none.zip")]) == 2
     assert capsys.readouterr() == ("", f"inkling: {tmp_path}/none.zip cannot be used: there is no such file\n")
+
+
+@pytest.mark.stress
+def test_drill_of_the_documents_succeeds(prepared, tmp_path):
+    install(prepared, tmp_path / "data")
+    page = (ROOT / "docs" / "backup.md").read_text()
+    (drill,) = re.findall(r"^## Try it\n.+?```sh\n(.+?)```", page, re.M | re.S)
+    drill = drill.replace("/tmp/", f"{tmp_path}/").replace("8099", str(free_port()))
+    environ = os.environ | {"DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(["sh", "-e"], input=drill, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Restored is the backup of " in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
