@@ -104,6 +104,18 @@ def test_backups_beside_constant_writing_are_whole(settings, tmp_path, monkeypat
     assert found == sorted(found) and found[0] != found[-1]
 
 
+@pytest.mark.timeout(60)
+def test_backup_ends_though_others_write_between_all_its_steps(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(backup_module, "PAGES", 3)
+
+    def write(done):
+        with closing(sqlite3.connect(settings.data_dir / "inkling.db")) as connection, connection:
+            connection.execute("INSERT INTO sign_in_attempt (address, at) VALUES ('x', 0)")
+
+    back_up(settings, tmp_path / "backup.zip", on_progress=write)
+    assert rows(unpacked(tmp_path / "backup.zip"))[0] > 3
+
+
 def test_backup_killed_anywhere_leaves_a_whole_file_or_none(settings, tmp_path):
     settings.data_dir.rename(tmp_path / "old")
     command = [sys.executable, "-m", "tests.support.killing_files", "backup", tmp_path]
