@@ -105,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     _open_standard_streams()
     try:
         settings = Settings.read()
-        if function in (set_up, serve, work, set_password, back_up_to):  # they use the installation
+        # The others use the installation as it is; of these the first two replace it or take it elsewhere.
+        if function not in (restore_from, copy_embedded, replay_version, print_settings):
             settings = share(settings, functools.partial(print, "inkling:", file=sys.stderr, flush=True))
         function(settings, **chosen)
     except REFUSALS as error:

@@ -9,13 +9,12 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
+from tests.support.small import marks
 from webapp.settings import Settings
 from webapp.setup.backup import TEMPORARY, back_up
 from webapp.setup.backup_file import BackupFile
@@ -28,14 +27,6 @@ EVENTS = {"open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "
 def settings_of(data_dir: Path) -> Settings:
     os.environ["DATA_DIR"], os.environ["SECRET_KEY"] = str(data_dir), ""
     return Settings.read()
-
-
-def marks(data_dir: Path) -> list[str]:
-    """What an installation is known by: its administrator's row and its secret key."""
-    with closing(sqlite3.connect(data_dir / "inkling.db")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        ((name,),) = connection.execute("SELECT password_hash FROM administrator").fetchall()
-    return [name, (data_dir / "secret_key").read_text()]
 
 
 def in_child(work: Callable[[], object], folder: Path = Path("/"), step: int = 0) -> bool:

@@ -14,14 +14,26 @@ from webapp.storage.engine import Database
 
 
 def small(data_dir: Path, name: str) -> Settings:
-    """An installation that is known by its administrator's row and its secret key, both of this name."""
+    """An installation that is known by a row of this name and by its secret key, `key(name)`."""
     Settings.read({"DATA_DIR": str(data_dir)})
-    (data_dir / "secret_key").write_text(name)
+    (data_dir / "secret_key").write_text(key(name))
     private_files.create(data_dir / "inkling.db")
     (data_dir / "inkling.db").write_bytes(_empty())
     with closing(sqlite3.connect(data_dir / "inkling.db")) as connection, connection:
-        connection.execute("INSERT INTO administrator (id, password_hash) VALUES (1, ?)", [name])
+        connection.execute("INSERT INTO installation (id, secret_key) VALUES (1, ?)", [name])
     return Settings.read({"DATA_DIR": str(data_dir)})
+
+
+def key(name: str) -> str:
+    return f"the secret key of the installation named {name}"
+
+
+def marks(data_dir: Path) -> list[str]:
+    """What the database in a folder, which is whole, and the secret key there are known by."""
+    with closing(sqlite3.connect(data_dir / "inkling.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        ((name,),) = connection.execute("SELECT secret_key FROM installation").fetchall()
+    return [name, (data_dir / "secret_key").read_text().removeprefix(key(""))]
 
 
 @functools.cache
@@ -41,7 +53,7 @@ def begin_to_write(connection: sqlite3.Connection) -> None:
         rows = [(str(number), 0.0) for number in range(5_000)]
         connection.executemany("INSERT INTO sign_in_attempt (address, at) VALUES (?, ?)", rows)
     connection.execute("PRAGMA cache_size = 1")
-    connection.execute("UPDATE administrator SET password_hash = 'half'")
+    connection.execute("UPDATE installation SET secret_key = 'half'")
     connection.execute("UPDATE sign_in_attempt SET at = 1.0")
 
 

@@ -72,7 +72,7 @@ class Manifest:
             return cls(
                 made_at=datetime.fromisoformat(read["made_at"]).astimezone(UTC),
                 schema=_matching(r"\w{1,40}", read["schema"]),
-                release=_matching(r"\w{1,64}", read["release"]),
+                release=_matching(r"[\w.+-]{1,80}", read["release"]),
                 parts={name: Part.of(read["parts"][name]) for name in (DATABASE, SECRET_KEY)},
             )
         except BackupError:

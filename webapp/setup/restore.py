@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 
 from webapp.settings import Settings
 from webapp.setup.backup_file import BackupError, BackupFile, Manifest, OnProgress, check_database
-from webapp.storage.engine import MIGRATIONS
+from webapp.storage import engine
 from webapp.storage.installation_lock import database_file, exclusive
 from webapp.storage.replacement import DATABASE, SECRET_KEY, Replacement
 
@@ -39,7 +39,9 @@ def restore(
         _refuse_other_owner(settings)
         _refuse_newer(backup.manifest)
         if environ.get("SECRET_KEY") not in (None, "", backup.secret_key):
-            raise BackupError("SECRET_KEY is set, and is not the key in it, without which no receipt would be found")
+            raise BackupError(
+                "SECRET_KEY is set, and is another one than the key in it: unset it, also for web and worker"
+            )
         with exclusive(settings):
             new = Replacement(database, settings.data_dir)
             try:
@@ -66,7 +68,8 @@ def _unpack(backup: BackupFile, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _refuse_newer(manifest: Manifest) -> None:
-    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    migrations = Path(engine.__file__).with_name("migrations")
+    known = {script.revision for script in ScriptDirectory(str(migrations)).walk_revisions()}
     if manifest.schema not in known:
         raise BackupError(
             f"it was made by a newer release of Inkling (schema {manifest.schema}); restore it with that release"

@@ -36,7 +36,6 @@ CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10  # gunicorn ends a worker whose request takes 15
 WORK_SECONDS = 600  # in a worker, which no request waits for
 IDLE_SECONDS = 15  # shorter than a run's lease
-MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x696E6B6C  # an arbitrary key for PostgreSQL's advisory lock
 
 
@@ -122,7 +121,7 @@ class Database:
             except OSError as error:
                 raise OperationalError(None, None, error) from error
         config = alembic.config.Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._writing_engine.begin() as connection:
             if self.is_postgresql:  # SQLite's write lock is held since the transaction began
                 connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))

@@ -13,9 +13,8 @@ from threading import Thread
 import pytest
 
 from tests.conftest import install
-from tests.support.killing_files import marks
 from tests.support.servers import free_port, wait_until
-from tests.support.small import begin_to_write, small
+from tests.support.small import begin_to_write, marks, small
 from tests.webapp.worker.test_worker import fill
 from webapp.cli import main
 from webapp.settings import ROOT

@@ -19,9 +19,8 @@ from sqlalchemy import select
 from model.presets import Config
 from tests.conftest import settings_in
 from tests.support.administrator import sign_in
-from tests.support.killing_files import marks
 from tests.support.requests import ONE
-from tests.support.small import leave_hot_journal, small
+from tests.support.small import key, leave_hot_journal, marks, small
 from tests.webapp.worker.test_worker import fill
 from webapp.app import create_app
 from webapp.auth import Authenticator
@@ -32,13 +31,14 @@ from webapp.setup.backup import back_up
 from webapp.setup.backup_file import BackupError, BackupFile
 from webapp.setup.install import set_up
 from webapp.setup.restore import restore
-from webapp.storage.engine import MIGRATIONS, Database
+from webapp.storage.engine import Database
 from webapp.storage.installation_lock import exclusive
 from webapp.storage.schema import Run
 from webapp.training import runs
 from webapp.training.jobs import Jobs
 
 JSON = {"Accept": "application/json"}
+MIGRATIONS = ROOT / "webapp" / "storage" / "migrations"
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_restore_of_a_newer_schema_is_refused(old, tmp_path):
 
 def test_restore_beside_another_secret_key_is_refused(old, file):
     assert "SECRET_KEY is set" in refusal(old, file, {"SECRET_KEY": "another"})
-    restore(old, file, environ={"SECRET_KEY": "new"})
+    restore(old, file, environ={"SECRET_KEY": key("new")})
     assert marks(old.data_dir) == ["new", "new"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import settings_in
 from tests.support.gunicorn import serve
 from tests.support.servers import wait_until
-from tests.support.small import small
+from tests.support.small import key, small
 from webapp.settings import ROOT
 from webapp.setup.backup import back_up
 from webapp.setup.restore import restore
@@ -81,8 +81,8 @@ def test_command_waits_for_a_restore_and_goes_on_with_its_key(tmp_path):
         command = [sys.executable, "-c", code]
         waiting = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
         assert waiting.stdout.readline() == f"waiting: {settings.data_dir}/inkling.db is being restored or copied\n"
-        (settings.data_dir / "secret_key").write_text("new")
-    assert waiting.communicate()[0] == "new\n"
+        (settings.data_dir / "secret_key").write_text(key("new"))
+    assert waiting.communicate()[0] == f"{key('new')}\n"
 
 
 def test_lock_is_that_of_the_database_whatever_its_name(tmp_path):
