@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from model.data import mnist
-from tests.support import cluster
 from tests.conftest import install as install_prepared
 from tests.conftest import own_database
+from tests.support import cluster
 from tests.support.cluster import install
 from tests.support.servers import Nginx, free_port, wait_until
 from webapp import cli
