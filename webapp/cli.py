@@ -31,7 +31,7 @@ from webapp.setup.install import set_up
 from webapp.setup.restore import restore
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
-from webapp.storage.engine import WORK_SECONDS, Database, SchemaTooNew
+from webapp.storage.engine import WORK_SECONDS, Database, SchemaMisfit
 from webapp.storage.installation_lock import InUse, database_file, exclusive, share
 from webapp.storage.schema import FIRST_NAME, Run, Version
 
@@ -48,7 +48,7 @@ REFUSALS = (
     NameRefused,
     PasswordRefused,
     Refused,
-    SchemaTooNew,
+    SchemaMisfit,
     SettingsError,
     WeightsError,
 )

@@ -5,17 +5,19 @@ import errno
 import io
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import urllib.request
 
 import pytest
+from sqlalchemy import Column, String
 
 from tests.support.servers import free_port, wait_until
+from tests.support.upgrading import migrate_further
 from tests.webapp.worker.test_worker import fill
 from webapp import cli as command
 from webapp.settings import ROOT
+from webapp.storage.engine import Database
 
 COMMANDS = ("setup", "run", "password")
 
@@ -38,12 +40,25 @@ def refused(capsys, *arguments):
     return said
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_command_on_a_newer_schema_is_refused(environ, settings, capsys, name):
-    with sqlite3.connect(settings.data_dir / "inkling.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-    database.close()
-    assert "newer release" in refused(capsys, name)
+@pytest.fixture
+def database(settings):
+    with contextlib.closing(Database(settings.database_url)) as database:
+        yield database
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "worker"])
+def test_command_on_a_newer_schema_is_refused(environ, database, capsys, name):
+    migrate_further(database, lambda op: op.drop_column("correction", "doubt"))
+    said = refused(capsys, name)
+    assert "of a newer release (revision 9999): correction.doubt is missing; start that release, or restore" in said
+
+
+def test_set_up_on_a_newer_schema_that_suits_goes_on(environ, database, capsys):
+    """The way back to the release before."""
+    migrate_further(database, lambda op: op.add_column("correction", Column("colour", String)))
+    assert command.main(["setup"]) == 0
+    assert "of a newer release, which this one can work with" in capsys.readouterr().out
+    assert command.main(["password"]) == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

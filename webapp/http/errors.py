@@ -20,11 +20,14 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from webapp.exceptions import AppError, BadRequest
 from webapp.http.error_page import error_page
 from webapp.middleware.access_log import annotate_request, has_valid_host
+from webapp.services import services
 from webapp.storage.schema import BIGGEST_ROW_ID, Base
 
 Row = TypeVar("Row", bound=Base)
 
 log = logging.getLogger(__name__)
+
+MISFIT = "The server is being upgraded, and this part of it does not suit the database. Please try again in a moment."
 
 
 def register(app: Flask, statuses: Mapping[type[Exception], tuple[int, str]]) -> None:
@@ -36,7 +39,7 @@ def register(app: Flask, statuses: Mapping[type[Exception], tuple[int, str]]) ->
     app.register_error_handler(CSRFError, lambda error: error_response(400, "csrf", error.description))
     for kind in (DatabaseError, InterfaceError, PoolTimeout):
         app.register_error_handler(kind, _database_error)
-    app.register_error_handler(IntegrityError, _unexpected_error)  # a bug of the application, not of the database
+    app.register_error_handler(IntegrityError, _integrity_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected_error)
 
@@ -109,8 +112,24 @@ def _mapped_error(error: Exception, status: int, code: str, **details: Any) -> R
 
 
 def _database_error(error: SQLAlchemyError) -> Response:
+    if reason := _misfit():
+        log.error("%s (%s)", reason, getattr(error, "orig", error))
+        return error_response(503, "database", MISFIT)
     log.error("the database does not answer: %s", getattr(error, "orig", error))
     return error_response(503, "database", "The database does not answer. Please try again in a moment.")
+
+
+def _integrity_error(error: IntegrityError) -> Response:
+    # A newer schema may ask for more than this release knows; in its own schema it is a bug of the application.
+    return _database_error(error) if _misfit() else _unexpected_error(error)
+
+
+def _misfit() -> str | None:
+    """Return why the schema does not suit this release; None if it does, or the database does not answer."""
+    try:
+        return services().database.misfit()
+    except SQLAlchemyError:
+        return None
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:

@@ -27,7 +27,7 @@ from webapp.versions.promotions import SET_UP, record_promotion
 def set_up(settings: Settings, say=print) -> None:
     """Create an installation or bring an older one up to date; `say` gets a line for each message.
 
-    Raises PasswordRefused if ADMIN_PASSWORD cannot be used, WeightsError if no version can be used, and SchemaTooNew.
+    Raises PasswordRefused if ADMIN_PASSWORD cannot be used, WeightsError if no version can be used, and SchemaMisfit.
     """
     for line in misspelt():
         say(f"Warning: {line}")
@@ -38,7 +38,8 @@ def set_up(settings: Settings, say=print) -> None:
         assets.set_up(settings.data_dir)
     except OSError as error:
         say(f"Warning: static files are sent uncompressed, as no copies of them can be made: {error.strerror}")
-    database.upgrade()
+    if not database.upgrade():
+        say("The database is of a newer release, which this one can work with; it is left as it is")
     with database.writing() as session:
         lock_table(session, Installation)
         make_tables(session)

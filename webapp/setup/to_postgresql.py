@@ -59,8 +59,8 @@ def copy(source: Database, target: Database, secret_key: str, say: Callable[[str
     One transaction on each side, which excludes other writers. `say` gets a line for each table, with the digest that
     both sides have. Raises CopyRefused, with the target unchanged, if the target is in use or anything fails.
     """
-    source.upgrade()
-    target.upgrade()
+    if not (source.upgrade() and target.upgrade()):  # what this release does not know would not be copied
+        raise CopyRefused("nothing was copied: the database is of a newer release; copy it with that release")
     try:
         with source.writing() as old, target.writing() as new:
             _clear(new)

@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from webapp.private_files import create
+from webapp.storage.compatibility import MIGRATIONS, describe_misfit, known_revisions, revision_of
 from webapp.storage.schema import Base
 
 BUSY_SECONDS = 5
@@ -39,8 +40,8 @@ IDLE_SECONDS = 15  # shorter than a run's lease
 MIGRATION_LOCK = 0x696E6B6C  # an arbitrary key for PostgreSQL's advisory lock
 
 
-class SchemaTooNew(Exception):
-    """The schema is of a later release; the message says what to do."""
+class SchemaMisfit(Exception):
+    """This release cannot work with the schema, which another one made; the message says what to do."""
 
 
 class Database:
@@ -66,6 +67,7 @@ class Database:
                 hide_parameters=True,
                 json_serializer=to_json,
             )
+        self._fit: tuple[str, str | None] | None = None  # the revision judged last, and why it does not suit
         self._writing_engine = self.engine.execution_options(writing=True)
         self._reading_engine = self.engine
         if self.is_postgresql:  # as in SQLite, one block reads one snapshot
@@ -106,14 +108,16 @@ class Database:
         with self.writing() as session:
             session.execute(delete(table).where(which))
 
-    def upgrade(self) -> None:
-        """Migrate the schema to the latest revision; raises SchemaTooNew.
+    def upgrade(self) -> bool:
+        """Migrate the schema to the latest revision; return False if it is of a newer release, and so left as it is.
 
-        To be run before the other processes start. Safe to run concurrently: all of it is one transaction that begins
-        with a lock, so one process migrates and the others find nothing to do.
+        Raises SchemaMisfit if this release cannot work with a newer one. To be run before the other processes start.
+        Safe to run concurrently: all of it is one transaction that begins with a lock, so one process migrates and the
+        others find nothing to do.
         """
         import alembic.command  # imported here to keep the web processes' start fast
         import alembic.config
+        from alembic.migration import MigrationContext
 
         if self.files:
             try:
@@ -121,17 +125,35 @@ class Database:
             except OSError as error:
                 raise OperationalError(None, None, error) from error
         config = alembic.config.Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(MIGRATIONS))
         with self._writing_engine.begin() as connection:
             if self.is_postgresql:  # SQLite's write lock is held since the transaction began
                 connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            revision = MigrationContext.configure(connection).get_current_revision()
+            if revision is not None and revision not in known_revisions():
+                if reason := describe_misfit(connection, revision, Base.metadata):
+                    raise SchemaMisfit(reason)
+                return False
             config.attributes["connection"] = connection
-            try:
-                alembic.command.upgrade(config, "head")
-            except alembic.util.CommandError as error:  # this release does not know the database's revision
-                message = "the database was made by a newer release of Inkling; start that release, or restore a backup"
-                raise SchemaTooNew(message) from error
+            alembic.command.upgrade(config, "head")
+        return True
+
+    def misfit(self) -> str | None:
+        """Return in one line why this release cannot work with the schema; None if it can. Raises a database error.
+
+        Judges each revision once.
+        """
+        with self._reading_engine.connect() as connection:
+            revision = revision_of(connection)
+            if self._fit is None or self._fit[0] != revision:
+                self._fit = revision, describe_misfit(connection, revision, Base.metadata)
+            return self._fit[1]
+
+    def require_fit(self) -> None:
+        """Raise SchemaMisfit if this release cannot work with the schema, or a database error."""
+        if reason := self.misfit():
+            raise SchemaMisfit(reason)
 
     def describe(self) -> str:
         """Return the kind of database, for SQLite with its journal mode."""

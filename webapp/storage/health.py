@@ -7,8 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
-from sqlalchemy import text
-
 from webapp.storage.disk_reserve import free_bytes
 from webapp.storage.engine import Database
 from webapp.storage.workers import count_alive, last_seen
@@ -46,6 +44,7 @@ class Question(Generic[Found]):
 class Health(NamedTuple):
     """What tells how an installation is."""
 
+    misfit: str | None  # why this release cannot work with the schema
     free_bytes: int | None  # of the disk with SQLite's file
     workers: int  # alive
     worker_seen_at: float | None  # when one was alive last, in Unix seconds
@@ -53,6 +52,7 @@ class Health(NamedTuple):
 
 def look(database: Database) -> Health:
     """Read what tells the health of an installation; raises a database error or OSError."""
+    if misfit := database.misfit():
+        return Health(misfit, None, 0, None)
     with database.reading() as session:
-        session.execute(text("SELECT id FROM version LIMIT 1"))
-        return Health(free_bytes(database), count_alive(session), last_seen(session))
+        return Health(None, free_bytes(database), count_alive(session), last_seen(session))

@@ -307,7 +307,7 @@ class Administrator(Base):
 
     __tablename__ = "administrator"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True, index=True, server_default=FIRST_NAME)
+    name: Mapped[str] = mapped_column(server_default=FIRST_NAME)
     password_hash: Mapped[str]
 
 

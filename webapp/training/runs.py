@@ -63,15 +63,19 @@ class ChampionChanged(Exception):
 
 def start(database: Database, config: Config, by: str, corrections: bool) -> Run:
     """Queue a new run; raises RunActive if there is an active one."""
-    run = Run(state="queued", requested_by=by, request_id=request_id.get(), corrections=corrections, **asdict(config))
     try:
-        with database.writing() as session:
-            active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
-            if active is not None:
-                raise RunActive(f"Training {active} is still going; there is one at a time.", run=active)
-            session.add(run)
+        return _add_run(database, config, by, corrections)
     except IntegrityError:  # a concurrent start was first
-        return start(database, config, by, corrections)
+        return _add_run(database, config, by, corrections)
+
+
+def _add_run(database: Database, config: Config, by: str, corrections: bool) -> Run:
+    run = Run(state="queued", requested_by=by, request_id=request_id.get(), corrections=corrections, **asdict(config))
+    with database.writing() as session:
+        active = session.scalar(select(Run.id).where(Run.state.in_(ACTIVE)))
+        if active is not None:
+            raise RunActive(f"Training {active} is still going; there is one at a time.", run=active)
+        session.add(run)
     return run
 
 

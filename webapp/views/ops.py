@@ -64,7 +64,7 @@ def alive() -> Response:
 @blueprint.get("/readyz")
 @Operation("ready", {200: Readiness, 503: Readiness}, is_probe=True)
 def ready() -> Response:
-    """Check that the database answers, that its disk has space and that the model is loaded.
+    """Check that the database answers and suits this release, that its disk has space and that the model is loaded.
 
     Tells besides whether a worker is alive, which is somebody's business and not a load balancer's.
     """
@@ -123,6 +123,8 @@ def _health() -> Health | None:
 def _database(found: Health | None) -> str:
     if found is None:
         return "the database does not answer"
+    if found.misfit:
+        return found.misfit
     if found.free_bytes is not None and found.free_bytes < MIN_FREE_BYTES:
         return f"the disk is full: {found.free_bytes / 1e6:.1f} MB are left"
     return f"ok, {services().database.describe()}"
@@ -142,6 +144,8 @@ def _model() -> str:
 def _worker(found: Health | None) -> str:
     if found is None:
         return "not known: the database does not answer"
+    if found.misfit:
+        return "not known: the schema does not suit this release"
     if found.workers:
         return f"ok, {found.workers} alive"
     seen_at = found.worker_seen_at

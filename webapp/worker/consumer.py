@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sqlite3
@@ -49,10 +50,12 @@ class OutageFilter(logging.Filter):
 
 
 def main(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, then end the child processes."""
+    """Run until SIGTERM or SIGINT, then end the child processes. Raises SchemaMisfit."""
     set_up_logging(settings.log_level)
     settings = wait_for_secret_key(settings, log.warning)
     database = Database(settings.database_url, WORK_SECONDS)
+    with contextlib.suppress(SQLAlchemyError):  # a database that is away is waited for, now as later
+        database.require_fit()
     executor, presence = Executor(database, settings), Presence(database)
     outage = OutageFilter()
     for part in ("Worker", "Scheduler"):

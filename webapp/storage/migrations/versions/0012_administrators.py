@@ -9,7 +9,6 @@ down_revision = "0011"
 
 def upgrade() -> None:
     op.add_column("administrator", sa.Column("name", sa.String, nullable=False, server_default="administrator"))
-    op.create_index("ix_administrator_name", "administrator", ["name"], unique=True)
     op.add_column("admin_session", sa.Column("administrator_id", sa.Integer))  # NULL, as the release before writes: 1
 
 
@@ -17,5 +16,4 @@ def downgrade() -> None:
     op.execute("DELETE FROM admin_session WHERE administrator_id <> 1")
     op.execute("ALTER TABLE admin_session DROP COLUMN administrator_id")
     op.execute("DELETE FROM administrator WHERE id <> 1")
-    op.drop_index("ix_administrator_name", "administrator")
     op.execute("ALTER TABLE administrator DROP COLUMN name")
