@@ -9,8 +9,8 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -157,30 +157,41 @@ def work(settings: Settings) -> None:
 
 
 def set_password(settings: Settings, name: str) -> None:
-    authenticator = _authenticator(settings)
-    authenticator.set_password(_ask_password(), name)
-    print(f"The password of {name} is set, who is signed out everywhere.")
+    with _installation(settings) as database:
+        if sys.stdin.isatty():
+            print(f"{name} of {database.place}")
+        Authenticator(database).set_password(_ask_password(), name)
+        print(f"The password of {name} is set in {database.place}; {name} is signed out everywhere.")
 
 
 def list_administrators(settings: Settings) -> None:
-    print("\n".join(_authenticator(settings).names()))
+    with _installation(settings) as database:
+        print("\n".join(Authenticator(database).names()))
 
 
 def add_administrator(settings: Settings, name: str) -> None:
-    authenticator = _authenticator(settings)
-    authenticator.add(name, _ask_password())
-    print(f"{name} is an administrator now; the sign-in asks for a name from now on.")
+    with _installation(settings) as database:
+        Authenticator(database).add(name, _ask_password())
+        print(f"{name} is an administrator of {database.place} now; the sign-in asks for a name from now on.")
 
 
 def remove_administrator(settings: Settings, name: str) -> None:
-    _authenticator(settings).remove(name)
-    print(f"{name} is no administrator any more and is signed out; what {name} did stays in the audit.")
+    with _installation(settings) as database:
+        Authenticator(database).remove(name)
+        print(f"{name} is no administrator any more and is signed out; what {name} did stays in the audit.")
 
 
-def _authenticator(settings: Settings) -> Authenticator:
-    database = Database(settings.database_url)
-    database.upgrade()
-    return Authenticator(database)
+@contextmanager
+def _installation(settings: Settings) -> Iterator[Database]:
+    """Open the database of an installation that is set up; never makes one, which nobody would serve."""
+    with closing(Database(settings.database_url)) as database:
+        if not database.is_set_up():
+            raise Refused(
+                f"there is no installation in {database.place}: set DATA_DIR and DATABASE_URL as its servers have them "
+                "(deploy/README.md has the command for the systemd units)"
+            )
+        database.require_fit()
+        yield database
 
 
 def _ask_password() -> str:

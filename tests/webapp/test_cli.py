@@ -12,10 +12,12 @@ import urllib.request
 import pytest
 from sqlalchemy import Column, String
 
+from tests.conftest import own_database
 from tests.support.servers import free_port, wait_until
 from tests.support.upgrading import migrate_further
 from tests.webapp.worker.test_worker import fill
 from webapp import cli as command
+from webapp.auth import Authenticator
 from webapp.settings import ROOT
 from webapp.storage.engine import Database
 
@@ -59,6 +61,31 @@ def test_set_up_on_a_newer_schema_that_suits_goes_on(environ, database, capsys):
     assert command.main(["setup"]) == 0
     assert "of a newer release, which this one can work with" in capsys.readouterr().out
     assert command.main(["password"]) == 0
+
+
+def test_password_names_the_installation_that_it_changed(environ, settings, database, capsys):
+    assert command.main(["password"]) == 0
+    assert f"is set in {settings.data_dir}/inkling.db; everybody is signed out" in capsys.readouterr().out
+    assert Authenticator(database).sign_in("another password", "192.0.2.1")
+
+
+def test_password_of_no_installation_is_refused(environ, monkeypatch, capsys, tmp_path):
+    """In a checkout whose servers have their data elsewhere it made a database, and reported success."""
+    for folder in "elsewhere", "empty":
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv("DATA_DIR", str(tmp_path / folder))
+        if folder == "empty":
+            (tmp_path / folder / "inkling.db").touch()
+        there = sorted(tmp_path.glob(f"{folder}/*.db"))
+        assert f"there is no installation in {tmp_path}/{folder}/inkling.db" in refused(capsys, "password")
+        assert sorted(tmp_path.glob(f"{folder}/*.db")) == there
+
+
+def test_password_in_postgresql_is_not_shown(environ, postgresql, monkeypatch, capsys):
+    with own_database(postgresql) as url:
+        monkeypatch.setenv("DATABASE_URL", url.replace("inkling@", "inkling:secret@"))
+        said = refused(capsys, "password")
+    assert "no installation in postgresql://inkling@127.0.0.1:" in said and "secret" not in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

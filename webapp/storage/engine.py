@@ -18,6 +18,7 @@ from sqlalchemy import (
     event,
     exists,
     func,
+    inspect,
     literal,
     make_url,
     select,
@@ -84,6 +85,21 @@ class Database:
         """The files of an SQLite database, some of which exist only at times; the first is the database itself."""
         file = self.engine.url.database
         return [] if self.is_postgresql else [Path(f"{file}{end}") for end in ("", "-wal", "-shm", "-journal")]
+
+    @property
+    def place(self) -> str:
+        """Where the database is: SQLite's file, or PostgreSQL's address without its password."""
+        url = self.engine.url
+        if self.files:
+            return str(self.files[0])
+        return URL.create("postgresql", url.username, None, url.host, url.port, url.database).render_as_string()
+
+    def is_set_up(self) -> bool:
+        """Tell whether set-up has made an installation's tables here."""
+        if self.files and not self.files[0].exists():
+            return False
+        with self.reading() as session:
+            return inspect(session.connection()).has_table("alembic_version")
 
     def connect(self) -> Any:
         """Return a new connection of the driver, which is not pooled here."""
