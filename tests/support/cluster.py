@@ -55,13 +55,13 @@ class Answer:
 class Process:
     """A command of the product with a folder of its own, started as a deployment starts it.
 
-    Its program is a copy, of what deploy/Containerfile puts into the image.
+    Its program is a copy, of what deploy/Containerfile puts into the image; `release` is the checkout to copy from.
     """
 
-    def __init__(self, folder: Path, command: list[str], **environ: str):
+    def __init__(self, folder: Path, command: list[str], release: Path = ROOT, **environ: str):
         self.folder, self.command = folder, command
         self.program = folder / "program"
-        install(self.program)
+        install(self.program, release)
         self.data_dir, self.log = folder / "data", folder / "log"
         self.data_dir.mkdir(parents=True)
         self.environ = os.environ | environ | {"DATA_DIR": str(self.data_dir)}
@@ -102,9 +102,10 @@ class Process:
 class Replica(Process):
     """A web server, asked past nginx."""
 
-    def __init__(self, folder: Path, **environ: str):
+    def __init__(self, folder: Path, release: Path = ROOT, **environ: str):
         self.port = free_port()
-        super().__init__(folder, ["gunicorn"], PORT=str(self.port), WEB_CONCURRENCY=str(WEB_WORKERS), **environ)
+        own = {"PORT": str(self.port), "WEB_CONCURRENCY": str(WEB_WORKERS)}
+        super().__init__(folder, ["gunicorn"], release, **own, **environ)
 
     def ask(self, method: str, path: str, body=None, headers=()) -> Answer:
         """As Cluster.ask, from nginx's place."""
@@ -272,13 +273,13 @@ def behind_nginx(folder: Path, replicas: list[Replica]) -> Iterator[BehindNginx]
         yield BehindNginx(nginx, http_port, replicas, tls)
 
 
-def install(folder: Path) -> None:
+def install(folder: Path, release: Path = ROOT) -> None:
     """Copies of the product what deploy/Containerfile copies."""
     folder.mkdir(parents=True)
-    for names in re.findall(r"^COPY (.+)$", (DEPLOY / "Containerfile").read_text(), re.M):
+    for names in re.findall(r"^COPY (.+)$", (release / "deploy" / "Containerfile").read_text(), re.M):
         *sources, target = names.split()
         for source in sources:
-            path = ROOT / source
+            path = release / source
             if path.is_dir():
                 shutil.copytree(path, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
             else:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import tarfile
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import text
 
+from webapp.settings import ROOT
+from webapp.storage.compatibility import MIGRATIONS
 from webapp.storage.engine import Database
 
 
@@ -16,3 +23,24 @@ def migrate_further(database: Database, change: Callable[[Operations], object], 
     with database.engine.begin() as connection:
         change(Operations(MigrationContext.configure(connection)))
         connection.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+
+
+def unpack_release_before(folder: Path) -> None:
+    """Unpacks the release before this one: what was committed before the newest migration was.
+
+    Without the history of git the test is skipped.
+    """
+    newest = max((MIGRATIONS / "versions").glob("[0-9]*.py"))
+    added = _git("log", "--follow", "--diff-filter=A", "--format=%H", "--", newest.relative_to(ROOT))
+    commit = f"{added.decode().split()[-1]}^" if added else "HEAD"
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
+        archive.extractall(folder, filter="data")
+    assert not (folder / newest.relative_to(ROOT)).exists()
+
+
+def _git(*arguments: str | Path) -> bytes:
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        why = getattr(error, "stderr", b"").decode().strip() or error
+        pytest.skip(f"the release before is taken from the history of git: {why}")
