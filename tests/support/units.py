@@ -16,9 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.support.cluster import install
-from webapp.settings import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "deploy" / "systemd"
 STOP_SECONDS = 30
 INSTALLED = re.compile(r"(?<![\w.])/(?=opt/|etc/inkling|var/lib/inkling)")
@@ -37,6 +35,8 @@ class Units:
 
     def unpack(self, name: str, release: Path = ROOT) -> Path:
         """Puts a release into opt/, with a virtual environment that has the packages of the tests."""
+        from tests.support.cluster import install  # here, or every `systemctl` would take seconds
+
         program = self.folder / "opt" / name
         install(program, release)
         virtual = program / ".venv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MIMEAccept
@@ -112,7 +113,7 @@ def _mapped_error(error: Exception, status: int, code: str, **details: Any) -> R
 
 
 def _database_error(error: SQLAlchemyError) -> Response:
-    if reason := _misfit():
+    if reason := _misfit(error):
         log.error("%s (%s)", reason, getattr(error, "orig", error))
         return error_response(503, "database", MISFIT)
     log.error("the database does not answer: %s", getattr(error, "orig", error))
@@ -121,11 +122,16 @@ def _database_error(error: SQLAlchemyError) -> Response:
 
 def _integrity_error(error: IntegrityError) -> Response:
     # A newer schema may ask for more than this release knows; in its own schema it is a bug of the application.
-    return _database_error(error) if _misfit() else _unexpected_error(error)
+    return _database_error(error) if _misfit(error) else _unexpected_error(error)
 
 
-def _misfit() -> str | None:
-    """Return why the schema does not suit this release; None if it does, or the database does not answer."""
+def _misfit(error: SQLAlchemyError) -> str | None:
+    """Return why the schema does not suit this release, where the error may come of that; otherwise None."""
+    # An unknown column is SQLite's SQLITE_ERROR. Others, such as a database that is away or busy, are not looked into:
+    # that would wait for it once more.
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    if not isinstance(error, IntegrityError | ProgrammingError) and code != sqlite3.SQLITE_ERROR:
+        return None
     try:
         return services().database.misfit()
     except SQLAlchemyError:

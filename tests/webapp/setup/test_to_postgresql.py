@@ -6,13 +6,14 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Column, String, select, text
 
 from model.presets import Config
 from tests.conftest import PASSWORD, own_database, settings_in
 from tests.support.administrator import sign_in
 from tests.support.corrections import add_correction, digits
 from tests.support.requests import ONE
+from tests.support.upgrading import migrate_further
 from tests.support.versions import add_version, compared, evidence, measured, promote, promotions, turned
 from webapp.app import create_app
 from webapp.auth import Authenticator, WrongPassword
@@ -158,6 +159,13 @@ def test_copy_during_an_import_is_refused(settings, lived_in, target):
     copy(lived_in, target, settings.secret_key, lambda line: None)
     there = import_queue.ImportLease(target, *import_queue.claim(target)).read()
     assert (there[0].name, there[1]) == ("digits.npz", b"\0 a file \xff" * 99)
+
+
+def test_copy_of_a_newer_release_is_refused(settings, lived_in, target):
+    """What this release does not know of would be left behind."""
+    migrate_further(lived_in, lambda op: op.add_column("correction", Column("colour", String)))
+    with pytest.raises(CopyRefused, match="of a newer release; copy it with that release"):
+        copy(lived_in, target, settings.secret_key, lambda line: None)
 
 
 @pytest.mark.stress
