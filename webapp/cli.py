@@ -81,9 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     for action in (adding, removing):
         action.add_argument("name", type=str.lower, metavar="NAME")
     does = "print the settings in force and where each comes from, without secrets"
-    settings = commands.add_parser("settings", help=does, description=does)
-    settings.add_argument("--document", action="store_true", help="print docs/settings.md instead")
-    settings.set_defaults(function=print_settings)
+    showing = commands.add_parser("settings", help=does, description=does)
+    showing.add_argument("--document", action="store_true", help="print docs/settings.md instead")
+    showing.set_defaults(function=print_settings)
     does = "write nginx's limits per client, as they are in the settings, into its folder of Inkling"
     proxy = commands.add_parser("nginx", help=does, description=does)
     proxy.add_argument("folder", type=Path, metavar="FOLDER", help="such as /etc/nginx/inkling")
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings.read()
         # The others use the installation as it is; of these the first two replace it or take it elsewhere.
-        if function not in (restore_from, copy_embedded, replay_version, print_settings):
+        if function not in (restore_from, copy_embedded, replay_version, print_settings, write_nginx):
             settings = share(settings, functools.partial(print, "inkling:", file=sys.stderr, flush=True))
         function(settings, **chosen)
     except REFUSALS as error:
