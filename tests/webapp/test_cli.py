@@ -65,7 +65,7 @@ def test_set_up_on_a_newer_schema_that_suits_goes_on(environ, database, capsys):
 
 def test_password_names_the_installation_that_it_changed(environ, settings, database, capsys):
     assert command.main(["password"]) == 0
-    assert f"is set in {settings.data_dir}/inkling.db; everybody is signed out" in capsys.readouterr().out
+    assert f"is set in {settings.data_dir}/inkling.db; administrator is signed out" in capsys.readouterr().out
     assert Authenticator(database).sign_in("another password", "192.0.2.1")
 
 
