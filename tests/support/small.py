@@ -20,6 +20,7 @@ def small(data_dir: Path, name: str) -> Settings:
     private_files.create(data_dir / "inkling.db")
     (data_dir / "inkling.db").write_bytes(_empty())
     with closing(sqlite3.connect(data_dir / "inkling.db")) as connection, connection:
+        connection.execute("PRAGMA synchronous = OFF")
         connection.execute("INSERT INTO installation (id, secret_key) VALUES (1, ?)", [name])
     return Settings.read({"DATA_DIR": str(data_dir)})
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-
 from webapp.settings import Settings
 from webapp.setup.backup_file import BackupError, BackupFile, Manifest, OnProgress, check_database
 from webapp.storage import engine
@@ -68,8 +66,8 @@ def _unpack(backup: BackupFile, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _refuse_newer(manifest: Manifest) -> None:
-    migrations = Path(engine.__file__).with_name("migrations")
-    known = {script.revision for script in ScriptDirectory(str(migrations)).walk_revisions()}
+    migrations = Path(engine.__file__).with_name("migrations") / "versions"
+    known = {path.name.partition("_")[0] for path in migrations.glob("[0-9]*.py")}
     if manifest.schema not in known:
         raise BackupError(
             f"it was made by a newer release of Inkling (schema {manifest.schema}); restore it with that release"

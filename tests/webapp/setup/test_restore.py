@@ -41,6 +41,12 @@ JSON = {"Accept": "application/json"}
 MIGRATIONS = ROOT / "webapp" / "storage" / "migrations"
 
 
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch):
+    """Spares waiting for the disk, which only tells when the whole machine fails."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def old(tmp_path):
     return small(tmp_path / "old", "old")
