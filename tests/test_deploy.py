@@ -12,13 +12,11 @@ import sys
 import tarfile
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from model.data import mnist
 from model.task import MNIST_SHA256
-from tests.conftest import PASSWORD, own_database
-from tests.conftest import install as install_prepared
+from tests.conftest import PASSWORD
 from tests.support import cluster
 from tests.support.cluster import install
 from tests.support.servers import Nginx, free_port, wait_until
@@ -26,7 +24,6 @@ from tests.support.units import Units
 from webapp import cli
 from webapp.settings import ROOT, Settings
 from webapp.setup import nginx
-from webapp.setup.backup_file import BackupFile
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -110,44 +107,7 @@ def test_nginx_limits_are_written_from_the_settings(tmp_path, monkeypatch, capsy
     assert "nowhere" in capsys.readouterr().err
 
 
-SECRET = "hunter2"
 (BY_HAND,) = re.findall(r"^inkling\(\) .+$", (DEPLOY / "README.md").read_text(), re.M)  # the function
-
-
-def by_hand(tmp_path, environment, *commands):
-    """Runs the function of deploy/README.md, and then commands; the result, and every command line that was seen."""
-    (tmp_path / "inkling.env").write_text(environment)
-    runuser = tmp_path / "bin" / "runuser"  # by which any user may run this; the real one hands the environment on too
-    runuser.parent.mkdir()
-    runuser.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/seen\nshift 3\nexec "$@"\n')
-    runuser.chmod(0o700)
-    lines = BY_HAND.replace("/etc/inkling/inkling.env", str(tmp_path / "inkling.env")), *commands
-    lines = [line.replace(".venv/bin/python", sys.executable) for line in lines]
-    path = {"PATH": f"{runuser.parent}:/usr/bin:/bin"}
-    done = subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=ROOT, env=path, capture_output=True, text=True)
-    return done, (tmp_path / "seen").read_text()
-
-
-def test_commands_by_hand_have_the_settings(prepared, tmp_path):
-    install_prepared(prepared, tmp_path / "data")
-    environment = f"DATA_DIR='{tmp_path}/data'\nSECRET_KEY='a $secret & key of many characters'\n"
-    done, seen = by_hand(tmp_path, environment, f"inkling backup {tmp_path}/backup.zip")
-    assert (done.returncode, done.stderr) == (0, "")
-    with BackupFile.open(tmp_path / "backup.zip") as backup:
-        assert backup.secret_key == "a $secret & key of many characters"
-    assert seen.startswith("-u inkling -- ") and "secret" not in seen
-
-
-def test_copy_by_hand_shows_no_password(prepared, tmp_path, postgresql):
-    install_prepared(prepared, tmp_path / "data")
-    with own_database(postgresql) as url:
-        address = postgresql.require_password(url, SECRET)
-        settings = f"DATA_DIR={tmp_path}/data\nDATABASE_URL='{address}?connect_timeout=5&sslmode=prefer'\n"
-        done, seen = by_hand(tmp_path, f"{settings}PGPASSWORD={SECRET}\n", "inkling copy")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "All is copied" in done.stdout and SECRET not in done.stdout + seen
-        with psycopg.connect(url.replace("+psycopg", "")) as connection:
-            assert connection.execute("SELECT count(*) FROM installation").fetchone() == (1,)
 
 
 @pytest.fixture
