@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,17 +18,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
-from model.progress import progress_bar
 from model.rank import GroupLost, is_rank_zero
 from webapp.auth import Authenticator, NameRefused, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.server import listeners
 from webapp.settings import ROOT, Settings, SettingsError
-from webapp.setup import nginx, postgresql_programs, report
-from webapp.setup.backup import back_up, last_backup
+from webapp.setup import nginx, report
+from webapp.setup.backup import last_backup
+from webapp.setup.backup_commands import back_up_to, restore_from
 from webapp.setup.backup_file import BackupError
 from webapp.setup.install import set_up
-from webapp.setup.restore import restore
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
 from webapp.storage.engine import WORK_SECONDS, Database, SchemaMisfit
@@ -217,33 +216,6 @@ def copy_embedded(settings: Settings) -> None:
     print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
 
 
-def back_up_to(settings: Settings, file: Path) -> None:
-    """Back up the embedded installation; raises BackupError, or Refused with PostgreSQL."""
-    _refuse_postgresql(settings, postgresql_programs.backup_commands, file)
-    with progress_bar() as move:
-        manifest = back_up(settings, file.absolute(), move)
-    print(
-        f"{file}: {file.stat().st_size:,} bytes, schema {manifest.schema}, verified. It holds secrets: keep it private."
-    )
-
-
-def restore_from(settings: Settings, file: Path) -> None:
-    """Restore an embedded installation; raises BackupError or InUse, or Refused with PostgreSQL."""
-    _refuse_postgresql(settings, postgresql_programs.restore_commands, file)
-    with progress_bar() as move:
-        restored = restore(settings, file.absolute(), move)
-    print(f"Restored is the backup of {restored.manifest.made_at:%Y-%m-%d %H:%M} UTC; start Inkling as before.")
-    if restored.kept:
-        print(f"What was there is in {restored.kept}; remove it once all is well.")
-
-
-def _refuse_postgresql(settings: Settings, commands: Callable[[Settings, Path], list[str]], file: Path) -> None:
-    """Print the commands of PostgreSQL and raise Refused if it is the database."""
-    if database_file(settings) is None:
-        print("\n".join(commands(settings, file.absolute())))
-        raise Refused("nothing was done, since the database is PostgreSQL; the commands above do it")
-
-
 def print_settings(settings: Settings, document: bool) -> None:
     """Print the settings in force, or docs/settings.md."""
     if document:
@@ -265,6 +237,7 @@ def write_nginx(settings: Settings, folder: Path) -> None:
 def replay_version(settings: Settings, version_id: int) -> None:
     """Train a version again from its stored card, parent and corrections; raises Refused if the result differs."""
     from model.data import splits
+    from model.progress import progress_bar
     from model.training.reproduce import ReproductionError, differences, reproduce
     from webapp.worker.training_run import chosen_corrections
 
