@@ -87,7 +87,7 @@ def test_run_under_nohup_outlives_its_terminal(running):
     (shell, *_) = running.children
     os.waitpid(shell, 0)
     running.children.clear()
-    (pid,) = running.pids("webapp/supervision")
+    (pid,) = running.pids("webapp/setup/supervisor")
     with pytest.raises(AssertionError):
         wait_until(lambda: not running.is_ready(), 3)
     os.kill(pid, signal.SIGTERM)
@@ -175,7 +175,7 @@ def test_run_started_twice_at_once_is_refused_once(running, tmp_path, folder):
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("name", ["webapp/supervision", "supervisord"])
+@pytest.mark.parametrize("name", ["webapp/setup/supervisor", "supervisord"])
 def test_run_killed_ends_the_training_which_waits(running, background, settings, database, name):
     with closing(Services.open(settings)) as services:
         run = services.jobs.start(Config("basic", 1000, processes=2), "a test")
