@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +49,8 @@ def back_up(settings: Settings, file: Path, on_progress: OnProgress = lambda don
     except sqlite3.Error as error:
         raise BackupError(f"no backup was made: {error}") from error
     line = f"{manifest.made_at.isoformat(timespec='seconds')} {file}\n"
-    private_files.write(settings.data_dir / LAST, line.encode(errors="surrogateescape"))
+    with suppress(OSError):  # a full disk here is no reason to call the backup elsewhere a failure
+        private_files.write(settings.data_dir / LAST, line.encode(errors="surrogateescape"))
     return manifest
 
 
@@ -57,8 +58,8 @@ def last_backup(settings: Settings) -> str:
     """Return a line that tells when the last backup was made here."""
     try:
         made_at, file = (settings.data_dir / LAST).read_text(errors="replace").rstrip("\n").split(" ", 1)
-        at = datetime.fromisoformat(made_at)
-    except (OSError, ValueError):
+        at = datetime.fromisoformat(made_at).astimezone(UTC)
+    except (OSError, ValueError, OverflowError):
         return "Last backup: none yet (docs/backup.md tells how)"
     days = (datetime.now(UTC) - at).days
     ago = "today" if days < 1 else "yesterday" if days == 1 else f"{days} days ago"

@@ -174,6 +174,14 @@ def test_backup_on_a_full_disk_leaves_nothing(settings, disk, tmp_path, kilobyte
     assert "\n" not in str(refused.value) and list((disk / "backups").iterdir()) == []
 
 
+def test_backup_to_another_disk_is_made_though_that_of_the_installation_is_full(disk, tmp_path):
+    settings = small(disk / "mine", "mine")
+    fill(disk / "filler", leaving=0)
+    back_up(settings, tmp_path / "backup.zip")
+    assert rows(unpacked(tmp_path / "backup.zip")) == (0, None)
+    assert last_backup(settings).startswith("Last backup: none yet")
+
+
 def test_last_backup_is_told(settings, tmp_path):
     assert last_backup(settings) == "Last backup: none yet (docs/backup.md tells how)"
     back_up(settings, tmp_path / "my backup.zip")
