@@ -14,7 +14,7 @@ from model.data.mnist import MnistMissing
 from model.imaging.decode import PictureError, PictureTooLarge
 from model.inference.weights import WeightsError
 from webapp.auth import SESSION_SECONDS
-from webapp.http import authentication, errors, openapi
+from webapp.http import authentication, errors, openapi, restrictions
 from webapp.logs import set_up_logging
 from webapp.middleware import access_log, assets, compression
 from webapp.middleware.base_path import BasePath
@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     compression.register(app)
     filters.register(app)
     errors.register(app, MODEL_ERRORS)
+    restrictions.register(app, settings)
     for part in (draw, read, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)

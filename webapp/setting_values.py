@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.connection import parse_url
 from sqlalchemy import URL, make_url
@@ -135,6 +136,19 @@ def redis_url(text: str) -> str:
     return text
 
 
+def web_url(text: str) -> str:
+    """Return an http:// or https:// URL; empty for none. It may hold a secret, and no reason shows it."""
+    try:
+        parts = urlsplit(text)
+        if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+            raise ValueError
+    except ValueError:
+        raise ValueError("must be http://HOST/PATH or https://HOST/PATH") from None
+    if not re.fullmatch("[!-~]*", text):
+        raise ValueError("must be ASCII without spaces; others are percent-encoded")
+    return text
+
+
 def token(text: str) -> str:
     """Return a bearer token; empty for none."""
     # Other characters may not pass through a header unchanged. `openssl rand -hex 16` makes 128 random bits.
@@ -196,6 +210,12 @@ def plain(value: Any) -> str:
 def hidden(value: str) -> str:
     """Show only whether a secret is set."""
     return "(set, not shown)" if value else ""
+
+
+def host_only(url: str) -> str:
+    """Show of a URL only the host: its path or query may be a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/..." if url else ""
 
 
 def without_password(url: str) -> str:

@@ -222,6 +222,48 @@ class Settings:
         Setting("256", "requests that nginx lets one address have under way at a time", values.number(1, 65_535)),
     ]
 
+    corrections: Annotated[
+        bool,
+        Setting(
+            "1",
+            "0: nobody is asked what a drawing was meant to be, and corrections are refused; those stored before stay",
+            values.flag,
+        ),
+    ]
+    read_only: Annotated[
+        bool,
+        Setting(
+            "0",
+            "1: readings, gallery and receipts alone; no corrections and no administration, by sign-in or by token. "
+            "Authors can still delete what they have sent",
+            values.flag,
+        ),
+    ]
+    webhook_url: Annotated[
+        str,
+        Setting(
+            Default("none", lambda before: ""),
+            "the worker posts a JSON object there when a training has ended ([trainings](learning.md#webhook))",
+            values.web_url,
+            values.host_only,
+            section="Who is told",
+        ),
+    ]
+    webhook_secret: Annotated[
+        str,
+        Setting(
+            Default("none: unsigned", lambda before: ""),
+            "secret of 16 characters or more that signs the webhook: `X-Inkling-Signature: sha256=`, then the "
+            "HMAC-SHA256 of its body",
+            values.token,
+            values.hidden,
+        ),
+    ]
+
+    @property
+    def takes_corrections(self) -> bool:
+        return self.corrections and not self.read_only
+
     @property
     def socket_path(self) -> Path | None:
         """The Unix socket that the web server listens on; None for an address with a port."""

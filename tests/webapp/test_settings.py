@@ -84,6 +84,10 @@ BAD = {
     ],
     "BASE_PATH": ["inkling", "//evil.example", "/a//b", "/a/../b", "/a b", "/\u00fc", "/a?b", "/" + "x" * 200],
     "TRUSTED_PROXIES": ["-1", "17", "127.0.0.1"],
+    "CORRECTIONS": ["yes", "2"],
+    "READ_ONLY": ["-1", "on"],
+    "WEBHOOK_URL": ["hooks.example", "ftp://hooks.example/", "file:///etc/passwd", "http://", "http://h:port/", "http://h/\u00fc"],
+    "WEBHOOK_SECRET": ["short"],
     "LOG_LEVEL": ["INFO", "trace"],
     "PORT": ["0", "65536", "-1", "80.0", " 80", "http", "0x50", "\u0668\u0660", "9" * 5000],  # 80 in Arabic digits
     "WEB_CONCURRENCY": ["0", "two", "257"],
@@ -119,6 +123,8 @@ def test_settings_bad_value_is_refused_by_name(tmp_path, variable, value):
         ("DATABASE_URL", "postgresql://me:hunter2@localhost:port/inkling"),
         ("REDIS_URL", "http://:hunter2@localhost/0"),
         ("REDIS_URL", "redis://:hunter2@localhost:port/0"),
+        ("WEBHOOK_URL", "http://hooks.example:port/hunter2"),
+        ("WEBHOOK_URL", "hooks.example/hunter2"),
     ],
 )
 def test_settings_refusal_hides_a_password(tmp_path, variable, value):

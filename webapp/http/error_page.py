@@ -46,7 +46,7 @@ def error_page(status: int, code: str, message: str, details: Mapping[str, Any])
 
 def _links(status: int, code: str, details: Mapping[str, Any]) -> list[Link]:
     """Return the links that lead on, the most helpful first; there is always one."""
-    administrators = f"{request.path}/".startswith("/admin/")
+    administrators = f"{request.path}/".startswith("/admin/") and code != "read_only"
     before = None if request.method in ("GET", "HEAD") else page_before()
     links: list[Link] = []
     if code == "run_active":

@@ -26,6 +26,7 @@ View = TypeVar("View", bound=Callable)
 JSON = "application/json"
 # Errors of authentication, of CSRF protection, of routes with parameters, and of any request under overload.
 ADMIN_ERRORS: Codes = {401: ["not_signed_in"], 429: ["too_many_attempts"], 503: ["database"]}
+READ_ONLY_ERRORS: Codes = {403: ["read_only"]}
 CSRF_ERRORS: Codes = {400: ["csrf"]}
 NOT_FOUND_ERRORS: Codes = {404: ["not_found"]}
 OVERLOAD_ERRORS: Codes = {503: ["overloaded"]}
@@ -182,7 +183,7 @@ def _codes(operation: Operation, rule: Rule, method: str, for_admins: bool) -> d
         *(kind.error_codes for kind in _requests(operation.body)),
         *_value_errors(operation.body),
         *_value_errors(operation.query),
-        ADMIN_ERRORS if for_admins else {},
+        ADMIN_ERRORS | READ_ONLY_ERRORS if for_admins else {},
         CSRF_ERRORS if for_admins and method != "GET" else {},
         NOT_FOUND_ERRORS if rule.arguments else {},
         {} if operation.is_probe else OVERLOAD_ERRORS,

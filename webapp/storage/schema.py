@@ -146,6 +146,7 @@ class Run(Base):
     history: Mapped[list] = mapped_column(default=list)
     version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))
     error: Mapped[str | None]
+    announced_at: Mapped[float | None]  # by the webhook
 
     __table_args__ = (
         # At most one active run: the database refuses a concurrent second start.

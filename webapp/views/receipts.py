@@ -31,6 +31,7 @@ from webapp.http.messages import (
 )
 from webapp.http.openapi import Codes, Operation
 from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture
+from webapp.http.restrictions import require_corrections
 from webapp.middleware.access_log import annotate_request
 from webapp.services import services
 from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection
@@ -111,7 +112,12 @@ NO_SUCH: Codes = {404: ["no_receipt"], 503: ["database"]}
     "send_correction",
     {200: Sent, 201: Sent},
     body=SentCorrection,
-    errors={400: ["blank_picture"], 429: ["too_many_corrections"], 503: ["no_version", "database"]},
+    errors={
+        400: ["blank_picture"],
+        403: ["corrections_off"],
+        429: ["too_many_corrections"],
+        503: ["no_version", "database"],
+    },
 )
 def send() -> Response:
     """Store a picture with the label that its author meant.
@@ -119,6 +125,7 @@ def send() -> Response:
     A cookie identifies the browser until it is closed. Answers 200 if the browser has sent the picture before; a
     different label replaces the earlier one until it is reviewed. Without the cookie each picture is a new correction.
     """
+    require_corrections()
     request.max_content_length = MAX_BODY_BYTES
     sent = SentCorrection.read()
     writing = find_writing(sent.image)

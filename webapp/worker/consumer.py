@@ -84,6 +84,7 @@ def housekeep(executor: Executor, presence: Presence) -> None:
     _survive(presence.report)
     while not executor.stopping.wait(OVERDUE_SECONDS):
         _survive(keep_house)
+        _survive(executor.announce_ended)  # may wait for others' servers
 
 
 def _survive(do: Callable[[], None]) -> None:

@@ -26,7 +26,7 @@ from webapp.storage.timestamps import within
 from webapp.training import runs
 from webapp.training.jobs import Jobs
 from webapp.versions.artifacts import RETRY_SECONDS
-from webapp.worker import artifacts, liveness
+from webapp.worker import artifacts, liveness, webhook
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Executor:
 
     def __init__(self, database: Database, settings: Settings):
         self.jobs = Jobs(database, settings, self.train, self.import_digits)
-        self._database = database
+        self._database, self._settings = database, settings
         self._children: set[subprocess.Popen] = set()
         self._failed_check: tuple[int | None, float] = None, -math.inf  # of labels: champion and time
         self._in_progress: set[tuple[Any, ...]] = set()
@@ -66,6 +66,10 @@ class Executor:
         self._start_thread(self.compute_artifacts)
         self._start_thread(self.check_labels)
         self._start_thread(self.import_digits)
+
+    def announce_ended(self) -> None:
+        """Send the webhooks of runs that have ended."""
+        self._start_thread(webhook.announce, self._settings, self._database, self.stopping)
 
     def _start_thread(self, do: Callable[..., None], *arguments) -> None:
         """Call a function in a new thread, unless an earlier thread is still at work on it."""

@@ -145,11 +145,14 @@ async function readNumber(strokes, prediction) {
   if (outcome.message) setState("error", outcome.message);
 }
 
-/** Offer feedback on the prediction, or none for null. Load feedback.js only with the first prediction. */
+/**
+ * Offer feedback on the prediction, or none for null. Load feedback.js only with the first prediction, and not at all
+ * where no corrections are taken.
+ */
 function offerFeedback(prediction) {
   offered = prediction;
   if (feedback) feedback.offer(prediction);
-  else if (prediction) loadFeedback();
+  else if (prediction && byId("feedback")) loadFeedback();
 }
 
 function startFeedback({ Feedback }) {

@@ -43,8 +43,9 @@ def test_settings_in_force_show_no_secret(environ, tmp_path, capsys):
         environ.setenv(variable, SECRET)
     environ.setenv("DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1:1/inkling?sslpassword={SECRET}&sslmode=prefer")
     environ.setenv("REDIS_URL", f"redis://:{SECRET}@queue:6380/3?password={SECRET}")
+    environ.setenv("WEBHOOK_URL", f"https://hooks.example/{SECRET}?token={SECRET}")
     rows = printed(capsys)
-    assert "hunter2" not in str(rows)
+    assert "hunter2" not in str(rows) and rows["WEBHOOK_URL"] == ("https://hooks.example/...", "environment")
     assert rows["ADMIN_TOKEN"] == rows["SECRET_KEY"] == ("(set, not shown)", "environment")
     shown = "postgresql+psycopg://me:***@127.0.0.1:1/inkling?"
     assert rows["DATABASE_URL"][0].startswith(shown) and "sslmode=prefer" in rows["DATABASE_URL"][0]

@@ -47,6 +47,7 @@ COMMITTED = {
     "0011_hands.py": "df613cf6073b4c0ffb0b0793f3eb6e9883f7833186287e42dafbb57888330895",
     "0012_administrators.py": "b75e78ea22f0b27973c70f5a894d8e733640567421ba535dec8f03f647260594",
     "0013_request_id.py": "f3dcecefd4d7b7d1c3c96c784a5b2ea902734b893af14671cfa930fd21417b15",
+    "0014_webhooks.py": "1bcc38218df864d4e725a929f427f5e279239eba25d5de247132cefffdfe1edc",
 }
 
 
