@@ -46,23 +46,19 @@ forwarder_headers = ""
 control_socket_disable = True
 
 
-def _check_address():
-    try:
-        listeners.check(_settings)
-    except listeners.AddressError as error:
-        sys.exit(f"inkling: {error}")
-
-
 def on_starting(server):
     if server.cfg.is_ssl:
         raise RuntimeError("TLS is left to a proxy in front")
-    if isinstance(server.cfg.address[0], int):
-        server.systemd = True  # the socket is the supervisor's: gunicorn would remove a Unix socket's file at its end
-    else:
-        _check_address()
-    settings = share(_settings, server.log.warning)  # for its workers too, which inherit the lock
-    # Once for all workers: one may be forked while the database is down, and gunicorn ends if a worker cannot boot.
-    os.environ["SECRET_KEY"] = wait_for_secret_key(settings, server.log.warning).secret_key
+    try:
+        if isinstance(server.cfg.address[0], int):
+            server.systemd = True  # the socket is inherited: gunicorn would remove a Unix socket's file at its end
+        else:
+            listeners.check(_settings)
+        settings = share(_settings, server.log.warning)  # for its workers too, which inherit the lock
+        # Once for all workers: one may be forked while the database is down, and gunicorn ends if a worker cannot boot.
+        os.environ["SECRET_KEY"] = wait_for_secret_key(settings, server.log.warning).secret_key
+    except (listeners.AddressError, SettingsError) as error:
+        sys.exit(f"inkling: {error}")
     if _settings.socket_path and not _settings.trusted_proxies:
         server.log.warning("all clients count as one behind a Unix socket until TRUSTED_PROXIES=1 names the proxy")
     if mnist.missing(_settings.mnist_dir):

@@ -14,7 +14,8 @@ from dataclasses import replace
 from sqlalchemy import inspect, select
 from sqlalchemy.exc import OperationalError
 
-from webapp.settings import Settings
+from webapp import setting_values as values
+from webapp.settings import Settings, SettingsError
 from webapp.storage.engine import Database
 from webapp.storage.schema import Installation
 
@@ -29,7 +30,10 @@ class NotSetUp(Exception):
 
 
 def with_secret_key(settings: Settings) -> Settings:
-    """Return the settings with the secret key, read from the database if unset; raises NotSetUp or a database error."""
+    """Return the settings with the secret key, read from the database if unset.
+
+    Raises NotSetUp, SettingsError if it is too short, or a database error.
+    """
     if settings.secret_key:
         return settings
     with closing(Database(settings.database_url)) as database, database.reading() as session:
@@ -38,7 +42,10 @@ def with_secret_key(settings: Settings) -> Settings:
         key = session.scalar(select(Installation.secret_key))
     if key is None:
         raise NotSetUp
-    return replace(settings, secret_key=key)
+    try:
+        return replace(settings, secret_key=values.secret_key(key))
+    except ValueError as error:
+        raise SettingsError(f"SECRET_KEY is not set, and that in the database {error}") from error
 
 
 def wait_for_secret_key(settings: Settings, say: Callable[[str], object]) -> Settings:

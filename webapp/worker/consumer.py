@@ -78,13 +78,13 @@ def housekeep(executor: Executor, presence: Presence) -> None:
     def keep_house() -> None:
         executor.jobs.expire_leases()
         executor.start_overdue()
+        executor.announce_ended()
         executor.sweep()
         presence.report()  # last: a worker that cannot do the rest is not seen
 
     _survive(presence.report)
     while not executor.stopping.wait(OVERDUE_SECONDS):
         _survive(keep_house)
-        _survive(executor.announce_ended)  # may wait for others' servers
 
 
 def _survive(do: Callable[[], None]) -> None:

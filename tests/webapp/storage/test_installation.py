@@ -19,6 +19,7 @@ from tests.support.servers import wait_until
 from tests.support.versions import add_version, promote, turned
 from webapp.app import create_app
 from webapp.services import services
+from webapp.settings import SettingsError
 from webapp.setup.install import set_up
 from webapp.storage.engine import Database
 from webapp.storage.schema import Administrator, Installation, Promotion, Version
@@ -64,6 +65,15 @@ def test_replicas_share_one_secret_key(empty, tmp_path):
         services(app).close()
     assert with_secret_key(replace(settings[0], secret_key="given")).secret_key == "given"
     assert not list(tmp_path.rglob("secret_key")) and not list(tmp_path.rglob("*.db"))
+
+
+@ON_POSTGRESQL
+def test_secret_key_too_short_in_the_database_is_said(settings, database):
+    """As an earlier release copied it there from an environment."""
+    with database.writing() as session:
+        session.get(Installation, 1).secret_key = "short"
+    with pytest.raises(SettingsError, match="^SECRET_KEY .* in the database has 5 characters and needs 32"):
+        with_secret_key(replace(settings, secret_key=""))
 
 
 def test_wait_for_the_database_is_said_once(monkeypatch, empty, tmp_path):

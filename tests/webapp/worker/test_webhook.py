@@ -4,6 +4,9 @@ import hashlib
 import hmac
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -11,7 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.support.servers import wait_until
 from tests.support.versions import add_version, turned
+from webapp.settings import ROOT
 from webapp.storage.schema import Promotion, Run, champion_id
 from webapp.worker import webhook
 
@@ -144,3 +149,13 @@ def test_webhook_of_a_worker_that_stops_is_not_begun(told, database, receiver):
     assert receiver.got == []
     announce(told, database)
     assert len(receiver.got) == 1
+
+
+def test_worker_sends_the_webhook_of_a_run_that_another_process_ended(settings, database, receiver):
+    environ = {"DATA_DIR": str(settings.data_dir), "WEBHOOK_URL": receiver.url, "OVERDUE_SECONDS": "0.2"}
+    environ |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/support/few_digits")])}
+    run = end(database, "cancelled")
+    with subprocess.Popen([sys.executable, "-m", "webapp", "worker"], cwd=ROOT, env=os.environ | environ) as worker:
+        wait_until(lambda: receiver.got)
+        worker.terminate()
+    assert [json.loads(body)["run"] for _, _, body in receiver.got] == [run]
