@@ -1,12 +1,13 @@
 """Sign-in and sign-out in a real browser: where they lead, what Back shows, and the wait after wrong passwords."""
 
+import contextlib
 import time
 
 from selenium.webdriver.common.by import By
 from sqlalchemy import delete
 
 from tests.support.browser import turn_the_page, wait_for
-from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS
+from webapp.auth import ATTEMPT_WINDOW_SECONDS, ATTEMPTS_PER_ADDRESS, Authenticator, NameRefused
 from webapp.storage.engine import Database
 from webapp.storage.schema import SignInAttempt
 
@@ -51,3 +52,25 @@ def test_sign_in_after_too_many_attempts_counts_down_and_opens_again(browser, se
     with database.writing() as session:
         session.execute(delete(SignInAttempt))
     database.close()
+
+
+def test_sign_in_by_name_and_end_by_removal(browser, server):
+    database = Database(f"sqlite:///{server.data_dir}/inkling.db")
+    administrators, name = Authenticator(database), "anna" * 16
+    administrators.add(name, "another password")
+    try:
+        browser.set_window_size(320, 800)
+        browser.get(f"{server.url}/admin")
+        assert browser.switch_to.active_element.get_attribute("id") == "username"
+        browser.switch_to.active_element.send_keys(name.upper())
+        send(browser, "another password")
+        assert name in find(browser, ".admin-head").text
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
+        administrators.remove(name)
+        browser.get(f"{server.url}/admin/promotions")
+        assert "/admin/sign-in" in browser.current_url and not browser.find_elements(By.ID, "username")
+    finally:
+        browser.set_window_size(1280, 800)
+        with contextlib.suppress(NameRefused):
+            administrators.remove(name)
+        database.close()
