@@ -143,7 +143,8 @@ class Worker(SyncWorker):
                 self._watch(connection)
                 continue
             self._enqueue(connection)
-            if not self._is_overloaded():
+            # How many wait on a Unix socket shows only by accepting them.
+            if listener.family != socket.AF_UNIX and not self._is_overloaded():
                 return
 
     def _enqueue(self, connection: Connection) -> None:
@@ -152,10 +153,11 @@ class Worker(SyncWorker):
             addresses = b",".join(FORWARDED_FOR.findall(connection.head)).split(b",")
             if len(addresses) >= self._trusted_proxies:
                 connection.client = addresses[-self._trusted_proxies].strip() or connection.client
-        if self._probes.match(connection.received):
+        is_probe = self._probes.match(connection.received) is not None
+        if is_probe:
             connection.client = "probes", connection.client
         count = self._shares.count(connection.client)
-        connection.is_probe = connection.client[0] == "probes" and count <= MOST_PROBES
+        connection.is_probe = is_probe and count <= MOST_PROBES
         if connection.is_probe:
             self._ready.appendleft(connection)
         else:

@@ -115,6 +115,7 @@ def test_run_on_a_unix_socket_outlives_its_web_server(settings, tmp_path, path):
     try:
         running.start()
         wait_until(lambda: running.pids("gunicorn") and b"200 OK" in ask(str(path)), 120)
+        assert b"canvas" in ask(str(path), b"GET / HTTP/1.0\r\n\r\n")
         # A process on this machine, but perhaps a proxy for others: metrics need a token.
         assert b" 401 " in ask(str(path), b"GET /metrics HTTP/1.0\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n")
         assert b" 401 " in ask(str(path), b"GET /metrics HTTP/1.0\r\n\r\n")

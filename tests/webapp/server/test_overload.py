@@ -10,6 +10,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -24,7 +25,7 @@ from tests.support.requests import ONE
 from tests.support.servers import wait_until
 from webapp.server.connections import Connection
 from webapp.server.overload import FEWEST_WAITING, ClientShares, OverloadDetector, first_to_evict
-from webapp.server.worker import PATIENCE_WITH_OTHERS, REFUSED_AT_ONCE, Worker
+from webapp.server.worker import PATIENCE_WITH_OTHERS, PROBES, REFUSED_AT_ONCE, Worker
 from webapp.settings import ROOT
 
 # So many pictures at once that the server, and not the one who asks, is what limits.
@@ -251,7 +252,7 @@ def test_refusals_leave_a_worker_time_to_answer():
     worker, done = object.__new__(Worker), []
     worker.alive, worker._detector = True, SimpleNamespace(is_overloaded=lambda waiting, now: True, capacity=1)
     worker.cfg, worker._ready, worker._listeners = SimpleNamespace(workers=2), deque(), []
-    worker._trusted_proxies, worker._shares = 0, ClientShares()
+    worker._trusted_proxies, worker._shares, worker._probes = 0, ClientShares(), re.compile(PROBES % b"")
     worker._refuse = lambda one: (worker._ready.remove(one), done.append(503), one.socket.close())
     worker._answer = lambda connection: (done.append(200), connection.socket.close())
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener, contextlib.ExitStack() as clients:
@@ -263,6 +264,26 @@ def test_refusals_leave_a_worker_time_to_answer():
             worker._accept(listener)
             worker._serve()
     assert done[:34] == ([503] * REFUSED_AT_ONCE + [200]) * 2
+
+
+@pytest.mark.parametrize(("family", "taken"), [(socket.AF_UNIX, REFUSED_AT_ONCE + 1), (socket.AF_INET, 1)])
+def test_requests_on_a_unix_socket_are_counted_by_accepting_them(family, taken):
+    """Linux does not tell how many wait there: no overload was noticed, and 400 clients waited two seconds each."""
+    worker, _ = waiting_in_line()
+    worker.alive, worker.cfg, worker._listeners = True, SimpleNamespace(workers=2), []
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as clients:
+        listener = clients.enter_context(socket.socket(family))
+        listener.bind(f"{folder}/socket" if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        listener.listen(40)
+        listener.setblocking(False)
+        for _ in range(2 * REFUSED_AT_ONCE):
+            client = clients.enter_context(socket.socket(family))
+            client.connect(listener.getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        worker._accept(listener)
+        assert len(worker._ready) == taken
+        for connection in worker._ready:
+            connection.socket.close()
 
 
 # One client may not have it all
@@ -337,7 +358,7 @@ def waiting_in_line(*clients):
     """A worker in a crowd with a request of each of these in its line, and what it refuses."""
     worker, refused = object.__new__(Worker), []
     worker._detector, worker._shares, worker._trusted_proxies = OverloadDetector(workers=1), ClientShares(), 0
-    worker._ready = deque()
+    worker._ready, worker._probes = deque(), re.compile(PROBES % b"")
     worker._refuse = lambda one: (worker._ready.remove(one), refused.append(one.client))
     for number, client in enumerate(clients):
         connection = Connection(None, (client, number))
