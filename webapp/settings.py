@@ -49,6 +49,11 @@ class Setting(NamedTuple):
             raise SettingsError(f"{variable} {error}") from error
 
 
+def _unset(words: str) -> Default:
+    """Return the default of a setting that is empty unless given; the words say what that means."""
+    return Default(words, lambda before: "")
+
+
 def _stored_secret_key(before: Mapping[str, Any]) -> str:
     """Return the key in DATA_DIR; "" with PostgreSQL, where the processes need not share a disk."""
     return values.secret_key_in(before["data_dir"]) if before["database_url"].startswith("sqlite") else ""
@@ -90,7 +95,7 @@ class Settings:
     redis_url: Annotated[
         str,
         Setting(
-            Default("the queue is in the database", lambda before: ""),
+            _unset("the queue is in the database"),
             "`redis://HOST:6379/0`, which then carries the queue",
             values.redis_url,
             values.without_password,
@@ -131,7 +136,7 @@ class Settings:
     base_path: Annotated[
         str,
         Setting(
-            Default("`/`", lambda before: ""),
+            _unset("`/`"),
             "path below which everything is served, such as `/inkling`, for a host with several applications; the "
             "proxy passes it on unchanged",
             values.base_path,
@@ -149,8 +154,8 @@ class Settings:
     admin_password: Annotated[
         str,
         Setting(
-            Default("generated, shown once", lambda before: ""),
-            "sets the administrator's password at the next start",
+            _unset("generated, shown once"),
+            "sets the first administrator's password at the next start",
             show=values.hidden,
             section="Who may do what",
         ),
@@ -158,7 +163,7 @@ class Settings:
     admin_token: Annotated[
         str,
         Setting(
-            Default("none: scripts are refused", lambda before: ""),
+            _unset("none: scripts are refused"),
             "secret of 16 characters or more that scripts send as `Authorization: Bearer ...`",
             values.token,
             values.hidden,
@@ -167,7 +172,7 @@ class Settings:
     metrics_token: Annotated[
         str,
         Setting(
-            Default("none: `ADMIN_TOKEN` alone", lambda before: ""),
+            _unset("none: `ADMIN_TOKEN` alone"),
             "secret of the same kind that Prometheus sends; it opens `/metrics` and nothing else",
             values.token,
             values.hidden,
@@ -181,6 +186,23 @@ class Settings:
             "addresses",
             values.secret_key,
             values.hidden,
+        ),
+    ]
+    corrections: Annotated[
+        bool,
+        Setting(
+            "1",
+            "0: nobody is asked what a drawing was meant to be, and corrections are refused; those stored before stay",
+            values.flag,
+        ),
+    ]
+    read_only: Annotated[
+        bool,
+        Setting(
+            "0",
+            "1: readings, gallery and receipts alone; no corrections and no administration, by sign-in or by token. "
+            "Authors can still delete what they have sent",
+            values.flag,
         ),
     ]
     corrections_per_hour: Annotated[
@@ -221,28 +243,10 @@ class Settings:
         int,
         Setting("256", "requests that nginx lets one address have under way at a time", values.number(1, 65_535)),
     ]
-
-    corrections: Annotated[
-        bool,
-        Setting(
-            "1",
-            "0: nobody is asked what a drawing was meant to be, and corrections are refused; those stored before stay",
-            values.flag,
-        ),
-    ]
-    read_only: Annotated[
-        bool,
-        Setting(
-            "0",
-            "1: readings, gallery and receipts alone; no corrections and no administration, by sign-in or by token. "
-            "Authors can still delete what they have sent",
-            values.flag,
-        ),
-    ]
     webhook_url: Annotated[
         str,
         Setting(
-            Default("none", lambda before: ""),
+            _unset("none"),
             "the worker posts a JSON object there when a training has ended ([trainings](learning.md#webhook))",
             values.web_url,
             values.host_only,
@@ -252,7 +256,7 @@ class Settings:
     webhook_secret: Annotated[
         str,
         Setting(
-            Default("none: unsigned", lambda before: ""),
+            _unset("none: unsigned"),
             "secret of 16 characters or more that signs the webhook: `X-Inkling-Signature: sha256=`, then the "
             "HMAC-SHA256 of its body",
             values.token,
