@@ -100,9 +100,10 @@ def test_peer_of_a_connection_is_its_address(address, peer):
     assert listeners.peer(address) == peer
 
 
-def test_server_on_ipv6_answers_both_protocols(settings):
+def test_server_on_ipv6_answers_both_protocols_and_tells_what_is_missing(settings, tmp_path):
     """IPv4 clients of `::` come as ::ffff:127.0.0.1, which is a process of this machine all the same."""
-    with serve(settings.data_dir, workers=1, HOST="::") as server:
+    with serve(settings.data_dir, workers=1, HOST="::", MNIST_DIR=str(tmp_path / "nothing")) as server:
+        assert f"MNIST is not in {tmp_path}/nothing" in server.log.read_text()
         assert server.request("GET", "/metrics").status == 200
         assert b" 200 OK" in ask(("::1", server.port), b"GET /metrics HTTP/1.0\r\n\r\n")
 

@@ -155,7 +155,10 @@ def test_worker_sends_the_webhook_of_a_run_that_another_process_ended(settings, 
     environ = {"DATA_DIR": str(settings.data_dir), "WEBHOOK_URL": receiver.url, "OVERDUE_SECONDS": "0.2"}
     environ |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/support/few_digits")])}
     run = end(database, "cancelled")
-    with subprocess.Popen([sys.executable, "-m", "webapp", "worker"], cwd=ROOT, env=os.environ | environ) as worker:
+    environ["MNIST_DIR"] = str(settings.data_dir / "nothing")
+    command = [sys.executable, "-m", "webapp", "worker"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | environ, stderr=subprocess.PIPE, text=True) as worker:
         wait_until(lambda: receiver.got)
         worker.terminate()
+        assert "MNIST is not in" in worker.stderr.read()
     assert [json.loads(body)["run"] for _, _, body in receiver.got] == [run]
