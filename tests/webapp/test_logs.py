@@ -124,7 +124,7 @@ def test_sign_ins_and_promotions_are_logged_by_a_digest_of_the_address(client, l
     events = [line for line in log.lines if line["logger"] == "webapp.views.sign_in"]
     assert [(line["level"], line["message"]) for line in events] == [
         ("warning", "a sign-in failed"),
-        ("info", "the administrator signed in"),
+        ("info", "administrator signed in"),
     ]
     assert len({line["client"] for line in events}) == 1 and HEX.match(events[0]["client"] + "0000")
     assert client.post("/admin/versions/1/promote", json={"reason": "a test"}, headers=SCRIPT).status_code == 200
