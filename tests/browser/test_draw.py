@@ -460,6 +460,41 @@ def test_server_away_is_said_and_recovers(page):
     wait_for(page, lambda d: state(d) == "reading" and best(d) == "7")
 
 
+LIMITED = """
+const ask = window.fetch;
+window.refusals = 1;
+window.asked = [];
+window.fetch = async (url, options) => {
+  if (!String(url).endsWith("/predict")) return ask(url, options);
+  window.asked.push(performance.now());
+  if (window.refusals-- <= 0) return ask(url, options);
+  const error = { code: "too_many_requests", message: "Too many requests from your address." };
+  return new Response(JSON.stringify({ error }), { status: 429, headers: { "Retry-After": "1" } });
+};
+"""
+NOTE_STATES = """
+const [main, told] = ["main", "status"].map((id) => document.getElementById(id));
+const note = () => window.states.push([main.dataset.state, told.textContent, getComputedStyle(told).color]);
+window.states = [];
+new MutationObserver(note).observe(main, { attributes: true, attributeFilter: ["data-state"] });
+const sample = Object.assign(document.createElement("i"), { style: "color: var(--bad)" });
+document.body.append(sample);
+window.bad = getComputedStyle(sample).color;
+"""
+
+
+def test_limit_of_readings_is_waited_for_and_said_calmly(page):
+    page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": LIMITED})
+    page.refresh()
+    page.execute_script(NOTE_STATES)
+    draw(page, DIGITS[7])
+    wait_for(page, lambda d: state(d) == "reading" and best(d) == "7")
+    states, asked, bad = page.execute_script("return [window.states, window.asked, window.bad]")
+    (waiting,) = (told for told in states if told[0] == "waiting")
+    assert waiting[1] == "Many are drawing at once. Reading again in a moment …" and waiting[2] != bad
+    assert asked[1] - asked[0] >= 999 and "error" not in [told[0] for told in states]
+
+
 def test_page_whose_release_is_gone_asks_to_be_reloaded_and_keeps_the_drawing(page, server):
     """Feedback is loaded with the first prediction; an upgrade long ago has removed it."""
     page.expected_complaint = "404"

@@ -93,7 +93,7 @@ function prediction(digit) {
   return { verdict: "digit", digits: [digit], top, probabilities: Array(10).fill(0.1), version: "v1" };
 }
 
-function setUp() {
+function setUp(options) {
   const clock = new Clock();
   const server = new Server();
   const predictions = [];
@@ -108,6 +108,8 @@ function setUp() {
       current.push(isCurrent);
     },
     onError: (error) => errors.push(error),
+    random: () => 0,
+    ...options,
   });
   return { clock, server, predictions, current, errors, client };
 }
@@ -359,15 +361,37 @@ for (const [name, status, body] of [
   });
 }
 
-test("Retry-After sets the retry delay", async () => {
-  const { clock, server, client } = setUp();
-  client.update(drawing("seven"));
-  await clock.pass(0);
-  server.last.refuse(429, { error: { code: "slow", message: "Slow down." } }, { "Retry-After": "3" });
-  await clock.pass(2999);
-  assert.equal(server.requests.length, 1);
-  await clock.pass(1);
-  assert.equal(server.requests.length, 2);
+for (const [status, code] of [[429, "too_many_requests"], [503, "overloaded"]]) {
+  test(`${code} is no error: the page waits as long as Retry-After says, says so, and reads the latest drawing`, async () => {
+    const { clock, server, predictions, errors, client } = setUp();
+    client.update(drawing("seven"));
+    await clock.pass(0);
+    server.last.refuse(status, { error: { code, message: "Too many requests." } }, { "Retry-After": "3" });
+    await clock.pass(100);
+    client.update(drawing("seven and more"), { grown: true, ended: true });
+    await clock.pass(2899);
+    assert.equal(server.requests.length, 1);
+    await clock.pass(1);
+    assert.deepEqual(server.requests.map(({ image }) => image), ["seven", "seven and more"]);
+    assert.deepEqual(errors.map(({ kind }) => kind), ["waiting"]);
+    assert.match(errors[0].message, /^Many are drawing at once\. Reading again/);
+    server.last.answer(7);
+    await clock.pass(1);
+    assert.deepEqual([predictions, server.maxInFlight], [[7], 1]);
+  });
+}
+
+test("pages that were told to wait for as long come back spread over half as long again", async () => {
+  for (const [chance, wait] of [[0, 4000], [0.5, 5000], [0.99, 5980]]) {
+    const { clock, server, client } = setUp({ random: () => chance });
+    client.update(drawing("seven"));
+    await clock.pass(0);
+    server.last.refuse(429, {}, { "Retry-After": "4" });
+    await clock.pass(wait - 1);
+    assert.equal(server.requests.length, 1);
+    await clock.pass(1);
+    assert.equal(server.requests.length, 2);
+  }
 });
 
 test("after random events one request at a time was in flight, and the last drawing is predicted", async () => {

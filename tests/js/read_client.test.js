@@ -22,7 +22,7 @@ function client(respond) {
     setTimeout: (run, delay) => timers.push({ run, delay }) - 1,
     clearTimeout: (id) => (timers[id].run = () => {}),
   };
-  return { reader: new ReadClient({ url: "/read", fetch, clock }), sent, timers };
+  return { reader: new ReadClient({ url: "/read", fetch, clock, onWait: () => {} }), sent, timers };
 }
 
 test("a picture is sent, and the answer is returned", async () => {
@@ -78,15 +78,16 @@ for (const [name, respond, message] of [
   });
 }
 
-test("an overloaded server is asked again after the time it names, a few times", async () => {
+test("where too many ask at once, the client says so and asks again after the time named, a few times", async () => {
   const waited = [];
+  let said = 0;
   const clock = { setTimeout: (run, delay) => (delay < 30_000 ? (waited.push(delay), run()) : 0), clearTimeout: () => {} };
   const answers = [503, 429, 503].map((status) => new Response("{}", { status, headers: { "Retry-After": "2" } }));
   const fetch = async () => answers.shift() ?? responding(NUMBER);
-  const reader = new ReadClient({ url: "/read", fetch, clock });
+  const reader = new ReadClient({ url: "/read", fetch, clock, onWait: () => (said += 1), random: () => 0 });
   assert.deepEqual(await reader.read(() => ({})), { answer: NUMBER });
-  assert.deepEqual(waited, [2000, 2000, 2000]);
-  answers.push(...[1, 2, 3, 4, 5].map(() => responding({ error: { message: "Busy." } }, 503)));
+  assert.deepEqual([waited, said], [[2000, 2000, 4000], 3]);
+  answers.push(...[1, 2, 3, 4, 5, 6, 7].map(() => responding({ error: { message: "Busy." } }, 503)));
   assert.deepEqual(await reader.read(() => ({})), { message: "Busy." });
-  assert.equal(answers.length, 1);
+  assert.deepEqual([answers.length, waited.slice(3)], [1, [1000, 2000, 4000, 8000, 8000]]);
 });

@@ -6,7 +6,7 @@
 import { Announcer } from "./announcer.js";
 import { AnswerPanel } from "./answer_panel.js";
 import { Pad } from "./pad.js";
-import { PredictionClient } from "./prediction_client.js";
+import { PredictionClient, WAITING } from "./prediction_client.js";
 import { toPicture } from "./rasterize.js";
 import { forget, forgetFormerConsent, recall, remember } from "./session.js";
 import { BRUSH, fallApart, fromText, isTiny, toText } from "./strokes.js";
@@ -68,11 +68,13 @@ async function checkRelease() {
   else byId("feedback").textContent = OUTDATED; // in its place, which no reading overwrites
 }
 
+const onWait = () => setState("waiting", WAITING);
+
 const loadFeedback = once(async () => startFeedback(await import("./feedback.js")));
 const loadNumbers = once(async () => {
   const { NumberReader } = await import("./number_reader.js");
   const parts = { answer: byId("answer"), panel: answer, announcer, offer: offerFeedback, sheet: byId("sheet") };
-  return (numbers = new NumberReader({ url: page.dataset.readUrl, ...web, ...parts }));
+  return (numbers = new NumberReader({ url: page.dataset.readUrl, ...web, onWait, ...parts }));
 });
 const loadPictures = once(async () => {
   const [{ PictureReader }, { ReadClient }, { panel }] = await Promise.all([
@@ -80,7 +82,7 @@ const loadPictures = once(async () => {
     import("./read_client.js"),
     loadNumbers(),
   ]);
-  const client = new ReadClient({ url: page.dataset.readUrl, ...web }); // reading a drawing does not cancel it
+  const client = new ReadClient({ url: page.dataset.readUrl, ...web, onWait }); // reading a drawing does not cancel it
   const elements = { sheet: byId("sheet"), tools: byId("tools") };
   const say = (text) => penAnnouncer.sayWhenSettled(text);
   const hooks = { opened: pictureOpened, closed: pictureClosed, setState: setPassing, notice: showNotice, say, show };
@@ -140,6 +142,7 @@ async function readNumber(strokes, prediction) {
   if (!(await loadNumbers()) || drawn !== revision) return;
   const hadNumber = numbers.panel.isShown;
   const outcome = await numbers.read(strokes);
+  if (outcome && page.dataset.state === "waiting") setState("reading");
   if (outcome === null || outcome.isNumber) return;
   if (hadNumber) show(prediction);
   if (outcome.message) setState("error", outcome.message);
@@ -290,4 +293,4 @@ forgetFormerConsent();
 setBrush(Number(recall("brush") ?? brush.value) || BRUSH.usual);
 const strokes = fromText(recall("strokes"));
 if (strokes.length > 0) pad.restore(strokes);
-if (recall("consent") !== null) loadFeedback();
+if (recall("consent") !== null || recall("outbox") !== null) loadFeedback();

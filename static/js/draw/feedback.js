@@ -5,14 +5,29 @@
  */
 
 import { addStyleSheet, createElement } from "./elements.js";
+import { Outbox } from "./outbox.js";
 import { forget, recall, remember } from "./session.js";
 import { labelText, NO_DIGIT } from "./words.js";
 
 const CONSENT = "consent"; // kept in the session while it holds
 const DOUBLE_TAP = 300; // ms
 const TIMEOUT = 10_000; // ms
+const SOON = 60_000; // ms
 const UNREACHABLE = "The server cannot be reached.";
 const UNREADABLE = "The server gave no readable answer.";
+
+const clock = {
+  now: () => Date.now(),
+  setTimeout: window.setTimeout.bind(window),
+  clearTimeout: window.clearTimeout.bind(window),
+};
+
+/** Return "in a moment", "at 14:35", or "tomorrow at 9:05", for a time in ms since 1970. */
+function whenText(time) {
+  if (time - Date.now() < SOON) return "in a moment";
+  const at = new Date(time).toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+  return new Date(time).getDate() === new Date().getDate() ? `at ${at}` : `tomorrow at ${at}`;
+}
 
 function createButton(text, action, attributes = {}) {
   const button = createElement("button", { type: "button", ...attributes }, text);
@@ -34,6 +49,8 @@ export class Feedback {
   #hasSent = false;
   #prediction = null; // of the current drawing; null while there is none
   #sending = false;
+  #outbox;
+  #waiting = null; // correction in the outbox of which the row says so
   #below = () => {}; // shows again what a panel has covered
   #opener = ""; // text of the button that has opened a panel
 
@@ -47,6 +64,12 @@ export class Feedback {
     this.#url = root.dataset.url;
     this.#getPicture = getPicture;
     this.#announce = announce;
+    this.#outbox = new Outbox({
+      send: (correction) => this.#request(correction),
+      clock,
+      storage: { recall, remember, forget },
+      onTried: (outcome, correction) => this.#triedFromOutbox(outcome, correction),
+    });
     for (const [name, value] of Object.entries({ role: "group", "aria-label": "Was it right?", tabindex: -1 })) {
       root.setAttribute(name, value);
     }
@@ -71,15 +94,20 @@ export class Feedback {
   /** Say that drawings are kept, while the consent holds, and link to those of the browser. */
   #showKeeping() {
     const hasConsent = recall(CONSENT) !== null;
-    const state = hasConsent ? "kept" : this.#hasSent ? "stopped" : "none";
+    const { size } = this.#outbox;
+    const waiting = size > 0 ? `${size} to be sent ${whenText(this.#outbox.dueAt)}.` : "";
+    const state = waiting || (hasConsent ? "kept" : this.#hasSent ? "stopped" : "none");
     if (this.#keeping.dataset.state === state) return;
     this.#keeping.dataset.state = state;
     const stop = createButton("Stop", () => {
       forget(CONSENT);
+      this.#outbox.drop();
+      if (this.#waiting) this.#showQuestion();
       this.#showKeeping();
       this.#announce("Stopped. Inkling asks again before it keeps a drawing.");
     });
-    const words = hasConsent ? [createElement("span", {}, "Drawings you mark are kept."), stop] : [];
+    const text = waiting || "Drawings you mark are kept.";
+    const words = hasConsent || waiting ? [createElement("span", {}, text), stop] : [];
     const own = createElement("a", { href: this.#keeping.dataset.url }, "Your drawings");
     this.#keeping.replaceChildren(...words, ...(state === "none" ? [] : [own]));
   }
@@ -177,7 +205,10 @@ export class Feedback {
     const outcome = await this.#request(correction);
     this.#sending = false;
     if (!outcome.receipt) {
-      this.#showFailure(outcome, correction);
+      if (!outcome.wait || !this.#outbox.add(correction, outcome.wait)) this.#showFailure(outcome, correction);
+      else if (before === this.#prediction) this.#showWaiting(correction);
+      else this.#showQuestion();
+      this.#showKeeping();
       return;
     }
     this.#hasSent = true;
@@ -194,13 +225,36 @@ export class Feedback {
     this.#show("kept", createElement("span", {}, `Kept as ${labelText(meant)}.`), link, change);
   }
 
+  /** Too many come at once: say when this one is sent. The person may draw on. */
+  #showWaiting(correction) {
+    this.#below = () => this.#showWaiting(correction);
+    const text = `Many are sending corrections. This one waits in this tab, and is sent ${whenText(this.#outbox.dueAt)}.`;
+    this.#show("waiting", createElement("span", {}, text));
+    this.#waiting = correction;
+    this.#announce(text);
+  }
+
+  #triedFromOutbox(outcome, correction) {
+    this.#hasSent ||= Boolean(outcome.receipt);
+    this.#showKeeping();
+    if (this.#waiting !== correction) return;
+    if (outcome.receipt) {
+      this.#showReceipt(outcome);
+      this.#announce(`Kept as ${labelText(outcome.meant)}.`);
+    } else if (outcome.retryable) {
+      this.#showWaiting(correction);
+    } else {
+      this.#showFailure(outcome, correction);
+    }
+  }
+
   #showFailure({ message, retryable }, correction) {
     const retry = retryable ? [createButton("Try again", () => this.#send(correction))] : [];
     this.#show("failed", createElement("span", {}, message), ...retry);
     this.#announce(message);
   }
 
-  /** Return the server's answer, or {message, retryable} on failure. */
+  /** Return the server's answer, or {message, retryable, wait} on failure; wait: seconds that it says to wait. */
   async #request(correction) {
     let response;
     try {
@@ -221,13 +275,15 @@ export class Feedback {
     const body = await response.json().catch(() => null);
     if (response.ok && typeof body?.receipt === "string") return body;
     const retryable = response.ok || response.status === 429 || response.status >= 500;
-    return { message: body?.error?.message || UNREADABLE, retryable };
+    const wait = response.status === 429 ? Number(response.headers.get("Retry-After")) || 1 : 0;
+    return { message: body?.error?.message || UNREADABLE, retryable, wait };
   }
 
   /** Replace the content, and keep the focus inside if it was there. */
   #show(step, ...children) {
     if (step === "none" && this.#root.dataset.step === step) return;
     const hadFocus = this.#root.contains(document.activeElement);
+    this.#waiting = null;
     this.#root.dataset.step = step;
     this.#root.replaceChildren(...children);
     if (hadFocus) this.#focusTarget().focus({ preventScroll: true });

@@ -12,9 +12,9 @@ export class NumberReader {
   #sheet;
 
   /** sheet: element of the sheet. The others are those of ReadClient and NumberPanel. */
-  constructor({ sheet, url, fetch, clock, ...panel }) {
+  constructor({ sheet, url, fetch, clock, onWait, ...panel }) {
     this.#sheet = sheet;
-    this.client = new ReadClient({ url, fetch, clock });
+    this.client = new ReadClient({ url, fetch, clock, onWait });
     this.panel = new NumberPanel(panel);
   }
 

@@ -14,15 +14,20 @@ const DEFAULTS = Object.freeze({
   maxRetryDelay: 8000,
   maxRetryAfter: 30000, // ms, limit on the Retry-After header
   maxAge: 400, // ms between request and response for an older revision to be accepted
+  random: Math.random,
 });
 
+export const WAITING = "Many are drawing at once. Reading again in a moment …";
 const UNREACHABLE = "The server cannot be reached. Trying again…";
 const UNREADABLE = "The server gave no readable answer. Trying again…";
 
 function errorOutcome(status, body, retryAfter) {
   const message = body?.error?.message;
+  const isBusy = status === 429 || body?.error?.code === "overloaded"; // nothing is wrong
   return {
-    error: { kind: "error", message: typeof message === "string" && message ? message : UNREADABLE },
+    error: isBusy
+      ? { kind: "waiting", message: WAITING }
+      : { kind: "error", message: typeof message === "string" && message ? message : UNREADABLE },
     // Do not retry after other statuses: they reject this picture for good.
     retryable: status === 429 || status >= 500,
     retryAfter: Number(retryAfter) > 0 ? Number(retryAfter) * 1000 : 0,
@@ -53,7 +58,7 @@ export class PredictionClient {
 
   /**
    * clock: {now(), setTimeout(f, ms), clearTimeout(id)}. onPrediction(prediction, isCurrent): whether it is about the
-   * latest revision. onError({kind: "offline" | "error", message}): the next onPrediction ends the error.
+   * latest revision. onError({kind: "offline" | "waiting" | "error", message}): the next onPrediction ends the error.
    */
   constructor({ url, fetch, clock, onPrediction, onError, ...options }) {
     this.#url = url;
@@ -168,10 +173,12 @@ export class PredictionClient {
 
   #handleError({ error, retryable, retryAfter = 0 }, revision) {
     if (retryable) {
-      const { minRetryDelay, maxRetryDelay, maxRetryAfter } = this.#options;
+      const { minRetryDelay, maxRetryDelay, maxRetryAfter, random } = this.#options;
       const backoff = Math.min(maxRetryDelay, minRetryDelay * 2 ** this.#failures);
+      // A class that was told to wait does not come back all at once.
+      const spread = error.kind === "waiting" ? 1 + random() / 2 : 1;
       this.#failures += 1;
-      this.#notBefore = this.#clock.now() + Math.max(backoff, Math.min(maxRetryAfter, retryAfter));
+      this.#notBefore = this.#clock.now() + spread * Math.max(backoff, Math.min(maxRetryAfter, retryAfter));
       this.#pending = true;
     } else if (revision !== this.#revision) {
       return;

@@ -5,7 +5,9 @@
 
 const TIMEOUT = 30_000; // ms, and for the body
 const SLOWEST = 100; // bytes per ms; the server waits as long
-const TRIES = 4; // while the server is overloaded
+const TRIES = 6; // while too many ask at once
+const MIN_DELAY = 1000; // ms until the second try, doubled after each
+const MAX_DELAY = 8000;
 const OVERLOADED = [429, 503];
 const UNREACHABLE = "The server cannot be reached. Try again.";
 const UNREADABLE = "The server gave no readable answer. Try again.";
@@ -16,13 +18,17 @@ export class ReadClient {
   #url;
   #fetch;
   #clock;
+  #onWait;
+  #random;
   #controller = null;
 
-  /** clock: {setTimeout(f, ms), clearTimeout(id)}. */
-  constructor({ url, fetch, clock }) {
+  /** clock: {setTimeout(f, ms), clearTimeout(id)}. onWait(): too many ask at once; another try follows. */
+  constructor({ url, fetch, clock, onWait, random = Math.random }) {
     this.#url = url;
     this.#fetch = fetch;
     this.#clock = clock;
+    this.#onWait = onWait;
+    this.#random = random;
   }
 
   /** Drop the request under way. */
@@ -47,7 +53,7 @@ export class ReadClient {
     return this.#controller === controller ? outcome : null;
   }
 
-  async #request(body, signal, tries = TRIES) {
+  async #request(body, signal, tries = 1) {
     let response;
     try {
       response = await this.#fetch(this.#url, {
@@ -59,10 +65,13 @@ export class ReadClient {
     } catch {
       return { message: UNREACHABLE };
     }
-    if (OVERLOADED.includes(response.status) && tries > 1) {
-      const wait = Number(response.headers?.get("Retry-After")) || 1; // s
-      await new Promise((resolve) => this.#clock.setTimeout(resolve, 1000 * wait));
-      if (!signal.aborted) return this.#request(body, signal, tries - 1);
+    if (OVERLOADED.includes(response.status) && tries < TRIES) {
+      this.#onWait();
+      const backoff = Math.min(MAX_DELAY, MIN_DELAY * 2 ** (tries - 1));
+      const wait = Math.max(backoff, 1000 * (Number(response.headers?.get("Retry-After")) || 0));
+      // A class that was told to wait does not come back all at once.
+      await new Promise((resolve) => this.#clock.setTimeout(resolve, wait * (1 + this.#random() / 2)));
+      if (!signal.aborted) return this.#request(body, signal, tries + 1);
     }
     const answer = await response.json().catch(() => null);
     if (response.ok && isAnswer(answer)) return { answer };
