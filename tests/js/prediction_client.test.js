@@ -381,6 +381,35 @@ for (const [status, code] of [[429, "too_many_requests"], [503, "overloaded"]]) 
   });
 }
 
+test("where many ask, a page asks less often while the pen moves, but at once when it is lifted", async () => {
+  const { clock, server, client } = setUp();
+  const draw = async (seconds) => {
+    const before = server.requests.length;
+    for (let i = 0; i < 100 * seconds; i += 1) {
+      client.update(drawing(`stage ${i}`), { grown: true });
+      await clock.pass(10);
+      if (server.inFlight) server.last.answer(1);
+    }
+    return server.requests.length - before;
+  };
+  client.update(drawing("first"));
+  for (const wait of [1000, 2000, 4000]) {
+    await clock.pass(0);
+    server.last.refuse(429, {});
+    await clock.pass(wait);
+  }
+  server.last.answer(1); // the interval was doubled three times
+  const slow = await draw(2);
+  assert.ok(slow >= 2 && slow <= 5, `${slow} requests in two seconds`);
+  client.update(drawing("whole"), { grown: true, ended: true });
+  await clock.pass(1);
+  assert.equal(server.last.image, "whole");
+  server.last.answer(1);
+  await draw(20);
+  const usual = await draw(1);
+  assert.ok(usual >= 8, `${usual} requests in a second`);
+});
+
 test("pages that were told to wait for as long come back spread over half as long again", async () => {
   for (const [chance, wait] of [[0, 4000], [0.5, 5000], [0.99, 5980]]) {
     const { clock, server, client } = setUp({ random: () => chance });

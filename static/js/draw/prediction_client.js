@@ -8,10 +8,12 @@
  */
 
 const DEFAULTS = Object.freeze({
-  interval: 90, // ms between two requests
+  interval: 90, // ms between two requests while the pen moves
+  maxInterval: 1500, // where many ask: doubled each time the server says to wait, and shortened with each answer
   timeout: 5000, // ms until a request fails as offline
   minRetryDelay: 1000, // ms, doubled after each failure
   maxRetryDelay: 8000,
+  maxWait: 4000, // ms, in its place where the server is there and says to wait
   maxRetryAfter: 30000, // ms, limit on the Retry-After header
   maxAge: 400, // ms between request and response for an older revision to be accepted
   random: Math.random,
@@ -55,6 +57,7 @@ export class PredictionClient {
   #timer = null;
   #notBefore = -Infinity;
   #failures = 0;
+  #interval;
 
   /**
    * clock: {now(), setTimeout(f, ms), clearTimeout(id)}. onPrediction(prediction, isCurrent): whether it is about the
@@ -67,6 +70,7 @@ export class PredictionClient {
     this.#onPrediction = onPrediction;
     this.#onError = onError;
     this.#options = { ...DEFAULTS, ...options };
+    this.#interval = this.#options.interval;
   }
 
   /**
@@ -119,7 +123,7 @@ export class PredictionClient {
     const sentAt = this.#clock.now();
     this.#pending = false;
     this.#inFlight = true;
-    this.#notBefore = sentAt + this.#options.interval;
+    this.#notBefore = sentAt + this.#interval;
     const outcome = await this.#request(this.#encode());
     this.#inFlight = false;
     this.#handle(outcome, revision, sentAt);
@@ -160,6 +164,7 @@ export class PredictionClient {
   #handle(outcome, revision, sentAt) {
     if (outcome.prediction) {
       this.#failures = 0;
+      this.#interval = Math.max(this.#options.interval, 0.9 * this.#interval);
       if (this.#accepts(revision, sentAt)) this.#onPrediction(outcome.prediction, revision === this.#revision);
     } else if (this.#encode !== null) {
       this.#handleError(outcome, revision);
@@ -173,11 +178,13 @@ export class PredictionClient {
 
   #handleError({ error, retryable, retryAfter = 0 }, revision) {
     if (retryable) {
-      const { minRetryDelay, maxRetryDelay, maxRetryAfter, random } = this.#options;
-      const backoff = Math.min(maxRetryDelay, minRetryDelay * 2 ** this.#failures);
+      const { minRetryDelay, maxRetryDelay, maxRetryAfter, maxWait, maxInterval, random } = this.#options;
+      const isTold = error.kind === "waiting";
+      const backoff = Math.min(isTold ? maxWait : maxRetryDelay, minRetryDelay * 2 ** this.#failures);
       // A class that was told to wait does not come back all at once.
-      const spread = error.kind === "waiting" ? 1 + random() / 2 : 1;
+      const spread = isTold ? 1 + random() / 2 : 1;
       this.#failures += 1;
+      if (isTold) this.#interval = Math.min(maxInterval, 2 * this.#interval);
       this.#notBefore = this.#clock.now() + spread * Math.max(backoff, Math.min(maxRetryAfter, retryAfter));
       this.#pending = true;
     } else if (revision !== this.#revision) {
