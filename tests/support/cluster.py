@@ -297,7 +297,7 @@ def certify(folder: Path) -> None:
     )  # fmt: skip
 
 
-def configure(server: Nginx, certificates: Path, http_port: int, replicas: list[int]) -> None:
+def configure(server: Nginx, certificates: Path, http_port: int, replicas: list[int], connections=2048) -> None:
     """Writes deploy/nginx as it is, with this machine's ports and paths in place of those to be edited."""
     shutil.copytree(DEPLOY / "nginx" / "inkling", server.folder / "inkling")
     text = (DEPLOY / "nginx" / "inkling.conf").read_text()
@@ -318,7 +318,7 @@ def configure(server: Nginx, certificates: Path, http_port: int, replicas: list[
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     server.config.write_text(
-        f"pid {server.folder}/nginx.pid;\nworker_processes 1;\nevents {{ worker_connections 2048; }}\n"
+        f"pid {server.folder}/nginx.pid;\nworker_processes 1;\nevents {{ worker_connections {connections}; }}\n"
         f"http {{\n{temporary}    include inkling.conf;\n}}\n"
     )
 
