@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -55,51 +55,7 @@ REFUSALS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code, 2 with one line on standard error if the command cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve Inkling.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, does, function in (
-        ("setup", "bring the installation up to date, without starting it", set_up),
-        ("run", "set up, then serve web and worker together", serve),
-        ("worker", "run the worker alone", work),
-        ("copy", "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL", copy_embedded),
-    ):
-        commands.add_parser(name, help=does, description=does).set_defaults(function=function)
-    does = "set an administrator's password, asked for or from standard input"
-    password = commands.add_parser("password", help=does, description=does)
-    password.add_argument(
-        "name", nargs="?", type=str.lower, default=FIRST_NAME, metavar="NAME", help="by default the first one"
-    )
-    password.set_defaults(function=set_password)
-    does = "list, add or remove administrators"
-    administrators = commands.add_parser("admin", help=does, description=does).add_subparsers(required=True)
-    administrators.add_parser("list", help="print their names").set_defaults(function=list_administrators)
-    adding = administrators.add_parser("add", help="add one, with a password asked for or from standard input")
-    adding.set_defaults(function=add_administrator)
-    removing = administrators.add_parser("remove", help="remove one and end their sessions")
-    removing.set_defaults(function=remove_administrator)
-    for action in (adding, removing):
-        action.add_argument("name", type=str.lower, metavar="NAME")
-    does = "print the settings in force and where each comes from, without secrets"
-    showing = commands.add_parser("settings", help=does, description=does)
-    showing.add_argument("--document", action="store_true", help="print docs/settings.md instead")
-    showing.set_defaults(function=print_settings)
-    does = "write nginx's limits per client, as they are in the settings, into its folder of Inkling"
-    proxy = commands.add_parser("nginx", help=does, description=does)
-    proxy.add_argument("folder", type=Path, metavar="FOLDER", help="such as /etc/nginx/inkling")
-    proxy.set_defaults(function=write_nginx)
-    does = "train a version again, and compare it with what is stored"
-    again = commands.add_parser("replay", help=does, description=does)
-    again.add_argument("version_id", type=_version_number, metavar="VERSION", help="its name, such as v7")
-    again.set_defaults(function=replay_version)
-    does = "write database and secret key to a new file, while Inkling runs"
-    saving = commands.add_parser("backup", help=does, description=does)
-    saving.set_defaults(function=back_up_to)
-    does = "put a backup in the place of what is in DATA_DIR, which is kept beside it"
-    restoring = commands.add_parser("restore", help=does, description=does)
-    restoring.set_defaults(function=restore_from)
-    for command in (saving, restoring):
-        command.add_argument("file", type=Path, metavar="FILE")
-    chosen = vars(parser.parse_args(arguments))
+    chosen = vars(_parser().parse_args(arguments))
     function = chosen.pop("function")
     _open_standard_streams()
     try:
@@ -121,6 +77,47 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve Inkling.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[..., None], does: str, group=commands) -> argparse.ArgumentParser:
+        command = group.add_parser(name, help=does, description=does)
+        command.set_defaults(function=function)
+        return command
+
+    add("setup", set_up, "bring the installation up to date, without starting it")
+    add("run", serve, "set up, then serve web and worker together")
+    add("worker", work, "run the worker alone")
+    add(
+        "settings", print_settings, "print the settings in force and where each comes from, without secrets"
+    ).add_argument("--document", action="store_true", help="print docs/settings.md instead")
+    add("nginx", write_nginx, "write nginx's limits per client, as they are in the settings").add_argument(
+        "folder", type=Path, metavar="FOLDER", help="such as /etc/nginx/inkling"
+    )
+    add("password", set_password, "set an administrator's password, asked for or from standard input").add_argument(
+        "name", nargs="?", type=str.lower, default=FIRST_NAME, metavar="NAME", help="by default the first one"
+    )
+    does = "list, add or remove administrators"
+    group = commands.add_parser("admin", help=does, description=does).add_subparsers(required=True, metavar="ACTION")
+    add("list", list_administrators, "print their names", group)
+    for command in (
+        add("add", add_administrator, "add one, with a password asked for or from standard input", group),
+        add("remove", remove_administrator, "remove one and end their sessions", group),
+    ):
+        command.add_argument("name", type=str.lower, metavar="NAME")
+    for command in (
+        add("backup", back_up_to, "write database and secret key to a new file, while Inkling runs"),
+        add("restore", restore_from, "put a backup in the place of what is in DATA_DIR, which is kept beside it"),
+    ):
+        command.add_argument("file", type=Path, metavar="FILE")
+    add("copy", copy_embedded, "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL")
+    add("replay", replay_version, "train a version again, and compare it with what is stored").add_argument(
+        "version_id", type=_version_number, metavar="VERSION", help="its name, such as v7"
+    )
+    return parser
 
 
 def _refuse(reason: object) -> int:
