@@ -14,10 +14,9 @@ import pytest
 import selenium_axe_python
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import staleness_of
 from sqlalchemy import delete
 
-from tests.support.browser import turn_the_page, wait_for
+from tests.support.browser import is_gone, turn_the_page, wait_for
 from tests.support.corrections import add_correction, digits
 from tests.support.pictures import number, photo, save
 from tests.support.requests import ONE
@@ -181,7 +180,7 @@ def refused(form, **changes):
     def lead(driver, server):
         before = driver.find_element(By.TAG_NAME, "html")
         driver.execute_script(SUBMIT, driver.find_element(By.CSS_SELECTOR, form), changes)
-        wait_for(driver, staleness_of(before))
+        wait_for(driver, lambda d: is_gone(before))
         wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "[aria-invalid]"))
 
     return lead

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.firefox.options import Options as FirefoxOptions
 from selenium.webdriver.firefox.service import Service as FirefoxService
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 from model.data import mnist
@@ -153,9 +152,22 @@ def wait_for(driver, condition, seconds=WAIT_SECONDS):
     return WebDriverWait(driver, seconds, 0.05, [StaleElementReferenceException]).until(condition)
 
 
+def is_gone(element):
+    """Tells whether an element's page has been left. Chromium's driver has two errors for that."""
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    except WebDriverException as error:
+        if "does not belong to the document" not in (error.msg or ""):
+            raise
+        return True
+    return False
+
+
 def turn_the_page(driver, element):
     """Clicks and waits until another page has come."""
     before = driver.find_element(By.TAG_NAME, "html")
     element.click()
-    wait_for(driver, staleness_of(before))
+    wait_for(driver, lambda d: is_gone(before))
     wait_for(driver, lambda d: d.execute_script("return document.readyState") == "complete")
