@@ -24,7 +24,20 @@ from webapp.services import Services, services
 from webapp.settings import ROOT, Settings
 from webapp.storage.secret_key import with_secret_key
 from webapp.versions.active import NoChampion
-from webapp.views import corrections, dashboard, draw, gallery, imports, ops, read, receipts, runs, sign_in, versions
+from webapp.views import (
+    corrections,
+    dashboard,
+    draw,
+    gallery,
+    imports,
+    ops,
+    read,
+    receipts,
+    removals,
+    runs,
+    sign_in,
+    versions,
+)
 from webapp.views.shortcut import Shortcut
 
 # Limit of a request without a picture or file.
@@ -65,7 +78,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     filters.register(app)
     errors.register(app, MODEL_ERRORS)
     restrictions.register(app, settings)
-    for part in (draw, read, receipts, gallery, dashboard, sign_in, runs, versions, corrections, imports, ops, openapi):
+    administration = dashboard, sign_in, runs, versions, corrections, imports, removals
+    for part in (draw, read, receipts, gallery, *administration, ops, openapi):
         app.register_blueprint(part.blueprint)
     authentication.csrf.init_app(app)
     app.after_request(authentication.forbid_storing)

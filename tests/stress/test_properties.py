@@ -154,7 +154,7 @@ BODIES = OBJECTS.map(json.dumps) | st.builds(
 ADDRESSES = [
     "/predict", "/feedback", "/admin/retrain", "/admin/runs/1/cancel", "/admin/corrections/decide",
     "/admin/corrections/undo", "/admin/corrections/import", "/admin/versions/1/promote", "/admin/versions/1/roll-back",
-    "/admin/versions/2/promote",
+    "/admin/versions/2/promote", "/admin/corrections/removal", "/admin/corrections/remove",
 ]  # fmt: skip
 
 
@@ -183,8 +183,8 @@ PARAMETERS = st.dictionaries(
     WORDS | st.lists(WORDS, max_size=2), max_size=4,
 )  # fmt: skip
 VIEWS = ["/gallery", "/gallery/7", "/gallery/progress", "/gallery/sprite/1-0123456789ab.png", "/admin", "/admin/runs/1",
-         "/admin/versions", "/admin/versions/1", "/admin/promotions", "/admin/corrections", "/admin/sign-in",
-         "/admin/corrections/export.npz", "/admin/corrections/1/picture.png"]  # fmt: skip
+         "/admin/versions", "/admin/versions/1", "/admin/promotions", "/admin/removals", "/admin/corrections",
+         "/admin/sign-in", "/admin/corrections/export.npz", "/admin/corrections/1/picture.png"]  # fmt: skip
 
 
 @forms("count", 60, 20_000)

@@ -6,21 +6,21 @@ import hashlib
 import hmac
 import ipaddress
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Integer, cast, delete, func, select
+from sqlalchemy import Integer, cast, func, select
 from sqlalchemy.orm import Session, undefer
 
 from model.evaluation.label_quality import blurred
 from model.task import NO_DIGIT, SIDE
+from webapp.corrections.deletion import delete_corrections
 from webapp.exceptions import AppError
 from webapp.settings import Settings
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, lock_table
-from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
+from webapp.storage.schema import Correction
 from webapp.storage.timestamps import seconds_until_below
 
 NOT_A_DIGIT = "not_a_digit"
@@ -138,7 +138,7 @@ class Corrections:
             if replaced is not None:
                 row.created_at, row.hand, row.held_out = replaced.created_at, replaced.hand, replaced.held_out
                 row.submitter = replaced.submitter  # the browser's address may have changed
-                _remove(session, replaced)
+                delete_corrections(session, [replaced.id])
             else:
                 _check_limits(session, self.limits, submitter, row.created_at)
                 assignment = HoldOutAssignment()
@@ -166,16 +166,8 @@ class Corrections:
 
     def delete(self, correction_id: int) -> None:
         """Delete a correction, its reviews, and its entries in runs and comparisons; an unknown id is no error."""
-
-        def do(session: Session) -> None:
-            lock_table(session, Correction)
-            row = session.get(Correction, correction_id)
-            if row is not None:
-                _remove_from_comparisons(session, row)
-                _remove(session, row)
-
-        write_using_reserve(self._database, do)
-        self._truncate_log()
+        write_using_reserve(self._database, lambda session: delete_corrections(session, [correction_id]))
+        self._database.truncate_log()
 
     def submitter_of(self, address: str | None) -> str:
         """Return the pseudonym of a sender: a keyed digest of the address, for IPv6 of its first 64 bits."""
@@ -193,12 +185,6 @@ class Corrections:
 
     def _digest(self, *words: str) -> str:
         return hmac.new(self._key, "\0".join(words).encode(errors="replace"), hashlib.sha256).hexdigest()
-
-    def _truncate_log(self) -> None:
-        """Remove deleted drawings from SQLite's write-ahead log too, unless somebody is reading from it."""
-        if not self._database.is_postgresql:
-            with closing(self._database.engine.raw_connection()) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class HoldOutAssignment:
@@ -254,17 +240,6 @@ def label_from_json(meaning: int | str) -> int:
     return NO_DIGIT if isinstance(meaning, str) else meaning
 
 
-def keep_pictures(evidence: dict[str, Any], exists: Callable[[int], bool]) -> dict[str, Any]:
-    """Return a comparison's evidence without the pictures of corrections whose id no longer exists."""
-    drawings = evidence.get("drawings")
-    if drawings is None:
-        return evidence
-    lists = "gained_pictures", "lost_pictures"
-    return evidence | {
-        "drawings": drawings | {name: [each for each in drawings[name] if exists(each["number"])] for name in lists}
-    }
-
-
 def images_of(rows: Sequence[Any]) -> np.ndarray:
     """Return the digit images of corrections, or of rows with that column: uint8 (N, 28, 28)."""
     return np.frombuffer(b"".join(row.digit_image for row in rows), np.uint8).reshape(-1, SIDE, SIDE).copy()
@@ -308,33 +283,6 @@ def _join_duplicates(session: Session, row: Correction) -> None:
     if found and (alike := np.flatnonzero(similarity(image_of(row), images_of(found)) >= NEARLY_SAME)).size:
         first = session.get_one(Correction, found[alike[0]].id)
         row.duplicate_of, row.state, row.label, row.reason = first.id, first.state, first.label, first.reason
-
-
-def _remove(session: Session, row: Correction) -> None:
-    """Delete a row; if it was the first of its duplicates, make the oldest of them the first.
-
-    They wait for review again: reviewers see only the first of duplicates, so nobody has looked at them.
-    """
-    of_row = Correction.duplicate_of == row.id
-    duplicates = session.scalars(select(Correction).where(of_row).order_by(Correction.id)).all()
-    if duplicates:
-        first = duplicates[0]
-        for duplicate in duplicates:
-            duplicate.duplicate_of = None if duplicate is first else first.id
-            duplicate.state, duplicate.label, duplicate.reason = "received", duplicate.meant, None
-        session.flush()  # before the deletion, which the foreign key would refuse
-        # Earlier releases stored a Review of each duplicate too.
-        session.execute(delete(Review).where(Review.correction_id.in_([duplicate.id for duplicate in duplicates])))
-    session.delete(row)
-    session.flush()
-
-
-def _remove_from_comparisons(session: Session, row: Correction) -> None:
-    """Remove a row from the pictures that versions gained or lost; the counts stay."""
-    compared = select(Comparison).join(Run, Run.version_id == Comparison.version_id)
-    by_row = compared.join(RunCorrection, RunCorrection.run_id == Run.id).where(RunCorrection.correction_id == row.id)
-    for comparison in session.scalars(by_row):
-        comparison.evidence = keep_pictures(comparison.evidence, lambda each: each != row.id)
 
 
 def _check_limits(session: Session, limits: Limits, submitter: str, now: float) -> None:

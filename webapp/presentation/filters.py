@@ -11,7 +11,7 @@ from flask import Flask
 from model.evaluation.metrics import interval_words, wilson_interval
 from model.task import GATE_DIGITS, NO_DIGIT, VALIDATION_DIGITS
 from webapp.presentation import charts
-from webapp.presentation.wording import about, by_whom, imported, lost_by_cancelling, worded
+from webapp.presentation.wording import about, by_whom, imported, lost_by_cancelling, removed_rows, removed_what, worded
 from webapp.storage.schema import Version
 
 
@@ -30,6 +30,8 @@ def register(app: Flask) -> None:
         worded,
         about,
         by_whom,
+        removed_what,
+        removed_rows,
         charts.sparkline,
     ):
         app.add_template_filter(write)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from webapp.storage.schema import coded
+from webapp.storage.schema import Removal, coded
 from webapp.versions.promotions import BY_RUN
 
 Message = dict[str, Any]
@@ -317,6 +317,24 @@ def _count(number: int, unit: str) -> str:
 
 def correction_count(count: int) -> str:
     return f"{count:,} correction{'' if count == 1 else 's'}"
+
+
+def removed_what(removal: Removal) -> str:
+    """Return what a removal was about: "version v7", "training 3", "all older than 90 days"."""
+    return _REMOVED[removal.kind].format(removal.number)
+
+
+def removed_rows(counts: dict[str, int]) -> str:
+    """Return the numbers of removed rows in words: "3 corrections, 1 version"."""
+    return ", ".join(f"{count:,} {kind if count != 1 else kind[:-1]}" for kind, count in counts.items()) or "nothing"
+
+
+_REMOVED = {
+    "corrections": "corrections",
+    "version": "version v{}",
+    "run": "training {}",
+    "old": "all older than {} days",
+}
 
 
 def imported(added: int, known: int) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,12 @@ class Database:
                 return
         with self.writing() as session:
             session.execute(delete(table).where(which))
+
+    def truncate_log(self) -> None:
+        """Remove what was deleted from SQLite's write-ahead log too, unless somebody is reading from it."""
+        if not self.is_postgresql:
+            with closing(self.engine.raw_connection()) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def upgrade(self) -> bool:
         """Migrate the schema to the latest revision; return False if it is of a newer release, and so left as it is.

@@ -33,6 +33,7 @@ BIGGEST_ROW_ID = 2**31 - 1
 Ended = Literal["finished", "failed", "cancelled", "lost"]
 ENDED = get_args(Ended)
 RunState = Active | Ended
+RemovalKind = Literal["corrections", "version", "run", "old"]
 FIRST_ID, FIRST_NAME = 1, "administrator"
 """Of the administrator whom set-up makes; alone until others are added."""
 
@@ -54,7 +55,10 @@ class Base(DeclarativeBase):
 
 
 class Version(Base):
-    """One trained model: its weights as safetensors bytes and its card. Immutable."""
+    """One trained model: its weights as safetensors bytes and its card. Immutable until it is removed.
+
+    The row of a removed one stays, since promotions, runs and corrections refer to it, without weights and card.
+    """
 
     __tablename__ = "version"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -67,6 +71,7 @@ class Version(Base):
     card: Mapped[dict]
     validation_accuracy: Mapped[float]
     test_accuracy: Mapped[float | None]
+    removed_at: Mapped[float | None]
 
     @property
     def name(self) -> str:
@@ -118,7 +123,10 @@ class Comparison(Base):
 
 
 class Run(Base):
-    """One training. The row is its only state; a worker owns it by `attempt` and a lease that it renews."""
+    """One training. The row is its only state; a worker owns it by `attempt` and a lease that it renews.
+
+    The row of a removed one stays, without history, so that no other gets its number.
+    """
 
     __tablename__ = "run"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -147,6 +155,7 @@ class Run(Base):
     version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))
     error: Mapped[str | None]
     announced_at: Mapped[float | None]  # by the webhook
+    removed_at: Mapped[float | None]
 
     __table_args__ = (
         # At most one active run: the database refuses a concurrent second start.
@@ -284,6 +293,18 @@ class Artifact(Base):
     fraction: Mapped[float] = mapped_column(default=0.0)
     result: Mapped[bytes | None]
     error: Mapped[str | None]
+
+
+class Removal(Base):
+    """What an administrator or the retention removed, in the audit: of what was in it, only how much it was."""
+
+    __tablename__ = "removal"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(default=time.time)
+    by: Mapped[str]
+    kind: Mapped[RemovalKind] = mapped_column(String)
+    number: Mapped[int | None]  # of the version or run; of "old", the days of the retention
+    counts: Mapped[dict]  # of removed rows, by the kind of row
 
 
 class Worker(Base):

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from model.presets import PRESETS, Config
-from webapp.corrections.store import keep_pictures
+from webapp.corrections.deletion import keep_pictures
 from webapp.exceptions import AppError
 from webapp.logs import request_id
 from webapp.storage.disk_reserve import write_using_reserve

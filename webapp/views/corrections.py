@@ -292,7 +292,7 @@ def decide() -> ResponseReturnValue:
         numbers = request.form.getlist("ids") + [request.form.get("refuse", "")]
         ticked = {int(number) for number in numbers if number.isascii() and number.isdigit() and len(number) < 11}
         refused = Refused(error, "decision", ticked, request.form.get("reason", ""))
-        return refused_form(error, lambda _: page_of_refused(refused, _page_before()))
+        return refused_form(error, lambda _: page_of_refused(refused, queue_page_before()))
     asked = DecisionRequest(
         ids=tuple(dict.fromkeys(sent.ids)),
         state=ACTIONS[sent.action],
@@ -306,7 +306,7 @@ def decide() -> ResponseReturnValue:
     said = _in_words(done, asked)
     if wants_page():
         flash(said, "decided" if done.batch else "nothing")
-        before = _page_before()
+        before = queue_page_before()
         number = before.page if before.page > 1 else None
         return redirect(url_for(".index", state=before.state, page=number), 303)
     return no_store(DecisionAnswer.of(done, counts=counts, said=said).response())
@@ -383,7 +383,7 @@ def _from_form() -> dict[str, Any]:
     return sent
 
 
-def _page_before() -> QueuePage:
+def queue_page_before() -> QueuePage:
     """Return the page of the queue that had the form."""
     state, page = request.form.get("state"), request.form.get("page", "")
     number = int(page) if page.isascii() and page.isdigit() and len(page) < 8 else 1
@@ -398,7 +398,7 @@ class Refused:
     """A form of the page that was refused, and what it held: ids of the ticked corrections, a reason."""
 
     error: AppError
-    form: Literal["decision", "import"]
+    form: Literal["decision", "import", "removal"]
     ticked: Collection[int] = ()
     reason: str = ""
 

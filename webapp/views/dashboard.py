@@ -23,6 +23,8 @@ TABS = {
     "versions.index": "Versions",
     "versions.promotions": "Audit",
 }
+# The tabs of endpoints and blueprints that belong to the page of another one.
+TAB_OF = {"imports": "review.index", "removals": "review.index", "removals.index": "versions.promotions"}
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -82,8 +84,9 @@ def count_waiting(db: Session) -> int:
 @blueprint.app_template_global()
 def admin_tabs() -> list[dict[str, Any]]:
     """Return the tabs of the administrator's pages: `title`, `url`, `current` (for aria-current) and `waiting`."""
-    part = {"imports": "review"}.get(request.blueprint or "", request.blueprint)
-    at = request.endpoint if request.endpoint in TABS else next((tab for tab in TABS if tab.startswith(f"{part}.")), "")
+    endpoint, part = request.endpoint or "", request.blueprint or ""
+    of_part = next((tab for tab in TABS if tab.startswith(f"{part}.")), "")
+    at = endpoint if endpoint in TABS else TAB_OF.get(endpoint) or TAB_OF.get(part, of_part)
     with services().database.reading() as db:
         waiting = count_waiting(db)
     return [

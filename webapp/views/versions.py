@@ -45,7 +45,7 @@ from webapp.http.openapi import Operation
 from webapp.presentation import charts, comparison, wording
 from webapp.services import services
 from webapp.storage.engine import lock_table
-from webapp.storage.schema import Artifact, Comparison, Promotion, Version, champion_id, champion_of, coded
+from webapp.storage.schema import Artifact, Comparison, Promotion, Removal, Version, champion_id, champion_of, coded
 from webapp.storage.timestamps import within
 from webapp.versions.artifacts import get_artifact
 from webapp.versions.promotions import record_promotion, roll_back_target
@@ -56,7 +56,7 @@ LONGEST_REASON = 500
 # Without progress for this long, a computation has perhaps no worker.
 QUIET_SECONDS = 10.0
 
-Listed = TypeVar("Listed", Version, Promotion)
+Listed = TypeVar("Listed", Version, Promotion, Removal)
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def index() -> ResponseReturnValue:
     """List the versions with the results of their comparisons, the latest first, fifty at a time."""
     before = Before.read().before
     with services().database.reading() as db:
-        found, older = _latest(db, Version, before)
+        found, older = latest(db, Version, before)
         champion = champion_of(db)
         said = comparison.verdicts(db, found)
     if wants_page():
@@ -290,7 +290,7 @@ def promotions() -> ResponseReturnValue:
     """List the promotions, the latest first, fifty at a time."""
     before = Before.read().before
     with services().database.reading() as db:
-        found, older = _latest(db, Promotion, before)
+        found, older = latest(db, Promotion, before)
         verdicts = comparison.compared(db, {one.version_id for one in found})
     if wants_page():
         shown = {"promotions": found, "verdicts": verdicts, "older": older, "before": before}
@@ -300,7 +300,7 @@ def promotions() -> ResponseReturnValue:
     return Promotions(promotions=listed, next=following).response()
 
 
-def _latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
+def latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
     """Return a page of rows, the latest first, and the id before which the next page begins, if there is one."""
     chosen = select(table).order_by(table.id.desc()).limit(PER_PAGE + 1)
     if before is not None:

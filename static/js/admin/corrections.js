@@ -350,6 +350,7 @@ function onClick(event) {
   if (card && !button) selectCard(event, card);
   if (button?.id === "all") chooseAll();
   if (!button || button.type !== "submit") return;
+  if (button.name === "remove") return chooseTargets(card); // a page asks before
   event.preventDefault();
   submit(button, card);
 }
@@ -364,6 +365,11 @@ function selectCard(event, card) {
     chooseRange(from, card);
   }
   anchor = card;
+}
+
+/** Tick what a submitted form is about. The button of a card says so itself. */
+function chooseTargets(card) {
+  if (!card) for (const target of getTargets()) checkbox(target).checked = true;
 }
 
 /** Do the action of a submit button, without submitting the form. */
@@ -395,7 +401,9 @@ function refuseWithReason(field) {
 byId("all").hidden = false;
 document.addEventListener("keydown", onKey);
 form.addEventListener("click", onClick);
-form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("submit", (event) => {
+  if (event.submitter?.name !== "remove") event.preventDefault();
+});
 form.addEventListener("change", () => showChosenCount());
 queue.addEventListener("focusin", (event) => moveTo(event.target.closest(".card"), false));
 byId("undo").addEventListener("submit", (event) => {

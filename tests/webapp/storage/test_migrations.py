@@ -48,6 +48,7 @@ COMMITTED = {
     "0012_administrators.py": "b75e78ea22f0b27973c70f5a894d8e733640567421ba535dec8f03f647260594",
     "0013_request_id.py": "f3dcecefd4d7b7d1c3c96c784a5b2ea902734b893af14671cfa930fd21417b15",
     "0014_webhooks.py": "1bcc38218df864d4e725a929f427f5e279239eba25d5de247132cefffdfe1edc",
+    "0015_removals.py": "32b39bef4d8cbfa2157f645de9695ef356e28295445bdbe62ab7ade8b748af60",
 }
 
 
