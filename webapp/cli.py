@@ -243,6 +243,7 @@ def replay_version(settings: Settings, version_id: int) -> None:
         if version is None:
             raise Refused(f"there is no version v{version_id}")
         run = session.get(Run, version.run_id) if version.run_id else None
+        _refuse_removed(version, session.get(Version, run.parent_id or 0) if run else None)
         parent = session.get_one(Version, run.parent_id).weights if run and run.parent_id else None
         corrections = chosen_corrections(session, run.id) if run else None
         data = version.weights
@@ -259,6 +260,13 @@ def replay_version(settings: Settings, version_id: int) -> None:
     if not found.same:
         raise Refused(f"{version.name} came out different: SHA-256 {found.made}, and {found.expected} is stored")
     print(f"{version.name} came out the same: SHA-256 {found.made}")
+
+
+def _refuse_removed(version: Version, parent: Version | None) -> None:
+    if version.removed_at is not None:
+        raise Refused(f"{version.name} was removed")
+    if parent is not None and parent.removed_at is not None:
+        raise Refused(f"{version.name} cannot be made again: {parent.name}, which it was trained from, was removed")
 
 
 def _version_number(text: str) -> int:

@@ -155,6 +155,7 @@ ADDRESSES = [
     "/predict", "/feedback", "/admin/retrain", "/admin/runs/1/cancel", "/admin/corrections/decide",
     "/admin/corrections/undo", "/admin/corrections/import", "/admin/versions/1/promote", "/admin/versions/1/roll-back",
     "/admin/versions/2/promote", "/admin/corrections/removal", "/admin/corrections/remove",
+    "/admin/versions/1/remove", "/admin/runs/1/remove",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -82,9 +83,13 @@ def prefers_page(accepted: MIMEAccept) -> bool:
 def row_or_404(session: Session, table: type[Row], number: int, **how: Any) -> Row:
     """Return the row with an id from a URL, which may exceed the column's range; `how` goes to `Session.get`.
 
-    Raises NotFound.
+    Raises NotFound, or BadRequest with status 404 for a version or run that was removed.
     """
-    return (session.get(table, number, **how) if number <= BIGGEST_ROW_ID else None) or abort(404)
+    row = (session.get(table, number, **how) if number <= BIGGEST_ROW_ID else None) or abort(404)
+    if removed_at := getattr(row, "removed_at", None):
+        when = datetime.fromtimestamp(removed_at, UTC)
+        raise BadRequest(404, "not_found", f"It was removed on {when:%Y-%m-%d %H:%M} UTC. The audit says by whom.")
+    return row
 
 
 def _reject_malformed() -> None:

@@ -38,6 +38,8 @@ def run_part(db: Session, run: Run | None, champion: Version | None) -> dict[str
         return {"champion": champion}
     now = time.time()
     used, version = count_used(db, run.id), db.get(Version, run.version_id or 0)
+    if version and version.removed_at is not None:
+        version = None
     goal = champion.validation_accuracy if champion and run.state in ACTIVE else None
     return {
         "run": run,
@@ -78,7 +80,7 @@ def estimates(db: Session) -> dict[str, Estimate]:
         name: Estimate(seconds / PRESETS[name].epochs, REST_SECONDS, False)
         for name, seconds in REFERENCE_SECONDS.items()
     }
-    usual = Run.state == "finished", Run.processes == 1, Run.batch_size.is_(None)
+    usual = Run.state == "finished", Run.processes == 1, Run.batch_size.is_(None), Run.removed_at.is_(None)
     latest = select(func.max(Run.id)).where(*usual).group_by(Run.preset)
     for run in db.scalars(select(Run).where(Run.id.in_(latest)).order_by(Run.id)):
         if run.preset in PRESETS and run.history and run.history[-1]["epoch"] and run.started_at and run.ended_at:

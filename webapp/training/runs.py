@@ -110,6 +110,7 @@ def claim(database: Database, run_id: int) -> int | None:
     """
     now = time.time()
     with database.writing() as session:
+        lock_table(session, Promotion)  # or the champion, its parent, may be replaced and removed in between
         run = session.scalar(
             update(Run)
             .where(Run.id == run_id, Run.state == "queued")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from webapp.exceptions import AppError
 from webapp.storage.engine import lock_table
 from webapp.storage.schema import Comparison, Promotion, Version, champion_id
 
@@ -12,12 +13,20 @@ BY_RUN, SET_UP = "run ", "set-up"
 """How `Promotion.by` begins where a run promoted its own version; and what it is where the set-up did."""
 
 
+class VersionRemoved(AppError):
+    """A version that is to be put into service was removed."""
+
+    status, code = 404, "not_found"
+
+
 def record_promotion(session: Session, version_id: int, by: str, why: str) -> bool:
     """Put a version into service in the caller's transaction; return False if it is in service already.
 
-    The table stays locked until the transaction ends, so that `from_id` is the promotion before.
+    The table stays locked until the transaction ends, so that `from_id` is the promotion before. Raises VersionRemoved.
     """
     lock_table(session, Promotion)
+    if session.scalar(select(Version.removed_at).where(Version.id == version_id)) is not None:
+        raise VersionRemoved(f"Version v{version_id} was removed meanwhile.")
     champion = champion_id(session)
     if champion == version_id:
         return False
@@ -32,7 +41,31 @@ def anchor_of(session: Session) -> Version | None:
     rolls back, or recovers, to a version goes back to the anchor that this one had. Before a person has decided
     anything, it is the first version.
     """
-    anchors: dict[int, int] = {}  # of each version when it went into service last
+    return session.get(Version, _anchors(session)[0] or 0)
+
+
+def needed_versions(session: Session) -> dict[int, str]:
+    """Return the versions that cannot be removed, each with the code of the reason.
+
+    They are the champion, its anchor, the one that can be rolled back to with the anchor that it then has, and the one
+    shipped last, which set-up falls back to. The answer holds as long as the caller's lock of the promotions.
+    """
+    anchor, anchors = _anchors(session)
+    target = roll_back_target(session)
+    shipped = session.scalar(select(func.max(Version.id)).where(Version.source == "shipped"))
+    reasons = (
+        ("shipped", shipped),
+        ("roll_back_anchor", anchors.get(target)),
+        ("roll_back", target),
+        ("anchor", anchor),
+        ("champion", champion_id(session)),
+    )
+    return {version: reason for reason, version in reasons if version is not None}
+
+
+def _anchors(session: Session) -> tuple[int | None, dict[int | None, int]]:
+    """Return the champion's anchor, and that of each version when it went into service last, by their ids."""
+    anchors: dict[int | None, int] = {}
     anchor = None
     for promotion in session.scalars(select(Promotion).order_by(Promotion.id)):
         version = promotion.version_id
@@ -42,7 +75,7 @@ def anchor_of(session: Session) -> Version | None:
         elif anchor is None or not promotion.by.startswith(BY_RUN):
             anchor = version
         anchors[version] = anchor
-    return session.get(Version, anchor or 0)
+    return anchor, anchors
 
 
 def roll_back_target(session: Session) -> int | None:

@@ -24,7 +24,15 @@ TABS = {
     "versions.promotions": "Audit",
 }
 # The tabs of endpoints and blueprints that belong to the page of another one.
-TAB_OF = {"imports": "review.index", "removals": "review.index", "removals.index": "versions.promotions"}
+TAB_OF = {
+    "imports": "review.index",
+    "removals": "review.index",
+    "removals.index": "versions.promotions",
+    "removals.ask_version": "versions.index",
+    "removals.remove_version": "versions.index",
+    "removals.ask_run": "runs.index",
+    "removals.remove_run": "runs.index",
+}
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 

@@ -34,7 +34,7 @@ from webapp.http.pictures import MAX_BODY_BYTES, SEVEN, Picture
 from webapp.http.restrictions import require_corrections
 from webapp.middleware.access_log import annotate_request
 from webapp.services import services
-from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection
+from webapp.storage.schema import Correction, ReviewState, Run, RunCorrection, Version
 from webapp.versions.active import NoChampion
 from webapp.views.readings import KeptReading, ReadingNow, to_keep
 
@@ -243,7 +243,8 @@ def _used(correction: Correction) -> list[Use]:
             select(Run.version_id, Correction.held_out)
             .join(RunCorrection, RunCorrection.run_id == Run.id)
             .join(Correction, Correction.id == RunCorrection.correction_id)
-            .where(Correction.id == (correction.duplicate_of or correction.id), Run.version_id.is_not(None))
+            .join(Version, Version.id == Run.version_id)
+            .where(Correction.id == (correction.duplicate_of or correction.id), Version.removed_at.is_(None))
             .order_by(Run.version_id)
         ).all()
     return [Use(version=row.version_id, what_for="comparison" if row.held_out else "training") for row in found]

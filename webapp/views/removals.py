@@ -1,8 +1,10 @@
-"""Removal of corrections, and the audit of all removals. A page asks before, and says what goes and what stays."""
+"""Removal of corrections, versions and trainings, and the audit. A page asks before, and says what goes and stays."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
@@ -15,7 +17,7 @@ from model.imaging.png import png_url
 from webapp.corrections.store import image_of
 from webapp.exceptions import BadRequest
 from webapp.http.authentication import admin_required, csrf
-from webapp.http.errors import no_store, refused_form, wants_page
+from webapp.http.errors import no_store, refused_form, row_or_404, wants_page
 from webapp.http.fields import form_fields
 from webapp.http.messages import (
     FROM_CHECKBOX,
@@ -23,6 +25,7 @@ from webapp.http.messages import (
     Answer,
     Count,
     Fields,
+    NoFields,
     RejectWith,
     RowId,
     Timestamp,
@@ -31,10 +34,12 @@ from webapp.http.messages import (
 )
 from webapp.http.openapi import Operation
 from webapp.presentation.wording import correction_count
+from webapp.removal import versions
 from webapp.removal.audit import AuditEntry
 from webapp.removal.corrections import consequences, find_by_words, remove_corrections, sent_with
+from webapp.removal.versions import StillNeeded
 from webapp.services import services
-from webapp.storage.schema import Correction, Removal, RemovalKind
+from webapp.storage.schema import Correction, Removal, RemovalKind, Run, Version
 from webapp.views.corrections import MOST_AT_ONCE, Refused, page_of_refused, queue_page_before
 from webapp.views.versions import Before, latest
 
@@ -79,6 +84,25 @@ class RemovalPreview(Answer):
 class RemovedCorrections(Answer):
     removed: Count
     left: Annotated[Count, Field(description="Of the same senders, beyond those that one request removes.")]
+
+
+class VersionRemoval(Answer):
+    """What the removal of a version would lead to."""
+
+    version: VersionName
+    refused: Annotated[str | None, Field(description="Why it cannot be removed; null if it can.")]
+    descendants: Annotated[list[VersionName], Field(description="Versions trained from it, which stay.")]
+
+
+class RunRemoval(Answer):
+    """What the removal of a training would lead to."""
+
+    id: RowId
+    refused: Annotated[str | None, Field(description="Why it cannot be removed; null if it can.")]
+
+
+class Removed(Answer):
+    removed: Annotated[bool, Field(description="False if somebody else was first.")]
 
 
 class RemovalAnswer(Answer):
@@ -169,6 +193,89 @@ def remove() -> ResponseReturnValue:
         flash(said, "removed")
         return redirect(url_for("review.index", state=queue_page_before().state), 303)
     return RemovedCorrections(removed=removed, left=left).response()
+
+
+@blueprint.get("/versions/<int:version_id>/removal")
+@Operation("preview_version_removal", {200: VersionRemoval})
+def ask_version(version_id: RowId) -> ResponseReturnValue:
+    """Tell what the removal of a version would lead to, or why it cannot be removed."""
+    return _ask_version(version_id)
+
+
+@blueprint.post("/versions/<int:version_id>/remove")
+@Operation("remove_version", {200: Removed}, body=NoFields, errors={409: ["still_needed"]})
+@csrf.exempt
+def remove_version(version_id: RowId) -> ResponseReturnValue:
+    """Remove a version that is not in service: weights, card, comparison, robustness, test predictions."""
+    NoFields.read()
+    with services().database.reading() as db:
+        name = row_or_404(db, Version, version_id).name
+    entry = AuditEntry(g.by, "version", version_id)
+    try:
+        removed = versions.remove_version(services().database, version_id, entry)
+    except StillNeeded as error:
+        return refused_form(error, lambda _: _ask_version(version_id).get_data(as_text=True))
+    return _answer_removed(removed, name, "versions.index")
+
+
+@blueprint.get("/runs/<int:run_id>/removal")
+@Operation("preview_run_removal", {200: RunRemoval})
+def ask_run(run_id: RowId) -> ResponseReturnValue:
+    """Tell whether a training can be removed."""
+    return _ask_run(run_id)
+
+
+@blueprint.post("/runs/<int:run_id>/remove")
+@Operation("remove_run", {200: Removed}, body=NoFields, errors={409: ["still_needed"]})
+@csrf.exempt
+def remove_run(run_id: RowId) -> ResponseReturnValue:
+    """Remove a training that has ended and whose version, if it made one, is removed."""
+    NoFields.read()
+    with services().database.reading() as db:
+        row_or_404(db, Run, run_id)
+    try:
+        removed = versions.remove_run(services().database, run_id, AuditEntry(g.by, "run", run_id))
+    except StillNeeded as error:
+        return refused_form(error, lambda _: _ask_run(run_id).get_data(as_text=True))
+    return _answer_removed(removed, f"training {run_id}", "runs.index")
+
+
+def _ask_version(version_id: int) -> Response:
+    with services().database.reading() as db:
+        found = row_or_404(db, Version, version_id)
+        refused = _refusal(partial(versions.check_version, db, version_id))
+        descendants = versions.descendants(db, version_id)
+    if wants_page():
+        shown = {"version": found, "refused": refused, "descendants": descendants}
+        return no_store(Response(render_template("admin/remove_version.html", page="admin", **shown)))
+    return VersionRemoval.of(found, version=found.name, refused=refused, descendants=descendants).response()
+
+
+def _ask_run(run_id: int) -> Response:
+    with services().database.reading() as db:
+        found = row_or_404(db, Run, run_id)
+        refused = _refusal(partial(versions.check_run, db, found))
+    if wants_page():
+        shown = {"run": found, "refused": refused}
+        return no_store(Response(render_template("admin/remove_run.html", page="admin", **shown)))
+    return RunRemoval(id=found.id, refused=refused).response()
+
+
+def _refusal(check: Callable[[], None]) -> str | None:
+    """Return why something cannot be removed; None if it can."""
+    try:
+        check()
+    except StillNeeded as error:
+        return str(error)
+    return None
+
+
+def _answer_removed(removed: bool, name: str, endpoint: str) -> ResponseReturnValue:
+    if removed:
+        log.info("%s removed by %s", name, g.by)
+    if wants_page():
+        return redirect(url_for(endpoint), 303)
+    return Removed(removed=removed).response()
 
 
 def _sent() -> ChosenCorrections:

@@ -17,7 +17,7 @@ from flask import Blueprint, Response, g, jsonify, redirect, render_template, re
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from model.data.mnist import MnistMissing
@@ -198,7 +198,7 @@ def index() -> ResponseReturnValue:
     """List the versions with the results of their comparisons, the latest first, fifty at a time."""
     before = Before.read().before
     with services().database.reading() as db:
-        found, older = latest(db, Version, before)
+        found, older = latest(db, Version, before, Version.removed_at.is_(None))
         champion = champion_of(db)
         said = comparison.verdicts(db, found)
     if wants_page():
@@ -300,9 +300,11 @@ def promotions() -> ResponseReturnValue:
     return Promotions(promotions=listed, next=following).response()
 
 
-def latest(db: Session, table: type[Listed], before: int | None) -> tuple[list[Listed], int | None]:
+def latest(
+    db: Session, table: type[Listed], before: int | None, *which: ColumnElement[bool]
+) -> tuple[list[Listed], int | None]:
     """Return a page of rows, the latest first, and the id before which the next page begins, if there is one."""
-    chosen = select(table).order_by(table.id.desc()).limit(PER_PAGE + 1)
+    chosen = select(table).where(*which).order_by(table.id.desc()).limit(PER_PAGE + 1)
     if before is not None:
         chosen = chosen.where(table.id < before)
     found = list(db.scalars(chosen))

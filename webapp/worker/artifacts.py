@@ -72,7 +72,8 @@ def claim(database: Database) -> tuple[str, int] | None:
     waits = Artifact.fraction < 1, ~within(Artifact.updated_at, STALE_SECONDS, now), ~failed_lately
     for kind in ARTIFACTS:
         row = and_(Artifact.version_id == Version.id, Artifact.kind == kind)
-        due = select(Version.id).outerjoin(Artifact, row).where(or_(Artifact.kind.is_(None), and_(*waits)))
+        missing = Version.removed_at.is_(None), or_(Artifact.kind.is_(None), and_(*waits))
+        due = select(Version.id).outerjoin(Artifact, row).where(*missing)
         with database.reading() as session:
             champion_first = Version.id != champion_id(session), Version.id.desc()
             version_id = session.scalar(due.order_by(*champion_first).limit(1))

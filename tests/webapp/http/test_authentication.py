@@ -29,6 +29,8 @@ CHANGES = {
     "/admin/corrections/decide": "/admin/corrections/decide",
     "/admin/corrections/undo": "/admin/corrections/undo",
     "/admin/corrections/import": "/admin/corrections/import",
+    "/admin/versions/1/remove": "/admin/versions/<int:version_id>/remove",
+    "/admin/runs/1/remove": "/admin/runs/<int:run_id>/remove",
     "/admin/corrections/removal": "/admin/corrections/removal",
     "/admin/corrections/remove": "/admin/corrections/remove",
 }
@@ -333,7 +335,7 @@ def test_csrf_token_in_a_header_admits_json(admin):
 def test_not_signed_in_a_page_leads_to_the_sign_in_and_a_script_is_refused(reader):
     version = "/admin/versions/1"
     parts = [version, f"{version}?part=1", f"{version}/weights", f"{version}/card"]
-    parts += ["/admin/versions", "/admin/promotions", "/admin/removals"]
+    parts += ["/admin/versions", "/admin/promotions", "/admin/removals", f"{version}/removal", "/admin/runs/1/removal"]
     parts += ["/admin/corrections", "/admin/corrections/1/picture.png"]
     parts += ["/admin/corrections/export.npz", "/admin/corrections/export.zip", "/admin/corrections/imports/1"]
     for path in ("/admin", "/admin/runs/1", *parts):

@@ -15,6 +15,8 @@ from tests.support.servers import wait_until
 from tests.support.versions import add_version, promote, turned
 from webapp.auth import SEEN_STEP_SECONDS, Authenticator
 from webapp.corrections.review import DecisionRequest, decide
+from webapp.removal.audit import AuditEntry
+from webapp.removal.versions import StillNeeded, remove_version
 from webapp.storage.engine import insert_if_absent, lock_table
 from webapp.storage.schema import AdminSession, Artifact, Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.training import runs
@@ -82,6 +84,28 @@ def test_promotions_at_once_follow_one_another(database):
         other = beside(lambda: promote(database, three))
     other.outcome()
     assert promotion_chain(database) == [(None, 1), (1, two), (two, three)]
+
+
+def test_version_that_is_being_promoted_is_not_removed(database):
+    two = add_version(database, turned(1))
+    with uncommitted(database) as (session, beside):
+        record_promotion(session, two, "one", "why not")
+        other = beside(lambda: remove_version(database, two, AuditEntry("another", "version")))
+    with pytest.raises(StillNeeded):
+        other.outcome()
+    assert promotion_chain(database) == [(None, 1), (1, two)]
+
+
+def test_run_that_begins_during_a_promotion_goes_on_from_the_new_version(database):
+    """The one before may be removed as soon as that is committed."""
+    two = add_version(database, turned(1))
+    run = runs.start(database, Config("fine-tune", 1), "test", False)
+    with uncommitted(database) as (session, beside):
+        record_promotion(session, two, "one", "why not")
+        other = beside(lambda: runs.claim(database, run.id))
+    assert other.outcome() == 1
+    with database.reading() as session:
+        assert session.get(Run, run.id).parent_id == two
 
 
 def test_comparison_with_a_changing_champion_is_repeated(database):
