@@ -19,6 +19,7 @@ from model.data.mnist import MnistMissing
 from model.inference import weights
 from model.inference.weights import WeightsError
 from model.rank import GroupLost, is_rank_zero
+from webapp import setting_values
 from webapp.auth import Authenticator, NameRefused, PasswordRefused
 from webapp.logs import TERMINAL
 from webapp.server import listeners
@@ -28,6 +29,7 @@ from webapp.setup.backup import last_backup
 from webapp.setup.backup_commands import back_up_to, restore_from
 from webapp.setup.backup_file import BackupError
 from webapp.setup.install import set_up
+from webapp.setup.purge import PurgeRefused, purge
 from webapp.setup.supervisor import SETPRIV, exec_supervisor
 from webapp.setup.to_postgresql import CopyRefused, copy
 from webapp.storage.engine import WORK_SECONDS, Database, SchemaMisfit
@@ -46,6 +48,7 @@ REFUSALS = (
     MnistMissing,
     NameRefused,
     PasswordRefused,
+    PurgeRefused,
     Refused,
     SchemaMisfit,
     SettingsError,
@@ -113,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         add("restore", restore_from, "put a backup in the place of what is in DATA_DIR, which is kept beside it"),
     ):
         command.add_argument("file", type=Path, metavar="FILE")
+    purging = add("purge", purge_old, "remove what is older than RETENTION_DAYS, as the worker does once a day")
+    purging.add_argument("--before", type=_days, metavar="DAYS", help="older than so many days")
+    purging.add_argument("--dry-run", action="store_true", help="say how much it is, and remove nothing")
     add("copy", copy_embedded, "copy the embedded installation in DATA_DIR into the PostgreSQL of DATABASE_URL")
     add("replay", replay_version, "train a version again, and compare it with what is stored").add_argument(
         "version_id", type=_version_number, metavar="VERSION", help="its name, such as v7"
@@ -213,6 +219,11 @@ def copy_embedded(settings: Settings) -> None:
     print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
 
 
+def purge_old(settings: Settings, before: int | None, dry_run: bool) -> None:
+    with _installation(settings) as database:
+        purge(settings, database, before, dry_run)
+
+
 def print_settings(settings: Settings, document: bool) -> None:
     """Print the settings in force, or docs/settings.md."""
     if document:
@@ -274,6 +285,13 @@ def _version_number(text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is no version's name, such as v7")
     return int(digits)
+
+
+def _days(text: str) -> int:
+    try:
+        return setting_values.number(1, 99_999)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _open_standard_streams() -> None:

@@ -101,6 +101,15 @@ class Settings:
             values.without_password,
         ),
     ]
+    retention_days: Annotated[
+        int,
+        Setting(
+            "0",
+            "days after which the worker removes corrections, versions that are not in service, trainings and imports "
+            "([removal](removal.md)); 0 keeps everything",
+            values.number(0, 99_999),
+        ),
+    ]
     host: Annotated[
         str,
         Setting(

@@ -18,6 +18,8 @@ from sqlalchemy import select
 from webapp import auth
 from webapp.corrections import import_queue
 from webapp.logs import REQUEST_ID, logged_for, request_id
+from webapp.presentation.wording import removed_rows
+from webapp.removal.retention import BY_SETTING, DAY_SECONDS, remove_old
 from webapp.settings import ROOT, Settings
 from webapp.storage import disk_reserve
 from webapp.storage.engine import Database
@@ -44,6 +46,7 @@ class Executor:
         self.jobs = Jobs(database, settings, self.train, self.import_digits)
         self._database, self._settings = database, settings
         self._children: set[subprocess.Popen] = set()
+        self._retention_days, self._next_retention = settings.retention_days, -math.inf
         self._failed_check: tuple[int | None, float] = None, -math.inf  # of labels: champion and time
         self._in_progress: set[tuple[Any, ...]] = set()
         self._in_progress_lock = threading.Lock()
@@ -66,6 +69,7 @@ class Executor:
         self._start_thread(self.compute_artifacts)
         self._start_thread(self.check_labels)
         self._start_thread(self.import_digits)
+        self._start_thread(self.apply_retention)
 
     def announce_ended(self) -> None:
         """Send the webhooks of runs that have ended."""
@@ -128,6 +132,15 @@ class Executor:
             while is_first and not self.stopping.is_set() and (claimed := import_queue.claim(self._database)):
                 with logged_for(import_queue.request_of(self._database, claimed[0])):
                     self._import(*claimed)
+
+    def apply_retention(self) -> None:
+        """Remove what is older than RETENTION_DAYS, when the worker has started and once a day."""
+        if not self._retention_days or time.monotonic() < self._next_retention:
+            return
+        self._next_retention = time.monotonic() + RETRY_SECONDS  # if it fails
+        counts = remove_old(self._database, self._retention_days, BY_SETTING)
+        self._next_retention = time.monotonic() + DAY_SECONDS
+        log.info("removed, since older than %s days: %s", self._retention_days, removed_rows(counts))
 
     def _import(self, import_id: int, attempt: int) -> None:
         log.info("attempt %s of import %s begins", attempt, import_id)
