@@ -110,6 +110,15 @@ class Settings:
             values.number(0, 99_999),
         ),
     ]
+    checkpoint_seconds: Annotated[
+        int,
+        Setting(
+            "60",
+            "seconds between two checkpoints of a training, at least: what a trainer that is killed loses; each writes "
+            "up to 50 MB into the database's log",
+            values.number(0, 86_400),
+        ),
+    ]
     host: Annotated[
         str,
         Setting(

@@ -244,6 +244,7 @@ def running(folder: Path, replicas=2, workers=2) -> Iterator[Cluster]:
             "ADMIN_PASSWORD": PASSWORD,
             "ADMIN_TOKEN": TOKEN,
             "SECRET_KEY": "",
+            "CHECKPOINT_SECONDS": "0",  # after each epoch: tests kill trainers that have one
         }
         web = [Replica(folder / f"replica{n}", **environ) for n in range(replicas)]
         work = [Process(folder / f"worker{n}", ["webapp", "worker"], **environ) for n in range(workers)]

@@ -170,7 +170,7 @@ class Run(Base):
 
 
 class Checkpoint(Base):
-    """The state of an active run's training after its last epoch, from which the next attempt resumes."""
+    """The state of an active run's training after one of its last epochs, from which the next attempt resumes."""
 
     __tablename__ = "checkpoint"
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)

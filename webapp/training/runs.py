@@ -220,7 +220,9 @@ class Lease:
         """Store a checkpoint of the training in place of the one before, and extend the lease."""
         with self.database.writing() as session:
             self._write(session, lease_until=time.time() + LEASE_SECONDS)
-            session.merge(Checkpoint(run_id=self.run_id, at=time.time(), data=checkpoint))
+            # Not by merge(), which would read the one before.
+            session.execute(delete(Checkpoint).where(Checkpoint.run_id == self.run_id))
+            session.execute(insert(Checkpoint).values(run_id=self.run_id, at=time.time(), data=checkpoint))
 
     def load_checkpoint(self) -> bytes | None:
         """Return the last checkpoint of earlier attempts; None without any."""

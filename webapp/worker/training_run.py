@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,38 @@ class RunFailed(Exception):
     """The run ends without a version; the message is the reason as it is stored, a code with its numbers."""
 
 
+class Checkpoints:
+    """Stores a training's checkpoints, one at most every so many seconds: each writes tens of megabytes into the
+    database's log. A trainer that is killed loses so much training, and one that is stopped in order only an epoch."""
+
+    def __init__(self, lease: Lease, every_seconds: int):
+        self._lease, self._every_seconds = lease, every_seconds
+        self._stored_at = time.monotonic()
+        self._waiting: bytes | None = None
+        self._lock = threading.Lock()  # the heartbeat stores too
+
+    def add(self, checkpoint: bytes) -> None:
+        """Take the checkpoint of an epoch, and store it if the last one was stored long enough ago."""
+        self._waiting = checkpoint
+        if time.monotonic() - self._stored_at >= self._every_seconds:
+            self.store()
+
+    def store(self) -> None:
+        """Store the latest checkpoint unless it is stored. A failure is only logged, unless the disk is full: then no
+        version could be stored either."""
+        with self._lock:
+            checkpoint, self._waiting = self._waiting, None
+            if checkpoint is None:
+                return
+            try:
+                self._lease.save_checkpoint(checkpoint)
+                self._stored_at = time.monotonic()
+            except OperationalError as error:
+                if any(words in str(error.orig) for words in DISK_FULL):
+                    raise
+                log.warning("a checkpoint could not be stored: %s", error.orig)
+
+
 class Heartbeat(threading.Thread):
     """Renews the lease, writes the progress, and ends the run when it is cancelled or the worker has exited.
 
@@ -51,9 +83,9 @@ class Heartbeat(threading.Thread):
     each step.
     """
 
-    def __init__(self, lease: Lease, worker_exited: threading.Event):
+    def __init__(self, lease: Lease, worker_exited: threading.Event, checkpoints: Checkpoints):
         super().__init__(name="heartbeat", daemon=True)
-        self.lease, self.worker_exited = lease, worker_exited
+        self.lease, self.worker_exited, self.checkpoints = lease, worker_exited, checkpoints
         self.stop, self.over = threading.Event(), threading.Event()
         self.values: dict = {}  # the columns that the next renewal writes
 
@@ -72,6 +104,7 @@ class Heartbeat(threading.Thread):
 
     def _renew(self) -> None:
         if self.worker_exited.is_set():
+            self.checkpoints.store()  # the next worker goes on from the last epoch
             self.lease.release()
             self.over.set()
         elif self.lease.renew(**self.values):
@@ -112,7 +145,8 @@ class Heartbeat(threading.Thread):
 def train_run(settings: Settings, lease: Lease, worker_exited: threading.Event) -> None:
     """Train a leased run, by one process or as rank 0 of several, and end it in any case."""
     try:
-        with Heartbeat(lease, worker_exited) as heartbeat:
+        checkpoints = Checkpoints(lease, settings.checkpoint_seconds)
+        with Heartbeat(lease, worker_exited, checkpoints) as heartbeat:
             try:
                 _train(settings, heartbeat)
             except (LeaseLost, GroupLost):
@@ -161,7 +195,7 @@ def _train(settings: Settings, heartbeat: Heartbeat) -> None:
             start=deserialize(parent)[0] if parent else None,
             corrections=corrections,
             checkpoint=lease.load_checkpoint(),
-            on_checkpoint=functools.partial(_save_checkpoint, lease),
+            on_checkpoint=heartbeat.checkpoints.add,
             group=group,
         )
         if result.stopped:
@@ -189,16 +223,6 @@ def train_as_follower(settings: Settings, lease: Lease) -> None:
     except Exception:
         log.exception("helping with run %s failed", lease.run_id)
         sys.exit(1)
-
-
-def _save_checkpoint(lease: Lease, checkpoint: bytes) -> None:
-    """Store a checkpoint. A failure is only logged, unless the disk is full: then no version could be stored either."""
-    try:
-        lease.save_checkpoint(checkpoint)
-    except OperationalError as error:
-        if any(words in str(error.orig) for words in DISK_FULL):
-            raise
-        log.warning("a checkpoint could not be stored: %s", error.orig)
 
 
 def drop_near_copies(lease: Lease) -> None:

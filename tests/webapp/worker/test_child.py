@@ -20,7 +20,7 @@ from webapp.training.runs import Lease, LeaseLost
 from webapp.versions.artifacts import get_artifact
 from webapp.worker import training_run
 from webapp.worker.artifacts import WorkerExited, compute
-from webapp.worker.training_run import Heartbeat, train_run
+from webapp.worker.training_run import Checkpoints, Heartbeat, train_run
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
         raise said("database is locked")
 
     monkeypatch.setattr(Lease, "save_checkpoint", fail)
-    training_run._save_checkpoint(Lease(database, 1, 1), b"so far")
+    Checkpoints(Lease(database, 1, 1), 0).add(b"so far")
 
 
 @pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
@@ -137,7 +137,36 @@ def test_checkpoint_without_room_or_right_ends_the_training(database, monkeypatc
 
     monkeypatch.setattr(Lease, "save_checkpoint", fail)
     with pytest.raises(type(error)):
-        training_run._save_checkpoint(Lease(database, 1, 1), b"so far")
+        Checkpoints(Lease(database, 1, 1), 0).add(b"so far")
+
+
+@pytest.mark.parametrize(("epochs", "seconds", "most"), [(3, 5, 0), (30, 5, 2), (450, 10, 75), (10, 90, 10)])
+def test_checkpoints_are_so_many_seconds_apart(database, monkeypatch, epochs, seconds, most):
+    """Each writes tens of megabytes into the database's log: thirteen gigabytes in a long training of short epochs."""
+    now, stored = 1000.0, []
+    monkeypatch.setattr(training_run.time, "monotonic", lambda: now)
+    monkeypatch.setattr(Lease, "save_checkpoint", lambda _, checkpoint: stored.append(checkpoint))
+    checkpoints = Checkpoints(Lease(database, 1, 1), 60)
+    for epoch in range(1, epochs + 1):
+        now += seconds
+        checkpoints.add(b"%d" % epoch)
+    assert len(stored) == most
+    checkpoints.store()
+    checkpoints.store()
+    assert stored[-1] == b"%d" % epochs and len(stored) == len(set(stored)), "the last one once, on a stop in order"
+
+
+def test_training_stopped_in_order_goes_on_from_its_last_epoch(database, monkeypatch):
+    monkeypatch.setattr(training_run, "RENEW_SECONDS", 0.01)
+    lease = Lease(database, fine_tuning(database), 1)
+    checkpoints, worker_exited = Checkpoints(lease, 3600), threading.Event()
+    with Heartbeat(lease, worker_exited, checkpoints) as heartbeat:
+        checkpoints.add(b"epoch 1")
+        checkpoints.add(b"epoch 2")
+        assert lease.load_checkpoint() is None
+        worker_exited.set()
+        assert heartbeat.over.wait(10)
+    assert ended(database, lease.run_id).state == "queued" and lease.load_checkpoint() == b"epoch 2"
 
 
 def test_training_that_does_not_end_is_ended(database, monkeypatch):
@@ -145,5 +174,6 @@ def test_training_that_does_not_end_is_ended(database, monkeypatch):
     monkeypatch.setattr(training_run, "STUCK_SECONDS", 0.01)
     ended = threading.Event()
     monkeypatch.setattr(training_run.os, "_exit", lambda code: ended.set())
-    with Heartbeat(Lease(database, 1, 1), threading.Event()):  # a run that nobody has
+    lease = Lease(database, 1, 1)  # of a run that nobody has
+    with Heartbeat(lease, threading.Event(), Checkpoints(lease, 0)):
         assert ended.wait(10)

@@ -44,7 +44,8 @@ class Installation:
         self.services = Services.open(settings)
         self.jobs, self.database = self.services.jobs, self.services.database
         computed(self.database)
-        self.environ = os.environ | {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir)} | environ
+        own = {"DATA_DIR": str(settings.data_dir), "MNIST_DIR": str(settings.mnist_dir), "CHECKPOINT_SECONDS": "0"}
+        self.environ = os.environ | own | environ
         self.worker = None
         self.start_worker()
 
