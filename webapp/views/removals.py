@@ -284,9 +284,7 @@ def _sent() -> ChosenCorrections:
         return ChosenCorrections.read()
     form = form_fields(*ChosenCorrections.model_fields, "remove", "state", "page", "reason")
     sent: dict[str, Any] = {name: form[name] for name in ("receipt", "same_sender") if name in form}
-    # The button of a card has its correction's number; that of the bar is for all that are ticked.
-    number = form.get("remove")
-    return ChosenCorrections.model_validate(sent | {"ids": [number] if number else form.getlist("ids")}, context=TEXT)
+    return ChosenCorrections.model_validate(sent | {"ids": form.getlist("ids")}, context=TEXT)
 
 
 def _chosen(db: Session, sent: ChosenCorrections) -> list[int]:

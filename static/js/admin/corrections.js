@@ -170,6 +170,7 @@ function showStatus(text, isBad) {
 function showIfEmpty() {
   byId("nothing").hidden = queue.children.length > 0;
   byId("bar").hidden = queue.children.length === 0;
+  byId("remove").hidden = queue.children.length === 0;
 }
 
 // Refresh
@@ -350,7 +351,6 @@ function onClick(event) {
   if (card && !button) selectCard(event, card);
   if (button?.id === "all") chooseAll();
   if (!button || button.type !== "submit") return;
-  if (button.name === "remove") return chooseTargets(card); // a page asks before
   event.preventDefault();
   submit(button, card);
 }
@@ -365,11 +365,6 @@ function selectCard(event, card) {
     chooseRange(from, card);
   }
   anchor = card;
-}
-
-/** Tick what a submitted form is about. The button of a card says so itself. */
-function chooseTargets(card) {
-  if (!card) for (const target of getTargets()) checkbox(target).checked = true;
 }
 
 /** Do the action of a submit button, without submitting the form. */
@@ -403,6 +398,7 @@ document.addEventListener("keydown", onKey);
 form.addEventListener("click", onClick);
 form.addEventListener("submit", (event) => {
   if (event.submitter?.name !== "remove") event.preventDefault();
+  else for (const card of getTargets()) checkbox(card).checked = true; // a page asks before they go
 });
 form.addEventListener("change", () => showChosenCount());
 queue.addEventListener("focusin", (event) => moveTo(event.target.closest(".card"), false));

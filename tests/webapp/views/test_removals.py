@@ -159,8 +159,8 @@ def test_page_asks_says_what_stays_and_then_removes(admin, add, database):
     gone, stays = add(2, address="192.0.2.1")
     version = learnt_from(database, [gone])
     queue = admin.get(QUEUE, headers=BROWSER).text
-    assert f'name="remove" value="{gone}" formaction="{ASK}"' in queue and 'name="receipt"' in queue
-    form = {"csrf_token": csrf_token(admin), "state": "received", "page": "1", "reason": "", "remove": gone}
+    assert f'name="remove" formaction="{ASK}"' in queue and 'name="receipt"' in queue
+    form = {"csrf_token": csrf_token(admin), "state": "received", "page": "1", "reason": "", "remove": "", "ids": gone}
     page = admin.post(ASK, data=form, headers=BROWSER)
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.text))
     assert page.status_code == 200 and page.cache_control.no_store and "Remove this drawing?" in words
