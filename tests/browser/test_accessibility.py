@@ -186,6 +186,12 @@ def refused(form, **changes):
     return lead
 
 
+def asking(driver, server):
+    """The page that asks before the first correction is removed."""
+    driver.find_element(By.ID, "remove").click()
+    wait_for(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".to-remove"))
+
+
 def confirming(driver, server):
     driver.execute_script("for (const panel of document.querySelectorAll('[popover]')) panel.showPopover()")
 
@@ -332,7 +338,13 @@ def test_administrators_pages_are_accessible(signed_in, server, busy):
             ("audit", "/admin/promotions", stay),
             ("corrections approved", "/admin/corrections?state=approved", stay),
             ("corrections refused", "/admin/corrections?state=refused", stay),
-            ("import refused", "", refused(".exchange form")),
+            ("import refused", "", refused("#exchange form")),
+            ("receipt refused", "/admin/corrections", refused("#asked-for form")),
+            ("correction to remove", "/admin/corrections", asking),
+            ("version to remove", f"/admin/versions/{unread}/removal", stay),
+            ("version to keep", "/admin/versions/1/removal", stay),
+            ("training to remove", f"/admin/runs/{failed}/removal", stay),
+            ("removals", "/admin/removals", stay),
         ],
     )
     signed_in.get("about:blank")  # before the pictures that it may still ask for are gone

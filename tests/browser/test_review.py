@@ -302,6 +302,19 @@ def test_review_by_mouse_decides(admin, installed, stored):
     wait_for(admin, lambda page: page.empty and page.counts == [COUNT - 2, 2, 0])
 
 
+def test_chosen_ones_are_removed_after_a_question(admin, installed):
+    numbers = installed.numbers
+    for number in numbers[1:3]:
+        admin.find_element(By.CSS_SELECTOR, f"#c{number} .card-pick").click()
+    admin.find_element(By.ID, "remove").click()
+    wait = WebDriverWait(admin, WAIT_SECONDS, 0.05)
+    asked = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".to-remove li"))
+    assert len(asked) == 2 and admin.find_element(By.TAG_NAME, "h1").text == "Remove these 2 drawings?"
+    admin.find_element(By.CSS_SELECTOR, "button#remove").click()
+    left = [numbers[0], *numbers[3:]]
+    wait_for(admin, lambda page: page.ids == left and page.told.strip() == "Removed: 2 corrections.")
+
+
 def test_review_on_a_phone_fits(admin, installed, stored):
     with installed.database.writing() as session:
         row = session.get(Correction, installed.numbers[2])
@@ -359,9 +372,9 @@ def test_review_follows_a_long_import_to_its_end(admin, installed, tmp_path):
             out = io.BytesIO()
             Image.fromarray(255 - image).resize((400, 400), Image.Resampling.BICUBIC).save(out, "PNG")
             archive.writestr(f"{digit}/{number}.png", out.getvalue())
-    admin.find_element(By.CSS_SELECTOR, "details.exchange summary").click()
+    admin.find_element(By.CSS_SELECTOR, "#exchange summary").click()
     admin.find_element(By.ID, "file").send_keys(str(path))
-    admin.find_element(By.CSS_SELECTOR, "details.exchange form .button").click()
+    admin.find_element(By.CSS_SELECTOR, "#exchange form .button").click()
     for words in ("more digits.zip", "more digits.zip: Imported: 30 corrections, to be reviewed."):
         said = text_to_be_present_in_element((By.CLASS_NAME, "import"), words)
         WebDriverWait(admin, WAIT_SECONDS, 0.05).until(said)

@@ -295,6 +295,8 @@ def _chosen(db: Session, sent: ChosenCorrections) -> list[int]:
             message = "There is no drawing with this receipt or number. It was removed, or it is not complete."
             raise BadRequest(404, "no_correction", message, "receipt")
         return [number]
+    if sent.receipt is not None:
+        raise BadRequest(400, "nothing_chosen", "Type the address of the receipt, or the drawing's number.", "receipt")
     if not sent.ids:
         raise BadRequest(400, "nothing_chosen", "No correction is chosen: tick some first.")
     return list(dict.fromkeys(sent.ids))
