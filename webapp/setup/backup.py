@@ -35,7 +35,7 @@ def back_up(settings: Settings, file: Path, on_progress: OnProgress = lambda don
     assert database, "PostgreSQL has programs for that"
     try:
         if not database.is_file():
-            raise BackupError(f"there is no installation in {settings.data_dir}")
+            raise BackupError(f"there is no installation in {database}")
         _refuse_existing(file)
         with _folder_beside(file) as folder:
             manifest = _make(database, settings.secret_key, folder, on_progress)

@@ -25,6 +25,7 @@ def back_up_to(settings: Settings, file: Path) -> None:
 def restore_from(settings: Settings, file: Path) -> None:
     """Restore an embedded installation; raises InUse, or BackupError, with PostgreSQL after printing its commands."""
     _leave_to_postgresql(settings, postgresql_programs.restore_commands, file)
+    print(f"Restoring {file} in place of {database_file(settings)}", flush=True)
     with progress_bar() as move:
         restored = restore(settings, file.absolute(), move)
     print(f"Restored is the backup of {restored.manifest.made_at:%Y-%m-%d %H:%M} UTC; start Inkling as before.")

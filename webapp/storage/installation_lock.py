@@ -70,7 +70,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InUse(f"Inkling is in use in {settings.data_dir}: end web and worker first") from None
+            raise InUse(f"{database} is in use: end web and worker first") from None
         replacement = Replacement(database, settings.data_dir)
         if replacement.is_committed:
             replacement.finish()

@@ -149,7 +149,7 @@ def test_backup_into_no_folder_is_refused(settings, tmp_path):
 
 def test_backup_of_nothing_is_refused(settings, tmp_path):
     (settings.data_dir / "inkling.db").unlink()
-    with pytest.raises(BackupError, match="no backup was made: there is no installation in"):
+    with pytest.raises(BackupError, match="there is no installation in .*/data/inkling.db"):
         back_up(settings, tmp_path / "backup.zip")
 
 
@@ -207,17 +207,24 @@ def test_commands_back_up_and_restore(settings, tmp_path, monkeypatch, capsys):
     assert "inkling-before-restore-" in run("restore")
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     assert main(["restore", str(tmp_path / "none.zip")]) == 2
-    assert capsys.readouterr() == ("", f"inkling: {tmp_path}/none.zip cannot be used: there is no such file\n")
+    told = f"Restoring {tmp_path}/none.zip in place of {settings.data_dir}/inkling.db\n"
+    assert capsys.readouterr() == (told, f"inkling: {tmp_path}/none.zip cannot be used: there is no such file\n")
 
 
 @pytest.mark.stress
-def test_drill_of_the_documents_succeeds(prepared, tmp_path):
+def test_drill_of_the_documents_succeeds_and_touches_nothing(prepared, tmp_path):
+    """With the settings of an installation that has its database elsewhere, and other addresses."""
     install(prepared, tmp_path / "data")
+    database = tmp_path / "data" / "its.db"
+    (tmp_path / "data" / "inkling.db").rename(database)
+    before = database.stat().st_ino
     page = (ROOT / "docs" / "backup.md").read_text()
     (drill,) = re.findall(r"^## Try it\n.+?```sh\n(.+?)```", page, re.M | re.S)
     drill = drill.replace("/tmp/", f"{tmp_path}/").replace("8099", str(free_port()))
-    environ = os.environ | {"DATA_DIR": str(tmp_path / "data")}
+    environ = os.environ | {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": f"sqlite:///{database}"}
+    environ |= {"BASE_PATH": "/inkling", "HOST": f"unix:{tmp_path}/socket", "REDIS_URL": "redis://127.0.0.1:1/0"}
     done = subprocess.run(["sh", "-e"], input=drill, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Restored is the backup of " in done.stdout
+    assert f"in place of {tmp_path}/drill/inkling.db" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert database.stat().st_ino == before and not list(database.parent.glob("*before-restore*"))

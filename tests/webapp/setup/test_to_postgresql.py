@@ -234,7 +234,7 @@ def test_copy_command_that_cannot_is_refused_in_one_line(settings, tmp_path, com
 def test_copy_command_while_inkling_serves_is_refused(settings, lived_in, target, command):
     lock = os.open(settings.data_dir / "inkling.db-lock", os.O_CREAT | os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_SH)  # as web and worker do
-    refused = f"inkling: Inkling is in use in {settings.data_dir}: end web and worker first\n"
+    refused = f"inkling: {settings.data_dir}/inkling.db is in use: end web and worker first\n"
     assert command(settings.data_dir, address(target)) == (2, "", refused)
     os.close(lock)
     assert command(settings.data_dir, address(target))[0] == 0

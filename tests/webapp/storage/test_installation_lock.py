@@ -18,7 +18,7 @@ from webapp.setup.backup import back_up
 from webapp.setup.restore import restore
 from webapp.storage.installation_lock import InUse, exclusive, share
 
-REFUSED = "Inkling is in use in .*: end web and worker first"
+REFUSED = "/data/inkling.db is in use: end web and worker first"
 
 
 @pytest.fixture
