@@ -147,6 +147,7 @@ def check_database(path: Path) -> str:
             if found != ("ok",):
                 raise BackupError(f"the database is damaged: {found[0]}")
             ((revision,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            connection.execute("SELECT 1 FROM version, promotion, run LIMIT 0")  # every revision has them
     except BackupError:
         raise
     except (sqlite3.Error, ValueError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from webapp import setting_values as values
 from webapp.settings import Settings
 from webapp.setup.backup_file import BackupError, BackupFile, Manifest, OnProgress, check_database
 from webapp.storage import engine
@@ -36,10 +37,7 @@ def restore(
     with BackupFile.open(file) as backup:
         _refuse_other_owner(settings)
         _refuse_newer(backup.manifest)
-        if environ.get("SECRET_KEY") not in (None, "", backup.secret_key):
-            raise BackupError(
-                "SECRET_KEY is set, and is another one than the key in it: unset it, also for web and worker"
-            )
+        _refuse_key(backup.secret_key, environ.get("SECRET_KEY", ""))
         with exclusive(settings):
             new = Replacement(database, settings.data_dir)
             try:
@@ -72,6 +70,23 @@ def _refuse_newer(manifest: Manifest) -> None:
         raise BackupError(
             f"it was made by a newer release of Inkling (schema {manifest.schema}); restore it with that release"
         )
+
+
+def _refuse_key(key: str, chosen: str) -> None:
+    """Refuse a key with which nothing would start. SECRET_KEY, if chosen, replaces such a one and no other."""
+    try:
+        values.secret_key(key)
+        if not key.isascii():  # its file is read as ASCII
+            raise ValueError("has characters that are not ASCII")
+    except ValueError as error:
+        if not chosen:
+            how = "set SECRET_KEY to another one, also for web and worker, to restore it"
+            raise BackupError(f"its secret key {error}; {how}") from error
+    else:
+        if chosen not in ("", key):
+            raise BackupError(
+                "SECRET_KEY is set, and is another one than the key in it: unset it, also for web and worker"
+            )
 
 
 def _refuse_other_owner(settings: Settings) -> None:

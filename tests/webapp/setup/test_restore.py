@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import alembic.command
 import alembic.config
@@ -25,7 +26,7 @@ from tests.webapp.worker.test_worker import fill
 from webapp.app import create_app
 from webapp.auth import Authenticator
 from webapp.services import services
-from webapp.settings import ROOT
+from webapp.settings import ROOT, Settings
 from webapp.setup import backup_file
 from webapp.setup.backup import back_up
 from webapp.setup.backup_file import BackupError, BackupFile
@@ -168,6 +169,23 @@ def test_restore_beside_another_secret_key_is_refused(old, file):
     assert marks(old.data_dir) == ["new", "new"]
 
 
+@pytest.mark.parametrize(
+    ("unusable", "reason"),
+    [
+        ("short", "its secret key has 5 characters and needs 32"),
+        ("", "its secret key has 0 characters and needs 32"),
+        ("ü" * 32, "its secret key has characters that are not ASCII"),
+    ],
+)
+def test_restore_of_a_key_with_which_nothing_starts_takes_another_one(old, tmp_path, unusable, reason):
+    """Earlier releases took such keys from SECRET_KEY: it must be possible to restore their backups."""
+    back_up(replace(old, secret_key=unusable), tmp_path / "backup.zip")
+    assert reason in (told := refusal(old, tmp_path / "backup.zip")) and "set SECRET_KEY to another one" in told
+    chosen = {"DATA_DIR": str(old.data_dir), "SECRET_KEY": "k" * 32}
+    restore(old, tmp_path / "backup.zip", environ=chosen)
+    assert Settings.read(chosen).secret_key == "k" * 32
+
+
 def test_restore_for_another_user_is_refused(old, file, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert "belongs to another user" in refusal(old, file)
@@ -226,7 +244,7 @@ def other_database(sql):
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(sql)
         file.unlink()
-        backup_file.write(file, path, "0011", "new", lambda done: None)
+        backup_file.write(file, path, "0011", key("new"), lambda done: None)
 
     return spoil
 
@@ -279,6 +297,10 @@ NOT_UNDERSTOOD = "its manifest cannot be understood"
         (manifest(schema="0001"), "another schema than its manifest says"),
         (other_database("CREATE TABLE digit (id)"), "the database is none of Inkling"),
         (other_database("CREATE TABLE alembic_version (version_num)"), "the database is none of Inkling"),
+        (
+            other_database("CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('0011')"),
+            "the database is none of Inkling: no such table",
+        ),
     ],
 )
 def test_restore_of_what_is_no_whole_backup_is_refused(old, file, spoil, reason):
