@@ -119,7 +119,7 @@ def _refuse_existing(file: Path) -> None:
 def _folder_beside(file: Path) -> Iterator[Path]:
     """Make a folder for unfinished files, on the same file system; remove those of backups that were killed."""
     for leftover in file.parent.glob(f"{TEMPORARY}*"):
-        with _locked(leftover) as is_left:
+        with suppress(OSError), _locked(leftover) as is_left:  # it may be a file, or another user's
             if is_left:
                 shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=file.parent) as name, _locked(Path(name)):

@@ -30,7 +30,7 @@ def restore(
 ) -> Restored:
     """Verify a backup and put its database and secret key in place; `on_progress` gets fractions.
 
-    Raises BackupError, InUse or OSError; the installation is then as it was.
+    Raises BackupError, InUse or OSError; the installation is then as it was, unless the message says otherwise.
     """
     database = database_file(settings)
     assert database, "PostgreSQL has programs for that"

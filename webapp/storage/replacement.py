@@ -68,7 +68,19 @@ class Replacement:
         sync(self._database.parent)
 
     def finish(self) -> None:
-        """Put committed files into their places. May be repeated after it was interrupted."""
+        """Put committed files into their places. May be repeated after it was interrupted.
+
+        Raises OSError, which says that the new files count all the same.
+        """
+        try:
+            self._move_into_place()
+        except OSError as error:
+            raise OSError(
+                f"{self._database} is restored, but not put into its place yet: {error.strerror}; the next start of "
+                "Inkling, or command, does it"
+            ) from error
+
+    def _move_into_place(self) -> None:
         new = self._committed / DATABASE
         if new.exists():
             private_files.write(self._data_dir / SECRET_KEY, (self._committed / SECRET_KEY).read_bytes())

@@ -142,6 +142,15 @@ def test_backup_never_replaces_what_is_there(settings, tmp_path, there):
         back_up(settings, file)
 
 
+def test_backup_removes_leftovers_and_leaves_what_is_none(settings, tmp_path):
+    leftover, file, link = (tmp_path / f"{TEMPORARY}{name}" for name in ("killed", "file", "link"))
+    leftover.mkdir()
+    file.touch()
+    link.symlink_to(".")
+    back_up(settings, tmp_path / "backup.zip")
+    assert sorted(tmp_path.glob(f"{TEMPORARY}*")) == [file, link]
+
+
 def test_backup_into_no_folder_is_refused(settings, tmp_path):
     with pytest.raises(BackupError, match="no backup was made in .*/none: No such file or directory"):
         back_up(settings, tmp_path / "none" / "backup.zip")

@@ -34,6 +34,7 @@ from webapp.setup.install import set_up
 from webapp.setup.restore import restore
 from webapp.storage.engine import Database
 from webapp.storage.installation_lock import exclusive
+from webapp.storage.replacement import Replacement
 from webapp.storage.schema import Run
 from webapp.training import runs
 from webapp.training.jobs import Jobs
@@ -198,6 +199,23 @@ def test_restore_on_a_full_disk_is_refused(settings, disk, tmp_path):
         pass
     fill(disk / "filler", leaving=2_000_000)
     assert "No space left on device" in refusal(there, tmp_path / "backup.zip")
+
+
+def test_restore_that_a_full_disk_stops_at_its_last_step_says_that_it_counts(disk, file, monkeypatch):
+    settings = small(disk / "data", "old")
+    commit = Replacement.commit
+
+    def commit_then_fill(replacement):
+        commit(replacement)
+        fill(disk / "filler", leaving=0)
+
+    monkeypatch.setattr(Replacement, "commit", commit_then_fill)
+    for failing in (lambda: restore(settings, file, environ={}), exclusive(settings).__enter__):
+        with pytest.raises(OSError, match="inkling.db is restored, but .*: No space left .*; the next start"):
+            failing()
+    (disk / "filler").unlink()
+    with exclusive(settings):
+        assert marks(settings.data_dir) == ["new", "new"]
 
 
 def zipped(change):
