@@ -10,7 +10,7 @@ from pathlib import Path
 from webapp import setting_values as values
 from webapp.settings import Settings
 from webapp.setup.backup_file import BackupError, BackupFile, Manifest, OnProgress, check_database
-from webapp.storage import engine
+from webapp.storage.compatibility import known_revisions
 from webapp.storage.installation_lock import database_file, exclusive
 from webapp.storage.replacement import DATABASE, SECRET_KEY, Replacement
 
@@ -64,9 +64,7 @@ def _unpack(backup: BackupFile, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _refuse_newer(manifest: Manifest) -> None:
-    migrations = Path(engine.__file__).with_name("migrations") / "versions"
-    known = {path.name.partition("_")[0] for path in migrations.glob("[0-9]*.py")}
-    if manifest.schema not in known:
+    if manifest.schema not in known_revisions():
         raise BackupError(
             f"it was made by a newer release of Inkling (schema {manifest.schema}); restore it with that release"
         )

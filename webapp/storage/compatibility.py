@@ -37,13 +37,17 @@ def revision_of(connection: Connection) -> str:
 
 def describe_misfit(connection: Connection, revision: str, used: MetaData) -> str | None:
     """Return in one line why a release that uses these tables cannot work with the database; None if it can."""
+    known = known_revisions()
     found = MetaData()
-    found.reflect(connection)
+    # Tables that it does not use are another program's, or a newer release's: these must not hold its rows back.
+    found.reflect(connection, only=lambda name, _: name in used.tables or revision not in known)
     reasons = misfits(found, used, connection.dialect)
     if not reasons:
         return None
     more = f" and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
-    if revision in known_revisions():
+    if revision == max(known):
+        made_by, way_out = "this release, and something else has changed it", "undo that, or restore a backup"
+    elif revision in known:
         made_by, way_out = "an earlier release", "`python -m webapp setup` brings it up to date"
     else:
         made_by, way_out = "a newer release", "start that release, or restore a backup"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10  # gunicorn ends a worker whose request takes 15
 WORK_SECONDS = 600  # in a worker, which no request waits for
 IDLE_SECONDS = 15  # shorter than a run's lease
+MISFIT_SECONDS = 5  # looking at the schema takes some time, and every failing request asks
 MIGRATION_LOCK = 0x696E6B6C  # an arbitrary key for PostgreSQL's advisory lock
 
 
@@ -68,7 +70,8 @@ class Database:
                 hide_parameters=True,
                 json_serializer=to_json,
             )
-        self._fit: tuple[str, str | None] | None = None  # the revision judged last, and why it does not suit
+        # The revision judged last, why it does not suit, and until when that is believed.
+        self._fit: tuple[str, str | None, float] | None = None
         self._writing_engine = self.engine.execution_options(writing=True)
         self._reading_engine = self.engine
         if self.is_postgresql:  # as in SQLite, one block reads one snapshot
@@ -164,12 +167,13 @@ class Database:
     def misfit(self) -> str | None:
         """Return in one line why this release cannot work with the schema; None if it can. Raises a database error.
 
-        Judges each revision once.
+        Judges each revision once, and one that does not suit again after MISFIT_SECONDS: it may be mended by hand.
         """
         with self._reading_engine.connect() as connection:
             revision = revision_of(connection)
-            if self._fit is None or self._fit[0] != revision:
-                self._fit = revision, describe_misfit(connection, revision, Base.metadata)
+            if self._fit is None or self._fit[0] != revision or self._fit[2] < time.monotonic():
+                reason = describe_misfit(connection, revision, Base.metadata)
+                self._fit = revision, reason, time.monotonic() + MISFIT_SECONDS if reason else math.inf
             return self._fit[1]
 
     def require_fit(self) -> None:

@@ -15,6 +15,7 @@ from tests.conftest import TOKEN, own_database, unsynced
 from tests.support.requests import ONE
 from tests.support.upgrading import migrate_further
 from webapp.services import services
+from webapp.storage import engine
 from webapp.storage.compatibility import MIGRATIONS, known_revisions, misfits
 from webapp.storage.engine import Database
 from webapp.storage.schema import Base, Run
@@ -239,6 +240,25 @@ def test_schema_of_before_is_told_until_it_is_migrated(app, client):
     told = client.get("/readyz").get_json()["checks"]["database"]
     assert "an earlier release (revision 0001): correction.doubt is missing; `python -m webapp setup`" in told
     migrate_further(database, add("correction", "doubt", sa.JSON), revision=current)
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.both_databases
+def test_schema_that_something_else_has_changed_is_told_until_it_is_as_before(app, client, monkeypatch):
+    """No release is to blame then, and set-up finds nothing to do."""
+    monkeypatch.setattr(engine, "MISFIT_SECONDS", -1)
+    database, current = services(app).database, max(known_revisions())
+    migrate_further(database, direct("drop_column", "correction", "doubt"), revision=current)
+    told = client.get("/readyz").get_json()["checks"]["database"]
+    assert f"of this release, and something else has changed it (revision {current}): correction.doubt is mis" in told
+    migrate_further(database, add("correction", "doubt", sa.JSON), revision=current)
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("revision", ["0001", max(known_revisions())])
+def test_table_of_another_program_that_refers_to_rows_is_no_misfit(app, client, revision):
+    migrate_further(services(app).database, new_table(), revision)
     assert client.get("/readyz").status_code == 200
 
 
