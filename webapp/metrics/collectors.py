@@ -50,6 +50,16 @@ class DatabaseCollector(Asked):
         yield from found or ()
 
     def _ask(self) -> list[Metric]:
+        suits = self._database.misfit() is None
+        judged = GaugeMetricFamily("inkling_schema_suits", "Whether this release can work with the schema.", suits)
+        try:
+            return [judged, *self._figures()]
+        except SQLAlchemyError:
+            if suits:
+                raise
+            return [judged]
+
+    def _figures(self) -> list[Metric]:
         with self._database.reading() as session:
             return [*_stored(session), *_waiting(session, time.time()), *_training(session), *self._space(session)]
 

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, select, text
 
 from tests.conftest import TOKEN, own_database, unsynced
+from tests.support.exposition import sample
 from tests.support.requests import ONE
 from tests.support.upgrading import migrate_further
 from webapp.services import services
@@ -225,10 +226,14 @@ def test_schema_that_asks_for_more_is_told_and_readings_go_on(app, client):
 
 @pytest.mark.both_databases
 def test_schema_without_what_is_read_is_told(app, client, admin):
+    assert sample(client.get("/metrics").text, "inkling_schema_suits") == 1
     migrate_further(services(app).database, direct("drop_column", "correction", "doubt"))
     assert "correction.doubt is missing" in client.get("/readyz").get_json()["checks"]["database"]
     page = admin.get("/admin/corrections")
     assert page.status_code == 503 and "being upgraded" in page.text
+    migrate_further(services(app).database, direct("drop_column", "import", "state"))  # which metrics are made of
+    text = client.get("/metrics").text
+    assert sample(text, "inkling_database_up") == 1 and sample(text, "inkling_schema_suits") == 0
 
 
 @pytest.mark.both_databases
