@@ -35,7 +35,7 @@ def restore(
     database = database_file(settings)
     assert database, "PostgreSQL has programs for that"
     with BackupFile.open(file) as backup:
-        _refuse_other_owner(settings)
+        _refuse_other_owner(settings.data_dir, database)
         _refuse_newer(backup.manifest)
         _refuse_key(backup.secret_key, environ.get("SECRET_KEY", ""))
         with exclusive(settings):
@@ -87,7 +87,8 @@ def _refuse_key(key: str, chosen: str) -> None:
             )
 
 
-def _refuse_other_owner(settings: Settings) -> None:
+def _refuse_other_owner(*paths: Path) -> None:
     """Web and worker could not open files of another user."""
-    if settings.data_dir.stat().st_uid != os.geteuid():
-        raise BackupError(f"{settings.data_dir} belongs to another user; run this as that user")
+    for path in paths:
+        if path.exists() and path.stat().st_uid != os.geteuid():
+            raise BackupError(f"{path} belongs to another user; run this as that user")

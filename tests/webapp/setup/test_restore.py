@@ -192,6 +192,16 @@ def test_restore_for_another_user_is_refused(old, file, monkeypatch):
     assert "belongs to another user" in refusal(old, file)
 
 
+def test_restore_in_place_of_another_users_database_elsewhere_is_refused(tmp_path, file):
+    if os.geteuid() != 0:
+        pytest.skip("giving a file away takes root's rights")
+    database = tmp_path / "elsewhere.db"
+    settings = settings_in(tmp_path / "data", DATABASE_URL=f"sqlite:///{database}")
+    database.touch()
+    os.chown(database, 12345, 12345)
+    assert f"{database} belongs to another user" in refusal(settings, file)
+
+
 def test_restore_on_a_full_disk_is_refused(settings, disk, tmp_path):
     back_up(settings, tmp_path / "backup.zip")
     there = settings_in(disk / "data")
