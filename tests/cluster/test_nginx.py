@@ -98,6 +98,7 @@ def test_nginx_without_replica_answers_and_logs_no_receipt(cluster):
     assert answer.status in (502, 503)
     assert_from_nginx(answer, answer.status, "unavailable")
     assert answer.headers["Retry-After"] == "5"
+    assert_from_nginx(cluster.ask("GET", "/static/nothing.css"), 502, "unavailable")
     assert b"Draw a digit" in cluster.ask("GET", receipt, headers=BROWSER).body
     logged = [(line["method"], line["path"], line["status"]) for line in cluster.access_log()]
     assert ("GET", "/receipts/...", 200) in logged and ("POST", "/predict", answer.status) in logged
