@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from webapp.exceptions import AppError
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, insert_if_absent, lock_table
-from webapp.storage.schema import FIRST_ID, FIRST_NAME, Administrator, AdminSession, SignInAttempt
+from webapp.storage.schema import FIRST_NAME, Administrator, AdminSession, NamedAdministrator, SignInAttempt
 from webapp.storage.timestamps import seconds_until_below, within
 
 # Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
@@ -72,12 +72,13 @@ class Authenticator:
         self._database = database
 
     def has_password(self) -> bool:
-        return FIRST_NAME in self._find(FIRST_NAME)
+        with self._database.reading() as session:
+            return _find(session, FIRST_NAME) is not None
 
     def names(self) -> Sequence[str]:
         """Return the names of all administrators, the first one's first."""
         with self._database.reading() as session:
-            return session.scalars(select(Administrator.name).order_by(Administrator.id)).all()
+            return FIRST_NAME, *session.scalars(select(NamedAdministrator.name).order_by(NamedAdministrator.name))
 
     def add(self, name: str, password: str) -> None:
         """Add an administrator. Raises NameRefused or PasswordRefused."""
@@ -90,10 +91,9 @@ class Authenticator:
 
         def store(session: Session) -> None:
             lock_table(session, Administrator)
-            if session.scalar(select(Administrator.id).where(Administrator.name == name)):
+            if name == FIRST_NAME or _find(session, name):
                 raise NameRefused(f"There is an administrator {name} already.")
-            last = session.scalar(select(func.max(Administrator.id))) or 0
-            session.add(Administrator(id=max(last, FIRST_ID) + 1, name=name, password_hash=hashed))
+            session.add(NamedAdministrator(name=name, password_hash=hashed))
 
         write_using_reserve(self._database, store)
 
@@ -104,8 +104,8 @@ class Authenticator:
 
         def do(session: Session) -> None:
             lock_table(session, Administrator)
-            _end_sessions(session, row := _row(session, name))
-            session.delete(row)
+            session.delete(_get(session, name))
+            _end_sessions(session, name)
 
         write_using_reserve(self._database, do)
 
@@ -119,37 +119,37 @@ class Authenticator:
         def store(session: Session) -> None:
             lock_table(session, Administrator)
             if name == FIRST_NAME:
-                session.merge(Administrator(id=FIRST_ID, name=FIRST_NAME, password_hash=hashed))
-                session.flush()
-            row = _row(session, name)
-            row.password_hash = hashed
-            _end_sessions(session, row)
+                session.merge(Administrator(id=1, password_hash=hashed))
+            else:
+                _get(session, name).password_hash = hashed
+            _end_sessions(session, name)
             session.execute(delete(SignInAttempt))
 
         write_using_reserve(self._database, store)
 
     def keep_password(self, password: str) -> None:
         """Set the first one's password if it differs: a restart with the same ADMIN_PASSWORD ends no session."""
-        first = self._find(FIRST_NAME).get(FIRST_NAME)
+        with self._database.reading() as session:
+            first = _find(session, FIRST_NAME)
         if first is None or not _is_right(first.password_hash, password):
             self.set_password(password)
 
     def set_first_password(self, password: str) -> bool:
         """Set the first one's password if there is none yet; return whether it was set."""
         with self._database.writing() as session:
-            return insert_if_absent(session, Administrator, id=FIRST_ID, password_hash=HASHER.hash(password))
+            return insert_if_absent(session, Administrator, id=1, password_hash=HASHER.hash(password))
 
     def sign_in(self, password: str, client: str, name: str = FIRST_NAME) -> str:
         """Return the token of a new session. Raises WrongPassword or TooManyAttempts.
 
         Counts the attempt before it verifies the password, so that parallel attempts count too; success deletes the
-        client's attempts.
+        client's attempts with this name alone, so that nobody's own password allows more attempts at another's.
         """
-        mine = self._count_attempt("password", client)
-        found = self._find(name, FIRST_NAME)
-        named = found.get(name)
+        with self._database.reading() as session:
+            named, first = _find(session, name), _find(session, FIRST_NAME)
+        mine = self._count_attempt("password", client, name if named else None)
         # With an unknown name, verify against another hash all the same: the time does not tell which names there are.
-        checked = named or found.get(FIRST_NAME)
+        checked = named or first
         is_right = len(password) <= LONGEST_PASSWORD and checked and _is_right(checked.password_hash, password)
         if named is None or not is_right:
             raise WrongPassword
@@ -157,12 +157,12 @@ class Authenticator:
 
         def begin(session: Session) -> None:
             lock_table(session, Administrator)
-            current = session.get(Administrator, named.id)
+            current = _find(session, name)
             if current is None or current.password_hash != named.password_hash:  # it was changed meanwhile
                 raise WrongPassword
-            session.execute(delete(SignInAttempt).where(SignInAttempt.address == mine))
-            row = AdminSession(token_sha256=_digest(token), administrator_id=named.id, created_at=now, seen_at=now)
-            session.add(row)
+            own = SignInAttempt.address == mine, SignInAttempt.administrator == name
+            session.execute(delete(SignInAttempt).where(*own))
+            session.add(AdminSession(token_sha256=_digest(token), administrator=name, created_at=now, seen_at=now))
 
         write_using_reserve(self._database, begin)
         return token
@@ -191,24 +191,21 @@ class Authenticator:
         if not isinstance(token, str):
             return None
         now = time.time()
-        owner = Administrator.id == func.coalesce(AdminSession.administrator_id, FIRST_ID)
         mine = AdminSession.token_sha256 == _digest(token)
         with self._database.reading() as session:
-            found = session.execute(
-                select(AdminSession, Administrator.name).join(Administrator, owner).where(mine)
-            ).first()
-        if found is None or not _lasts(found.AdminSession, now):
+            found = session.scalar(select(AdminSession).where(mine))
+        if found is None or not _lasts(found, now):
             return None
-        if in_use and now - found.AdminSession.seen_at > SEEN_STEP_SECONDS:
+        if in_use and now - found.seen_at > SEEN_STEP_SECONDS:
             seen = update(AdminSession).where(mine).values(seen_at=now)  # no row, if it was signed out meanwhile
             write_using_reserve(self._database, lambda session: session.execute(seen))
-        return found.name
+        return found.administrator or FIRST_NAME
 
     def sign_out(self, token: str) -> None:
         mine = AdminSession.token_sha256 == _digest(token)
         write_using_reserve(self._database, lambda session: session.execute(delete(AdminSession).where(mine)))
 
-    def _count_attempt(self, secret: str, client: str) -> str:
+    def _count_attempt(self, secret: str, client: str, administrator: str | None = None) -> str:
         """Count an attempt at "password" or "token"; return its key. Raises TooManyAttempts at a limit."""
         mine, now = f"{secret}:{client}", time.time()
         with self._database.reading() as session:  # a refusal must not need the write lock
@@ -217,17 +214,10 @@ class Authenticator:
         def count(session: Session) -> None:
             lock_table(session, SignInAttempt)
             _check_limits(session, secret, mine, now)
-            session.add(SignInAttempt(address=mine, at=now))
+            session.add(SignInAttempt(address=mine, administrator=administrator, at=now))
 
         write_using_reserve(self._database, count)
         return mine
-
-    def _find(self, *names: str) -> dict[str, Administrator]:
-        """Return the administrators with these names, as far as there are any."""
-        with self._database.reading() as session:
-            return {
-                row.name: row for row in session.scalars(select(Administrator).where(Administrator.name.in_(names)))
-            }
 
 
 def sweep(database: Database) -> None:
@@ -270,16 +260,23 @@ def _lasts(session, now: float):
     return within(session.seen_at, SESSION_IDLE_SECONDS, now) & within(session.created_at, SESSION_SECONDS, now)
 
 
-def _row(session: Session, name: str) -> Administrator:
-    row = session.scalar(select(Administrator).where(Administrator.name == name))
-    if row is None:
-        raise NameRefused(f"There is no administrator {name}.")
-    return row
+def _find(session: Session, name: str) -> Administrator | NamedAdministrator | None:
+    """Return the administrator with this name, which may be any text."""
+    if name == FIRST_NAME:
+        return session.get(Administrator, 1)
+    # PostgreSQL refuses a query with a NUL in it.
+    return session.get(NamedAdministrator, name) if NAME.fullmatch(name) else None
 
 
-def _end_sessions(session: Session, administrator: Administrator) -> None:
-    owner = func.coalesce(AdminSession.administrator_id, FIRST_ID)
-    session.execute(delete(AdminSession).where(owner == administrator.id))
+def _get(session: Session, name: str) -> Administrator | NamedAdministrator:
+    """Return the administrator with this name; raises NameRefused."""
+    if found := _find(session, name):
+        return found
+    raise NameRefused(f"There is no administrator {name}.")
+
+
+def _end_sessions(session: Session, name: str) -> None:
+    session.execute(delete(AdminSession).where(func.coalesce(AdminSession.administrator, FIRST_NAME) == name))
 
 
 def _hash(password: str) -> str:

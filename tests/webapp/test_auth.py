@@ -285,7 +285,7 @@ OTHER = "another battery staple"
 @pytest.mark.both_databases
 def test_administrators_sign_in_by_name_and_sessions_are_theirs(door):
     door.add("anna", OTHER)
-    assert door.names() == ["administrator", "anna"]
+    assert list(door.names()) == ["administrator", "anna"]
     mine, hers = door.sign_in(PASSWORD, "here"), door.sign_in(OTHER, "there", "anna")
     assert (door.holder(mine), door.holder(hers)) == ("administrator", "anna")
     for name, password in (("administrator", OTHER), ("anna", PASSWORD), ("nobody", PASSWORD), ("", PASSWORD)):
@@ -301,18 +301,34 @@ def test_administrators_sign_in_by_name_and_sessions_are_theirs(door):
     assert (door.holder(mine), door.holder(hers)) == ("administrator", None)
     with pytest.raises(WrongPassword):
         door.sign_in(OTHER + "!", "there", "anna")
-    door.add("ben", OTHER)  # who gets the id that is free again
-    assert door.holder(hers) is None and door.names() == ["administrator", "ben"]
+    door.add("anna", OTHER)  # another person
+    assert door.holder(hers) is None and list(door.names()) == ["administrator", "anna"]
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Anna", "a b", "run 3", "script", "token", "set-up", "run", ".a", "\u00e4nne", "a" * 65, "a\n", "anna"]
+    "name",
+    [
+        "",
+        "Anna",
+        "a b",
+        "run 3",
+        "script",
+        "token",
+        "set-up",
+        "run",
+        ".a",
+        "\u00e4nne",
+        "a" * 65,
+        "a\n",
+        "anna",
+        "administrator",
+    ],
 )
 def test_administrator_cannot_have_any_name(door, name):
     door.add("anna", OTHER)
     with pytest.raises(NameRefused):
         door.add(name, OTHER)
-    assert door.names() == ["administrator", "anna"]
+    assert list(door.names()) == ["administrator", "anna"]
 
 
 def test_administrator_unknown_or_first_is_not_removed(door):
@@ -320,7 +336,7 @@ def test_administrator_unknown_or_first_is_not_removed(door):
                    lambda: door.set_password(OTHER, "nobody")):  # fmt: skip
         with pytest.raises(NameRefused):
             change()
-    assert door.names() == ["administrator"] and door.sign_in(PASSWORD, "here")
+    assert list(door.names()) == ["administrator"] and door.sign_in(PASSWORD, "here")
 
 
 def test_name_unknown_is_refused_after_the_same_work(door, monkeypatch):
@@ -344,8 +360,31 @@ def test_names_share_the_limit_of_an_address(door):
 
 
 @pytest.mark.both_databases
+def test_name_right_password_takes_back_no_attempts_at_another(door):
+    """An administrator had any number of attempts at the password of another one."""
+    door.add("anna", OTHER)
+    fail(door, ATTEMPTS_PER_ADDRESS - 2)
+    with pytest.raises(WrongPassword):
+        door.sign_in("wrong", "here", "nobody")
+    door.sign_in(OTHER, "here", "anna")
+    assert door.remaining_attempts("here") == (1, None)
+    fail(door, 1)
+    with pytest.raises(TooManyAttempts):
+        door.sign_in(OTHER, "here", "anna")
+
+
+@pytest.mark.both_databases
+def test_name_of_any_text_is_refused_as_unknown(door):
+    """PostgreSQL takes no NUL, and answered with an error of the database."""
+    door.add("anna", OTHER)
+    for name in ("anna\0", "\0", "\ud800", "\u00e4nne", "a" * 100_000, "' OR 1=1 --", "%"):
+        with pytest.raises(WrongPassword):
+            door.sign_in(OTHER, repr(name)[:20], name)
+
+
+@pytest.mark.both_databases
 def test_release_before_signs_in_the_first_administrator(door, database):
-    """It knows neither names nor whose a session is."""
+    """It knows neither names nor whose a session is, and takes any row for the only administrator."""
     with database.writing() as session:
         session.execute(text("INSERT INTO admin_session (token_sha256, created_at, seen_at) VALUES (:it, :now, :now)"),
                         {"it": door_module._digest("its"), "now": time.time()})  # fmt: skip
@@ -353,5 +392,8 @@ def test_release_before_signs_in_the_first_administrator(door, database):
     assert door.holder("its") == "administrator"
     door.set_password(OTHER, "anna")
     assert door.holder("its") == "administrator"
-    door.set_password(PASSWORD)
+    door.set_password(PASSWORD + "!")  # PostgreSQL moves the row to the end of its table
     assert door.holder("its") is None
+    with database.reading() as session:
+        (password_hash,) = session.scalars(text("SELECT password_hash FROM administrator")).all()
+    assert door_module.HASHER.verify(password_hash, PASSWORD + "!")

@@ -34,7 +34,7 @@ Ended = Literal["finished", "failed", "cancelled", "lost"]
 ENDED = get_args(Ended)
 RunState = Active | Ended
 RemovalKind = Literal["corrections", "version", "run", "old"]
-FIRST_ID, FIRST_NAME = 1, "administrator"
+FIRST_NAME = "administrator"
 """Of the administrator whom set-up makes; alone until others are added."""
 
 
@@ -325,11 +325,18 @@ class Installation(Base):
 
 
 class Administrator(Base):
-    """An administrator with the hash of the password. The first has FIRST_ID and FIRST_NAME, and stays."""
+    """The first administrator, FIRST_NAME, with the hash of the password; one row, with the id 1."""
 
     __tablename__ = "administrator"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(server_default=FIRST_NAME)
+    password_hash: Mapped[str]
+
+
+class NamedAdministrator(Base):
+    """Another administrator. Not in the table of the first: the release before takes any row there for the only one."""
+
+    __tablename__ = "named_administrator"
+    name: Mapped[str] = mapped_column(primary_key=True)
     password_hash: Mapped[str]
 
 
@@ -338,7 +345,7 @@ class AdminSession(Base):
 
     __tablename__ = "admin_session"
     token_sha256: Mapped[str] = mapped_column(primary_key=True)
-    administrator_id: Mapped[int | None]  # None, as the release before writes: FIRST_ID
+    administrator: Mapped[str | None]  # None, as the release before writes: FIRST_NAME
     created_at: Mapped[float]
     seen_at: Mapped[float]
 
@@ -349,6 +356,7 @@ class SignInAttempt(Base):
     __tablename__ = "sign_in_attempt"
     id: Mapped[int] = mapped_column(primary_key=True)
     address: Mapped[str] = mapped_column(index=True)
+    administrator: Mapped[str | None]  # whose success takes it back; None: nobody's
     at: Mapped[float]
 
 

@@ -38,9 +38,12 @@ def page() -> str:
 def submit() -> ResponseReturnValue:
     """Check name and password, begin a session and lead on to the page that follows, by default the dashboard.
 
-    Without a name, the first administrator is meant.
+    Without a name, the first administrator is meant, and with any while there is only one: the page hides the field,
+    which a password manager may fill in all the same.
     """
-    password, name = any_form().get("password", ""), any_form().get("username", "").strip().lower() or FIRST_NAME
+    password, name = any_form().get("password", ""), FIRST_NAME
+    if _asks_name():
+        name = any_form().get("username", "").strip().lower() or FIRST_NAME
     try:
         token = services().authenticator.sign_in(password, authentication.client_digest(), name)
     except WrongPassword:
@@ -77,7 +80,7 @@ def sign_out() -> ResponseReturnValue:
 def _form(is_wrong: bool = False) -> str:
     """Return the page with the form, whether the password is wrong, and the time until another may be tried."""
     left, wait = services().authenticator.remaining_attempts(authentication.client_digest())
-    asks_name = len(services().authenticator.names()) > 1
+    asks_name = _asks_name()
     return render_template(
         "admin/sign_in.html",
         page="admin",
@@ -88,6 +91,10 @@ def _form(is_wrong: bool = False) -> str:
         asks_name=asks_name,
         name=FIRST_NAME,
     )
+
+
+def _asks_name() -> bool:
+    return len(services().authenticator.names()) > 1
 
 
 def _following() -> str | None:

@@ -62,6 +62,7 @@ def lived_in(settings, database):
     hold.save_checkpoint(b"\0 where the training stands \xff")
     hold.release(progress={"fraction": 0.1 + 0.2}, history=[{"train_loss": 1e-300}])
     import_queue.enqueue(database, "digits.npz", b"\0 a file \xff" * 99, "0" * 64, 3, "a test")
+    Authenticator(database).add("anna", PASSWORD)
     Authenticator(database).sign_in(PASSWORD, "here")
     with pytest.raises(WrongPassword):
         Authenticator(database).sign_in("wrong", "there")

@@ -45,7 +45,7 @@ COMMITTED = {
     "0009_validation_accuracy.py": "cc097910a0ab882546e4e87c3fa3d9fb1497351a0df6a2abb231e337022f008f",
     "0010_training_settings.py": "15579cc35aed80d5433d082412c929877f21b7933bcf747baf9710613bafefa5",
     "0011_hands.py": "df613cf6073b4c0ffb0b0793f3eb6e9883f7833186287e42dafbb57888330895",
-    "0012_administrators.py": "b75e78ea22f0b27973c70f5a894d8e733640567421ba535dec8f03f647260594",
+    "0012_administrators.py": "290cef35890ac0de959aea2f06ad23cad752a5fca9ded0cafa4ab713aed82cc9",
     "0013_request_id.py": "f3dcecefd4d7b7d1c3c96c784a5b2ea902734b893af14671cfa930fd21417b15",
     "0014_webhooks.py": "1bcc38218df864d4e725a929f427f5e279239eba25d5de247132cefffdfe1edc",
     "0015_removals.py": "32b39bef4d8cbfa2157f645de9695ef356e28295445bdbe62ab7ade8b748af60",

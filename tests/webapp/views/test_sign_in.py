@@ -134,6 +134,13 @@ def test_sign_in_asks_for_a_name_where_there_are_several(app, client):
     assert '<span class="quiet">anna</span>' in client.get("/admin").text
 
 
+def test_sign_in_ignores_the_name_where_there_is_one_administrator(app, client):
+    """A password manager may fill in the hidden field with a name of its own."""
+    assert sign_in(client, username="admin").status_code == 303
+    services(app).authenticator.add("anna", "another battery staple")
+    assert sign_in(app.test_client(), username="admin").status_code == 403
+
+
 def test_audit_says_which_administrator_it_was(app, client):
     services(app).authenticator.add("anna", "another battery staple")
     add_version(services(app).database, turned(1))
