@@ -5,11 +5,9 @@ Readers raise ValueError with a reason that is said after the variable's name; n
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,11 +168,11 @@ def secret_key(text: str) -> str:
 
 
 def secret_key_in(folder: Path) -> str:
-    """Return the secret key in the data folder, which the first start creates, readable by its owner only."""
+    """Return the secret key in the data folder; "" without one, which set-up creates."""
     path = folder / "secret_key"
     try:
-        if not path.exists():
-            _create_secret(path)
+        if not os.path.lexists(path):
+            return ""
         if not path.is_file():  # reading a named pipe would block
             raise OSError("it is not a file")
         secret = path.read_text("ascii").strip()
@@ -186,20 +184,6 @@ def secret_key_in(folder: Path) -> str:
         return secret_key(secret)
     except ValueError as error:
         raise ValueError(f"in {path} {error}") from None
-
-
-def _create_secret(path: Path) -> None:
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        # Linked into place complete: several processes that start together all read the first one's key.
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> str:

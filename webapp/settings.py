@@ -55,7 +55,7 @@ def _unset(words: str) -> Default:
 
 
 def _stored_secret_key(before: Mapping[str, Any]) -> str:
-    """Return the key in DATA_DIR; "" with PostgreSQL, where the processes need not share a disk."""
+    """Return the key in DATA_DIR; "" before set-up, or with PostgreSQL, where the processes need not share a disk."""
     return values.secret_key_in(before["data_dir"]) if before["database_url"].startswith("sqlite") else ""
 
 
@@ -63,7 +63,8 @@ def _stored_secret_key(before: Mapping[str, Any]) -> str:
 class Settings:
     """The settings of a process; `Settings.read()` takes them from the environment.
 
-    `secret_key` is empty if it is stored in PostgreSQL: `webapp.storage.secret_key` reads it from there.
+    `secret_key` is empty if set-up has not created it yet, or if it is stored in PostgreSQL:
+    `webapp.storage.secret_key` reads it from there.
     """
 
     data_dir: Annotated[

@@ -18,6 +18,7 @@ from webapp.settings import ROOT, Settings
 from webapp.setup.install import set_up
 from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import Run
+from webapp.storage.secret_key import with_secret_key
 from webapp.training.jobs import Jobs
 
 
@@ -35,7 +36,7 @@ def install() -> list[str]:
     """The secret key, and what set-up said."""
     settings, lines = Settings.read(), []
     set_up(settings, lines.append)
-    return [settings.secret_key, *lines]
+    return [with_secret_key(settings).secret_key, *lines]
 
 
 MESSAGES = 5

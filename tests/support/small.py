@@ -16,6 +16,7 @@ from webapp.storage.engine import Database
 def small(data_dir: Path, name: str) -> Settings:
     """An installation that is known by a row of this name and by its secret key, `key(name)`."""
     Settings.read({"DATA_DIR": str(data_dir)})
+    private_files.create(data_dir / "secret_key")
     (data_dir / "secret_key").write_text(key(name))
     private_files.create(data_dir / "inkling.db")
     (data_dir / "inkling.db").write_bytes(_empty())

@@ -36,6 +36,8 @@ def back_up(settings: Settings, file: Path, on_progress: OnProgress = lambda don
     try:
         if not database.is_file():
             raise BackupError(f"there is no installation in {database}")
+        if not settings.secret_key:
+            raise BackupError(f"{settings.data_dir / 'secret_key'} is missing; set-up makes another one")
         _refuse_existing(file)
         with _folder_beside(file) as folder:
             manifest = _make(database, settings.secret_key, folder, on_progress)

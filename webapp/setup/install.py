@@ -4,6 +4,7 @@ MNIST."""
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -18,8 +19,9 @@ from webapp.middleware import assets
 from webapp.presentation.wording import worded
 from webapp.settings import Settings
 from webapp.setup.report import misspelt
-from webapp.storage.engine import Database, insert_if_absent, lock_table
+from webapp.storage.engine import Database, lock_table
 from webapp.storage.schema import Installation, Promotion, Version, champion_of, coded
+from webapp.storage.secret_key import NotSetUp, create_secret_key, with_secret_key
 from webapp.training.task_queue import make_file, make_tables
 from webapp.versions.promotions import SET_UP, record_promotion
 
@@ -27,8 +29,11 @@ from webapp.versions.promotions import SET_UP, record_promotion
 def set_up(settings: Settings, say=print) -> None:
     """Create an installation or bring an older one up to date; `say` gets a line for each message.
 
-    Raises PasswordRefused if ADMIN_PASSWORD cannot be used, WeightsError if no version can be used, and SchemaMisfit.
+    Raises PasswordRefused if ADMIN_PASSWORD cannot be used, WeightsError if no version can be used, SchemaMisfit, and
+    SettingsError for a stored secret key that no web server would take.
     """
+    with suppress(NotSetUp):
+        with_secret_key(settings)  # before anything is changed: the servers of the release before go on with theirs
     for line in misspelt():
         say(f"Warning: {line}")
     settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
@@ -43,9 +48,8 @@ def set_up(settings: Settings, say=print) -> None:
     with database.writing() as session:
         lock_table(session, Installation)
         make_tables(session)
-        if database.is_postgresql:
-            insert_if_absent(session, Installation, id=1, secret_key=secrets.token_hex(32))
-    make_file(settings, database, say)
+        create_secret_key(settings, session)
+    make_file(with_secret_key(settings), database, say)
     install_shipped(database, say)
     set_up_password(settings, Authenticator(database), say)
     try:

@@ -79,6 +79,6 @@ def _stored_key(settings: Settings) -> tuple[str, str]:
     try:
         return with_secret_key(settings).secret_key, "PostgreSQL"
     except NotSetUp:
-        return "", "PostgreSQL, which is not set up yet"
+        return "", "none yet: set-up creates it"
     except SQLAlchemyError:
         return "", "PostgreSQL, which does not answer"

@@ -1,11 +1,13 @@
 """The secret key, which all processes of an installation share.
 
-With SQLite they share a disk, and the key is a file there (`webapp.settings`). With PostgreSQL they share only the
-database, and the key is a row, which set-up inserts.
+Set-up creates it: nothing else does, since a command that is run as another user, or in the wrong folder, would leave
+one that the servers cannot read. With SQLite they share a disk, and the key is a file there. With PostgreSQL they share
+only the database, and the key is a row.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,10 +15,12 @@ from dataclasses import replace
 
 from sqlalchemy import inspect, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
+from webapp import private_files
 from webapp import setting_values as values
 from webapp.settings import Settings, SettingsError
-from webapp.storage.engine import Database
+from webapp.storage.engine import Database, insert_if_absent
 from webapp.storage.schema import Installation
 
 WAIT_SECONDS = 2.0
@@ -29,23 +33,26 @@ class NotSetUp(Exception):
         super().__init__("the database is not set up yet; `python -m webapp setup` does it")
 
 
-def with_secret_key(settings: Settings) -> Settings:
-    """Return the settings with the secret key, read from the database if unset.
+def create_secret_key(settings: Settings, session: Session) -> None:
+    """Create the key unless there is one; `session` excludes other set-ups. Raises OSError or SettingsError."""
+    key = secrets.token_hex(32)
+    if not _is_embedded(settings):
+        insert_if_absent(session, Installation, id=1, secret_key=key)
+    elif not settings.secret_key and not _in_file(settings):
+        private_files.write(settings.data_dir / "secret_key", key.encode())
 
-    Raises NotSetUp, SettingsError if it is too short, or a database error.
+
+def with_secret_key(settings: Settings) -> Settings:
+    """Return the settings with the secret key, read from where it is kept if unset.
+
+    Raises NotSetUp, SettingsError if it is damaged or too short, or a database error.
     """
     if settings.secret_key:
         return settings
-    with closing(Database(settings.database_url)) as database, database.reading() as session:
-        if not inspect(session.connection()).has_table(Installation.__tablename__):
-            raise NotSetUp
-        key = session.scalar(select(Installation.secret_key))
-    if key is None:
+    key = _in_file(settings) if _is_embedded(settings) else _in_database(settings)
+    if not key:
         raise NotSetUp
-    try:
-        return replace(settings, secret_key=values.secret_key(key))
-    except ValueError as error:
-        raise SettingsError(f"SECRET_KEY is not set, and that in the database {error}") from error
+    return replace(settings, secret_key=key)
 
 
 def wait_for_secret_key(settings: Settings, say: Callable[[str], object]) -> Settings:
@@ -60,3 +67,24 @@ def wait_for_secret_key(settings: Settings, say: Callable[[str], object]) -> Set
             say(f"waiting for the database: {reason}")
             said = reason
         time.sleep(WAIT_SECONDS)
+
+
+def _is_embedded(settings: Settings) -> bool:
+    return settings.database_url.startswith("sqlite")
+
+
+def _in_file(settings: Settings) -> str:
+    try:
+        return values.secret_key_in(settings.data_dir)
+    except ValueError as error:
+        raise SettingsError(f"SECRET_KEY {error}") from error
+
+
+def _in_database(settings: Settings) -> str | None:
+    with closing(Database(settings.database_url)) as database, database.reading() as session:
+        is_there = inspect(session.connection()).has_table(Installation.__tablename__)
+        key = session.scalar(select(Installation.secret_key)) if is_there else None
+    try:
+        return None if key is None else values.secret_key(key)
+    except ValueError as error:
+        raise SettingsError(f"SECRET_KEY is not set, and that in the database {error}") from error

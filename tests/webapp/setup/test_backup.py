@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
@@ -154,6 +155,11 @@ def test_backup_removes_leftovers_and_leaves_what_is_none(settings, tmp_path):
 def test_backup_into_no_folder_is_refused(settings, tmp_path):
     with pytest.raises(BackupError, match="no backup was made in .*/none: No such file or directory"):
         back_up(settings, tmp_path / "none" / "backup.zip")
+
+
+def test_backup_without_the_secret_key_is_refused(settings, tmp_path):
+    with pytest.raises(BackupError, match="no backup was made: .*/secret_key is missing"):
+        back_up(replace(settings, secret_key=""), tmp_path / "backup.zip")
 
 
 def test_backup_of_nothing_is_refused(settings, tmp_path):

@@ -35,7 +35,10 @@ def test_settings_in_force_tell_their_origin(environ, tmp_path, capsys):
     assert rows["HOST"] == ("127.0.0.1", "default") and rows["MNIST_DIR"] == (str(tmp_path / "data"), "default")
     assert rows["DATABASE_URL"] == (f"sqlite:///{tmp_path}/data/inkling.db", "default")
     assert rows["ADMIN_PASSWORD"] == ("(none)", "default")
-    assert rows["SECRET_KEY"] == ("(set, not shown)", f"file {tmp_path}/data/secret_key")
+    assert rows["SECRET_KEY"] == ("(none)", "none yet: set-up creates it")
+    assert list((tmp_path / "data").iterdir()) == []
+    (tmp_path / "data" / "secret_key").write_text(SECRET)
+    assert printed(capsys)["SECRET_KEY"] == ("(set, not shown)", f"file {tmp_path}/data/secret_key")
 
 
 def test_settings_in_force_show_no_secret(environ, tmp_path, capsys):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import stat
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,7 @@ from webapp.app import create_app
 from webapp.services import services
 from webapp.settings import SettingsError
 from webapp.setup.install import set_up
+from webapp.storage.compatibility import revision_of
 from webapp.storage.engine import Database
 from webapp.storage.schema import Administrator, Installation, Promotion, Version
 from webapp.storage.secret_key import NotSetUp, wait_for_secret_key, with_secret_key
@@ -68,12 +70,40 @@ def test_replicas_share_one_secret_key(empty, tmp_path):
 
 
 @ON_POSTGRESQL
-def test_secret_key_too_short_in_the_database_is_said(settings, database):
-    """As an earlier release copied it there from an environment."""
+@pytest.mark.parametrize("key", ["short", ""])
+def test_secret_key_too_short_in_the_database_is_said(settings, database, key):
+    """As an earlier release copied it there from an environment. Set-up said all was well; no server started."""
     with database.writing() as session:
-        session.get(Installation, 1).secret_key = "short"
-    with pytest.raises(SettingsError, match="^SECRET_KEY .* in the database has 5 characters and needs 32"):
-        with_secret_key(replace(settings, secret_key=""))
+        session.get(Installation, 1).secret_key = key
+        session.execute(text("UPDATE alembic_version SET version_num = '0013'"))
+    kept = replace(settings, secret_key="")
+    for use in (with_secret_key, lambda settings: set_up(settings, say=lambda line: None)):
+        with pytest.raises(
+            SettingsError, match=f"^SECRET_KEY .* in the database has {len(key)} characters and needs 32"
+        ):
+            use(kept)
+    with database.reading() as session:
+        assert revision_of(session.connection()) == "0013"
+
+
+def test_secret_key_is_created_by_set_up_for_its_owner_alone(tmp_path):
+    keys = set()
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        settings = settings_in(folder)
+        with pytest.raises(NotSetUp):
+            with_secret_key(settings)
+        for _ in range(2):
+            set_up(settings, say=lambda line: None)
+            keys.add(with_secret_key(settings).secret_key)
+        assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+    assert list(map(len, keys)) == [64, 64]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can make a file of somebody else's")
+def test_secret_key_created_by_root_belongs_to_the_folders_owner(tmp_path):
+    os.chown(tmp_path, 10001, 10001)
+    set_up(settings_in(tmp_path), say=lambda line: None)
+    assert (tmp_path / "secret_key").stat().st_uid == 10001
 
 
 def test_wait_for_the_database_is_said_once(monkeypatch, empty, tmp_path):
