@@ -105,9 +105,8 @@ class Worker(SyncWorker):
         end = time.monotonic() + STOP_SECONDS
         for listener in self._listeners:
             self._selector.unregister(listener)
-            while backlog(listener) and time.monotonic() < end:
+            while time.monotonic() < end and self._accept(listener):
                 self.notify()
-                self._accept(listener)
                 self._serve()
             # Once every worker has closed the listener, the kernel rejects new connections, and a proxy tries another
             # server. With an open listener they would wait, and be reset when this process ends.
@@ -121,17 +120,22 @@ class Worker(SyncWorker):
 
     # Requests: accepted, queued, answered or refused
 
-    def _accept(self, listener: socket.socket) -> None:
-        """Accept connections up to one with a complete request; under overload several, to choose which to refuse."""
+    def _accept(self, listener: socket.socket) -> bool:
+        """Accept connections up to one with a complete request; under overload several, to choose which to refuse.
+
+        Return whether more may wait.
+        """
         for _ in range(REFUSED_AT_ONCE + 1):
             try:
                 client, address = listener.accept()
+            except BlockingIOError:
+                return False
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     self._evict_one()
-                elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                elif error.errno != errno.ECONNABORTED:
                     raise
-                return
+                return True
             client.setblocking(False)
             connection = Connection(client, peer(address))
             try:
@@ -145,7 +149,8 @@ class Worker(SyncWorker):
             self._enqueue(connection)
             # How many wait on a Unix socket shows only by accepting them.
             if listener.family != socket.AF_UNIX and not self._is_overloaded():
-                return
+                break
+        return True
 
     def _enqueue(self, connection: Connection) -> None:
         # Each trusted proxy has added the address of its client, as `ProxyFix` in webapp.app understands it.
@@ -320,7 +325,7 @@ class Worker(SyncWorker):
             self._evict(first_to_evict(dict.fromkeys(idle or self._pending, 1)))
 
     def _evict(self, connection: Connection) -> None:
-        if not connection.closing and not connection.idle:
+        if connection.received:
             self._refused += 1
             self._send_refusal(connection, OVERLOADED)
         self._close(connection)
@@ -328,7 +333,7 @@ class Worker(SyncWorker):
     def _sweep(self, now: float) -> None:
         """Close connections after their deadline, and log how many requests were refused; called once a second."""
         for connection in [connection for connection in self._pending if connection.deadline < now]:
-            if connection.received and not connection.closing:
+            if connection.received:
                 self._send_refusal(connection, TOO_SLOW)
             self._close(connection)
         self._shares.halve()

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -284,6 +285,21 @@ def test_requests_on_a_unix_socket_are_counted_by_accepting_them(family, taken):
         assert len(worker._ready) == taken
         for connection in worker._ready:
             connection.socket.close()
+
+
+@pytest.mark.parametrize(("received", "counted"), [(b"", []), (b"GET", [("GET", 503, "overloaded")])])
+def test_connection_evicted_counts_as_a_request_only_with_a_part_of_one(received, counted):
+    """A crowd of connections that said nothing was told as an overload."""
+    worker, _ = waiting_in_line()
+    counts = []
+    worker._metrics = SimpleNamespace(count_refusal=lambda *of: counts.append(of))
+    worker._render, worker._refused = lambda *of: ("HTTP/1.1 503\r\n", b""), 0
+    worker._unwatch = lambda one: None
+    ours, client = socket.socketpair()
+    with client:
+        worker._evict(Connection(ours, ("192.0.2.1", 1), received=bytearray(received)))
+        assert counts == counted and worker._refused == len(counted)
+        assert bool(client.recv(100)) == bool(counted)
 
 
 # One client may not have it all
@@ -584,6 +600,32 @@ def test_refusal_in_a_crowd_is_a_page_for_a_browser(impatient):
         answer.begin()
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert answer.headers.get_content_type() == "text/html" and "The server is busy" in answer.read().decode()
+
+
+def test_requests_waiting_on_a_unix_socket_at_the_end_are_answered(prepared, tmp_path):
+    """Linux does not tell how many wait there: all but the one at hand were lost."""
+    shutil.copytree(prepared, tmp_path / "data")
+    request = PREDICT.replace(b"5000", str(len(MANY)).encode()) + MANY
+    with contextlib.ExitStack() as stack:
+        path = f"{stack.enter_context(tempfile.TemporaryDirectory())}/web"
+
+        def connect():
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.settimeout(20)
+            client.connect(path)
+            return client
+
+        server = stack.enter_context(serve(tmp_path / "data", workers=1, ready=False, HOST=f"unix:{path}"))
+        wait_until(lambda: os.path.exists(path) and os.stat(path).st_mode & 0o666 == 0o666)
+        first = connect()
+        first.sendall(request)
+        assert first.recv(12) == b"HTTP/1.1 200"  # the worker has started
+        clients = [connect() for _ in range(30)]
+        for client in clients:
+            client.sendall(request)
+        server.process.send_signal(signal.SIGTERM)
+        assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * 30
+        assert server.process.wait(20) == 0
 
 
 def test_requests_waiting_at_the_end_are_answered(prepared, tmp_path):
