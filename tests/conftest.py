@@ -21,6 +21,7 @@ from webapp.app import create_app
 from webapp.services import services
 from webapp.settings import Settings
 from webapp.setup.install import set_up
+from webapp.storage import health
 from webapp.storage.engine import Database
 from webapp.storage.secret_key import NotSetUp, with_secret_key
 
@@ -62,8 +63,12 @@ class SharedRule(Rule):
 
 @pytest.fixture(autouse=True, scope="session")
 def made_once():
-    """Spares the apps of all tests compiling the same templates and routes, and checking the same weights."""
+    """Spares the apps of all tests compiling the same templates and routes, and checking the same weights.
+
+    A database that is asked beside other tests may take longer to answer than a probe waits for.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health, "ANSWER_SECONDS", 30.0)
         patch.setattr(classifier, "_load_checked", functools.lru_cache(4)(classifier._load_checked))
         patch.setattr(Flask, "jinja_options", {"bytecode_cache": Templates()})
         patch.setattr(Flask, "url_rule_class", SharedRule)
