@@ -107,13 +107,11 @@ def test_nginx_limits_are_written_from_the_settings(tmp_path, monkeypatch, capsy
     assert "nowhere" in capsys.readouterr().err
 
 
-(BY_HAND,) = re.findall(r"^inkling\(\) .+$", (DEPLOY / "README.md").read_text(), re.M)  # the function
-
-
 @pytest.fixture
 def units(tmp_path):
     units = Units(tmp_path)
-    units.unpack("inkling")
+    units.unpack("inkling-1")
+    units.install("inkling-1")
     yield units
     units.end()
 
@@ -153,7 +151,7 @@ def test_password_of_a_deployed_installation_is_set_as_its_document_says(units, 
     data = tmp_path / "data & more"
     shutil.copytree(prepared, data)
     units.write_settings(HOST="127.0.0.1", DATA_DIR=str(data))
-    done = units.shell(f"cd /opt/inkling\n{BY_HAND}\ninkling password", input=f"{PASSWORD} 2\n")
+    done = units.shell("inkling password", input=f"{PASSWORD} 2\n")
     assert done.returncode == 0, done.stderr
     assert f"is set in {data}/inkling.db" in done.stdout
     without = units.shell("cd /opt/inkling; .venv/bin/python -m webapp password", input=PASSWORD)

@@ -1,12 +1,13 @@
 """systemctl for tests: carries out the units of deploy/systemd without systemd, below a folder that stands for /.
 
-    python -m tests.support.units FOLDER start|stop|restart UNIT...
+    python -m tests.support.units FOLDER start|stop|restart|reload|enable|daemon-reload UNIT...
 
 A unit's command gets the environment that it has there, and nothing else of this machine's. Its output is in log/UNIT.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
@@ -17,9 +18,20 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-UNITS = ROOT / "deploy" / "systemd"
+README = ROOT / "deploy" / "README.md"
 STOP_SECONDS = 30
-INSTALLED = re.compile(r"(?<![\w.])/(?=opt/|etc/inkling|var/lib/inkling)")
+SCRIPT_SECONDS = 200  # those that wait for a server do so for ever
+INSTALLED = re.compile(
+    r"(?<![\w.])/(?=opt/|etc/(?:inkling|nginx|systemd|cron\.d)|usr/local/sbin|var/(?:lib|backups)/inkling)"
+)
+ASSIGNMENT = re.compile(r"^(\w+)=('?)(.*)\2$", re.M)
+# Of Debian's programs those that need root, users or systemd, in so far as the documents need them.
+PROGRAMS = {
+    "systemctl": f'cd {ROOT} && exec {sys.executable} -m tests.support.units {{folder}} "$@"',
+    "journalctl": 'exec cat {folder}/log/"$2"',  # -u UNIT
+    "useradd": "exit 0",
+    "runuser": 'shift 3; exec "$@"',  # -u inkling --: the tests' own user owns everything
+}
 
 
 class Units:
@@ -29,9 +41,27 @@ class Units:
         self.folder = folder
         self.env_file = folder / "etc" / "inkling" / "inkling.env"
         self.home = folder / "var" / "lib" / "inkling"
-        for path in (self.env_file.parent, folder / "opt", folder / "log", folder / "bin"):
-            path.mkdir(parents=True, exist_ok=True)
+        self.system = folder / "etc" / "systemd" / "system"
+        for name in (
+            "opt",
+            "log",
+            "bin",
+            "etc/inkling",
+            "etc/systemd/system",
+            "etc/cron.d",
+            "etc/nginx/conf.d",
+            "usr/local/sbin",
+        ):
+            (folder / name).mkdir(parents=True, exist_ok=True)
         self.home.mkdir(0o700, parents=True, exist_ok=True)
+        for name, does in PROGRAMS.items():
+            self.add_program(name, does.format(folder=folder))
+
+    def add_program(self, name: str, script: str) -> None:
+        """Puts a shell's script in the place of one of this machine's programs."""
+        program = self.folder / "bin" / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
 
     def unpack(self, name: str, release: Path = ROOT) -> Path:
         """Puts a release into opt/, with a virtual environment that has the packages of the tests."""
@@ -39,6 +69,10 @@ class Units:
 
         program = self.folder / "opt" / name
         install(program, release)
+        # What is installed once is this release's, as the documents are that say how.
+        shutil.copytree(ROOT / "deploy", program / "deploy", dirs_exist_ok=True)
+        by_hand = program / "deploy" / "inkling"
+        by_hand.write_text(self.below(by_hand.read_text()))
         virtual = program / ".venv"
         (virtual / "bin").mkdir(parents=True)
         shutil.copy(Path(sys.prefix) / "pyvenv.cfg", virtual)
@@ -46,6 +80,12 @@ class Units:
         for script in "python", "gunicorn":
             (virtual / "bin" / script).symlink_to(Path(sys.prefix) / "bin" / script)
         return program
+
+    def install(self, name: str) -> None:
+        """Installs a release that is unpacked by the commands of deploy/README.md; nothing runs yet."""
+        (commands,) = re.findall(r"^ln -s inkling-VERSION.+?(?=^```)", README.read_text(), re.M | re.S)
+        done = self.shell(commands.replace("inkling-VERSION", name))
+        assert done.returncode == 0, done.stderr
 
     def write_settings(self, **settings: str) -> None:
         self.env_file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
@@ -56,37 +96,32 @@ class Units:
 
     def shell(self, script: str, **more) -> subprocess.CompletedProcess:
         """Runs commands of the documents, with these units in place of systemd's."""
-        systemctl = self.folder / "bin" / "systemctl"
-        systemctl.write_text(
-            f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.support.units {self.folder} "$@"\n'
-        )
-        systemctl.chmod(0o700)
-        # There is no such user here: the tests' own owns everything.
-        script = self.below(script).replace("runuser -u inkling --", "env")
-        environ = {"PATH": f"{systemctl.parent}:{os.environ['PATH']}"}
-        return subprocess.run(["sh", "-euc", script], env=environ, capture_output=True, text=True, **more)
+        script = self.below(script).replace("install -d -o inkling", "install -D -d")
+        environ = {"PATH": f"{self.folder}/bin:{self.folder}/usr/local/sbin:{os.environ['PATH']}"}
+        own = {"env": environ, "capture_output": True, "text": True, "timeout": SCRIPT_SECONDS}
+        return subprocess.run(["sh", "-euc", script], **own, **more)
 
     def start(self, unit: str) -> int:
         """Starts a unit; returns the exit code of one that runs once, else 0."""
-        file, _, port = unit.partition("@")
-        own = (UNITS / f"{file}{'@' * bool(port)}.service").read_text()
-        text = self.below((UNITS / "inkling-common.conf").read_text() + own).replace("%i", port)
+        if self.pid(unit) is not None:
+            return 0
+        text = self._text(unit)
         environ = {"HOME": str(self.home), "USER": "inkling", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
         environ |= dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.M))
-        environ |= dict(re.findall(r"^(\w+)='(.*)'$", self.env_file.read_text(), re.M))
+        for path in re.findall("^EnvironmentFile=(.+)$", text, re.M):
+            environ |= {name: value for name, _, value in ASSIGNMENT.findall(Path(path).read_text())}
         (command,) = re.findall("^ExecStart=(.+)$", text, re.M)
-        (cwd,) = re.findall("^WorkingDirectory=(.+)$", text, re.M)
         with self.log(unit).open("ab") as log:
             process = subprocess.Popen(
                 command.split(),
-                cwd=cwd,
+                cwd=_said(text, "WorkingDirectory"),
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        if re.search("^Type=oneshot$", text, re.M):
+        if _said(text, "Type") == "oneshot":
             return process.wait()
         self._pid_file(unit).write_text(str(process.pid))
         return 0
@@ -100,6 +135,25 @@ class Units:
         while self.pid(unit) is not None:
             assert time.monotonic() < end, f"{unit} did not stop"
             time.sleep(0.05)
+
+    def carry_out(self, action: str, names: list[str]) -> int:
+        """What `systemctl` does; returns its exit code. A name may be a pattern for units that run."""
+        units = [unit for name in names for unit in (fnmatch.filter(self.running(), name) if "*" in name else [name])]
+        if action == "reload":
+            for unit in units:
+                os.kill(self.pid(unit), signal.SIGHUP)
+        if action in ("stop", "restart"):
+            for unit in units:
+                self.stop(unit)
+        if action in ("start", "restart", "enable"):
+            wanted = {it for unit in units for it in re.findall("^Wants=.*?(inkling-setup)", self._text(unit), re.M)}
+            for unit in wanted - {*units}:
+                self.start(unit)  # that it succeeds is what Requires= would ask for
+            return max(map(self.start, units))
+        return 0
+
+    def running(self) -> list[str]:
+        return [path.stem for path in sorted(self.folder.glob("*.pid")) if self.pid(path.stem) is not None]
 
     def pid(self, unit: str) -> int | None:
         """The process of a unit; None where it does not run."""
@@ -115,20 +169,28 @@ class Units:
         return Path(os.readlink(f"/proc/{self.pid(unit)}/cwd")).name
 
     def end(self) -> None:
-        for path in self.folder.glob("*.pid"):
-            self.stop(path.stem)
+        for unit in self.running():
+            self.stop(unit)
 
     def log(self, unit: str) -> Path:
         return self.folder / "log" / unit
+
+    def _text(self, unit: str) -> str:
+        """The unit's file and its drop-in, with the paths of this installation."""
+        name, _, port = unit.partition("@")
+        file = f"{name}{'@' * bool(port)}.service"
+        drop_ins = sorted((self.system / f"{file}.d").glob("*.conf"))
+        return self.below("\n".join(path.read_text() for path in (*drop_ins, self.system / file))).replace("%i", port)
 
     def _pid_file(self, unit: str) -> Path:
         return self.folder / f"{unit}.pid"
 
 
+def _said(text: str, directive: str) -> str | None:
+    found = re.search(f"^{directive}=(.+)$", text, re.M)
+    return found and found[1]
+
+
 if __name__ == "__main__":
-    units = Units(Path(sys.argv[1]))
-    for name in sys.argv[3:]:
-        if sys.argv[2] != "start":
-            units.stop(name)
-        if sys.argv[2] != "stop" and (code := units.start(name)):
-            sys.exit(code)
+    _action, *_names = (it for it in sys.argv[2:] if it != "--now")
+    sys.exit(Units(Path(sys.argv[1])).carry_out(_action, _names))
