@@ -1,18 +1,14 @@
 """PostgreSQL and Redis away, and back: readings go on from memory, and nothing that was acknowledged is lost."""
 
-import itertools
-import random
 import signal
-import threading
 import time
-from collections import Counter
 
 import pytest
-from PIL import ImageDraw
 from sqlalchemy import func, select
 
+from tests.support.authors import Authors
 from tests.support.cluster import SCRIPT, Load
-from tests.support.requests import ONE, blank, data_url, encoded
+from tests.support.requests import ONE
 from tests.support.servers import wait_until
 from webapp.storage.schema import Correction
 
@@ -93,44 +89,6 @@ def test_cluster_without_redis_does_later_what_is_asked_for(cluster, seconds):
     assert not load.failed
     assert all(replica.is_ready() for replica in cluster.replicas)
     assert_goes_on(cluster, started.json["id"])
-
-
-class Authors:
-    """People who send corrections all the time, each drawing another one; keeps the acknowledged receipts."""
-
-    def __init__(self, cluster, network: int, count=4):
-        self._cluster, self._network, self._stop = cluster, network, threading.Event()
-        self.receipts: list[str] = []
-        self.statuses: Counter[int] = Counter()
-        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(count)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, who: int) -> None:
-        chance = random.Random(f"{self._network} {who}")
-        for number in itertools.count():
-            if self._stop.wait(0.05):
-                return
-            address = f"127.{self._network}.{who}.{1 + number // 30}"  # from each at most 60 an hour are taken
-            answer = self._cluster.ask("POST", "/feedback", {"image": scribble(chance), "meant": 3}, address=address)
-            self.statuses[answer.status] += 1
-            if answer.status == 201:
-                self.receipts.append(answer.json["receipt"])
-
-
-def scribble(chance: random.Random) -> str:
-    picture = blank()
-    points = [(chance.uniform(20, 92), chance.uniform(20, 92)) for _ in range(5)]
-    ImageDraw.Draw(picture).line(points, 0, 9)
-    return data_url(encoded(picture))
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.stress)])

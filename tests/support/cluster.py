@@ -300,7 +300,7 @@ def certify(folder: Path) -> None:
 
 def configure(server: Nginx, certificates: Path, http_port: int, replicas: list[int], connections=2048) -> None:
     """Writes deploy/nginx as it is, with this machine's ports and paths in place of those to be edited."""
-    shutil.copytree(DEPLOY / "nginx" / "inkling", server.folder / "inkling")
+    shutil.copytree(DEPLOY / "nginx" / "inkling", server.folder / "inkling", dirs_exist_ok=True)
     text = (DEPLOY / "nginx" / "inkling.conf").read_text()
     for pattern, found, by in (
         (r"listen 80;", 1, f"listen 127.0.0.1:{http_port};"),
@@ -347,16 +347,20 @@ class Sent:
 
 
 class Load:
-    """Clients that post to an address all the time, each from an address of its own on a connection that it keeps.
+    """Clients that post to an address all the time, each on a connection that it keeps.
 
-    nginx refuses more than a hundred readings a second from one address.
+    Each has an address of its own unless `source` is that of all: nginx refuses more than a hundred readings a second
+    from one.
     """
 
-    def __init__(self, cluster: Cluster, body: dict, clients=4, pause=0.02, path="/predict", expected=200):
+    def __init__(
+        self, cluster: BehindNginx, body: dict, clients=4, pause=0.02, path="/predict", expected=200, source=""
+    ):
         self._cluster, self._body, self._pause = cluster, json.dumps(body).encode(), pause
         self._path, self._expected = path, expected
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(f"127.0.1.{n + 1}",)) for n in range(clients)]
+        sources = [source or f"127.0.1.{n + 1}" for n in range(clients)]
+        self._threads = [threading.Thread(target=self._ask, args=(address,)) for address in sources]
         self.sent: list[Sent] = []
 
     def __enter__(self) -> Load:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -36,6 +37,15 @@ def unpack_release_before(folder: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
         archive.extractall(folder, filter="data")
     assert not (folder / newest.relative_to(ROOT)).exists()
+
+
+def upgrade_commands(release: str, ports: list[int]) -> str:
+    """The commands of docs/upgrading.md for a release that is unpacked and has its packages."""
+    (script,) = re.findall(r"^```sh\n(release=NEW.+?)^```", (ROOT / "docs" / "upgrading.md").read_text(), re.M | re.S)
+    script = script.replace("release=NEW", f"release={release}").replace("8001 8002", " ".join(map(str, ports)))
+    script, skipped = re.subn(r"^\(cd .+make \.venv/ready\)", "", script, flags=re.M)
+    assert skipped == 1
+    return script
 
 
 def _git(*arguments: str | Path) -> bytes:
