@@ -15,7 +15,8 @@ DOCUMENT = """# Settings
 
 Environment variables, all optional; an empty one is unset. `python -m webapp settings` prints those in force and where
 each comes from, without secrets; `python -m webapp settings --document` writes this page. With systemd they are in
-`/etc/inkling/inkling.env` ([deploy](../deploy/README.md)), and the command is `inkling settings` ([operating](operating.md)).
+`/etc/inkling/inkling.env` ([deploy](../deploy/README.md)), and the command is `inkling settings`
+([operating](operating.md)).
 {sections}
 Everything made at run time is in `DATA_DIR`, which other users of the machine cannot read; deleting that folder resets
 the product. Two installations run side by side with different `DATA_DIR` and `PORT`. A proxy in front (nginx, say) also
