@@ -28,6 +28,7 @@ from webapp.storage.schema import (
 )
 from webapp.training import runs
 from webapp.versions.promotions import record_promotion
+from webapp.worker import artifacts
 
 FINE_TUNE = Config("fine-tune", 1)
 EPOCH = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.5, "validation_accuracy": 0.9, "seconds": 1.0}
@@ -168,6 +169,13 @@ def test_run_under_way_stays(database):
     run = runs.start(database, Config("basic", 1), "test", False)
     with pytest.raises(StillNeeded, match="still going"):
         remove_run(database, run.id, entry("run"))
+
+
+def test_nothing_is_computed_about_a_removed_version(database):
+    (two,) = add(database, 1)
+    computed(database)
+    remove_version(database, two, entry())
+    assert artifacts.claim(database) is None
 
 
 def test_replay_says_what_was_removed(app, database):

@@ -21,6 +21,8 @@ from webapp.cli import main
 from webapp.corrections import import_queue
 from webapp.corrections.review import DecisionRequest, decide
 from webapp.corrections.store import Corrections
+from webapp.removal.audit import AuditEntry
+from webapp.removal.corrections import remove_corrections
 from webapp.services import services
 from webapp.setup.install import set_up
 from webapp.setup.to_postgresql import TABLES, CopyRefused, copy, digest
@@ -54,7 +56,7 @@ def lived_in(settings, database):
         session.get(Correction, one).suspicion = 0.1
         session.get(Correction, one).doubt = {"read": 4, "neighbours": {"7": 3}}
     Corrections(database, settings).delete(last)
-    Corrections(database, settings).delete(last + 1)  # their numbers are never used again
+    remove_corrections(database, [last + 1], AuditEntry("a test", "corrections"))  # their numbers are never used again
     with database.writing() as session:
         session.add(Artifact(version_id=other, kind="predictions", fraction=1.0, result=bytes(range(256))))
     run = runs.start(database, Config("basic", 1, 2**32 - 1), "a test", True)
