@@ -237,7 +237,8 @@ def test_drill_of_the_documents_succeeds_and_touches_nothing(prepared, tmp_path)
     (drill,) = re.findall(r"^## Try it\n.+?```sh\n(.+?)```", page, re.M | re.S)
     drill = drill.replace("/tmp/", f"{tmp_path}/").replace("8099", str(free_port()))
     environ = os.environ | {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": f"sqlite:///{database}"}
-    environ |= {"BASE_PATH": "/inkling", "HOST": f"unix:{tmp_path}/socket", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    environ |= {"BASE_PATH": "/inkling", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    drill = f"trap 'kill $! || :' EXIT\n{drill}"  # a drill that fails must not leave its server behind
     done = subprocess.run(["sh", "-e"], input=drill, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"in place of {tmp_path}/drill/inkling.db" in done.stdout
