@@ -43,12 +43,12 @@ def flag(text: str) -> bool:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return the reader of one of these words."""
+    """Return the reader of one of these words, in small letters or capitals."""
 
     def read(text: str) -> str:
-        if text not in choices:
+        if text.lower() not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}, not {text!r}")
-        return text
+        return text.lower()
 
     return read
 
@@ -109,8 +109,11 @@ def database_url(text: str) -> str:
     """Return the database's URL for SQLAlchemy, without connecting."""
     try:
         url = make_url(text)
-    except (SQLAlchemyError, ValueError) as error:
-        raise ValueError(f"is no address of a database: {error}") from error
+    except (SQLAlchemyError, ValueError):  # their messages quote it, perhaps a part of the password
+        raise ValueError(
+            "is no address of a database, such as postgresql://USER:PASSWORD@HOST:PORT/NAME; in a password "
+            "@ : / % are written %40 %3A %2F %25"
+        ) from None
     if url.drivername in POSTGRESQL:
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if url.drivername != "sqlite":

@@ -76,6 +76,11 @@ def test_settings_https_trusts_one_proxy_unless_told_otherwise(tmp_path):
     assert read(tmp_path, TRUSTED_PROXIES="2").trusted_proxies == 2
 
 
+def test_settings_log_level_is_taken_in_capitals(tmp_path):
+    """As the environment may have it already, for another program."""
+    assert read(tmp_path, LOG_LEVEL="INFO").log_level == "info"
+
+
 BAD = {
     "HOST": [
         "bad host", "127.0.0.1:80", "10.0.0.300", "http://127.0.0.1", "*", "[::1", "::1:x", "-x", "a\nb", "unix:",
@@ -87,7 +92,7 @@ BAD = {
     "READ_ONLY": ["-1", "on"],
     "WEBHOOK_URL": ["hooks.example", "ftp://hooks.example/", "file:///etc/passwd", "http://", "http://h:port/", "http://h/\u00fc"],
     "WEBHOOK_SECRET": ["short"],
-    "LOG_LEVEL": ["INFO", "trace"],
+    "LOG_LEVEL": ["trace"],
     "PORT": ["0", "65536", "-1", "80.0", " 80", "http", "0x50", "\u0668\u0660", "9" * 5000],  # 80 in Arabic digits
     "WEB_CONCURRENCY": ["0", "two", "257"],
     "HTTPS": ["2", "true", "yes"],
@@ -120,6 +125,9 @@ def test_settings_bad_value_is_refused_by_name(tmp_path, variable, value):
     [
         ("DATABASE_URL", "nosuchdatabase://me:hunter2@localhost/inkling"),
         ("DATABASE_URL", "postgresql://me:hunter2@localhost:port/inkling"),
+        ("DATABASE_URL", "postgresql://me:p@ss:hunter2@localhost/inkling"),
+        ("DATABASE_URL", "postgresql://me:p@hunter2:x/@localhost/inkling"),
+        ("DATABASE_URL", "me:hunter2@localhost/inkling"),
         ("REDIS_URL", "http://:hunter2@localhost/0"),
         ("REDIS_URL", "redis://:hunter2@localhost:port/0"),
         ("WEBHOOK_URL", "http://hooks.example:port/hunter2"),
