@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from threading import Thread
+from wsgiref.simple_server import make_server
 
 import pytest
 
@@ -18,7 +20,7 @@ from model.data import mnist
 from model.task import MNIST_SHA256
 from tests.conftest import PASSWORD
 from tests.support import cluster
-from tests.support.cluster import install
+from tests.support.cluster import health_check, install
 from tests.support.servers import Nginx, free_port, wait_until
 from tests.support.units import Units
 from webapp import cli
@@ -159,27 +161,46 @@ def test_password_of_a_deployed_installation_is_set_as_its_document_says(units, 
     assert not (tmp_path / "opt" / "inkling" / "instance" / "inkling.db").exists()
 
 
+def is_healthy(environ):
+    """Whether the image's health check says so."""
+    return subprocess.run(["sh", "-c", health_check()], env=environ, stderr=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize("base_path", ["", "/inkling", "/inkling/"])
+def test_health_check_of_the_image_asks_below_the_base_path(base_path):
+    asked = []
+
+    def application(environ, start_response):
+        asked.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return []
+
+    with make_server("127.0.0.1", 0, application) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        assert is_healthy({"PATH": path, "PORT": str(server.server_port), "BASE_PATH": base_path})
+    assert asked == [f"{base_path.rstrip('/')}/healthz"]
+
+
 @pytest.mark.stress
 def test_image_has_all_that_its_commands_need(tmp_path):
     """Its steps by hand, without the registry: what it copies, in an empty folder, started as a container starts it."""
     image, port = tmp_path / "image", str(free_port())
     install(image)
     text = (DEPLOY / "Containerfile").read_text()
-    (check,) = re.findall(r'"(import urllib.+)"\]', text)
     assert 'ENTRYPOINT ["./entrypoint.sh"]\nCMD ["gunicorn"]' in text
     here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MNIST_DIR": str(mnist.default_folder())}
-    environ = here | {"DATA_DIR": str(tmp_path / "data"), "PORT": port}
-
-    def is_healthy():
-        asked = [sys.executable, "-c", check.replace("8000", port)]
-        return subprocess.run(asked, stderr=subprocess.DEVNULL).returncode == 0
+    environ = here | {"DATA_DIR": str(tmp_path / "data"), "PORT": port, "BASE_PATH": "/inkling"}
 
     def is_at_work():
         return "the worker is ready" in log.read_text()
 
-    assert not is_healthy()
+    assert not is_healthy(environ)
     log = tmp_path / "log"
-    for command, ready in (["gunicorn"], is_healthy), (["python", "-m", "webapp", "worker"], is_at_work):
+    for command, ready in (
+        (["gunicorn"], lambda: is_healthy(environ)),
+        (["python", "-m", "webapp", "worker"], is_at_work),
+    ):
         with log.open("ab") as file:
             run = subprocess.Popen(["./entrypoint.sh", *command], cwd=image, env=environ, stdout=file, stderr=file)
         try:

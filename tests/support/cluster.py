@@ -287,6 +287,13 @@ def install(folder: Path, release: Path = ROOT) -> None:
                 shutil.copy(path, folder / target)
 
 
+def health_check() -> str:
+    """The command by which the image's health is asked, for a shell."""
+    text = (ROOT / "deploy" / "Containerfile").read_text().replace("\\\n", "")
+    (command,) = re.findall(r"^HEALTHCHECK .*?CMD (.+)$", text, re.M)
+    return command
+
+
 def certify(folder: Path) -> None:
     """A certificate as deploy/nginx/inkling.conf names it, signed by itself."""
     subprocess.run(

@@ -1,5 +1,6 @@
 """The application below a path: no address of it leads out, and nothing outside is answered by it."""
 
+import logging
 import re
 from dataclasses import replace
 
@@ -75,8 +76,17 @@ def test_address_outside_the_path_is_not_found(client, path):
     assert all(address.startswith("/inkling/") for address in ADDRESS.findall(page.text))
 
 
+@pytest.mark.parametrize(
+    ("query", "kept"), [("", ""), ("a=1&b=%C3%BC", "?a=1&b=%C3%BC"), ("a=\xc3\xbc\x01 ", "?a=%C3%BC%01%20")]
+)
+def test_path_without_its_slash_leads_to_it_with_the_query(client, caplog, query, kept):
+    with caplog.at_level(logging.INFO, "webapp.requests"):
+        answer = client.get("/inkling", environ_overrides={"QUERY_STRING": query}, **HERE)
+    assert (answer.status_code, answer.location) == (308, f"/inkling/{kept}")
+    assert caplog.records[-1].fields["route"] == "none"
+
+
 def test_scripts_below_a_path_are_answered(client):
-    assert client.get("/inkling", **HERE).location == "/inkling/"
     assert client.post("/inkling/predict", json=ONE, **HERE).get_json()["digits"]
     assert client.get("/inkling/healthz", **HERE).get_json() == {"status": "ok"}
     started = client.post("/inkling/admin/retrain", json={}, headers={"Authorization": f"Bearer {TOKEN}"}, **HERE)
