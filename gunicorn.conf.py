@@ -57,7 +57,7 @@ def on_starting(server):
         settings = share(_settings, server.log.warning)  # for its workers too, which inherit the lock
         # Once for all workers: one may be forked while the database is down, and gunicorn ends if a worker cannot boot.
         os.environ["SECRET_KEY"] = wait_for_secret_key(settings, server.log.warning).secret_key
-    except (listeners.AddressError, SettingsError) as error:
+    except (listeners.AddressError, SettingsError, OSError) as error:  # such as a full disk while a restore is finished
         sys.exit(f"inkling: {error}")
     if _settings.socket_path and not _settings.trusted_proxies:
         server.log.warning("all clients count as one behind a Unix socket until TRUSTED_PROXIES=1 names the proxy")
