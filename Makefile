@@ -47,7 +47,7 @@ cluster-test: export OMP_WAIT_POLICY = passive
 cluster-test: .venv/ready-dev
 	@python -m model data
 	@scripts/cluster.sh
-	python -m pytest -m cluster -v --durations 0
+	python -m pytest -m 'cluster and not stress' -s -v --durations 20
 
 # Alone and with what they print, since they measure time and tell how far they are.
 stress: export OMP_WAIT_POLICY = passive

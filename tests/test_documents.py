@@ -12,6 +12,7 @@ PAGES = sorted(
 OPERATORS = [
     "deploy/README.md",
     "docs/backup.md",
+    "docs/removal.md",
     "docs/scaling.md",
     "docs/settings.md",
     "docs/upgrading.md",
