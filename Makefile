@@ -10,7 +10,7 @@ help:
 	@echo "make data          fetch MNIST and verify it"
 	@echo "make password      set the administrator's password"
 	@echo "make test          lint and run every test, in a real browser too"
-	@echo "make cluster-test  the tests of many machines, played on this one: five minutes"
+	@echo "make cluster-test  the tests of many machines, played on this one: under ten minutes"
 	@echo "make stress        the long tests of faults and load: an hour, one after the other"
 	@echo "make bench         measure how fast it is, as one table"
 	@echo "make lint          lint and check types alone"

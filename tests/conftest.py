@@ -31,7 +31,19 @@ ON_POSTGRESQL_UNDER_STRESS = pytest.mark.parametrize(
 )
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 PASSWORD = "correct horse battery"
-LONGEST = ["worker", "admin", "overload", "draw", "gallery", "feedback", "review", "make_run", "install", "gate"]
+LONGEST = [
+    "worker",
+    "operators_day",
+    "admin",
+    "overload",
+    "draw",
+    "gallery",
+    "feedback",
+    "review",
+    "make_run",
+    "install",
+    "gate",
+]
 TOKEN = "a-token-for-scripts"
 
 
