@@ -45,6 +45,7 @@ LONGEST = [
     "gate",
 ]
 TOKEN = "a-token-for-scripts"
+SECRET_KEY = "0123456789abcdef" * 2  # of installations that are not set up
 
 
 class Templates(BytecodeCache):

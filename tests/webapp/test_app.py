@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+from tests.conftest import SECRET_KEY
 from tests.support.requests import assert_error
 from webapp.app import create_app
 from webapp.settings import ROOT, Settings
@@ -26,14 +27,14 @@ for path in "/", "/admin/sign-in", "/gallery", "/healthz":
 
 def test_app_made_starts_no_thread_and_opens_no_database(tmp_path):
     before = threading.active_count()
-    app = create_app(Settings.read({"DATA_DIR": str(tmp_path)}))
+    app = create_app(Settings.read({"DATA_DIR": str(tmp_path), "SECRET_KEY": SECRET_KEY}))
     assert threading.active_count() == before
     assert not (tmp_path / "inkling.db").exists()
     assert app.test_client().get("/").status_code == 200
 
 
 def test_app_without_set_up_says_so_and_lives(tmp_path):
-    client = create_app(Settings.read({"DATA_DIR": str(tmp_path)})).test_client()
+    client = create_app(Settings.read({"DATA_DIR": str(tmp_path), "SECRET_KEY": SECRET_KEY})).test_client()
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
     assert_error(client.get("/gallery"), 503, "database")
@@ -42,7 +43,7 @@ def test_app_without_set_up_says_so_and_lives(tmp_path):
 
 def test_apps_in_one_process_do_not_mix(settings, tmp_path):
     first = create_app(settings).test_client()
-    second = create_app(Settings.read({"DATA_DIR": str(tmp_path / "other")})).test_client()
+    second = create_app(Settings.read({"DATA_DIR": str(tmp_path / "other"), "SECRET_KEY": SECRET_KEY})).test_client()
     assert [client.get("/readyz").status_code for client in (first, second)] == [200, 503]
 
 

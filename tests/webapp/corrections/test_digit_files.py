@@ -538,7 +538,9 @@ def test_import_form_refused_shows_its_page_with_the_reason(client, send, databa
         answer = send(data, name, BROWSER, token)
         assert answer.status_code == status and answer.cache_control.no_store
         assert re.search(f'<span id="file-error" class="field-error">{said}', answer.text)
-        assert '<details class="exchange" open>' in answer.text and '"file-error file-hint"' in answer.text
+        assert (
+            '<details id="exchange" class="exchange" open>' in answer.text and '"file-error file-hint"' in answer.text
+        )
     client.post("/admin/sign-out", data={"csrf_token": token})
     signed_out = send(large, "b.npz", BROWSER, token)
     assert signed_out.status_code == 401 and 'class="exchange"' not in signed_out.text

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from model.presets import Config
-from tests.conftest import settings_in
+from tests.conftest import SECRET_KEY, settings_in
 from tests.support import servers
 from tests.support.exposition import sample
 from tests.support.servers import wait_until
@@ -75,7 +75,7 @@ def test_metrics_without_redis_do_not_name_it(shared_app):
 
 def test_metrics_tell_whether_redis_answers(tmp_path):
     with servers.redis() as redis:
-        app = create_app(settings_in(tmp_path / "data", REDIS_URL=redis.url, SECRET_KEY="k" * 32))
+        app = create_app(settings_in(tmp_path / "data", REDIS_URL=redis.url, SECRET_KEY=SECRET_KEY))
         text = scrape(app)
         assert sample(text, "inkling_redis_up") == 1 and 0 < sample(text, "inkling_redis_ping_seconds") < 2
         redis.process.send_signal(signal.SIGSTOP)

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 import pytest
 from PIL import Image
 
-from tests.conftest import settings_in
+from tests.conftest import SECRET_KEY, settings_in
 from webapp.app import create_app
 from webapp.middleware import assets
 
@@ -49,7 +49,7 @@ def test_static_file_is_compressed_for_those_that_accept_it(shared_app, name):
 
 
 def test_static_files_without_set_up_are_served_as_they_are(tmp_path, shared_app):
-    app = create_app(settings_in(tmp_path))
+    app = create_app(settings_in(tmp_path, SECRET_KEY=SECRET_KEY))
     name = "js/draw/draw.js"
     response = got(app, name, **PACKED)
     assert response.data == (assets.FILES / name).read_bytes() and "Content-Encoding" not in response.headers
@@ -124,7 +124,7 @@ def style_sheet(digest):
 def test_files_of_other_releases_are_served_as_those_of_this_one(tmp_path):
     assets.set_up(tmp_path)
     add_release(tmp_path, OTHER)
-    app = create_app(settings_in(tmp_path))
+    app = create_app(settings_in(tmp_path, SECRET_KEY=SECRET_KEY))
     client = app.test_client()
     for digest in (OTHER, THIRD):
         if digest == THIRD:  # set-up of a release runs while this one serves
@@ -161,8 +161,8 @@ def test_files_of_other_releases_are_served_as_those_of_this_one(tmp_path):
 def test_nothing_but_files_of_releases_is_served(tmp_path, path):
     add_release(tmp_path, OTHER)
     add_release(tmp_path, "unfinished12")
+    (tmp_path / "secret_key").write_text(SECRET_KEY)
     app = create_app(settings_in(tmp_path))
-    assert (tmp_path / "secret_key").is_file()
     assert app.test_client().get(f"/static/{path}").status_code == 404
 
 
