@@ -166,6 +166,8 @@ def _other_processes(processes: int, command: Sequence[str]) -> Iterator[None]:
             _wait(others, END_SECONDS)
         except GroupLost as error:
             _wait(others, 1.0)
+            if error.found["code"] != "process_silent":  # the reason is known, and the others end because of it
+                raise
             raise _exit_reason(others) or error from None
         finally:
             for other in others:

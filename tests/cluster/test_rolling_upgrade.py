@@ -10,6 +10,7 @@ from posixpath import join, normpath
 
 import pytest
 
+from model.data import mnist
 from tests.support.cluster import HOST, BehindNginx, Replica, behind_nginx
 from tests.support.servers import START_SECONDS, wait_until
 
@@ -49,9 +50,7 @@ class PageLoads:
     def _browse(self, address: str) -> None:
         chance = random.Random(address)
         while not self._stop.is_set():
-            if (
-                chance.random() < 0.5
-            ):  # or one browser's pages might all come from the same replica, as nginx takes turns
+            if chance.random() < 0.5:  # or a browser's pages might all come from one replica, as nginx takes turns
                 self._front.ask("GET", "/healthz", address=address)
             self.load(chance.choice(PAGES), address)
 
@@ -143,7 +142,7 @@ def upgrade_under_page_loads(front: BehindNginx, replicas: list[Replica], client
 @pytest.mark.parametrize("shares", [False, pytest.param(True, marks=pytest.mark.cluster)], ids=["apart", "shared"])
 def test_one_of_two_replicas_upgraded_serves_whole_pages(tmp_path, prepared, shares):
     """The short form, on SQLite: with a DATA_DIR each or, as on one machine, one for both."""
-    environ = {"HTTPS": "1", "DATABASE_URL": "", "REDIS_URL": ""}
+    environ = {"HTTPS": "1", "DATABASE_URL": "", "REDIS_URL": "", "MNIST_DIR": str(mnist.default_folder())}
     replicas = [Replica(tmp_path / f"replica{number}", **environ) for number in range(2)]
     if shares:
         replicas[1].environ["DATA_DIR"] = replicas[0].environ["DATA_DIR"]
