@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from model.data import mnist
 from tests.conftest import PASSWORD, TOKEN, own_database
@@ -159,12 +160,25 @@ def back_up(it):
 
 
 def back_up_by_night(it):
-    """What cron does, but for the time of day."""
+    """What cron does, but for the time of day; the backup's file."""
     before = it.backups()
-    it.do(commands("Back up")[1])
-    (line,) = re.findall(r"^30 2 \* \* \* root (.+)$", (it.units.folder / "etc/cron.d/inkling").read_text(), re.M)
-    it.do(line.replace(r"\%", "%").replace("$(date", "night-$(date"))
-    assert len(it.backups()) == len(before) + 1
+    script = commands("Back up")[1]
+    if it.database_url:
+        url = make_url(it.database_url)
+        script = commands("Back up")[2]
+        for documented, own in (
+            ("db.internal:5432:inkling:inkling:PASSWORD", f"{url.host}:*:{url.database}:{url.username}:{url.password}"),
+            ("postgresql://inkling@db.internal/inkling", url._replace(password=None).render_as_string()),
+        ):
+            assert documented in script
+            script = script.replace(documented, own)
+    it.do(script)
+    table = (it.units.folder / "etc/cron.d/inkling").read_text()
+    (line,) = re.findall(r"^30 2 \* \* \* root (.+)$", table, re.M)
+    environment = "".join(f"export {variable}\n" for variable in re.findall(r"^PG\w+=.+$", table, re.M))
+    it.do(environment + line.replace(r"\%", "%").replace("$(date", "night-$(date"))
+    (made,) = {*it.backups()} - {*before}
+    return made
 
 
 def break_it(it):
@@ -256,6 +270,18 @@ def test_operators_day_on_one_web_server(tmp_path):
         receipts = morning(it, pupils=6)
         back_up_by_night(it)
         remove(it, receipts[0])
+
+
+def test_backup_by_night_of_postgresql(tmp_path, postgresql):
+    """The line of cron for SQLite is refused there, and makes no file."""
+    found_or_skip("postgresql-client", "pg_dump", "pg_restore")
+    (tmp_path / "var" / "backups" / "inkling").mkdir(parents=True)
+    with own_database(postgresql) as url:
+        address = make_url(postgresql.require_password(url, PASSWORD)).set(password=PASSWORD)
+        with machine(tmp_path, 1, address.render_as_string(hide_password=False)) as it:
+            made = back_up_by_night(it)
+    assert made.name.startswith("night-") and made.suffix == ".dump" and made.stat().st_mode & 0o077 == 0
+    assert made.read_bytes().startswith(b"PGDMP")
 
 
 @pytest.mark.cluster
