@@ -158,6 +158,8 @@ def token(text: str) -> str:
             "must have at least 16 characters, all of them ASCII and none of them a space; "
             "`openssl rand -hex 16` makes one"
         )
+    if text and text[0] == text[-1] and text[0] in "'\"":  # a container's environment file has them for characters
+        raise ValueError("begins and ends with a quote, which would be a part of it: leave the quotes out")
     return text
 
 

@@ -98,7 +98,7 @@ BAD = {
     "HTTPS": ["2", "true", "yes"],
     "ADMIN_TOKEN": [
         "short", "of-15-character", "a token with many spaces", "a-token-from-a-file-with-its-line-end\n",
-        "sch\u00f6ne-gr\u00fc\u00dfe-aus-k\u00f6ln",
+        "sch\u00f6ne-gr\u00fc\u00dfe-aus-k\u00f6ln", "'0123456789abcdef'", '"0123456789abcdef"',
     ],
     "SECRET_KEY": ["short", "of-31-characters-of-any-kind--"],
     "MNIST_DIR": ["/dev/null", "/dev/null/digits"],
