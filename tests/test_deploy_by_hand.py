@@ -38,5 +38,6 @@ def test_copy_by_hand_shows_no_password(prepared, tmp_path, postgresql):
         done, seen = by_hand(tmp_path, f"{settings}PGPASSWORD={SECRET}\n", "copy")
         assert (done.returncode, done.stderr) == (0, "")
         assert "All is copied" in done.stdout and SECRET not in done.stdout + seen
+        assert f"inkling.db* and secret_key in {tmp_path}/data still hold every drawing" in done.stdout
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             assert connection.execute("SELECT count(*) FROM installation").fetchone() == (1,)

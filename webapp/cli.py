@@ -217,6 +217,7 @@ def copy_embedded(settings: Settings) -> None:
     with exclusive(embedded), closing(Database(embedded.database_url)) as source, closing(target):
         copy(source, target, embedded.secret_key, functools.partial(print, flush=True))
     print("All is copied, and the original is as it was. From now on start Inkling with this DATABASE_URL.")
+    print(f"inkling.db* and secret_key in {folder} still hold every drawing and the key: remove them once all is well.")
 
 
 def purge_old(settings: Settings, before: int | None, dry_run: bool) -> None:
