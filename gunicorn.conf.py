@@ -14,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in [name for name in sys.modules if name.partition(".")[0] in ("webapp", "model", "wsgi")]:
     del sys.modules[_name]
 
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
 import webapp.app  # noqa: E402, F401  imported before the workers fork
 from model.data import mnist  # noqa: E402
 from webapp.metrics import counters  # noqa: E402
@@ -59,6 +61,8 @@ def on_starting(server):
         os.environ["SECRET_KEY"] = wait_for_secret_key(settings, server.log.warning).secret_key
     except (listeners.AddressError, SettingsError, OSError) as error:  # such as a full disk while a restore is finished
         sys.exit(f"inkling: {error}")
+    except SQLAlchemyError as error:  # such as a role without rights; a database that is away is waited for
+        sys.exit(f"inkling: the database cannot be used: {str(error).splitlines()[0]}")
     if _settings.socket_path and not _settings.trusted_proxies:
         server.log.warning("all clients count as one behind a Unix socket until TRUSTED_PROXIES=1 names the proxy")
     if mnist.missing(_settings.mnist_dir):

@@ -10,11 +10,11 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 from tests.conftest import ON_POSTGRESQL, own_database, settings_in
 from tests.support import processes
-from tests.support.gunicorn import serve, wait_until_ready
+from tests.support.gunicorn import START_SECONDS, serve, wait_until_ready
 from tests.support.requests import ONE
 from tests.support.servers import wait_until
 from tests.support.versions import add_version, promote, turned
@@ -113,6 +113,18 @@ def test_wait_for_the_database_is_said_once(monkeypatch, empty, tmp_path):
     said = []
     assert wait_for_secret_key(settings, said.append).secret_key
     assert len(said) == 1 and "is not set up yet" in said[0]
+
+
+def test_web_whose_role_has_no_rights_ends_with_one_line(empty, postgresql, tmp_path):
+    url = make_url(empty)
+    stranger = f"stranger_of_{url.database}"
+    with postgresql.connect(url.database) as connection:
+        connection.execute(f"CREATE TABLE installation (id integer, secret_key text); CREATE USER {stranger}")
+    address = url.set(username=stranger).render_as_string()
+    with serve(tmp_path / "data", workers=1, ready=False, DATABASE_URL=address, SECRET_KEY="") as server:
+        assert server.process.wait(START_SECONDS) == 1
+    said = server.log.read_text()
+    assert re.fullmatch("inkling: the database cannot be used: .*permission denied for table installation\n", said)
 
 
 @pytest.mark.stress
