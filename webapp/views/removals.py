@@ -289,6 +289,8 @@ def _sent() -> ChosenCorrections:
 
 def _chosen(db: Session, sent: ChosenCorrections) -> list[int]:
     """Return the ids of the corrections that are meant. Raises BadRequest."""
+    if sent.receipt is not None and sent.ids:
+        raise BadRequest(400, "bad_removal", "Send either ids or a receipt, not both.", "receipt")
     if sent.receipt:
         number = find_by_words(db, sent.receipt)
         if number is None:
