@@ -115,8 +115,8 @@ class Settings:
         int,
         Setting(
             "60",
-            "seconds between two checkpoints of a training, at least: what a trainer that is killed loses; each writes "
-            "up to 50 MB into the database's log",
+            "seconds between two checkpoints of a training, at least: a trainer that is killed loses at most these and "
+            "one epoch; each writes up to 50 MB into the database's log",
             values.number(0, 86_400),
         ),
     ]
