@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from webapp.storage.engine import lock_table
 from webapp.storage.schema import Comparison, Correction, Review, Run, RunCorrection
 
 
-def delete_corrections(session: Session, ids: Collection[int]) -> int:
-    """Delete the corrections that still exist, their reviews, and their entries in runs and comparisons.
+def delete_corrections(session: Session, ids: Collection[int], *which: ColumnElement[bool]) -> int:
+    """Delete the corrections that still exist and meet the conditions, their reviews, and their entries in runs and
+    comparisons.
 
     Return their number. If one was the first of its duplicates, the oldest of those that stay becomes the first. They
     wait for review again: reviewers see only the first of duplicates, so nobody has looked at them.
     """
     lock_table(session, Correction)
-    found = set(session.scalars(select(Correction.id).where(Correction.id.in_(ids))))
+    found = set(session.scalars(select(Correction.id).where(Correction.id.in_(ids), *which)))
     _remove_from_comparisons(session, found)
     _free_duplicates(session, found)
     session.execute(delete(Correction).where(Correction.id.in_(found)))  # reviews and entries in runs go with them

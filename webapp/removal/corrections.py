@@ -62,18 +62,21 @@ def consequences(session: Session, ids: Collection[int]) -> Consequences:
     )
 
 
-def remove_corrections(database: Database, ids: Sequence[int], entry: AuditEntry) -> int:
-    """Remove the corrections that still exist, and return their number. Versions that learnt from them stay."""
+def remove_corrections(database: Database, ids: Sequence[int], entry: AuditEntry, *which: ColumnElement[bool]) -> int:
+    """Remove the corrections that still exist and meet the conditions when their turn comes; return their number.
+
+    Versions that learnt from them stay.
+    """
     removed = 0
     for start in range(0, len(ids), ROWS_AT_ONCE):
-        removed += write_using_reserve(database, _removal(ids[start : start + ROWS_AT_ONCE], entry))
+        removed += write_using_reserve(database, _removal(ids[start : start + ROWS_AT_ONCE], entry, which))
     database.truncate_log()
     return removed
 
 
-def _removal(ids: Sequence[int], entry: AuditEntry) -> Callable[[Session], int]:
+def _removal(ids: Sequence[int], entry: AuditEntry, which: tuple[ColumnElement[bool], ...]) -> Callable[[Session], int]:
     def remove(session: Session) -> int:
-        count = delete_corrections(session, ids)
+        count = delete_corrections(session, ids, *which)
         if count:
             entry.add(session, corrections=count)
         return count

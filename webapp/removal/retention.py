@@ -42,7 +42,7 @@ def find_old(database: Database, days: int) -> Old:
     A version counts from when it was made or last went out of service, a training or an import from its end. What a
     training under way uses waits for its end.
     """
-    before = time.time() - days * DAY_SECONDS
+    before = _moment_before(days)
     with database.reading() as session:
         versions = _old_versions(session, before)
         return Old(
@@ -59,7 +59,8 @@ def remove_old(database: Database, days: int, by: str) -> dict[str, int]:
     May run several times at once, and go on where one was killed: each transaction is noted with what it removes.
     """
     old, entry = find_old(database, days), AuditEntry(by, "old", days)
-    remove_corrections(database, old.corrections, entry)
+    # Judged again by each transaction: a training may have begun meanwhile.
+    remove_corrections(database, old.corrections, entry, *_old_corrections(_moment_before(days)))
     for version_id in old.versions:
         with suppress(StillNeeded):  # it was put in service meanwhile
             remove_version(database, version_id, entry)
@@ -69,6 +70,10 @@ def remove_old(database: Database, days: int, by: str) -> dict[str, int]:
     if old.imports:
         write_using_reserve(database, lambda session: _remove_imports(session, old.imports, entry))
     return entry.counts
+
+
+def _moment_before(days: int) -> float:
+    return time.time() - days * DAY_SECONDS
 
 
 def _old_corrections(before: float) -> tuple[ColumnElement[bool], ...]:

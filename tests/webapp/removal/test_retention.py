@@ -116,6 +116,18 @@ def test_version_promoted_meanwhile_stays(filled, database, monkeypatch):
         assert session.get(Version, 2).removed_at is None
 
 
+@pytest.mark.both_databases
+def test_correction_that_a_training_took_meanwhile_stays(filled, database, monkeypatch):
+    found = find_old(database, DAYS)
+    monkeypatch.setattr(retention, "find_old", lambda *_: found)
+    with database.writing() as session:
+        session.get(Correction, filled).state, session.get(Run, 2).corrections = "approved", True
+    assert runs.claim(database, 2) == 1
+    assert "corrections" not in remove_old(database, DAYS, "test")
+    with database.reading() as session:
+        assert filled in session.scalars(select(RunCorrection.correction_id).where(RunCorrection.run_id == 2)).all()
+
+
 # The worker
 
 
