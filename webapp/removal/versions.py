@@ -15,7 +15,17 @@ from webapp.exceptions import AppError
 from webapp.removal.audit import AuditEntry
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database, lock_table
-from webapp.storage.schema import ACTIVE, Artifact, Checkpoint, Comparison, Promotion, Run, RunCorrection, Version
+from webapp.storage.schema import (
+    ACTIVE,
+    Artifact,
+    Checkpoint,
+    Comparison,
+    Correction,
+    Promotion,
+    Run,
+    RunCorrection,
+    Version,
+)
 from webapp.versions.promotions import needed_versions
 
 REASONS = {
@@ -76,6 +86,7 @@ def remove_version(database: Database, version_id: int, entry: AuditEntry) -> bo
         if version.removed_at is not None:
             return False
         check_version(session, version_id)
+        lock_table(session, Correction)  # whose deletion writes to the comparison too
         session.execute(delete(Artifact).where(Artifact.version_id == version_id))
         session.execute(delete(Comparison).where(Comparison.version_id == version_id))
         version.weights, version.card, version.removed_at = b"", {}, time.time()
@@ -98,6 +109,7 @@ def remove_run(database: Database, run_id: int, entry: AuditEntry) -> bool:
         if run.removed_at is not None:
             return False
         check_run(session, run)
+        lock_table(session, Correction)  # whose deletion takes the run's entries with it
         for table in (Checkpoint, RunCorrection):
             session.execute(delete(table).where(table.run_id == run_id))
         run.history, run.progress, run.error, run.removed_at = [], {}, None, time.time()

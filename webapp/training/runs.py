@@ -235,6 +235,7 @@ class Lease:
         mine = RunCorrection.run_id == self.run_id
         with self.database.writing() as session:
             self._write(session, lease_until=time.time() + LEASE_SECONDS)
+            lock_table(session, Correction)  # their deletion takes the same rows, in another order
             session.execute(delete(RunCorrection).where(mine, RunCorrection.correction_id.not_in(approved)))
 
     def drop(self, correction_ids: list[int]) -> None:
@@ -244,6 +245,7 @@ class Lease:
             these = RunCorrection.correction_id.in_(correction_ids[start : start + IDS_AT_ONCE])
             with self.database.writing() as session:
                 self._write(session, lease_until=time.time() + LEASE_SECONDS)
+                lock_table(session, Correction)  # as above
                 session.execute(delete(RunCorrection).where(mine, these))
 
     def release(self, **values) -> None:

@@ -14,9 +14,10 @@ from tests.support.requests import assert_error
 from tests.support.servers import wait_until
 from tests.support.versions import add_version, promote, turned
 from webapp.auth import SEEN_STEP_SECONDS, Authenticator
+from webapp.corrections.deletion import delete_corrections
 from webapp.corrections.review import DecisionRequest, decide
 from webapp.removal.audit import AuditEntry
-from webapp.removal.versions import StillNeeded, remove_version
+from webapp.removal.versions import StillNeeded, remove_run, remove_version
 from webapp.storage.engine import insert_if_absent, lock_table
 from webapp.storage.schema import AdminSession, Artifact, Comparison, Correction, Promotion, Run, RunCorrection, Version
 from webapp.training import runs
@@ -94,6 +95,26 @@ def test_version_that_is_being_promoted_is_not_removed(database):
     with pytest.raises(StillNeeded):
         other.outcome()
     assert promotion_chain(database) == [(None, 1), (1, two)]
+
+
+@pytest.mark.parametrize("what", ["remove_version", "remove_run", "drop", "drop_refused"])
+def test_what_removes_rows_that_corrections_take_with_them_waits_for_their_deletion(database, what):
+    """Or one of the two finds its rows gone, or both wait for each other."""
+    two, run = add_version(database, turned(1)), runs.start(database, CONFIG, "test", False)
+    lease = Lease(database, run.id, runs.claim(database, run.id))
+    if what == "remove_run":
+        lease.end("cancelled")
+    do = {
+        "remove_version": lambda: remove_version(database, two, AuditEntry("another", "version")),
+        "remove_run": lambda: remove_run(database, run.id, AuditEntry("another", "run")),
+        "drop": lambda: lease.drop([1]),
+        "drop_refused": lease.drop_refused,
+    }
+    with uncommitted(database) as (session, beside):
+        delete_corrections(session, [1])
+        other = beside(do[what])
+        assert other.is_alive()
+    other.outcome()
 
 
 def test_run_that_begins_during_a_promotion_goes_on_from_the_new_version(database):
