@@ -61,8 +61,8 @@ class Checkpoints:
             self.store()
 
     def store(self) -> None:
-        """Store the latest checkpoint unless it is stored. A failure is only logged, unless the disk is full: then no
-        version could be stored either."""
+        """Store the latest checkpoint unless it is stored. A failure is only logged, and the checkpoint kept for the
+        next time, unless the disk is full: then no version could be stored either."""
         with self._lock:
             checkpoint, self._waiting = self._waiting, None
             if checkpoint is None:
@@ -73,6 +73,7 @@ class Checkpoints:
             except OperationalError as error:
                 if any(words in str(error.orig) for words in DISK_FULL):
                     raise
+                self._waiting = self._waiting or checkpoint  # unless the training has added a later one meanwhile
                 log.warning("a checkpoint could not be stored: %s", error.orig)
 
 

@@ -122,12 +122,17 @@ def said(words):
     return OperationalError("INSERT", {}, sqlite3.OperationalError(words))
 
 
-def test_checkpoint_on_a_busy_database_is_left_out(database, monkeypatch):
+def test_checkpoint_on_a_busy_database_is_stored_the_next_time(database, monkeypatch):
     def fail(*_):
         raise said("database is locked")
 
-    monkeypatch.setattr(Lease, "save_checkpoint", fail)
-    Checkpoints(Lease(database, 1, 1), 0).add(b"so far")
+    lease = Lease(database, fine_tuning(database), 1)
+    checkpoints = Checkpoints(lease, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "save_checkpoint", fail)
+        checkpoints.add(b"so far")
+    checkpoints.store()
+    assert lease.load_checkpoint() == b"so far"
 
 
 @pytest.mark.parametrize("error", [said("database or disk is full"), LeaseLost("another has it")])
