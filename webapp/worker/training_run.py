@@ -46,7 +46,8 @@ class RunFailed(Exception):
 
 class Checkpoints:
     """Stores a training's checkpoints, one at most every so many seconds: each writes tens of megabytes into the
-    database's log. A trainer that is killed loses so much training, and one that is stopped in order only an epoch."""
+    database's log. A trainer that is killed loses so much training; one that is stopped in order, or loses another
+    process of its group, only an epoch."""
 
     def __init__(self, lease: Lease, every_seconds: int):
         self._lease, self._every_seconds = lease, every_seconds
@@ -150,7 +151,10 @@ def train_run(settings: Settings, lease: Lease, worker_exited: threading.Event) 
         with Heartbeat(lease, worker_exited, checkpoints) as heartbeat:
             try:
                 _train(settings, heartbeat)
-            except (LeaseLost, GroupLost):
+            except LeaseLost:
+                raise
+            except GroupLost:
+                checkpoints.store()  # the next attempt goes on from the last epoch, which this process still has
                 raise
             except Exception as error:
                 log.exception("run %s failed", lease.run_id)

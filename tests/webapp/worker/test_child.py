@@ -14,6 +14,7 @@ from model.data import splits
 from model.evaluation import robustness, suite
 from model.inference import weights
 from model.inference.classifier import SHIPPED
+from model.rank import GroupLost
 from tests.support.versions import add_version, damaged
 from webapp.storage.schema import Artifact, Promotion, Run, Version, coded
 from webapp.training.runs import Lease, LeaseLost
@@ -172,6 +173,17 @@ def test_training_stopped_in_order_goes_on_from_its_last_epoch(database, monkeyp
         worker_exited.set()
         assert heartbeat.over.wait(10)
     assert ended(database, lease.run_id).state == "queued" and lease.load_checkpoint() == b"epoch 2"
+
+
+def test_training_that_loses_its_group_goes_on_from_its_last_epoch(settings, database, monkeypatch):
+    def lose(_, heartbeat):
+        heartbeat.checkpoints.add(b"epoch 1")
+        raise GroupLost("process 2 of 2 was killed", "exited", status=1)
+
+    monkeypatch.setattr(training_run, "_train", lose)
+    lease = Lease(database, fine_tuning(database), 1)
+    train_run(settings, lease, threading.Event())
+    assert ended(database, lease.run_id).state == "queued" and lease.load_checkpoint() == b"epoch 1"
 
 
 def test_training_that_does_not_end_is_ended(database, monkeypatch):
