@@ -15,12 +15,26 @@ from webapp.removal.corrections import remove_corrections
 from webapp.removal.versions import StillNeeded, remove_run, remove_version
 from webapp.storage.disk_reserve import write_using_reserve
 from webapp.storage.engine import Database
-from webapp.storage.schema import ACTIVE, Correction, Import, ImportFile, Promotion, Run, RunCorrection, Version
+from webapp.storage.schema import (
+    ACTIVE,
+    AdminSession,
+    Correction,
+    Import,
+    ImportFile,
+    Promotion,
+    Run,
+    RunCorrection,
+    Version,
+)
 from webapp.versions.promotions import needed_versions
 
 DAY_SECONDS = 24 * 3600
 # Who removed it, in the audit: no administrator's name has capital letters or spaces.
 BY_SETTING, BY_COMMAND = "RETENTION_DAYS", "python -m webapp purge"
+
+
+# When people and trainings last wrote something. The worker's own row is newer, by whatever clock.
+ACTIVITY = Correction.created_at, Version.created_at, Promotion.at, Run.created_at, Run.ended_at, AdminSession.seen_at
 
 
 class Old(NamedTuple):
@@ -51,6 +65,14 @@ def find_old(database: Database, days: int) -> Old:
             session.scalars(select(Run.id).where(*_old_runs(before, versions)).order_by(Run.id)).all(),
             session.scalars(select(Import.id).where(*_old_imports(before)).order_by(Import.id)).all(),
         )
+
+
+def all_is_old(database: Database, days: int) -> bool:
+    """Return whether nothing has happened here for so many days, which a clock that is ahead looks like too."""
+    before = _moment_before(days)
+    with database.reading() as session:
+        newest = [session.scalar(select(func.max(column))) for column in ACTIVITY]
+    return max((moment for moment in newest if moment is not None), default=before) < before
 
 
 def remove_old(database: Database, days: int, by: str) -> dict[str, int]:

@@ -19,7 +19,7 @@ from webapp import auth
 from webapp.corrections import import_queue
 from webapp.logs import REQUEST_ID, logged_for, request_id
 from webapp.presentation.wording import removed_rows
-from webapp.removal.retention import BY_SETTING, DAY_SECONDS, remove_old
+from webapp.removal.retention import BY_SETTING, DAY_SECONDS, all_is_old, remove_old
 from webapp.settings import ROOT, Settings
 from webapp.storage import disk_reserve
 from webapp.storage.engine import Database
@@ -134,13 +134,24 @@ class Executor:
                     self._import(*claimed)
 
     def apply_retention(self) -> None:
-        """Remove what is older than RETENTION_DAYS, when the worker has started and once a day."""
+        """Remove what is older than RETENTION_DAYS, when the worker has started and once a day.
+
+        Refuses where all is older: a machine may start with a clock that is years ahead.
+        """
         if not self._retention_days or time.monotonic() < self._next_retention:
             return
         self._next_retention = time.monotonic() + RETRY_SECONDS  # if it fails
-        counts = remove_old(self._database, self._retention_days, BY_SETTING)
+        days = self._retention_days
+        if all_is_old(self._database, days):
+            log.error(
+                "RETENTION_DAYS: all is older than %s days, so nothing is removed; is the clock ahead?"
+                " If it is right: python -m webapp purge",
+                days,
+            )
+        else:
+            counts = remove_old(self._database, days, BY_SETTING)
+            log.info("removed, since older than %s days: %s", days, removed_rows(counts))
         self._next_retention = time.monotonic() + DAY_SECONDS
-        log.info("removed, since older than %s days: %s", self._retention_days, removed_rows(counts))
 
     def _import(self, import_id: int, attempt: int) -> None:
         log.info("attempt %s of import %s begins", attempt, import_id)

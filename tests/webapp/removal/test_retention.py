@@ -152,6 +152,18 @@ def test_worker_applies_the_retention_when_it_starts_and_once_a_day(filled, exec
     assert 2 not in left(database, Correction)
 
 
+@pytest.mark.both_databases
+def test_worker_whose_clock_is_ahead_removes_nothing_and_says_so_once(filled, executor, database, monkeypatch, caplog):
+    now = time.time() + 2 * DAY_SECONDS  # all is older than 30 days by this clock
+    monkeypatch.setattr("webapp.removal.retention.time.time", lambda: now)
+    executor.apply_retention()
+    executor.apply_retention()
+    assert filled in left(database, Correction) and audit(database) == []
+    (line,) = (record for record in caplog.records if record.levelno >= logging.ERROR)
+    assert "is the clock ahead?" in line.message and "python -m webapp purge" in line.message
+    assert remove_old(database, DAYS, "by hand")["corrections"] == 2
+
+
 def test_worker_keeps_everything_by_default(filled, settings, database):
     executor = Executor(database, settings)
     with closing(executor.jobs.huey.storage):
