@@ -85,13 +85,17 @@ def _removal(ids: Sequence[int], entry: AuditEntry, which: tuple[ColumnElement[b
 
 
 def _of_senders(session: Session, ids: Collection[int]) -> ColumnElement[bool]:
-    """Return the condition of corrections from the senders of these: their browsers, or their sources where no browser
-    is known, as of an import."""
-    columns = Correction.browser, Correction.submitter
+    """Return the condition of corrections from the senders of these: their browsers, or their sources in an import.
+
+    Without either, as sent to a release that knew no browsers, a correction stands alone: the digest of its address is
+    that of all behind the same router.
+    """
+    columns = Correction.browser, Correction.submitter, Correction.version_id
     found = session.execute(select(*columns).where(Correction.id.in_(ids)).distinct()).all()
     browsers = {row.browser for row in found if row.browser is not None}
-    sources = {row.submitter for row in found if row.browser is None}
-    return or_(Correction.browser.in_(browsers), and_(Correction.browser.is_(None), Correction.submitter.in_(sources)))
+    sources = {row.submitter for row in found if row.version_id is None}
+    imported = and_(Correction.version_id.is_(None), Correction.submitter.in_(sources))
+    return or_(Correction.browser.in_(browsers), imported, Correction.id.in_(ids))
 
 
 def _used_by(session: Session, ids: Collection[int], held_out: bool) -> Sequence[int]:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from model.presets import Config
 from tests.conftest import ON_SQLITE
@@ -108,6 +108,17 @@ def test_all_from_the_same_browser_go_and_no_other(ask, add, database):
     assert ask(ASK, ids=mine[:1])["same_sender"] == 3
     assert ask(REMOVE, ids=mine[:1], same_sender=True) == {"removed": 3, "left": 0}
     assert numbers(database) == other and audit(database) == [("script", "corrections", None, {"corrections": 3})]
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(("imported", "sent"), [(True, 3), (False, 1)])
+def test_sources_are_followed_for_imports_alone(ask, add, database, imported, sent):
+    """Of a drawing sent to a release before browsers were known, the source is the address: perhaps a school's."""
+    mine = add(3, address="192.0.2.1")
+    with database.writing() as session:
+        session.execute(update(Correction).values(browser=None, **{"version_id": None} if imported else {}))
+    assert ask(ASK, ids=mine[:1])["same_sender"] == sent
+    assert ask(REMOVE, ids=mine[:1], same_sender=True) == {"removed": sent, "left": 0}
 
 
 @pytest.mark.both_databases
