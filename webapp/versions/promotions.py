@@ -38,8 +38,8 @@ def anchor_of(session: Session) -> Version | None:
     """Return the version that bounds what challengers may lose in a row; None without any promotion.
 
     It is the one that a person or the release put into service last. A run puts its version into service beside it; who
-    rolls back, or recovers, to a version goes back to the anchor that this one had. Before a person has decided
-    anything, it is the first version.
+    rolls back, or recovers, to a version goes back to the anchor that this one had, unless that was
+    removed. Before a person has decided anything, it is the first version.
     """
     return session.get(Version, _anchors(session)[0] or 0)
 
@@ -65,12 +65,13 @@ def needed_versions(session: Session) -> dict[int, str]:
 
 def _anchors(session: Session) -> tuple[int | None, dict[int | None, int]]:
     """Return the champion's anchor, and that of each version when it went into service last, by their ids."""
+    removed = session.scalars(select(Version.id).where(Version.removed_at.is_not(None))).all()
     anchors: dict[int | None, int] = {}
     anchor = None
     for promotion in session.scalars(select(Promotion).order_by(Promotion.id)):
         version = promotion.version_id
         goes_back = promotion.is_roll_back or promotion.by == SET_UP
-        if goes_back and version in anchors:
+        if goes_back and version in anchors and anchors[version] not in removed:
             anchor = anchors[version]
         elif anchor is None or not promotion.by.startswith(BY_RUN):
             anchor = version

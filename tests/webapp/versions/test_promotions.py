@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.versions import add_version, turned
-from webapp.storage.schema import Promotion, coded
+from webapp.storage.schema import Promotion, Version, coded
 from webapp.versions.promotions import anchor_of
 
 HAND, RUN, SET_UP = "administrator", "run 1", "set-up"
@@ -37,6 +37,18 @@ def test_anchor_is_what_a_person_or_the_release_put_in_service(database, changes
             session.add(Promotion(version_id=version, from_id=4, by=HAND if back else how, why=why))
     with database.reading() as session:
         assert anchor_of(session).id == anchor
+
+
+def test_version_put_back_whose_anchor_was_removed_is_its_own(database):
+    """Set-up puts the last usable version back if the one in service and the shipped one are damaged."""
+    for by in (1, 2, 3):
+        add_version(database, turned(by))
+    with database.writing() as session:
+        for version, by in ((2, HAND), (3, RUN), (4, HAND), (3, SET_UP)):
+            session.add(Promotion(version_id=version, from_id=1, by=by, why="because"))
+        session.get(Version, 2).removed_at = 1.0
+    with database.reading() as session:
+        assert anchor_of(session).id == 3
 
 
 def test_anchor_without_any_decision_is_the_first_version(database):
