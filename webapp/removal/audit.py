@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from webapp.storage.schema import Removal, RemovalKind
@@ -16,12 +17,15 @@ class AuditEntry:
         self.counts: dict[str, int] = {}
 
     def add(self, session: Session, **counts: int) -> None:
-        """Add numbers of removed rows, by their kind, in the transaction that removes them."""
+        """Add numbers of removed rows, by their kind, in the transaction that removes them: once in each."""
         row = session.get(Removal, self._id or 0)
-        if row is None:  # none yet, or the transaction that wrote it was rolled back
+        if row is None:
             row = Removal(by=self._by, kind=self._kind, number=self._number, counts={})
             session.add(row)
         found = {kind: count for kind, count in counts.items() if count}
         row.counts = row.counts | {kind: row.counts.get(kind, 0) + count for kind, count in found.items()}
-        session.flush()
+        # Not before: after a roll-back, another entry may get the same id.
+        event.listen(session, "after_commit", lambda _: self._keep(row), once=True)
+
+    def _keep(self, row: Removal) -> None:
         self._id, self.counts = row.id, row.counts
