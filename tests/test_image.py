@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(1800)]
 CONTAINERFILE = ROOT / "deploy" / "Containerfile"
 # What the build needs of the official base image, in the release of Debian that has the same Python.
 SUITE, PACKAGES = "bookworm", "ca-certificates,python-is-python3,python3-venv"
-MIRROR = "http://deb.debian.org/debian"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -84,7 +83,7 @@ def unmount_below(folder):
 def make_base(buildah, debootstrap, folder):
     """Makes an image of the name that the Containerfile begins with."""
     (name,) = re.findall(r"^FROM (\S+)$", CONTAINERFILE.read_text(), re.M)
-    command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", SUITE, folder / "base", MIRROR]
+    command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", SUITE, folder / "base"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
     container = buildah("from", "scratch")
@@ -100,7 +99,11 @@ def package_settings(folder):
     values = dict(re.findall(r"^[^=]*\.([\w-]+)='(.*)'$", listed, re.M))  # the last of a name counts
     (folder / "pip.conf").write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()))
     (folder / "npmrc").write_text(f"cafile = {CERTIFICATES}\n")
-    volumes = {folder / "pip.conf": "/etc/pip.conf", folder / "npmrc": "/root/.npmrc", CERTIFICATES: CERTIFICATES}
+    volumes = {
+        folder / "pip.conf": "/etc/pip.conf",
+        folder / "npmrc": os.path.expanduser("~root/.npmrc"),  # of who builds the image
+        CERTIFICATES: CERTIFICATES,
+    }
     for value in values.values():
         for path in re.findall(r"(?:^|\s|file://)(/\S+)", value):
             top = Path(*Path(path).parts[:3])

@@ -46,8 +46,8 @@ class RunFailed(Exception):
 
 class Checkpoints:
     """Stores a training's checkpoints, one at most every so many seconds: each writes tens of megabytes into the
-    database's log. A trainer that is killed loses so much training; one that is stopped in order, or loses another
-    process of its group, only an epoch."""
+    database's log. A trainer that is killed loses at most so much training and one epoch; one that is stopped in order,
+    or loses another process of its group, only an epoch."""
 
     def __init__(self, lease: Lease, every_seconds: int):
         self._lease, self._every_seconds = lease, every_seconds
