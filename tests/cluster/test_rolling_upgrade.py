@@ -4,14 +4,13 @@ import http.client
 import random
 import re
 import shutil
-import threading
 from collections import Counter
 from posixpath import join, normpath
 
 import pytest
 
 from model.data import mnist
-from tests.support.cluster import HOST, BehindNginx, Replica, behind_nginx
+from tests.support.cluster import HOST, BehindNginx, Clients, Replica, behind_nginx
 from tests.support.servers import START_SECONDS, wait_until
 
 CHANGED = "css/base.css"
@@ -23,24 +22,14 @@ MODULE = re.compile(r'(?:from|import\() ?"(\.[^"]+)"')
 STYLE_SHEET = re.compile(r'addStyleSheet\("(\w+)"\)')
 
 
-class PageLoads:
+class PageLoads(Clients):
     """Browsers without a cache that load pages with all their files through nginx; keeps what they did not get."""
 
     def __init__(self, front: BehindNginx, clients: int):
-        self._front, self._stop = front, threading.Event()
-        self._threads = [threading.Thread(target=self._browse, args=(f"127.0.3.{n + 1}",)) for n in range(clients)]
+        super().__init__(self._browse, (f"127.0.3.{n + 1}" for n in range(clients)))
+        self._front = front
         self.releases: Counter[str] = Counter()  # of the pages loaded
         self.missing: list[tuple[str, int]] = []
-
-    def __enter__(self) -> "PageLoads":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def wait_for(self, count: int, release: str) -> None:
         """The next `count` loads of a page of this release."""

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
 from collections import Counter
 
 from PIL import ImageDraw
 
-from tests.support.cluster import BehindNginx
+from tests.support.cluster import BehindNginx, Clients
 from tests.support.requests import blank, data_url, encoded
 
 
-class Authors:
+class Authors(Clients):
     """People who send corrections all the time, each drawing another one; keeps the acknowledged receipts."""
 
     def __init__(self, cluster: BehindNginx, network: int, count=4, pause=0.05, source=""):
         """Each from addresses of its own in 127.`network`, unless `source` is that of all."""
-        self._cluster, self._network, self._stop = cluster, network, threading.Event()
+        super().__init__(self._send, range(count))
+        self._cluster, self._network = cluster, network
         self._pause, self._source = pause, source
         self.receipts: list[str] = []
         self.statuses: Counter[int] = Counter()
-        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(count)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _send(self, who: int) -> None:
         chance = random.Random(f"{self._network} {who}")

@@ -18,10 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from model.data import mnist
@@ -353,7 +354,25 @@ class Sent:
     answer: dict | None
 
 
-class Load:
+class Clients:
+    """Threads that ask until the end of a `with` block, a client each: `ask` returns once `_stop` is set."""
+
+    def __init__(self, ask: Callable[[Any], None], clients: Iterable[Any]):
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=ask, args=(client,)) for client in clients]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Load(Clients):
     """Clients that post to an address all the time, each on a connection that it keeps.
 
     Each has an address of its own unless `source` is that of all: nginx refuses more than a hundred readings a second
@@ -365,20 +384,8 @@ class Load:
     ):
         self._cluster, self._body, self._pause = cluster, json.dumps(body).encode(), pause
         self._path, self._expected = path, expected
-        self._stop = threading.Event()
-        sources = [source or f"127.0.1.{n + 1}" for n in range(clients)]
-        self._threads = [threading.Thread(target=self._ask, args=(address,)) for address in sources]
+        super().__init__(self._ask, (source or f"127.0.1.{n + 1}" for n in range(clients)))
         self.sent: list[Sent] = []
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _ask(self, address: str) -> None:
         connection = self._cluster.connect(address)
